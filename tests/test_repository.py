@@ -1,0 +1,270 @@
+"""The rules of the repository: who imports whom, what is pinned, what is explained, what is shipped."""
+
+import ast
+import importlib
+import re
+import shutil
+import subprocess
+import sys
+import sysconfig
+import tomllib
+from collections.abc import Iterator
+from importlib.metadata import packages_distributions
+from pathlib import Path
+from zipfile import ZipFile
+
+import pytest
+from packaging.requirements import Requirement
+from packaging.utils import canonicalize_name
+
+ROOT = Path(__file__).resolve().parent.parent
+PACKAGES = ("api", "experiments", "optimizer")
+PYPROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))
+
+LONGEST_FILE = 300
+NAMES_THAT_SAY_NOTHING = {"common", "helper", "helpers", "misc", "util", "utils"}
+# A log or a snapshot may come from anywhere: nothing that is read may run as code.
+UNSAFE_MODULES = {"cloudpickle", "dill", "joblib", "marshal", "pickle", "shelve"}
+UNSAFE_CALLS = {"eval", "exec"}
+
+WORDS = (
+    "provider", "route", "context", "features", "decision", "outcome", "feedback", "reward", "objective",
+    "willingness_to_pay", "policy", "logging policy", "target policy", "propensity", "best fixed mix", "lift",
+    "regret", "ESS", "IPS", "SNIPS", "DM", "DR", "replay", "drift", "snapshot", "shadow price", "evidence",
+    "pooled", "newcomer", "floor", "oracle", "supervised reference", "utilisation",
+)  # fmt: skip
+
+
+def read(path: str) -> str:
+    return (ROOT / path).read_text(encoding="utf-8")
+
+
+def source_files() -> list[Path]:
+    return sorted(path for package in PACKAGES for path in (ROOT / package).rglob("*.py"))
+
+
+def runtime_requirements() -> list[Requirement]:
+    return [Requirement(line) for line in PYPROJECT["project"]["dependencies"]]
+
+
+def extra_requirements(*, without: str = "") -> list[Requirement]:
+    extras = PYPROJECT["project"]["optional-dependencies"]
+    return [Requirement(line) for name, lines in extras.items() if name != without for line in lines]
+
+
+def names(requirements: list[Requirement]) -> set[str]:
+    return {canonicalize_name(requirement.name) for requirement in requirements}
+
+
+# Who may import whom
+
+
+def lint_imports(folder: Path) -> subprocess.CompletedProcess[str]:
+    command = shutil.which("lint-imports", path=sysconfig.get_path("scripts"))
+    assert command, "lint-imports is missing: install the extra `dev`"
+    return subprocess.run(
+        [command, "--no-logo", "--no-cache"], cwd=folder, capture_output=True, text=True, check=False
+    )
+
+
+def test_the_packages_keep_to_the_import_contracts() -> None:
+    result = lint_imports(ROOT)
+    assert result.returncode == 0, result.stdout + result.stderr
+
+
+@pytest.mark.parametrize(
+    ("importer", "imported"),
+    [("optimizer", "experiments"), ("optimizer", "duckdb"), ("experiments", "api"), ("experiments", "typer")],
+)
+def test_the_import_contracts_catch_a_wrong_import(tmp_path: Path, importer: str, imported: str) -> None:
+    shutil.copy(ROOT / "pyproject.toml", tmp_path)
+    for package in PACKAGES:
+        (tmp_path / package).mkdir()
+        (tmp_path / package / "__init__.py").touch()
+    assert lint_imports(tmp_path).returncode == 0
+    (tmp_path / importer / "wrong.py").write_text(f"import {imported}\n", encoding="utf-8")
+    result = lint_imports(tmp_path)
+    assert result.returncode == 1
+    assert re.search(rf"{importer}\.wrong\s*->\s*{imported}", result.stdout), result.stdout
+
+
+# What the source may look like
+
+
+def test_no_file_is_longer_than_one_idea() -> None:
+    lengths = {path: len(path.read_text(encoding="utf-8").splitlines()) for path in source_files()}
+    assert lengths
+    too_long = {str(path.relative_to(ROOT)): n for path, n in lengths.items() if n > LONGEST_FILE}
+    assert not too_long, f"over {LONGEST_FILE} lines; split by idea: {too_long}"
+
+
+def test_every_file_name_says_what_is_inside() -> None:
+    vague = [str(path.relative_to(ROOT)) for path in source_files() if path.stem in NAMES_THAT_SAY_NOTHING]
+    assert not vague, f"name each after its one idea: {vague}"
+
+
+def imported_modules(tree: ast.AST) -> Iterator[str]:
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Import):
+            yield from (alias.name.partition(".")[0] for alias in node.names)
+        elif isinstance(node, ast.ImportFrom) and node.module and node.level == 0:
+            yield node.module.partition(".")[0]
+
+
+def unsafe_uses(code: str) -> list[str]:
+    """Give what in the code could run data as a program."""
+    tree = ast.parse(code)
+    found = [f"import {name}" for name in imported_modules(tree) if name in UNSAFE_MODULES]
+    for node in ast.walk(tree):
+        if not isinstance(node, ast.Call):
+            continue
+        if isinstance(node.func, ast.Name) and node.func.id in UNSAFE_CALLS:
+            found.append(f"{node.func.id}() in line {node.lineno}")
+        for keyword in node.keywords:
+            if keyword.arg == "allow_pickle" and getattr(keyword.value, "value", True) is not False:
+                found.append(f"allow_pickle in line {node.lineno}")
+    return found
+
+
+@pytest.mark.parametrize(
+    "code",
+    [
+        "import pickle",
+        "from pickle import loads",
+        "def f():\n    import joblib.memory",
+        "eval('1')",
+        "exec(text)",
+        "numpy.load(path, allow_pickle=True)",
+        "numpy.load(path, allow_pickle=chosen)",
+    ],
+)
+def test_unsafe_code_is_recognised(code: str) -> None:
+    assert len(unsafe_uses(code)) == 1
+
+
+def test_safe_code_is_not_called_unsafe() -> None:
+    assert not unsafe_uses("import json\nmodel.eval()\nnumpy.load(path, allow_pickle=False)")
+
+
+def test_no_data_is_ever_run_as_code() -> None:
+    found = {str(path.relative_to(ROOT)): unsafe_uses(path.read_text("utf-8")) for path in source_files()}
+    assert not {path: uses for path, uses in found.items() if uses}
+
+
+# What is installed
+
+
+def pins() -> dict[str, Requirement]:
+    lines = [line for line in read("constraints.txt").splitlines() if line and not line.startswith("#")]
+    requirements = [Requirement(line) for line in lines]
+    found: dict[str, Requirement] = {canonicalize_name(entry.name): entry for entry in requirements}
+    assert len(found) == len(lines), "constraints.txt pins something twice"
+    return found
+
+
+def test_constraints_are_exact_and_name_no_server() -> None:
+    text = read("constraints.txt")
+    assert "://" not in text
+    assert "--hash" not in text
+    assert "uv pip compile" in text.partition("\n\n")[0], "its first lines say how to refresh it"
+    for name, pin in pins().items():
+        assert [specifier.operator for specifier in pin.specifier] == ["=="], f"{name} is not pinned exactly"
+
+
+def test_every_dependency_is_pinned_within_its_bounds() -> None:
+    pinned = pins()
+    for requirement in [*runtime_requirements(), *extra_requirements()]:
+        pin = pinned.get(canonicalize_name(requirement.name))
+        assert pin, f"{requirement.name} has no pin: refresh constraints.txt by the command at its top"
+        version = next(iter(pin.specifier)).version
+        assert requirement.specifier.contains(version), f"{requirement} excludes its pin {version}"
+        assert ">=" in str(requirement.specifier), f"{requirement.name} has no lower bound"
+
+
+def test_every_import_is_a_declared_dependency() -> None:
+    """What another package happens to bring along may be gone with its next release."""
+    declared = names(runtime_requirements() + extra_requirements(without="dev"))
+    known = sys.stdlib_module_names | set(PACKAGES)
+    distributions = packages_distributions()
+    for path in source_files():
+        for module in set(imported_modules(ast.parse(path.read_text(encoding="utf-8")))) - known:
+            owners = {canonicalize_name(name) for name in distributions.get(module, [module])}
+            assert owners & declared, f"{path.name} imports {module}, which pyproject.toml does not name"
+
+
+def test_every_dependency_has_its_reason() -> None:
+    runtime, _, development = read("docs/dependencies.md").partition("## Development")
+    for text, requirements in (
+        (runtime, runtime_requirements() + extra_requirements(without="dev")),
+        (development, [Requirement(line) for line in PYPROJECT["project"]["optional-dependencies"]["dev"]]),
+    ):
+        reasons = dict(re.findall(r"^\| (\S+) \| (\S.*\.) \|$", text, flags=re.MULTILINE))
+        assert set(reasons) == names(requirements)
+
+
+# What is explained
+
+
+def test_the_changelog_has_a_place_for_the_next_release() -> None:
+    headings = re.findall(r"^## (.+)$", read("CHANGELOG.md"), flags=re.MULTILINE)
+    assert headings[0] == "[Unreleased]"
+
+
+def test_the_glossary_explains_each_word_once() -> None:
+    entries = re.findall(r"^### (.+)\n\n(\S.+)$", read("docs/glossary.md"), flags=re.MULTILINE)
+    words = [word for word, _ in entries]
+    assert not set(WORDS) - set(words)
+    assert words == sorted(set(words), key=str.lower)
+
+
+def test_every_decision_record_is_listed() -> None:
+    records = sorted(path.name for path in (ROOT / "docs/adr").glob("[0-9]*.md"))
+    assert re.findall(r"\]\((\d.+?)\)", read("docs/adr/README.md")) == records
+    assert [int(name[:4]) for name in records] == list(range(1, len(records) + 1))
+
+
+# What is shipped
+
+
+@pytest.mark.parametrize("target", PYPROJECT["project"]["scripts"].values())
+def test_every_command_exists(target: str) -> None:
+    module, _, function = target.partition(":")
+    assert callable(getattr(importlib.import_module(module), function))
+
+
+@pytest.fixture(scope="module")
+def wheel(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ZipFile]:
+    folder = tmp_path_factory.mktemp("wheel")
+    command = [sys.executable, "-m", "build", "--wheel", "--no-isolation", "--outdir", str(folder), str(ROOT)]
+    result = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert result.returncode == 0, result.stdout + result.stderr
+    (path,) = folder.glob("fairlead-*.whl")
+    with ZipFile(path) as archive:
+        yield archive
+
+
+def files_below(folder: str) -> dict[str, Path]:
+    paths = (path for path in (ROOT / folder).rglob("*") if path.is_file())
+    found = {path.relative_to(ROOT / folder).as_posix(): path for path in paths}
+    return {name: path for name, path in found.items() if "__pycache__" not in name}
+
+
+def test_the_wheel_holds_the_data_unchanged(wheel: ZipFile) -> None:
+    prefix = "experiments/_bundled/"
+    shipped = {name.removeprefix(prefix) for name in wheel.namelist() if name.startswith(prefix)}
+    data = files_below("data")
+    assert data
+    assert shipped == set(data)
+    for name, path in data.items():
+        assert wheel.read(prefix + name) == path.read_bytes()
+
+
+def test_the_wheel_holds_the_packages_and_nothing_else(wheel: ZipFile) -> None:
+    shipped = [name for name in wheel.namelist() if "/_bundled/" not in name]
+    tops = {name.partition("/")[0] for name in shipped}
+    assert tops == {*PACKAGES, f"fairlead-{PYPROJECT['project']['version']}.dist-info"}
+    for package in PACKAGES:
+        assert f"{package}/py.typed" in shipped
+        in_wheel = {name for name in shipped if name.startswith(f"{package}/")}
+        assert in_wheel == {f"{package}/{name}" for name in files_below(package)}
+    assert any(name.endswith("dist-info/licenses/LICENSE") for name in shipped)
