@@ -1,0 +1,131 @@
+"""What every featuriser is: one block of numbers computed from one request.
+
+The bounds stated here hold for every vector that reaches a model. They are what lets the learned
+statistics be summed in fixed point without overflow, and what keeps one odd request from moving a
+model further than any ordinary one can.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from hashlib import blake2b
+from typing import Any, Final, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+BOUND: Final = 8.0
+"""Largest absolute value of any coordinate."""
+
+EDGE_CHARS: Final = 8_000
+"""Characters read at each end of a text, so that the work on one request is bounded."""
+
+MAX_WIDTH: Final = 4_096
+"""Widest block accepted: a model's statistics take 8 · width² bytes per provider."""
+
+FloatArray = NDArray[np.float64]
+
+
+class Featurisable(Protocol):
+    """The facts of a request that featurisers may look at."""
+
+    @property
+    def text(self) -> str | None:
+        """Prompt as the caller sent it; None where the caller keeps it to itself."""
+
+    @property
+    def task(self) -> str | None:
+        """The caller's own label for the kind of request, such as "summary"."""
+
+    @property
+    def attributes(self) -> Mapping[str, str | float | bool]:
+        """Further facts declared by the caller, such as {"tier": "gold", "tools": 3}."""
+
+    @property
+    def embedding(self) -> NDArray[Any] | None:
+        """The caller's own embedding of the request, shape (width,), any finite scale."""
+
+
+@dataclass(frozen=True)
+class Block:
+    """A run of neighbouring coordinates that come from one featuriser.
+
+    ``isotropic`` says whether the coordinates share one natural scale, as those of a projection or
+    an embedding do, so that a model may put a single prior precision on all of them. It is False
+    where each coordinate has a unit of its own.
+    """
+
+    name: str
+    width: int
+    isotropic: bool
+
+    def __post_init__(self) -> None:
+        if not self.name:
+            raise ValueError("a block needs a name, because weights are reported by it; got ''")
+        checked_width(self.width, name=f"width of block {self.name!r}")
+
+
+class Featuriser(Protocol):
+    """Turns requests into one block of coordinates; never changes while doing so."""
+
+    @property
+    def block(self) -> Block:
+        """Name, width and kind of the coordinates."""
+
+    @property
+    def version(self) -> str:
+        """Changes whenever the same request could give other numbers, and only then."""
+
+    def transform(self, contexts: Sequence[Featurisable]) -> FloatArray:
+        """Coordinates of each request, shape (n, width), finite, within ±BOUND.
+
+        A row depends on its own request alone: one request gives the same bits by itself as it
+        does among many. A request without the fact that the block needs gives zeros.
+        """
+
+    def state(self) -> dict[str, NDArray[Any]]:
+        """Everything that determines the output, as plain arrays."""
+
+
+def checked_width(width: int, *, name: str = "width") -> int:
+    """Return `width` when it is a whole number in [1, MAX_WIDTH]."""
+    if isinstance(width, bool) or not isinstance(width, (int, np.integer)):
+        raise ValueError(f"{name} is {width!r}, but counts coordinates: give a whole number such as 32")
+    if not 1 <= width <= MAX_WIDTH:
+        raise ValueError(
+            f"{name} is {width}, but the cost of a model grows with its square: "
+            f"give a whole number from 1 to {MAX_WIDTH}"
+        )
+    return int(width)
+
+
+def fingerprint(*parts: str | NDArray[Any]) -> str:
+    """12 hexadecimal digits that name the content of all parts, in their order."""
+    digest = blake2b(digest_size=6)
+    for part in parts:
+        if isinstance(part, str):
+            head, body = "text", part.encode("utf-8", "surrogatepass")
+        else:
+            head, body = f"{part.dtype.str}{part.shape}", part.tobytes()
+        digest.update(f"{head} {len(body)} ".encode())
+        digest.update(body)
+    return digest.hexdigest()
+
+
+def excerpt(text: str) -> str:
+    """The part of a text that is read: all of it, or EDGE_CHARS from each end of a longer one.
+
+    What a long prompt wants is nearly always said at its start or its end; the middle is material.
+    """
+    if len(text) <= 2 * EDGE_CHARS:
+        return text
+    return text[:EDGE_CHARS] + "\n" + text[-EDGE_CHARS:]
+
+
+def shown(value: object) -> str:
+    """`value` for an error message, cut so that a message never repeats a large input."""
+    if isinstance(value, str):
+        value = value if len(value) <= 60 else value[:57] + "..."
+    written = repr(value)
+    return written if len(written) <= 80 else written[:77] + "..."

@@ -1,0 +1,122 @@
+"""Features of what the caller declares about a request: its task label and its attributes.
+
+Labels, keys and values are not known in advance, so each is hashed to a coordinate. The hash is
+blake2b rather than Python's own, which differs from process to process. Two labels may share a
+coordinate: of m labels in w coordinates, a given one does so with probability 1 - (1 - 1/w)^(m-1),
+which is 13 % for 5 labels in 32. A wider block makes that rarer.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from hashlib import blake2b
+from typing import Any, Final
+
+import numpy as np
+from numpy.typing import NDArray
+
+from optimizer.features.base import BOUND, Block, Featurisable, FloatArray, checked_width, shown
+
+NUMBER_SCALE: Final = 3.0
+"""A number v enters as asinh(v) / NUMBER_SCALE: 1 as .29, 10 as 1.0, 1,000 as 2.5, 1e6 as 4.8."""
+
+
+class TaskLabel:
+    """One-hot coordinates of the hashed task label; no label gives zeros.
+
+    The label is taken as it stands: "Chat" and "chat" are two labels.
+
+    >>> TaskLabel(width=32).block
+    Block(name='task', width=32, isotropic=False)
+    """
+
+    def __init__(self, *, width: int = 32) -> None:
+        self._width = checked_width(width)
+
+    @property
+    def block(self) -> Block:
+        return Block(name="task", width=self._width, isotropic=False)
+
+    @property
+    def version(self) -> str:
+        return f"task-1-{self._width}"
+
+    def transform(self, contexts: Sequence[Featurisable]) -> FloatArray:
+        coordinates = np.zeros((len(contexts), self._width))
+        for row, context in zip(coordinates, contexts, strict=True):
+            if context.task is not None:
+                row[_hashed("task", context.task) % self._width] = 1.0
+        return coordinates
+
+    def state(self) -> dict[str, NDArray[Any]]:
+        return {"width": np.array(self._width, dtype=np.int64)}
+
+
+class Attributes:
+    """Signed coordinates of the hashed attributes, added up; no attributes give zeros.
+
+    Text and booleans add ±1 at the hash of key and value; numbers add ± their squashed value at
+    the hash of the key, so that more stays more. Random signs make collisions cancel on average.
+
+    >>> Attributes(width=32).block
+    Block(name='attributes', width=32, isotropic=False)
+    """
+
+    def __init__(self, *, width: int = 32) -> None:
+        self._width = checked_width(width)
+
+    @property
+    def block(self) -> Block:
+        return Block(name="attributes", width=self._width, isotropic=False)
+
+    @property
+    def version(self) -> str:
+        return f"attributes-1-{self._width}"
+
+    def transform(self, contexts: Sequence[Featurisable]) -> FloatArray:
+        coordinates = np.zeros((len(contexts), self._width))
+        for row, context in zip(coordinates, contexts, strict=True):
+            self._add(context.attributes, row)
+        np.clip(coordinates, -BOUND, BOUND, out=coordinates)
+        return coordinates
+
+    def state(self) -> dict[str, NDArray[Any]]:
+        return {"width": np.array(self._width, dtype=np.int64)}
+
+    def _add(self, attributes: Mapping[str, str | float | bool], row: FloatArray) -> None:
+        # Sorted, so that the last bits of a sum do not depend on the order of declaration.
+        for key in sorted(attributes):
+            value = attributes[key]
+            if isinstance(value, str):
+                hashed, size = _hashed("text", key, value), 1.0
+            elif isinstance(value, (bool, np.bool_)):
+                hashed, size = _hashed("truth", key, str(bool(value))), 1.0
+            else:
+                hashed, size = _hashed("number", key), _squashed(key, value)
+            # The lowest bit is the sign, the others the place.
+            row[(hashed >> 1) % self._width] += size if hashed & 1 else -size
+
+
+def _hashed(*parts: str) -> int:
+    """A 64-bit hash; lengths are hashed too, so that ("a", "bc") and ("ab", "c") differ."""
+    digest = blake2b(digest_size=8)
+    for part in parts:
+        encoded = part.encode("utf-8", "surrogatepass")
+        digest.update(len(encoded).to_bytes(8, "little"))
+        digest.update(encoded)
+    return int.from_bytes(digest.digest(), "little")
+
+
+def _squashed(key: str, value: float) -> float:
+    """asinh(value) / NUMBER_SCALE, refusing what is not a finite number."""
+    try:
+        number = float(value)
+    except (TypeError, ValueError, OverflowError):
+        number = math.nan
+    if not math.isfinite(number):
+        raise ValueError(
+            f"attribute {shown(key)} is {shown(value)}, which is not a finite number, text or "
+            "boolean and has no place on a scale: leave the attribute out, or declare it as text"
+        )
+    return math.asinh(number) / NUMBER_SCALE

@@ -1,0 +1,73 @@
+"""Features that the caller computed: an embedding of the request."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from optimizer.features.base import BOUND, Block, Featurisable, FloatArray, checked_width
+
+
+class CallerEmbedding:
+    """The caller's embedding, scaled to norm √width so that a coordinate is about unit size.
+
+    Only the direction is kept: providers of embeddings differ in scale, and many already norm
+    theirs. A missing embedding, or one of all zeros, gives zeros. An embedding with nearly all its
+    weight on a few of more than 64 coordinates is cut at ±BOUND there.
+
+    >>> CallerEmbedding(width=256).block
+    Block(name='embedding', width=256, isotropic=True)
+    """
+
+    def __init__(self, *, width: int) -> None:
+        self._width = checked_width(width)
+
+    @property
+    def block(self) -> Block:
+        return Block(name="embedding", width=self._width, isotropic=True)
+
+    @property
+    def version(self) -> str:
+        return f"embedding-1-{self._width}"
+
+    def transform(self, contexts: Sequence[Featurisable]) -> FloatArray:
+        coordinates = np.zeros((len(contexts), self._width))
+        for row, context in zip(coordinates, contexts, strict=True):
+            if context.embedding is not None:
+                row[:] = self._scaled(self._checked(context.embedding))
+        return coordinates
+
+    def state(self) -> dict[str, NDArray[Any]]:
+        return {"width": np.array(self._width, dtype=np.int64)}
+
+    def _checked(self, embedding: NDArray[Any]) -> FloatArray:
+        given = np.asarray(embedding)
+        if given.shape != (self._width,):
+            raise ValueError(
+                f"the embedding has shape {given.shape}, but this route learned on ({self._width},): "
+                f"send one flat vector of {self._width} numbers from the same embedding model"
+            )
+        if given.dtype.kind not in "fiu":
+            raise ValueError(f"the embedding holds {given.dtype}, which cannot be scaled: send real numbers")
+        vector = given.astype(np.float64)
+        finite = np.isfinite(vector)
+        if not finite.all():
+            where = int(np.argmin(finite))
+            raise ValueError(
+                f"the embedding is {vector[where]} at position {where}, which has no direction: "
+                "send finite numbers, or leave the embedding out"
+            )
+        return vector
+
+    def _scaled(self, vector: FloatArray) -> FloatArray:
+        largest = float(np.abs(vector).max())
+        if largest == 0.0:
+            return vector
+        # First to at most 1, so that the squares neither overflow nor vanish.
+        vector = vector / largest
+        vector *= math.sqrt(self._width) / math.sqrt(float(np.square(vector).sum()))
+        return np.clip(vector, -BOUND, BOUND)

@@ -1,0 +1,89 @@
+"""Several featurisers as one vector per request."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from optimizer.features.base import BOUND, Block, Featurisable, Featuriser, FloatArray, fingerprint
+
+
+class Encoder:
+    """Puts the blocks of its featurisers side by side; without featurisers, vectors of width 0.
+
+    There is no constant column: a model that wants an intercept adds its own.
+
+    >>> from optimizer.features.declared import TaskLabel
+    >>> Encoder([TaskLabel(width=4)]).slices
+    {'task': slice(0, 4, None)}
+    """
+
+    def __init__(self, featurisers: Sequence[Featuriser]) -> None:
+        self._featurisers = tuple(featurisers)
+        self._blocks = tuple(featuriser.block for featuriser in self._featurisers)
+        self._slices: dict[str, slice] = {}
+        self._width = 0
+        for block in self._blocks:
+            if block.name in self._slices:
+                raise ValueError(
+                    f"two blocks are named {block.name!r}, so neither could be found by its name: "
+                    "drop one of the two featurisers"
+                )
+            self._slices[block.name] = slice(self._width, self._width + block.width)
+            self._width += block.width
+        parts = [
+            f"{block.name} {block.width} {block.isotropic} {featuriser.version}"
+            for block, featuriser in zip(self._blocks, self._featurisers, strict=True)
+        ]
+        self._version = "encoder-" + fingerprint(*parts)
+
+    @property
+    def blocks(self) -> tuple[Block, ...]:
+        """The blocks, in the order of their coordinates."""
+        return self._blocks
+
+    @property
+    def slices(self) -> dict[str, slice]:
+        """Where each block's coordinates are, by its name."""
+        return dict(self._slices)
+
+    @property
+    def width(self) -> int:
+        """Number of coordinates."""
+        return self._width
+
+    @property
+    def version(self) -> str:
+        """Changes whenever a featuriser, its state or the order of the blocks does."""
+        return self._version
+
+    def encode(self, context: Featurisable) -> FloatArray:
+        """Coordinates of one request, shape (width,), finite, within ±BOUND."""
+        vector: FloatArray = self.encode_many([context])[0]
+        return vector
+
+    def encode_many(self, contexts: Sequence[Featurisable]) -> FloatArray:
+        """Coordinates of each request, shape (n, width), C-contiguous; rows as `encode` gives them."""
+        coordinates = np.empty((len(contexts), self._width))
+        for featuriser, block in zip(self._featurisers, self._blocks, strict=True):
+            part = featuriser.transform(contexts)
+            if part.shape != (len(contexts), block.width):
+                raise ValueError(
+                    f"featuriser {block.name!r} gave shape {part.shape} for {len(contexts)} requests, "
+                    f"but its block is {block.width} wide: correct its transform or its block"
+                )
+            coordinates[:, self._slices[block.name]] = part
+        finite = np.isfinite(coordinates).all(axis=0)
+        if not finite.all():
+            raise ValueError(self._not_finite(int(np.argmin(finite))))
+        np.clip(coordinates, -BOUND, BOUND, out=coordinates)
+        return coordinates
+
+    def _not_finite(self, column: int) -> str:
+        name = next(name for name, place in self._slices.items() if place.start <= column < place.stop)
+        return (
+            f"featuriser {name!r} gave a number that is not finite at its coordinate "
+            f"{column - self._slices[name].start}, which would spoil all that a model has learned: "
+            "correct its transform, or leave the featuriser out"
+        )

@@ -1,0 +1,156 @@
+"""Features learned from the words of prompts, without any label."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import Any, Final, Self
+
+import numpy as np
+from numpy.typing import NDArray
+
+from optimizer.features.base import BOUND, Block, Featurisable, FloatArray, checked_width, fingerprint
+from optimizer.features.projection_fit import learn
+from optimizer.features.storage import FeatureFileError, read_arrays, write_arrays
+from optimizer.features.terms import N_COLUMNS, TermCounter
+
+KIND: Final = "fairlead text projection"
+FORMAT: Final = 1
+MAX_SEED: Final = 2**32 - 1
+
+# Name, dtype and shape of each array of the state; m terms, w coordinates, p probed columns.
+_LAYOUT: Final = {
+    "columns": (np.int32, "m"),
+    "idf": (np.float64, "m"),
+    "components": (np.float32, "mw"),
+    "centre": (np.float64, "w"),
+    "scale": (np.float64, ""),
+    "probe": (np.int32, "p"),
+}
+
+
+class TextProjection:
+    """Where a prompt lies along the directions in which earlier prompts differed most.
+
+    Words, signs and their neighbouring pairs are weighted by TF-IDF and projected on `width`
+    directions, then centred and scaled by one scalar, so that over the prompts learned from the
+    mean square of a coordinate is 1 while leading directions stay larger than later ones. Make one
+    with `fit`, `load` or `from_state`; each imports scikit-learn, so that no request waits for it.
+
+    A prompt without a known word gives zeros, the place of the average prompt, as does None.
+    """
+
+    def __init__(self, *, state: Mapping[str, NDArray[Any]]) -> None:
+        self._state = _checked(state)
+        self._columns: NDArray[np.int32] = self._state["columns"]
+        self._idf: FloatArray = self._state["idf"]
+        self._components: NDArray[np.float32] = self._state["components"]
+        self._centre: FloatArray = self._state["centre"]
+        self._scale = float(self._state["scale"])
+        self._version = "projection-" + fingerprint(*(self._state[name] for name in _LAYOUT))
+        self._counter = TermCounter()
+        if not np.array_equal(self._counter.probe(), self._state["probe"]):
+            raise ValueError(
+                "the installed scikit-learn cuts or hashes text in another way than the one that "
+                "this projection was fitted with: install that release, or fit again"
+            )
+
+    @classmethod
+    def fit(cls, prompts: Iterable[str], *, width: int = 32, seed: int = 0, max_terms: int = 10_000) -> Self:
+        """Learn from prompts; each different one counts once, in whatever order they come.
+
+        On one machine, the same prompts and seed give the same bits. The last bits follow the
+        linear algebra library and its number of threads, so fit once and share the saved file.
+        Fewer than `width` different prompts give fewer directions, and zeros beyond them.
+        `max_terms` bounds size and time: a saved file takes about 4 · width · max_terms bytes.
+        """
+        checked_width(width)
+        if not 0 <= seed <= MAX_SEED:
+            raise ValueError(f"seed is {seed}, but the generator takes 32 bits: give 0 to {MAX_SEED}")
+        if not 1 <= max_terms <= N_COLUMNS:
+            raise ValueError(
+                f"max_terms is {max_terms}, but terms share {N_COLUMNS} columns: give 1 to {N_COLUMNS}, "
+                "such as 10,000"
+            )
+        return cls(state=learn(prompts, TermCounter(), width=width, seed=seed, max_terms=max_terms))
+
+    @classmethod
+    def from_state(cls, state: Mapping[str, NDArray[Any]]) -> Self:
+        """The projection whose `state` this is."""
+        return cls(state=state)
+
+    @classmethod
+    def load(cls, path: str | Path) -> Self:
+        """The projection saved at `path`; FeatureFileError says why it cannot be used."""
+        arrays = read_arrays(path, kind=KIND, version=FORMAT)
+        try:
+            return cls(state=arrays)
+        except ValueError as error:
+            raise FeatureFileError(f"{path} cannot be used: {error}") from error
+
+    def save(self, path: str | Path) -> None:
+        """Write to `path`, by custom ending in .npz, in one step: never half a file."""
+        write_arrays(path, self._state, kind=KIND, version=FORMAT)
+
+    @property
+    def block(self) -> Block:
+        return Block(name="projection", width=self._components.shape[1], isotropic=True)
+
+    @property
+    def version(self) -> str:
+        return self._version
+
+    def transform(self, contexts: Sequence[Featurisable]) -> FloatArray:
+        coordinates = np.zeros((len(contexts), self._components.shape[1]))
+        texts = [(row, context.text) for row, context in enumerate(contexts) if context.text]
+        if not texts:
+            return coordinates
+        counts = self._counter.count([text for _, text in texts])
+        starts = counts.indptr.tolist()
+        # Row by row and without BLAS, so that the bits of a row do not depend on its company.
+        for (row, _), start, stop in zip(texts, starts[:-1], starts[1:], strict=True):
+            coordinates[row] = self._project(counts.indices[start:stop], counts.data[start:stop])
+        return coordinates
+
+    def state(self) -> dict[str, NDArray[Any]]:
+        return {name: array.copy() for name, array in self._state.items()}
+
+    def _project(self, columns: NDArray[np.int32], counts: FloatArray) -> FloatArray:
+        """Coordinates, shape (width,), of a text with these term counts."""
+        places = np.minimum(np.searchsorted(self._columns, columns), len(self._columns) - 1)
+        known = self._columns[places] == columns
+        places = places[known]
+        if not len(places):
+            return np.zeros(self._components.shape[1])
+        weights = (1.0 + np.log(counts[known])) * self._idf[places]
+        weights /= np.sqrt(np.square(weights).sum())
+        projected = (self._components[places] * weights[:, np.newaxis]).sum(axis=0)
+        scaled: FloatArray = (projected - self._centre) * self._scale
+        return np.clip(scaled, -BOUND, BOUND)
+
+
+def _checked(state: Mapping[str, NDArray[Any]]) -> dict[str, NDArray[Any]]:
+    """A copy of the state, refused where its arrays do not belong together."""
+    if set(state) != set(_LAYOUT):
+        raise ValueError(
+            f"a projection has the arrays {sorted(_LAYOUT)}, but these are {sorted(state)}: "
+            "give what state() returned"
+        )
+    sizes: dict[str, int] = {}
+    for name, (dtype, letters) in _LAYOUT.items():
+        array = np.asarray(state[name])
+        fits = array.dtype == dtype and array.ndim == len(letters) and bool(np.isfinite(array).all())
+        for letter, size in zip(letters, array.shape, strict=False):
+            fits = fits and size == sizes.setdefault(letter, size)
+        if not fits or 0 in array.shape:
+            raise ValueError(
+                f"array {name!r} of the projection is {array.dtype} of shape {array.shape}, which does "
+                f"not fit the others or is not finite {np.dtype(dtype)}: give what state() returned"
+            )
+    columns = state["columns"]
+    if np.any(np.diff(columns) <= 0) or columns[0] < 0 or columns[-1] >= N_COLUMNS:
+        raise ValueError(
+            f"array 'columns' of the projection does not ascend within 0 to {N_COLUMNS - 1}, so terms "
+            "cannot be looked up in it: give what state() returned"
+        )
+    return {name: np.array(state[name]) for name in _LAYOUT}

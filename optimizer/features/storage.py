@@ -1,0 +1,88 @@
+"""Files of plain arrays: written whole or not at all, and read only when intact.
+
+A file is an ordinary .npz archive that `numpy.load` opens without pickles. Its archive comment is
+the blake2b of every byte before it, so a change anywhere in the file is noticed before any part of
+it is parsed.
+"""
+
+from __future__ import annotations
+
+import io
+import os
+import threading
+import zipfile
+from collections.abc import Mapping
+from hashlib import blake2b
+from pathlib import Path
+from typing import Any, Final
+
+import numpy as np
+from numpy.typing import NDArray
+
+_DIGEST_CHARS: Final = 64
+_KIND, _FORMAT = "kind", "format"
+
+
+class FeatureFileError(ValueError):
+    """A file that cannot be used: damaged, cut short, or not what it was taken for."""
+
+
+def write_arrays(path: str | Path, arrays: Mapping[str, NDArray[Any]], *, kind: str, version: int) -> None:
+    """Write the arrays to `path`, replacing what was there in one step.
+
+    `kind` says what the arrays are and `version` how they are laid out; `read_arrays` asks for both.
+    """
+    labelled = {**arrays, _KIND: np.array(kind), _FORMAT: np.array(version, dtype=np.int64)}
+    archive = io.BytesIO()
+    with zipfile.ZipFile(archive, "w") as members:
+        members.comment = b"0" * _DIGEST_CHARS
+        for name in sorted(labelled):
+            # A ZipInfo has a fixed date, so that the same arrays give the same file.
+            with members.open(zipfile.ZipInfo(f"{name}.npy"), "w") as member:
+                np.lib.format.write_array(member, labelled[name], allow_pickle=False)
+    body = archive.getvalue()[:-_DIGEST_CHARS]
+    _replace(Path(path), body + _digest(body))
+
+
+def read_arrays(path: str | Path, *, kind: str, version: int) -> dict[str, NDArray[Any]]:
+    """The arrays that `write_arrays` put into the file; FeatureFileError where it is not intact."""
+    content = Path(path).read_bytes()
+    body, digest = content[:-_DIGEST_CHARS], content[-_DIGEST_CHARS:]
+    if not body or _digest(body) != digest:
+        raise FeatureFileError(
+            f"{path} is damaged, cut short or not a {kind} file: its checksum does not fit its "
+            f"{len(content)} bytes; restore it from a copy or fit and save again"
+        )
+    with np.load(io.BytesIO(content), allow_pickle=False) as archive:
+        arrays = {name: archive[name] for name in archive.files}
+    found = str(arrays.pop(_KIND)), int(arrays.pop(_FORMAT))
+    if found != (kind, version):
+        raise FeatureFileError(
+            f"{path} is a {found[0]} file in format {found[1]}, but a {kind} file in format {version} "
+            "is needed: point to another file, or fit and save again with this release"
+        )
+    return arrays
+
+
+def _digest(body: bytes) -> bytes:
+    return blake2b(body, digest_size=_DIGEST_CHARS // 2).hexdigest().encode()
+
+
+def _replace(path: Path, content: bytes) -> None:
+    """Put `content` at `path` so that a crash leaves either the old file or the new one."""
+    # In the same folder, because a rename is atomic only within one file system.
+    part = path.with_name(f".{path.name}.{os.getpid()}-{threading.get_ident()}.part")
+    try:
+        with open(part, "wb") as file:
+            file.write(content)
+            file.flush()
+            os.fsync(file.fileno())
+        os.replace(part, path)
+    finally:
+        part.unlink(missing_ok=True)
+    if os.name == "posix":  # elsewhere a folder cannot be opened, and the rename is synced anyway
+        folder = os.open(path.parent, os.O_RDONLY)
+        try:
+            os.fsync(folder)
+        finally:
+            os.close(folder)

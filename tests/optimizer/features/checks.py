@@ -1,0 +1,68 @@
+"""Checks that every featuriser must pass."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from optimizer.features import BOUND, Featurisable, Featuriser
+
+
+def check_shape(featuriser: Featuriser, requests: Sequence[Featurisable]) -> None:
+    for n in (0, 1, len(requests)):
+        coordinates = featuriser.transform(requests[:n])
+        assert coordinates.shape == (n, featuriser.block.width)
+        assert coordinates.dtype == np.float64
+
+
+def check_finite_within_bounds(featuriser: Featuriser, requests: Sequence[Featurisable]) -> None:
+    coordinates = featuriser.transform(requests)
+    assert np.isfinite(coordinates).all()
+    assert np.abs(coordinates).max(initial=0.0) <= BOUND
+
+
+def check_rows_are_independent(featuriser: Featuriser, requests: Sequence[Featurisable]) -> None:
+    """A request gives the same bits alone, among others, and in another order."""
+    together = featuriser.transform(requests)
+    alone = np.vstack([featuriser.transform([request]) for request in requests])
+    backwards = featuriser.transform(requests[::-1])[::-1]
+    assert together.tobytes() == alone.tobytes() == backwards.tobytes()
+
+
+def check_transform_leaves_no_trace(featuriser: Featuriser, requests: Sequence[Featurisable]) -> None:
+    """Neither repeating a transform nor writing into what was returned changes anything."""
+    version, before = featuriser.version, featuriser.transform(requests)
+    kept = before.copy()
+    before[:] = np.nan
+    for array in featuriser.state().values():
+        array[...] = 0
+    assert featuriser.transform(requests).tobytes() == kept.tobytes()
+    assert featuriser.version == version
+
+
+def check_state_is_plain_arrays(featuriser: Featuriser) -> None:
+    for name, array in featuriser.state().items():
+        assert isinstance(name, str)
+        assert type(array) is np.ndarray
+        assert array.dtype.kind in "fiu"
+        assert not array.dtype.hasobject
+
+
+def check_version_follows_state(first: Featuriser, second: Featuriser) -> None:
+    """Two featurisers of one kind share a version exactly if they share their state."""
+    assert first.block.name == second.block.name
+    assert (first.version == second.version) == _same_state(first, second)
+
+
+def check_nothing_known_gives_zeros(featuriser: Featuriser, empty: Featurisable) -> None:
+    """A request without facts is all zeros, but for a coordinate that says so."""
+    coordinates = featuriser.transform([empty])[0]
+    assert np.count_nonzero(coordinates) <= (featuriser.block.name == "surface")
+
+
+def _same_state(first: Featuriser, second: Featuriser) -> bool:
+    ours, theirs = first.state(), second.state()
+    return ours.keys() == theirs.keys() and all(
+        ours[name].dtype == theirs[name].dtype and np.array_equal(ours[name], theirs[name]) for name in ours
+    )
