@@ -1,0 +1,33 @@
+"""What a caller did that cannot be served, said in one sentence: the value, the reason, the remedy."""
+
+from __future__ import annotations
+
+import math
+
+
+class InvalidInput(ValueError):
+    """A value that no model may see; nothing was changed."""
+
+
+class NoEligibleProvider(ValueError):
+    """Every provider was ruled out; the message says by what, provider by provider."""
+
+
+class UnknownDecision(KeyError):
+    """An outcome or feedback names a decision that this router does not hold."""
+
+    def __str__(self) -> str:
+        return str(self.args[0]) if self.args else ""
+
+
+def finite(name: str, value: float, *, low: float = -math.inf, high: float = math.inf, remedy: str) -> float:
+    """Return ``value`` as a float when it is a finite number within [low, high], else raise `InvalidInput`."""
+    try:
+        number = float(value)
+    except (TypeError, ValueError):
+        raise InvalidInput(f"{name} is {value!r}, which is not a number: {remedy}") from None
+    if isinstance(value, bool) or not math.isfinite(number):
+        raise InvalidInput(f"{name} is {value!r}, which is not a finite number: {remedy}")
+    if not low <= number <= high:
+        raise InvalidInput(f"{name} is {number:g}, outside [{low:g}, {high:g}]: {remedy}")
+    return number
