@@ -21,7 +21,7 @@ class UnknownDecision(KeyError):
 
 
 def finite(name: str, value: float, *, low: float = -math.inf, high: float = math.inf, remedy: str) -> float:
-    """Return ``value`` as a float when it is a finite number within [low, high], else raise `InvalidInput`."""
+    """Return ``value`` as a float where it is finite and within [low, high], else raise `InvalidInput`."""
     try:
         number = float(value)
     except (TypeError, ValueError):

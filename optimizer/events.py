@@ -1,0 +1,187 @@
+"""What is asked, answered and reported: the context, the decision, and what came of it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Final
+
+import numpy as np
+from numpy.typing import NDArray
+
+from optimizer.errors import InvalidInput, finite
+from optimizer.route import MAX_COST_USD
+
+FloatArray = NDArray[np.float64]
+
+MAX_LATENCY_S: Final = 1e6
+MAX_TOKENS: Final = 10**9
+
+_NO_ATTRIBUTES: Mapping[str, str | float | bool] = {}
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Context:
+    """Facts known before choosing. ``features`` bypasses the featurisers with a vector of their width."""
+
+    text: str | None = None
+    task: str | None = None
+    attributes: Mapping[str, str | float | bool] = field(default_factory=lambda: _NO_ATTRIBUTES)
+    embedding: NDArray[np.float64] | None = None
+    features: FloatArray | None = None
+    input_tokens: int | None = None
+
+    def __post_init__(self) -> None:
+        if self.input_tokens is not None:
+            finite("input_tokens", self.input_tokens, low=0, high=MAX_TOKENS, remedy="give a count of tokens")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Expected:
+    """What is expected of one provider for one request: mean and standard deviation of the belief."""
+
+    quality: float
+    quality_sd: float
+    cost_usd: float
+    cost_usd_sd: float
+    latency_s: float | None
+    failure: float
+
+
+@dataclass(frozen=True, kw_only=True)
+class Candidate:
+    """One provider as one decision saw it; ``reason`` says why an ineligible one was ruled out."""
+
+    provider: str
+    propensity: float
+    eligible: bool
+    reason: str | None
+    expected: Expected
+
+
+@dataclass(frozen=True, kw_only=True, eq=False, slots=True)
+class Decision:
+    """One logged choice with the full distribution that it was drawn from.
+
+    Arrays run over ``providers`` in the route's order. ``order`` is the decision's place in the
+    route's one total order, on which discounts run. ``features`` has the encoder's width.
+    """
+
+    id: str
+    order: int
+    route: str
+    providers: tuple[str, ...]
+    probabilities: FloatArray
+    selected: str
+    features: FloatArray
+    input_tokens: float
+    expected: FloatArray
+    """Shape (5, n_providers): quality, its sd, cost_usd, its sd, latency_s (NaN where unknown)."""
+    ineligible: Mapping[str, str]
+    shadow_price: float
+    """Quality that one USD must bring; 0 where neither budget nor willingness to pay binds."""
+    floor: FloatArray
+    encoder_version: str
+    model_version: int
+    at_s: float | None = None
+    task: str | None = None
+    fallback_used: str | None = None
+    """Why the route's default was answered instead of a routed choice; None for a routed one."""
+
+    @property
+    def propensity(self) -> float:
+        """Probability with which the selected provider was drawn."""
+        return float(self.probabilities[self.providers.index(self.selected)])
+
+    @property
+    def candidates(self) -> tuple[Candidate, ...]:
+        """The distribution and the beliefs behind it, provider by provider."""
+        found = []
+        for i, name in enumerate(self.providers):
+            quality, quality_sd, cost, cost_sd, latency = (float(value) for value in self.expected[:, i])
+            expected = Expected(
+                quality=quality,
+                quality_sd=quality_sd,
+                cost_usd=cost,
+                cost_usd_sd=cost_sd,
+                latency_s=None if np.isnan(latency) else latency,
+                failure=0.0,
+            )
+            reason = self.ineligible.get(name)
+            found.append(
+                Candidate(
+                    provider=name,
+                    propensity=float(self.probabilities[i]),
+                    eligible=reason is None,
+                    reason=reason,
+                    expected=expected,
+                )
+            )
+        return tuple(found)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Outcome:
+    """What serving the request really took. The last ``revision`` for a decision is the one in force."""
+
+    decision_id: str
+    served_provider: str
+    cost_usd: float | None = None
+    input_tokens: int | None = None
+    output_tokens: int | None = None
+    cached_tokens: int | None = None
+    latency_s: float | None = None
+    status: str = "ok"
+    revision: int = 0
+
+    def __post_init__(self) -> None:
+        if self.cost_usd is not None:
+            finite(
+                "cost_usd",
+                self.cost_usd,
+                low=0,
+                high=MAX_COST_USD,
+                remedy="give USD of at least 0, or nothing",
+            )
+        if self.latency_s is not None:
+            finite(
+                "latency_s", self.latency_s, low=0, high=MAX_LATENCY_S, remedy="give seconds of at least 0"
+            )
+        for name in ("input_tokens", "output_tokens", "cached_tokens"):
+            if getattr(self, name) is not None:
+                finite(name, getattr(self, name), low=0, high=MAX_TOKENS, remedy="give a count of tokens")
+        if self.status not in ("ok", "error", "timeout", "refused"):
+            raise InvalidInput(f"status is {self.status!r}: give one of ok, error, timeout, refused")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Feedback:
+    """A judgement that comes later, or never, or twice; None as ``value`` takes it back.
+
+    The last ``revision`` for one (decision, metric, source) is the one in force.
+    """
+
+    decision_id: str
+    value: float | None
+    metric: str = "quality"
+    source: str = "code"
+    revision: int = 0
+
+    def __post_init__(self) -> None:
+        if self.value is not None:
+            finite(self.metric, self.value, remedy="give a finite number, or None to take the feedback back")
+
+
+@dataclass(frozen=True, kw_only=True)
+class DriftAlarm:
+    """A provider changed: beliefs from before decision ``since_order`` count for little from now on."""
+
+    provider: str
+    quantity: str
+    since_order: int
+    at_order: int
+    before: float
+    after: float
+
+
+Event = Decision | Outcome | Feedback | DriftAlarm
