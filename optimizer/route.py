@@ -1,4 +1,4 @@
-"""What an operator declares: providers and their prices, objective, budget, constraints, metrics, the route."""
+"""What an operator declares: providers and prices, objective, budget, constraints, metrics, route."""
 
 from __future__ import annotations
 
@@ -161,6 +161,8 @@ class Route:
 
     ``default_provider`` answers when routing itself fails. ``newcomer_share`` caps the share of
     requests, and of a budget, that may be spent on getting to know a provider added later.
+    ``exploration_share`` is the share of requests, and of a budget, spent on a floor under every
+    propensity, so that other policies can be judged from the log afterwards.
     """
 
     name: str
@@ -171,6 +173,7 @@ class Route:
     metrics: tuple[Metric, ...] = (Metric(),)
     default_provider: str | None = None
     newcomer_share: float = 0.1
+    exploration_share: float = 0.002
 
     def __post_init__(self) -> None:
         names = [provider.name for provider in self.providers]
@@ -181,10 +184,10 @@ class Route:
             raise InvalidInput(f"route {self.name!r} lists {twice[0]!r} twice: give each provider once")
         if self.default_provider is not None and self.default_provider not in names:
             raise InvalidInput(
-                f"default provider {self.default_provider!r} is not on route {self.name!r}: choose from {names}"
+                f"default provider {self.default_provider!r} is not on route {self.name!r}: "
+                f"choose from {names}"
             )
         if len({metric.name for metric in self.metrics}) != len(self.metrics) or not self.metrics:
             raise InvalidInput(f"route {self.name!r} needs one or more metrics, each with a name of its own")
-        finite(
-            "newcomer_share", self.newcomer_share, low=0, high=1, remedy="give a share of requests in [0, 1]"
-        )
+        for name in ("newcomer_share", "exploration_share"):
+            finite(name, getattr(self, name), low=0, high=1, remedy="give a share of requests in [0, 1]")

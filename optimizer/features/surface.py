@@ -84,8 +84,8 @@ class SurfaceFeatures:
         scaled = np.array(rows, dtype=np.float64).reshape(len(rows), len(SCALES))
         scaled -= _CENTRE
         scaled /= _SPREAD
+        # Raw values are never negative and no centre is BOUND spreads high, so nothing falls below.
         np.minimum(scaled, BOUND, out=scaled)
-        np.maximum(scaled, -BOUND, out=scaled)
         return scaled
 
     def state(self) -> dict[str, NDArray[Any]]:

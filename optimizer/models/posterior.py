@@ -1,0 +1,221 @@
+"""Trust in context, learned by evidence: a mixture of hierarchical Bayesian linear models as one Gaussian.
+
+For each provider k, y = x·w_k + noise with w_k ~ N(w_0, σ² Λ⁻¹). A *member* of the mixture fixes the
+prior precisions Λ (how much each block of the context may matter) and whether w_0, what all providers
+have in common, is learned too (*pooled*) or 0. Members are weighted by their marginal likelihood, which
+for these models is the product of their sequential predictive likelihoods and a function of additive
+statistics alone. The mixture is then collapsed into one Gaussian per provider with the mixture's mean
+and covariance, so that a decision costs no more than it would with a single model.
+
+Formulas: Bishop, Pattern Recognition and Machine Learning (2006), eqs. 3.49-3.51 (posterior), 3.86
+(evidence), 2.158 (Student marginal); the pooled w_0 integrates each provider's deviation out.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Final, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.special import gammaln
+
+from optimizer.features.base import Block
+
+FloatArray = NDArray[np.float64]
+
+PRECISIONS: Final = (10.0, 100.0, 1_000.0, 10_000.0)
+"""Prior precisions of a context weight, in observations per unit of standardised coordinate."""
+
+BLOCK_PRECISION: Final = 300.0
+"""Precision of the members that trust one block of the context alone."""
+
+_OFF: Final = 1e7
+_INTERCEPT: Final = 1.0
+_COMMON_INTERCEPT: Final = 0.01
+_COMMON_RATIO: Final = 0.25
+_LEAST_WEIGHT: Final = 1e-3
+_SCALE_PRIOR: Final = 4.0
+
+
+class Sums(NamedTuple):
+    """Stacked statistics: gram (k, d, d), moment (k, d), square (k,), count (k,); d includes the intercept."""
+
+    gram: FloatArray
+    moment: FloatArray
+    square: FloatArray
+    count: FloatArray
+
+
+@dataclass(frozen=True)
+class Posterior:
+    """Belief about all providers: E[y|x] = mean_k·x and var = xᵀ cov_k x, with x = (1, features)."""
+
+    mean: FloatArray
+    """Shape (k, d)."""
+    cov: FloatArray
+    """Shape (k, d, d)."""
+    noise: FloatArray
+    """Variance of one observation around its expectation, shape (k,)."""
+    weights: FloatArray
+    """Posterior probability of each member, shape (m,)."""
+    centre: FloatArray
+    """Mean of x over what was learned from, shape (d,)."""
+
+
+class Mixture:
+    """The members, fixed by the blocks of the context; `fit` is a pure function of the sums."""
+
+    def __init__(self, blocks: Sequence[Block], *, prior_mean: float, prior_variance: float) -> None:
+        self._blocks = tuple(blocks)
+        self._prior_mean = prior_mean
+        self._prior_variance = prior_variance
+        names = [block.name for block in self._blocks]
+        patterns = [("none", dict[str, float]())]
+        if names:
+            patterns += [(f"all@{p:g}", dict.fromkeys(names, p)) for p in PRECISIONS]
+        if len(names) > 1:
+            patterns += [(f"{name}@{BLOCK_PRECISION:g}", {name: BLOCK_PRECISION}) for name in names]
+        self._precision = np.array([self._diagonal(chosen) for _, chosen in patterns])
+        single = [name for name, _ in patterns]
+        self.names = tuple(single + [f"{name} pooled" for name in single])
+        """One name per member, in the order of `Posterior.weights`."""
+
+    def _diagonal(self, chosen: dict[str, float]) -> FloatArray:
+        parts = [np.full(block.width, chosen.get(block.name, _OFF)) for block in self._blocks]
+        return np.concatenate([[_INTERCEPT], *parts])
+
+    def fit(self, sums: Sums) -> Posterior:
+        """The posterior given the sums of all providers; those without observations get the prior."""
+        transform = self._standardising(sums)
+        gram = transform @ sums.gram @ transform.T
+        total = sums.count.sum()
+        centre = self._prior_mean if total < 1 else float(sums.moment[:, 0].sum() / total)
+        spread = self._prior_variance
+        if total > 3:
+            spread = max(float(sums.square.sum() / total) - centre * centre, 1e-4)
+        moment = sums.moment @ transform.T - centre * gram[:, :, 0]
+        square = sums.square - 2 * centre * sums.moment[:, 0] + centre * centre * sums.count
+        centred = Sums(gram, moment, np.maximum(square, 0.0), sums.count)
+        mean, cov, noise, weights = self._average(centred, spread)
+        mean[:, 0] += centre
+        if total < 1:
+            where = np.zeros(gram.shape[1])
+            where[0] = 1.0
+        else:
+            where = sums.gram[:, 0, :].sum(axis=0) / total
+        return Posterior(mean @ transform, transform.T @ cov @ transform, noise, weights, where)
+
+    def _standardising(self, sums: Sums) -> FloatArray:
+        """The linear map to coordinates of mean 0 and unit variance over all that was learned from."""
+        size = sums.gram.shape[1]
+        transform = np.eye(size)
+        total = float(sums.count.sum())
+        if total < 2:
+            return transform
+        pooled = sums.gram.sum(axis=0) / total
+        centre = pooled[0, 1:]
+        variance = np.maximum(np.diag(pooled)[1:] - centre * centre, 0.0)
+        start = 0
+        for block in self._blocks:
+            if block.isotropic:
+                variance[start : start + block.width] = variance[start : start + block.width].mean()
+            start += block.width
+        # A few imagined observations of unit variance: a coordinate that hardly varied is not blown up.
+        scale = np.sqrt((variance * total + _SCALE_PRIOR) / (total + _SCALE_PRIOR))
+        inner = np.arange(1, size)
+        transform[inner, inner] = 1.0 / scale
+        transform[1:, 0] = -centre / scale
+        return transform
+
+    def _average(self, sums: Sums, spread: float) -> tuple[FloatArray, FloatArray, FloatArray, FloatArray]:
+        alone = _Members(self._precision, sums, spread)
+        pooled = alone.pooled()
+        evidence = np.concatenate([alone.evidence.sum(axis=1), pooled.evidence.sum(axis=1)])
+        weights = np.exp(evidence - evidence.max())
+        weights /= weights.sum()
+        kept = np.where(weights > _LEAST_WEIGHT, weights, 0.0)
+        kept /= kept.sum()
+        means = np.concatenate([alone.mean, pooled.mean])
+        noises = np.concatenate([alone.noise, pooled.noise])
+        mean = np.einsum("m,mkd->kd", kept, means)
+        cov = np.zeros_like(sums.gram)
+        for member in np.flatnonzero(kept):
+            off = means[member] - mean
+            source = alone if member < len(self._precision) else pooled
+            within = source.covariance(int(member) % len(self._precision))
+            cov += kept[member] * (within + off[:, :, None] * off[:, None, :])
+        return mean, cov, kept @ noises, weights
+
+
+class _Members:
+    """Posteriors of all patterns p and providers k at once, with σ² from a normal-inverse-gamma prior."""
+
+    def __init__(self, precision: FloatArray, sums: Sums, spread: float) -> None:
+        self._precision, self._sums, self._spread = precision, sums, spread
+        size = precision.shape[1]
+        index = np.arange(size)
+        a = np.repeat(sums.gram[None], len(precision), axis=0)
+        a[:, :, index, index] += precision[:, None, :]
+        self._inverse: FloatArray = np.linalg.inv(a)
+        # The precision relative to the prior's: 1 + what the observations add.
+        self._log_ratio = np.linalg.slogdet(a)[1] - np.log(precision).sum(axis=1)[:, None]
+        target = np.broadcast_to(sums.moment, a.shape[:3])
+        self.mean, self.noise, self.evidence = self._solve(target, sums.square[None, :])
+        self._common: FloatArray | None = None
+
+    def _solve(self, moment: FloatArray, square: FloatArray) -> tuple[FloatArray, FloatArray, FloatArray]:
+        weight = (self._inverse @ moment[..., None])[..., 0]
+        rest = np.maximum(square - (weight * moment).sum(axis=-1), 1e-12)
+        count = np.maximum(self._sums.count, 0.0)
+        shape = 1.0 + count / 2
+        rate = self._spread + rest / 2
+        evidence = (
+            gammaln(shape)
+            - shape * np.log(rate)
+            + np.log(self._spread)
+            - self._log_ratio / 2
+            - count / 2 * np.log(2 * np.pi)
+        )
+        return weight, rate / shape, evidence
+
+    def pooled(self) -> _Members:
+        """The same patterns with a common part w_0 learned from all providers."""
+        sums, precision, size = self._sums, self._precision, self._precision.shape[1]
+        # Λ A⁻¹: what integrating each provider's deviation out leaves of its information about w_0.
+        passed = precision[:, None, :, None] * self._inverse
+        information = -passed * precision[:, None, None, :]
+        index = np.arange(size)
+        information[:, :, index, index] += precision[:, None, :]
+        prior = np.where(precision >= _OFF, _OFF, precision * _COMMON_RATIO)
+        prior[:, 0] = _COMMON_INTERCEPT
+        prior /= self._spread
+        total = (information / self.noise[..., None, None]).sum(axis=1)
+        total[:, index, index] += prior
+        pull = ((passed @ sums.moment[..., None])[..., 0] / self.noise[..., None]).sum(axis=1)
+        inverse = np.linalg.inv(total)
+        common = (inverse @ pull[..., None])[..., 0]
+        applied = np.einsum("kij,pj->pki", sums.gram, common)
+        square = sums.square - 2 * (common @ sums.moment.T) + np.einsum("pki,pi->pk", applied, common)
+        result = object.__new__(_Members)
+        result.__dict__.update(self.__dict__)
+        deviation, result.noise, result.evidence = self._solve(sums.moment - applied, square)
+        result.mean = deviation + common[:, None]
+        # Laplace's integral over w_0, exact for Gaussians.
+        integral = (
+            np.log(prior).sum(axis=1) - np.linalg.slogdet(total)[1] - (common**2 * prior).sum(axis=1)
+        ) / 2
+        result.evidence = result.evidence + integral[:, None] / len(sums.count)
+        result._passed, result._common = passed, inverse
+        return result
+
+    _passed: FloatArray
+
+    def covariance(self, pattern: int) -> FloatArray:
+        """Covariance of the weights under one pattern, shape (k, d, d)."""
+        within: FloatArray = self.noise[pattern][:, None, None] * self._inverse[pattern]
+        if self._common is None:
+            return within
+        passed = self._passed[pattern]
+        return within + passed.transpose(0, 2, 1) @ self._common[pattern] @ passed
