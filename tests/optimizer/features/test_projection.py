@@ -64,6 +64,21 @@ def test_second_opinion_by_exact_decomposition() -> None:
     np.testing.assert_allclose(ours @ ours.T, scale * exact @ exact.T, atol=1e-4)
 
 
+def unscaled(texts: list[str], *, width: int) -> FloatArray:
+    """Centred coordinates of the texts that the projection was fitted on."""
+    projection = TextProjection.fit(texts, width=width)
+    coordinates: FloatArray = project(projection, texts) / projection.state()["scale"]
+    return coordinates
+
+
+@pytest.mark.parametrize("width", [1, 2, 4, 8])
+def test_few_directions_hold_as_much_as_any_could(width: int) -> None:
+    """As much variance as the same number of principal components, found exactly."""
+    texts = sorted(set(prompts()))
+    variances = np.square(np.linalg.svd(unscaled(texts, width=64), compute_uv=False))
+    assert np.square(unscaled(texts, width=width)).sum() > 0.99 * variances[:width].sum()
+
+
 def test_set_of_prompts_decides() -> None:
     """Neither order, nor repeats, nor blanks, nor coming from a generator matters."""
 

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from optimizer.features import SurfaceFeatures
+from optimizer.features import BOUND, SurfaceFeatures, vocabulary
 from optimizer.features.base import EDGE_CHARS, fingerprint
 from optimizer.features.surface import NAMES, SCALES, VERSION
 
@@ -125,9 +125,17 @@ def test_work_on_a_huge_prompt_is_bounded() -> None:
     assert 0 < text.read <= 2 * EDGE_CHARS
 
 
+def test_no_feature_can_fall_below_the_bound() -> None:
+    assert all(0.0 <= scale.centre < BOUND * scale.spread for scale in SCALES)
+
+
 def test_version_stands_for_these_numbers() -> None:
     """The models of a route learned on these: other numbers need another version."""
     rounded = SurfaceFeatures().transform(REQUESTS).round(6) + 0.0
-    assert (VERSION, fingerprint(rounded)) == ("surface-1", "a24a7d8fcefa"), (
-        "raise surface.VERSION, then pin anew"
-    )
+    looked_for = [
+        f"{name} {sorted(value) if isinstance(value, frozenset) else value!r}"
+        for name, value in sorted(vars(vocabulary).items())
+        if name.isupper()
+    ]
+    found = VERSION, fingerprint(rounded), fingerprint(*looked_for)
+    assert found == ("surface-1", "a24a7d8fcefa", "1994cca21fd5"), "raise surface.VERSION, then pin anew"

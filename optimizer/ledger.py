@@ -1,0 +1,278 @@
+"""What is known of each decision, however its events arrive.
+
+An event may come twice, late, before its decision, or be corrected later. The ledger keeps for each
+decision only what is in force, chosen by revision and content and never by arrival, so that any
+order of the same events ends in the same quality, outcome and provider as a clean log does.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from itertools import islice, takewhile
+from math import fsum
+from typing import Final, NamedTuple, Protocol
+
+from optimizer.errors import InvalidInput, UnknownDecision
+from optimizer.events import Feedback, FloatArray, Outcome
+from optimizer.route import Metric
+
+MAX_PARKED: Final = 10_000
+MAX_CLOSED_IDS: Final = 100_000
+
+
+class Opening(Protocol):
+    """The part of a decision that the ledger keeps; a `Decision` has it, and so has an `Entry`."""
+
+    @property
+    def id(self) -> str: ...
+    @property
+    def order(self) -> int: ...
+    @property
+    def selected(self) -> str: ...
+    @property
+    def features(self) -> FloatArray: ...
+
+
+class Entry:
+    """One decision and what is in force for it. Only the ledger writes to it.
+
+    ``quality`` is the reward in [0, 1], None until something was reported. ``provider`` is who
+    learning credits: the one that served, and until an outcome says so the selected one.
+    """
+
+    __slots__ = ("_feedback", "features", "id", "order", "outcome", "provider", "quality", "selected")
+
+    def __init__(self, id: str, order: int, selected: str, features: FloatArray) -> None:
+        self.id = id
+        self.order = order
+        self.selected = selected
+        self.features = features
+        self.provider = selected
+        self.quality: float | None = None
+        self.outcome: Outcome | None = None
+        self._feedback: dict[tuple[str, str], tuple[Feedback, float | None]] | None = None
+
+    @property
+    def feedback(self) -> tuple[Feedback, ...]:
+        """The feedback in force, one per metric and source, in the order of their names."""
+        kept = self._feedback or {}
+        return tuple(kept[key][0] for key in sorted(kept))
+
+
+class Change(NamedTuple):
+    """What an event changed: take the old contribution of the entry out, and put the new one in."""
+
+    entry: Entry
+    old_quality: float | None
+    new_quality: float | None
+    old_outcome: Outcome | None
+    new_outcome: Outcome | None
+    old_provider: str
+    new_provider: str
+
+
+class Ledger:
+    """The decisions of one route that can still change, and the events that wait for theirs.
+
+    The reward is the mean of the route's metrics by their weights, over those metrics for which
+    anything is in force; each metric is the mean of its sources.
+
+    At most ``max_parked`` events wait for their decision; beyond that the one that has waited
+    longest for a decision goes and is counted in ``evicted``.
+    """
+
+    def __init__(
+        self,
+        *,
+        providers: Iterable[str],
+        metrics: Iterable[Metric] = (Metric(),),
+        max_parked: int = MAX_PARKED,
+    ) -> None:
+        self._providers = set(providers)
+        self._metrics = {metric.name: metric for metric in metrics}
+        self._max_parked = max_parked
+        self._entries: dict[str, Entry] = {}
+        self._parked: dict[str, dict[Outcome | Feedback, None]] = {}
+        # A dict and not a set, for the order: the longest closed are forgotten first.
+        self._closed: dict[str, None] = {}
+        self._closed_before = 0
+        self._last_order = -1
+        self.parked = 0
+        self.evicted = 0
+
+    def __len__(self) -> int:
+        return len(self._entries)
+
+    def __contains__(self, decision_id: object) -> bool:
+        return decision_id in self._entries
+
+    def add_provider(self, name: str) -> None:
+        """Know a newcomer; who leaves the route stays known, for what still comes of its decisions."""
+        self._providers.add(name)
+
+    def get(self, decision_id: str) -> Entry | None:
+        """The entry of an open decision."""
+        return self._entries.get(decision_id)
+
+    def entries(self) -> list[Entry]:
+        """All open decisions by their order."""
+        return sorted(self._entries.values(), key=lambda entry: entry.order)
+
+    def parked_events(self) -> list[Outcome | Feedback]:
+        """The events that wait for their decision, those that wait longest first."""
+        return [event for group in self._parked.values() for event in group]
+
+    def open(self, decision: Opening) -> list[Change]:
+        """Register a decision; what the events that waited for it changed. Nothing where it is known."""
+        decision_id = decision.id
+        order = decision.order
+        if (
+            decision_id in self._entries
+            or order < self._closed_before
+            or decision.selected not in self._providers
+        ):
+            return self._reopen(decision)
+        self._entries[decision_id] = Entry(decision_id, order, decision.selected, decision.features)
+        if order < self._last_order:
+            self._entries = {entry.id: entry for entry in self.entries()}
+        else:
+            self._last_order = order
+        if not self._parked or decision_id not in self._parked:
+            return []
+        waiting = self._parked.pop(decision_id)
+        self.parked -= len(waiting)
+        return [change for event in waiting if (change := self.apply(event)) is not None]
+
+    def apply(self, event: Outcome | Feedback) -> Change | None:
+        """Take an event in; what it changed, or None where what is in force stays as it is."""
+        if isinstance(event, Outcome):
+            if event.served_provider not in self._providers:
+                raise InvalidInput(
+                    f"outcome of decision {event.decision_id!r} was served by {event.served_provider!r}, "
+                    f"which is not on the route: choose from {sorted(self._providers)}"
+                )
+            share = None
+        else:
+            share = self._share(event)
+        entry = self._entries.get(event.decision_id)
+        if entry is None:
+            self._park(event)
+            return None
+        if isinstance(event, Outcome):
+            return self._apply_outcome(entry, event)
+        return self._apply_feedback(entry, event, share)
+
+    def close_before(self, order: int) -> int:
+        """Drop the decisions before ``order``, which nothing can change from now on; how many they were."""
+        self._closed_before = max(self._closed_before, order)
+        # Entries lie in the order of their decisions, so that closing a few of many is cheap.
+        old = [entry.id for entry in takewhile(lambda entry: entry.order < order, self._entries.values())]
+        for decision_id in old:
+            del self._entries[decision_id]
+            self._remember_closed(decision_id)
+        return len(old)
+
+    def _not_opened(self, decision: Opening) -> list[Change]:
+        known = self._entries.get(decision.id)
+        if known is not None and (known.order, known.selected) != (decision.order, decision.selected):
+            raise InvalidInput(
+                f"decision {decision.id!r} is at order {known.order} with {known.selected!r} and came again "
+                f"at order {decision.order} with {decision.selected!r}: give each decision an id of its own"
+            )
+        if decision.selected not in self._providers:
+            raise InvalidInput(
+                f"decision {decision.id!r} selected {decision.selected!r}, which is not on the route: "
+                f"choose from {sorted(self._providers)}"
+            )
+        if known is None:
+            self.parked -= len(self._parked.pop(decision.id, ()))
+            self._remember_closed(decision.id)
+        return []
+
+    def _remember_closed(self, decision_id: str) -> None:
+        self._closed[decision_id] = None
+        if len(self._closed) > MAX_CLOSED_IDS:
+            del self._closed[next(iter(self._closed))]
+
+    def _park(self, event: Outcome | Feedback) -> None:
+        if event.decision_id in self._closed:
+            raise UnknownDecision(
+                f"decision {event.decision_id!r} is closed: what comes of decisions before order "
+                f"{self._closed_before} no longer counts; report sooner, or keep decisions open longer"
+            )
+        group = self._parked.setdefault(event.decision_id, {})
+        if event in group:
+            return
+        group[event] = None
+        self.parked += 1
+        if self.parked > self._max_parked:
+            longest_id, longest = next(iter(self._parked.items()))
+            for waiting in list(islice(longest, 1)):
+                del longest[waiting]
+            if not longest:
+                del self._parked[longest_id]
+            self.parked -= 1
+            self.evicted += 1
+
+    def _share(self, event: Feedback) -> float | None:
+        """The value as quality in [0, 1]; None where it takes feedback back."""
+        metric = self._metrics.get(event.metric)
+        if metric is None:
+            raise InvalidInput(
+                f"feedback on decision {event.decision_id!r} is of metric {event.metric!r}, which the route "
+                f"does not declare: choose from {sorted(self._metrics)}"
+            )
+        return None if event.value is None else metric.scaled(event.value)
+
+    def _apply_outcome(self, entry: Entry, event: Outcome) -> Change | None:
+        old = entry.outcome
+        old_provider = entry.provider
+        if old is not None and _outcome_rank(event) <= _outcome_rank(old):
+            return None
+        entry.outcome = event
+        entry.provider = event.served_provider
+        if old is not None and _outcome_rank(event)[1:] == _outcome_rank(old)[1:]:
+            return None
+        return Change(entry, entry.quality, entry.quality, old, event, old_provider, event.served_provider)
+
+    def _apply_feedback(self, entry: Entry, event: Feedback, share: float | None) -> Change | None:
+        key = (event.metric, event.source)
+        if entry._feedback is None:
+            entry._feedback = {key: (event, share)}
+            quality = share
+        else:
+            kept = entry._feedback.get(key)
+            if kept is not None and _feedback_rank(event) <= _feedback_rank(kept[0]):
+                return None
+            entry._feedback[key] = (event, share)
+            quality = share if len(entry._feedback) == 1 else self._quality(entry._feedback)
+        old_quality = entry.quality
+        if quality == old_quality:
+            return None
+        entry.quality = quality
+        return Change(
+            entry, old_quality, quality, entry.outcome, entry.outcome, entry.provider, entry.provider
+        )
+
+    def _quality(self, feedback: dict[tuple[str, str], tuple[Feedback, float | None]]) -> float | None:
+        shares: dict[str, list[float]] = {}
+        for (metric, _), (_, share) in feedback.items():
+            if share is not None:
+                shares.setdefault(metric, []).append(share)
+        if not shares:
+            return None
+        # fsum rounds once, so that the order in which sources reported leaves no trace in the last digit.
+        weights = {name: self._metrics[name].weight for name in shares}
+        total = fsum(weights[name] * (fsum(found) / len(found)) for name, found in shares.items())
+        return min(total / fsum(weights.values()), 1.0)
+
+
+def _outcome_rank(event: Outcome) -> tuple[object, ...]:
+    """Later revisions first, then by content: arbitrary, but the same whichever of two came first."""
+    numbers = (event.cost_usd, event.latency_s, event.input_tokens, event.output_tokens, event.cached_tokens)
+    known = tuple(-1.0 if number is None else number for number in numbers)
+    return (event.revision, event.served_provider, event.status, *known)
+
+
+def _feedback_rank(event: Feedback) -> tuple[int, bool, float]:
+    return (event.revision, event.value is not None, event.value or 0.0)
