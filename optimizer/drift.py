@@ -79,7 +79,7 @@ class DriftDetector:
             self._forget_older_half()
         residual = min(max(float(residual), -_CLIP), _CLIP)
         self._residuals.append(residual)
-        self._orders.append(order)
+        self._orders.append(int(order))
         self._test.update(residual)
         if not self._test.drift_detected:
             return None
@@ -120,8 +120,13 @@ class DriftDetector:
     def _run_again(self) -> None:
         """Bring the test to where it stands after the remembered observations."""
         self._test = self._test.clone()
-        for residual in self._residuals:
+        start = 0
+        for i, residual in enumerate(self._residuals):
             self._test.update(residual)
+            if self._test.drift_detected:
+                # The test with the longer memory saw no change here; river has started afresh, so follow.
+                start = i + 1
+        del self._residuals[:start], self._orders[:start]
 
     def _signal(self) -> DriftSignal:
         """Where the change lies: after the lowest (or highest) point of the cumulative sum that alarmed."""

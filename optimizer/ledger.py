@@ -126,13 +126,10 @@ class Ledger:
         """Register a decision; what the events that waited for it changed. Nothing where it is known."""
         decision_id = decision.id
         order = decision.order
-        if (
-            decision_id in self._entries
-            or order < self._closed_before
-            or decision.selected not in self._providers
-        ):
-            return self._reopen(decision)
-        self._entries[decision_id] = Entry(decision_id, order, decision.selected, decision.features)
+        selected = decision.selected
+        if decision_id in self._entries or order < self._closed_before or selected not in self._providers:
+            return self._not_opened(decision)
+        self._entries[decision_id] = Entry(decision_id, order, selected, decision.features)
         if order < self._last_order:
             self._entries = {entry.id: entry for entry in self.entries()}
         else:

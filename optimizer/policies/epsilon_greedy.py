@@ -1,0 +1,27 @@
+"""The best provider, and with a fixed probability any."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from optimizer.errors import finite
+from optimizer.policies.base import best_utility, equal_shares
+from optimizer.types import FloatArray
+
+
+class EpsilonGreedy:
+    """(1 − epsilon) × greedy + epsilon × uniform over the eligible providers; epsilon in [0, 1]."""
+
+    def __init__(self, *, epsilon: float = 0.05) -> None:
+        remedy = "give the share of requests to spread over all providers, in [0, 1]"
+        self.epsilon = finite("epsilon", epsilon, low=0, high=1, remedy=remedy)
+
+    @property
+    def name(self) -> str:
+        """``epsilon-greedy:EPSILON``."""
+        return f"epsilon-greedy:{self.epsilon:.12g}"
+
+    def probabilities(self, utility: FloatArray, spread: FloatArray) -> FloatArray:
+        """The mixture of greedy and uniform; shapes as in `Policy`."""
+        greedy = equal_shares(utility == best_utility(utility, spread))
+        return (1.0 - self.epsilon) * greedy + self.epsilon * equal_shares(utility > -np.inf)

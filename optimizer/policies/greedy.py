@@ -1,0 +1,16 @@
+"""The provider of highest utility, always."""
+
+from __future__ import annotations
+
+from optimizer.policies.base import best_utility, equal_shares
+from optimizer.types import FloatArray
+
+
+class Greedy:
+    """Never explores; providers of exactly equal utility share equally."""
+
+    name = "greedy"
+
+    def probabilities(self, utility: FloatArray, spread: FloatArray) -> FloatArray:
+        """One for the best, zero for the rest; shapes as in `Policy`."""
+        return equal_shares(utility == best_utility(utility, spread))

@@ -1,0 +1,29 @@
+"""Optimism: the provider whose upper confidence bound is highest."""
+
+from __future__ import annotations
+
+from optimizer.errors import finite
+from optimizer.policies.base import best_utility, equal_shares
+from optimizer.types import FloatArray
+
+
+class LinUCB:
+    """argmax of utility + alpha × spread (Li et al. 2010, algorithm 1); equal bounds share equally.
+
+    Deterministic, so its log cannot judge another policy unless a floor is put under it.
+    """
+
+    def __init__(self, *, alpha: float = 1.0) -> None:
+        remedy = "give the number of standard deviations of optimism, at least 0"
+        self.alpha = finite("alpha", alpha, low=0, high=1e3, remedy=remedy)
+
+    @property
+    def name(self) -> str:
+        """``linucb:ALPHA``."""
+        return f"linucb:{self.alpha:.12g}"
+
+    def probabilities(self, utility: FloatArray, spread: FloatArray) -> FloatArray:
+        """One for the highest bound, zero for the rest; shapes as in `Policy`."""
+        best_utility(utility, spread)
+        bound = utility + self.alpha * spread
+        return equal_shares(bound == bound.max(axis=1, keepdims=True))

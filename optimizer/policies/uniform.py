@@ -1,0 +1,19 @@
+"""Every eligible provider equally likely."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from optimizer.policies.base import best_utility, equal_shares
+from optimizer.types import FloatArray
+
+
+class Uniform:
+    """Blind to utility: the log that it writes can judge any other policy, at the price of the mean."""
+
+    name = "uniform"
+
+    def probabilities(self, utility: FloatArray, spread: FloatArray) -> FloatArray:
+        """Equal shares among the providers of finite utility; shapes as in `Policy`."""
+        best_utility(utility, spread)
+        return equal_shares(utility > -np.inf)
