@@ -63,12 +63,24 @@ class Beliefs:
     """The models of one route, for its providers in the route's order."""
 
     def __init__(self, blocks: Sequence[Block], providers: Sequence[Provider]) -> None:
-        self.quality = LinearBelief(blocks, prior_mean=0.5, prior_variance=0.1)
-        self.cost = LinearBelief(blocks, prior_mean=1.0, prior_variance=0.5, target_bits=12)
+        self._fresh(blocks)
         self.latency: dict[str, LatencyBelief] = {}
         self.failure: dict[str, FailureBelief] = {}
         self._unit_usd: dict[str, float] = {}
         self.configure(providers)
+
+    def _fresh(self, blocks: Sequence[Block]) -> None:
+        self.quality = LinearBelief(blocks, prior_mean=0.5, prior_variance=0.1)
+        self.cost = LinearBelief(blocks, prior_mean=1.0, prior_variance=0.5, target_bits=12)
+
+    def restart(self, blocks: Sequence[Block]) -> None:
+        """Forget quality and cost, for features of other blocks; latency, failure and prices stay."""
+        changes = self.quality.changes
+        self._fresh(blocks)
+        self.quality.changes = changes
+        self.quality.providers(self.names)
+        self.cost.providers(self.names)
+        self.refreshed()
 
     def configure(self, providers: Sequence[Provider]) -> None:
         """Take these providers and prices from the next request on."""
@@ -93,7 +105,9 @@ class Beliefs:
         at = self.quality.posterior.centre
         level = np.minimum(((self.quality.posterior.cov @ at) @ at), _MOST_VARIANCE)
         self._level_width = (PROVIDER_WIDTH**2 - CONTEXT_WIDTH**2) * np.maximum(level, 0.0)
-        self._least_ratio = np.maximum(self.cost.posterior.mean @ self.cost.posterior.centre, _LEAST_RATIO) / 10
+        self._least_ratio = (
+            np.maximum(self.cost.posterior.mean @ self.cost.posterior.centre, _LEAST_RATIO) / 10
+        )
         self.served()
 
     def served(self) -> None:

@@ -41,7 +41,8 @@ class LinearBelief:
         self._mixture = Mixture(blocks, prior_mean=prior_mean, prior_variance=prior_variance)
         self._current: dict[str, Statistics] = {}
         self._past: dict[str, Statistics] = {}
-        self._since: dict[str, int] = {}
+        self.changes: dict[str, int] = {}
+        """Place in the order from which each provider that changed is taken to be as it is now."""
         self._names: tuple[str, ...] = ()
         self._total = 0
         self._fitted_total = -1.0
@@ -68,7 +69,7 @@ class LinearBelief:
 
     def add(self, name: str, row: FloatArray, target: float, *, order: int, sign: int = 1) -> None:
         """Count one observation (sign 1), or take it back (sign -1); ``row`` is quantised."""
-        side = self._current if order >= self._since.get(name, 0) else self._past
+        side = self._current if order >= self.changes.get(name, 0) else self._past
         side[name].add(row, target, sign=sign)
         self._total += sign
 
@@ -91,7 +92,7 @@ class LinearBelief:
             fresh.add(row, target)
         everything.merge(fresh, sign=-1)
         self._current[name], self._past[name] = fresh, everything
-        self._since[name] = since
+        self.changes[name] = since
         self.refresh()
 
     def refresh(self) -> None:

@@ -1,0 +1,199 @@
+"""From events to statistics: every event ends as what it adds to or takes from a provider's sums."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from math import sqrt
+
+from optimizer.beliefs import Beliefs
+from optimizer.drift import DriftDetector
+from optimizer.features.base import Block
+from optimizer.ledger import Change, Entry, Ledger
+from optimizer.models.linear import LinearBelief
+from optimizer.models.statistics import quantised
+from optimizer.types import Decision, DriftAlarm, Feedback, FloatArray, Outcome, Provider, Route
+
+
+class _Facts:
+    """What learning needs of a decision beyond the ledger's entry."""
+
+    __slots__ = ("booked_usd", "expected", "input_tokens", "listed", "providers", "row")
+
+    def __init__(self, decision: Decision, providers: Mapping[str, Provider], listed: FloatArray) -> None:
+        self.row = quantised(decision.features)
+        self.expected = decision.expected
+        self.listed = dict(zip(decision.providers, listed.tolist(), strict=True))
+        self.providers = providers
+        self.input_tokens = decision.input_tokens
+        self.booked_usd = float(decision.expected[2, decision.providers.index(decision.selected)])
+
+
+class Learning:
+    """Folds events of one route into its beliefs."""
+
+    def __init__(self, route: Route, beliefs: Beliefs, *, detect_drift: bool) -> None:
+        self._beliefs = beliefs
+        self._ledger = Ledger(providers=[p.name for p in route.providers], metrics=route.metrics)
+        self._providers = {provider.name: provider for provider in route.providers}
+        self._facts: dict[str, _Facts] = {}
+        self._detect = detect_drift
+        self._detectors: dict[str, DriftDetector] = {}
+        self._spending: list[float] = []
+        self.counts: dict[str, int] = {}
+        self.alarms: list[DriftAlarm] = []
+        self.refreshed = False
+
+    def configure(self, route: Route) -> None:
+        """Know the route's providers and their prices from now on."""
+        self._providers = {provider.name: provider for provider in route.providers}
+        for name in self._providers:
+            self._ledger.add_provider(name)
+
+    def take_spending(self) -> list[float]:
+        """Money to book since the last call: real cost less what had been booked for the decision."""
+        taken, self._spending = self._spending, []
+        return taken
+
+    def open(self, decision: Decision) -> bool:
+        """Register a decision; False where it is known already."""
+        if decision.id in self._facts:
+            return False
+        listed = self._beliefs.list_cost(decision.input_tokens)
+        self._facts[decision.id] = _Facts(decision, self._providers, listed)
+        for change in self._ledger.open(decision):
+            self._fold(change)
+        return True
+
+    def apply(self, event: Outcome | Feedback) -> None:
+        """Fold an outcome or feedback; it waits where its decision is not known yet."""
+        change = self._ledger.apply(event)
+        if change is not None:
+            self._fold(change)
+
+    def _fold(self, change: Change) -> None:
+        entry, facts = change.entry, self._facts[change.entry.id]
+        moved = change.old_provider != change.new_provider
+        if moved or change.old_quality != change.new_quality:
+            self._quality(change.old_provider, facts, change.old_quality, entry.order, sign=-1)
+            self._quality(change.new_provider, facts, change.new_quality, entry.order, sign=1)
+            if change.old_quality is None and change.new_quality is not None and self._detect:
+                self._watch(change.new_provider, facts, change.new_quality, entry.order)
+        if change.old_outcome is not change.new_outcome:
+            self._outcome(facts, change.old_outcome, entry.order, sign=-1)
+            self._outcome(facts, change.new_outcome, entry.order, sign=1)
+
+    def _quality(self, name: str, facts: _Facts, value: float | None, order: int, *, sign: int) -> None:
+        if value is None:
+            return
+        self._beliefs.quality.add(name, facts.row, value, order=order, sign=sign)
+        self.counts[name] = self.counts.get(name, 0) + sign
+        self._refresh_when_due(self._beliefs.quality, name)
+
+    def _outcome(self, facts: _Facts, outcome: Outcome | None, order: int, *, sign: int) -> None:
+        if outcome is None:
+            return
+        name, beliefs = outcome.served_provider, self._beliefs
+        failed = outcome.status != "ok"
+        if sign > 0:
+            beliefs.failure[name].add(order, failed)
+        else:
+            beliefs.failure[name].remove(order, failed)
+        if outcome.latency_s is not None:
+            beliefs.latency[name].add(outcome.latency_s, sign=sign)
+        cost = cost_of(outcome, facts.providers.get(name))
+        if cost is not None:
+            if sign > 0:
+                self._spending.append(cost - facts.booked_usd)
+                facts.booked_usd = cost
+                if beliefs.first_cost(name, cost):
+                    facts.listed = dict(
+                        zip(beliefs.names, beliefs.list_cost(facts.input_tokens).tolist(), strict=True)
+                    )
+            listed = facts.listed.get(name)
+            if listed is not None:
+                beliefs.cost.add(name, facts.row, cost / listed, order=order, sign=sign)
+                self._refresh_when_due(beliefs.cost, name)
+        if failed or outcome.latency_s is not None:
+            beliefs.served()
+
+    def _refresh_when_due(self, belief: LinearBelief, name: str) -> None:
+        if name in self._beliefs.names and belief.due(name):
+            belief.refresh()
+            self._beliefs.refreshed()
+            self.refreshed = True
+
+    def _watch(self, name: str, facts: _Facts, quality: float, order: int) -> None:
+        if name not in facts.listed or name not in self._beliefs.names:
+            return
+        place = list(facts.listed).index(name)
+        expected, sd = float(facts.expected[0, place]), float(facts.expected[1, place])
+        noise = float(self._beliefs.quality.posterior.noise[self._beliefs.names.index(name)])
+        detector = self._detectors.setdefault(name, DriftDetector())
+        scale = sqrt(noise + sd * sd)
+        signal = detector.update((quality - expected) / scale, order)
+        if signal is not None:
+            alarm = DriftAlarm(
+                provider=name,
+                quantity="quality",
+                since_order=signal.since_order,
+                at_order=order,
+                before=signal.before * scale,
+                after=signal.after * scale,
+            )
+            self.alarm(alarm)
+
+    def alarm(self, alarm: DriftAlarm) -> None:
+        """Let what the provider did before its change count for little."""
+        self.alarms.append(alarm)
+        since = alarm.since_order
+        later = [
+            (self._facts[entry.id].row, entry.quality)
+            for entry in self._ledger.entries()
+            if entry.order >= since and entry.provider == alarm.provider and entry.quality is not None
+        ]
+        self._beliefs.quality.change(alarm.provider, since, later)
+        self._beliefs.refreshed()
+        self.refreshed = True
+
+    def reencode(self, features: Mapping[str, FloatArray], blocks: Sequence[Block]) -> None:
+        """Fold quality and cost anew from the decisions whose features are given."""
+        self._beliefs.restart(blocks)
+        for entry in self._ledger.entries():
+            if entry.id not in features:
+                continue
+            facts = self._facts[entry.id]
+            facts.row = quantised(features[entry.id])
+            entry.features = features[entry.id]
+            self._count_again(entry, facts)
+        self._beliefs.quality.refresh()
+        self._beliefs.cost.refresh()
+        self._beliefs.refreshed()
+
+    def _count_again(self, entry: Entry, facts: _Facts) -> None:
+        if entry.quality is not None:
+            self._beliefs.quality.add(entry.provider, facts.row, entry.quality, order=entry.order)
+        outcome = entry.outcome
+        if outcome is None:
+            return
+        cost = cost_of(outcome, facts.providers.get(outcome.served_provider))
+        listed = facts.listed.get(outcome.served_provider)
+        if cost is not None and listed is not None:
+            self._beliefs.cost.add(outcome.served_provider, facts.row, cost / listed, order=entry.order)
+
+    def recent_rows(self) -> list[tuple[FloatArray, float]]:
+        """Features and input tokens of the latest decisions, oldest first."""
+        latest = self._ledger.entries()[-64:]
+        return [(entry.features, self._facts[entry.id].input_tokens) for entry in latest]
+
+
+def cost_of(outcome: Outcome, provider: Provider | None) -> float | None:
+    """USD of an outcome: as reported, or its usage at the prices of its decision's time; None if unknown."""
+    if outcome.cost_usd is not None:
+        return outcome.cost_usd
+    if provider is None or provider.prices is None or outcome.output_tokens is None:
+        return None
+    return provider.prices.cost_usd(
+        input_tokens=outcome.input_tokens or 0,
+        output_tokens=outcome.output_tokens,
+        cached_tokens=outcome.cached_tokens or 0,
+    )

@@ -1,0 +1,47 @@
+"""A provider that is added to a running route gets known within a capped share of traffic and money."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Final
+
+import numpy as np
+
+from optimizer.types import FloatArray
+
+ENOUGH_FEEDBACK: Final = 15
+"""Judgements after which a provider is no newcomer."""
+
+
+class Newcomers:
+    """Which providers are new, and what they may take until they are known."""
+
+    def __init__(self, *, share: float) -> None:
+        self._share = share
+        self.names: set[str] = set()
+
+    def configure(self, before: Sequence[str], after: Sequence[str], *, share: float) -> None:
+        """Providers that are in ``after`` alone are new."""
+        self._share = share
+        self.names = (self.names | (set(after) - set(before))) & set(after)
+
+    def capped(
+        self,
+        probabilities: FloatArray,
+        names: Sequence[str],
+        cost_usd: FloatArray,
+        counts: Mapping[str, int],
+        ruled_out: Mapping[str, str],
+        target_usd: float | None,
+    ) -> FloatArray:
+        """Give each newcomer its quota of requests: at most the share, and at most the share of the budget."""
+        self.names = {name for name in self.names if counts.get(name, 0) < ENOUGH_FEEDBACK}
+        new = np.array([name in self.names and name not in ruled_out for name in names])
+        if not new.any() or new.all() or not probabilities[~new].sum() > 0:
+            return probabilities
+        quota = np.where(new, self._share / new.sum(), 0.0)
+        if target_usd is not None:
+            quota = np.minimum(quota, self._share * target_usd / np.maximum(cost_usd, 1e-12))
+        known = np.where(new, 0.0, probabilities)
+        result: FloatArray = known / known.sum() * (1.0 - quota.sum()) + quota * new
+        return result

@@ -1,0 +1,119 @@
+"""What money is worth at this moment: the route's objective, its budget, and the priced floor.
+
+Looks at a window of recent contexts and asks the pacer for the shadow price at which the policy's own
+distribution over them costs what the budget allows.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Iterable
+from typing import Final
+
+import numpy as np
+
+from optimizer.beliefs import Beliefs
+from optimizer.budget import Pacer
+from optimizer.policies.base import Policy
+from optimizer.policies.floor import priced_floor
+from optimizer.types import Decision, FloatArray, Objective, Route
+
+WINDOW: Final = 64
+SOLVE_EVERY: Final = 25
+
+
+class Pacing:
+    """Shadow price, window of recent contexts, and exploration floor of one route."""
+
+    def __init__(self, route: Route, policy: Policy) -> None:
+        self._policy = policy
+        self._window: deque[tuple[FloatArray, float]] = deque(maxlen=WINDOW)
+        self._since = 0
+        self._pacer: Pacer | None = None
+        self._set(route)
+
+    def _set(self, route: Route) -> None:
+        self._objective = route.objective
+        self._share = route.exploration_share
+        self.exploring = self._share > 0 and self._policy.name == "thompson"
+        self.floor: FloatArray = np.zeros(len(route.providers))
+        if route.budget is None:
+            self._pacer = None
+        elif self._pacer is None or self._pacer.budget != route.budget:
+            self._pacer = Pacer(route.budget)
+
+    def configure(self, route: Route, beliefs: Beliefs) -> None:
+        """Take another objective, budget or list of providers from now on."""
+        self._set(route)
+        self.solve(beliefs)
+
+    @property
+    def shadow_price(self) -> float:
+        """Quality that one USD must bring under the route's own objective and budget."""
+        return self.weights(None)[0]
+
+    @property
+    def spent_usd(self) -> float:
+        """Money spent under the present budget, with expectations where the real cost is not known."""
+        return self._pacer.spent_usd if self._pacer is not None else 0.0
+
+    @property
+    def target_usd(self) -> float | None:
+        """What one request may cost on average now; None without a budget."""
+        return self._pacer.target_usd() if self._pacer is not None else None
+
+    def weights(self, objective: Objective | None) -> tuple[float, float]:
+        """λ in quality per USD and the weight of a second, for one request's objective or the route's."""
+        wanted = objective or self._objective
+        worth = wanted.willingness_to_pay_usd
+        price = 1.0 / worth if worth is not None else 0.0
+        if self._pacer is not None:
+            price = max(price, self._pacer.shadow_price)
+        return price, wanted.latency_weight
+
+    def decided(self, decision: Decision, beliefs: Beliefs) -> None:
+        """Remember a context and the money that is expected to go; solve again every few requests."""
+        if self._pacer is None:
+            return
+        self._window.append((decision.features, decision.input_tokens))
+        chosen = decision.providers.index(decision.selected)
+        self._pacer.request(float(decision.expected[2, chosen]), at_s=decision.at_s)
+        self._since += 1
+        if self._since >= SOLVE_EVERY or self._pacer.requests == 1:
+            self.solve(beliefs)
+
+    def spend(self, usd: float) -> None:
+        """Book the difference between what was expected and what was really spent."""
+        if self._pacer is not None:
+            self._pacer.spend(usd)
+
+    def forget_window(self, rows: Iterable[tuple[FloatArray, float]]) -> None:
+        """Replace the window, after the features have changed."""
+        self._window = deque(rows, maxlen=WINDOW)
+
+    def solve(self, beliefs: Beliefs) -> None:
+        """Solve the shadow price on the window, and price the floor with it."""
+        self._since = 0
+        self._price_floor(beliefs)
+        pacer = self._pacer
+        if pacer is None or not self._window:
+            return
+        rows = np.ones((len(self._window), len(self._window[0][0]) + 1))
+        rows[:, 1:] = [features for features, _ in self._window]
+        listed = beliefs.list_cost(np.array([tokens for _, tokens in self._window]))
+        judged = beliefs.judge(rows, listed)
+
+        def spend_at(shadow_price: float) -> float:
+            utility, spread = judged.utility(shadow_price, self._objective.latency_weight)
+            chances = self._policy.probabilities(utility, spread)
+            return float((chances * judged.cost_usd).sum() / len(rows))
+
+        pacer.solve(spend_at, least_usd=float(judged.cost_usd.mean(axis=0).min()))
+
+    def _price_floor(self, beliefs: Beliefs) -> None:
+        if not self.exploring:
+            return
+        tokens = float(np.mean([tokens for _, tokens in self._window])) if self._window else 0.0
+        at = beliefs.quality.posterior.centre[None]
+        cost = beliefs.judge(at, beliefs.list_cost(tokens)).cost_usd[0]
+        self.floor = priced_floor(cost, self.target_usd or float(np.median(cost)), share=self._share)

@@ -1,0 +1,262 @@
+"""The router: ask it for a decision, tell it what came of it.
+
+`decide` changes nothing; `learn` folds one event. The same object serves and replays.
+
+    request ─► features ─► beliefs ─► utility ─► policy ─► floor ─► draw ─► decision
+    decision, outcome, feedback ─► ledger ─► statistics ─► beliefs, shadow price
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+
+from optimizer.beliefs import Beliefs
+from optimizer.constraints import ConstraintChecker, check_contradictions, merge
+from optimizer.errors import InvalidInput, NoEligibleProvider
+from optimizer.features.base import Block
+from optimizer.features.encoder import Encoder
+from optimizer.learning import Learning
+from optimizer.newcomers import Newcomers
+from optimizer.pacing import Pacing
+from optimizer.policies.base import Policy
+from optimizer.policies.thompson import Thompson
+from optimizer.types import (
+    Constraints,
+    Context,
+    Decision,
+    DriftAlarm,
+    Event,
+    FloatArray,
+    Objective,
+    Outcome,
+    Route,
+)
+
+
+class Router:
+    """Chooses a provider for each request of one route, and learns from what comes of it.
+
+    ``encoder`` turns contexts into features; a caller that has features already gives their blocks
+    as ``block_widths`` instead and asks with `decide_features`.
+    """
+
+    def __init__(
+        self,
+        route: Route,
+        *,
+        encoder: Encoder | None = None,
+        block_widths: Sequence[Block] = (),
+        encoder_version: str = "",
+        policy: Policy | None = None,
+        detect_drift: bool = True,
+    ) -> None:
+        self._encoder = encoder
+        blocks = tuple(encoder.blocks) if encoder is not None else tuple(block_widths)
+        self._encoder_version = encoder.version if encoder is not None else encoder_version
+        self._policy: Policy = policy if policy is not None else Thompson()
+        self._width = sum(block.width for block in blocks)
+        self.route = route
+        self._beliefs = Beliefs(blocks, route.providers)
+        self._learning = Learning(route, self._beliefs, detect_drift=detect_drift)
+        self._pacing = Pacing(route, self._policy)
+        self._newcomers = Newcomers(share=route.newcomer_share)
+        self._order = 0
+        self._apply(route)
+
+    def _apply(self, route: Route) -> None:
+        check_contradictions(route.constraints, route.providers)
+        self.route = route
+        self._names = tuple(provider.name for provider in route.providers)
+        self._checker = ConstraintChecker(route.providers, route.constraints)
+
+    def configure(self, route: Route) -> None:
+        """Providers, prices, objective, budget and rules as they are from the next decision on."""
+        self._apply(route)
+        self._newcomers.configure(self._beliefs.names, self._names, share=route.newcomer_share)
+        self._beliefs.configure(route.providers)
+        self._learning.configure(route)
+        self._pacing.configure(route, self._beliefs)
+
+    @property
+    def alarms(self) -> list[DriftAlarm]:
+        """The drift alarms raised so far, oldest first."""
+        return self._learning.alarms
+
+    def decide(
+        self,
+        context: Context,
+        *,
+        decision_id: str,
+        draw: float,
+        objective: Objective | None = None,
+        constraints: Constraints | None = None,
+        candidates: tuple[str, ...] | None = None,
+        at_s: float | None = None,
+    ) -> Decision:
+        """The choice for one request; ``draw`` in [0, 1) is the caller's random number."""
+        if context.features is not None:
+            features = context.features
+        elif self._encoder is not None:
+            features = self._encoder.encode(context)
+        else:
+            raise InvalidInput("this router has no encoder: give the context's features")
+        tokens = float(context.input_tokens or 0)
+        if context.input_tokens is None and context.text is not None:
+            tokens = len(context.text) / 4.0
+        return self.decide_features(
+            features,
+            decision_id=decision_id,
+            draw=draw,
+            input_tokens=tokens,
+            objective=objective,
+            constraints=constraints,
+            candidates=candidates,
+            at_s=at_s,
+        )
+
+    def decide_features(
+        self,
+        features: FloatArray,
+        *,
+        decision_id: str,
+        draw: float,
+        input_tokens: float = 0.0,
+        objective: Objective | None = None,
+        constraints: Constraints | None = None,
+        candidates: tuple[str, ...] | None = None,
+        at_s: float | None = None,
+    ) -> Decision:
+        """As `decide`, for features (width,) of the router's encoder; changes nothing."""
+        row = self._row(features)
+        beliefs, pacing = self._beliefs, self._pacing
+        listed = beliefs.list_cost(input_tokens)
+        judged = beliefs.judge(row, listed)
+        shadow_price, latency_weight = pacing.weights(objective)
+        utility, spread = judged.utility(shadow_price, latency_weight)
+        checker = self._checker
+        if constraints is not None:
+            merged = merge(self.route.constraints, constraints)
+            checker = ConstraintChecker(self.route.providers, merged)
+        ruled_out = checker.check(
+            candidates=candidates,
+            input_tokens=input_tokens,
+            expected_cost_usd=judged.cost_usd[0],
+            expected_latency_s=judged.latency_s,
+            tail_latency_s=beliefs.tail_latency_s,
+        )
+        floor = pacing.floor
+        if ruled_out:
+            out = np.array([name in ruled_out for name in self._names])
+            if out.all():
+                reasons = "; ".join(f"{name} {reason}" for name, reason in ruled_out.items())
+                raise NoEligibleProvider(f"no provider may serve decision {decision_id!r}: {reasons}")
+            utility[0, out] = -np.inf
+            floor = np.where(out, 0.0, floor)
+        probabilities = self._policy.probabilities(utility, spread)[0]
+        if self._newcomers.names:
+            probabilities = self._newcomers.capped(
+                probabilities,
+                self._names,
+                judged.cost_usd[0],
+                self._learning.counts,
+                ruled_out,
+                pacing.target_usd,
+            )
+        if pacing.exploring:
+            probabilities = probabilities * (1.0 - floor.sum()) + floor
+        chosen = int(probabilities.cumsum().searchsorted(draw * probabilities.sum(), side="right"))
+        chosen = min(chosen, len(self._names) - 1)
+        if not probabilities[chosen] > 0:
+            chosen = int(probabilities.argmax())
+        expected = np.empty((5, len(self._names)))
+        expected[0], expected[2], expected[3] = judged.quality[0], judged.cost_usd[0], judged.cost_sd[0]
+        np.sqrt(judged.quality_variance[0], out=expected[1])
+        expected[4] = judged.latency_s
+        return Decision(
+            id=decision_id,
+            order=self._order,
+            route=self.route.name,
+            providers=self._names,
+            probabilities=probabilities,
+            selected=self._names[chosen],
+            features=row[0, 1:],
+            input_tokens=input_tokens,
+            expected=expected,
+            ineligible=ruled_out,
+            shadow_price=shadow_price,
+            floor=floor,
+            encoder_version=self._encoder_version,
+            model_version=beliefs.quality.version,
+            at_s=at_s,
+        )
+
+    def _row(self, features: FloatArray) -> FloatArray:
+        if features.shape != (self._width,):
+            raise InvalidInput(
+                f"features have shape {features.shape}, but this route's encoder gives ({self._width},): "
+                "encode the request with the encoder that the route declares"
+            )
+        row = np.empty((1, self._width + 1))
+        row[0, 0] = 1.0
+        row[0, 1:] = features
+        if not np.isfinite(row.sum()):
+            raise InvalidInput(
+                "features hold NaN or infinity, which no model may see: correct the featuriser"
+            )
+        np.minimum(np.maximum(row, -8.0, out=row), 8.0, out=row)
+        return row
+
+    def learn(self, event: Event) -> None:
+        """Fold one event; what is repeated, late, corrected or reordered ends in the same statistics."""
+        if isinstance(event, Decision):
+            self._order = max(self._order, event.order + 1)
+            if self._learning.open(event):
+                self._pacing.decided(event, self._beliefs)
+        elif isinstance(event, DriftAlarm):
+            self._learning.alarm(event)
+        else:
+            self._learning.apply(event)
+        for usd in self._learning.take_spending():
+            self._pacing.spend(usd)
+        if self._learning.refreshed:
+            self._learning.refreshed = False
+            self._pacing.solve(self._beliefs)
+
+    def reencode(
+        self, features: Mapping[str, FloatArray], *, blocks: Sequence[Block], encoder_version: str
+    ) -> None:
+        """Move to other features: statistics are folded anew from the decisions in ``features``, by id.
+
+        A decision that is not among them no longer counts towards quality and cost.
+        """
+        self._width = sum(block.width for block in blocks)
+        self._encoder_version = encoder_version
+        self._learning.reencode(features, blocks)
+        self._pacing.forget_window(self._learning.recent_rows())
+        self._pacing.solve(self._beliefs)
+
+    def summary(self) -> dict[str, object]:
+        """What is learned, readable: trust in context, shadow price, spend, and each provider's level."""
+        at = self._beliefs.quality.posterior.centre
+        level = self._beliefs.quality.posterior.mean @ at
+        trusted = sorted(self._beliefs.quality.members.items(), key=lambda item: -item[1])
+        return {
+            "decisions": self._order,
+            "trust": {name: round(weight, 4) for name, weight in trusted if weight > 1e-3},
+            "shadow_price": self._pacing.shadow_price,
+            "spent_usd": self._pacing.spent_usd,
+            "providers": {
+                name: {
+                    "quality": round(float(level[i]), 4),
+                    "feedback": self._learning.counts.get(name, 0),
+                    "newcomer": name in self._newcomers.names,
+                }
+                for i, name in enumerate(self._names)
+            },
+            "alarms": len(self.alarms),
+        }
+
+
+__all__ = ["Outcome", "Router"]
