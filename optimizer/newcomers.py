@@ -34,7 +34,7 @@ class Newcomers:
         ruled_out: Mapping[str, str],
         target_usd: float | None,
     ) -> FloatArray:
-        """Give each newcomer its quota of requests: at most the share, and at most the share of the budget."""
+        """Give each newcomer its quota: at most the share of requests, and of the budget."""
         self.names = {name for name in self.names if counts.get(name, 0) < ENOUGH_FEEDBACK}
         new = np.array([name in self.names and name not in ruled_out for name in names])
         if not new.any() or new.all() or not probabilities[~new].sum() > 0:

@@ -20,6 +20,7 @@ from optimizer.types import Decision, FloatArray, Objective, Route
 
 WINDOW: Final = 64
 SOLVE_EVERY: Final = 25
+TYPICAL_INPUT_TOKENS: Final = 100.0
 
 
 class Pacing:
@@ -96,12 +97,14 @@ class Pacing:
         self._since = 0
         self._price_floor(beliefs)
         pacer = self._pacer
-        if pacer is None or not self._window:
+        if pacer is None:
             return
-        rows = np.ones((len(self._window), len(self._window[0][0]) + 1))
-        rows[:, 1:] = [features for features, _ in self._window]
-        listed = beliefs.list_cost(np.array([tokens for _, tokens in self._window]))
-        judged = beliefs.judge(rows, listed)
+        # Before the first request, the average context stands for those to come.
+        at = beliefs.quality.posterior.centre
+        window = self._window or [(at[1:], TYPICAL_INPUT_TOKENS)]
+        rows = np.ones((len(window), len(at)))
+        rows[:, 1:] = [features for features, _ in window]
+        judged = beliefs.judge(rows, beliefs.list_cost(np.array([tokens for _, tokens in window])))
 
         def spend_at(shadow_price: float) -> float:
             utility, spread = judged.utility(shadow_price, self._objective.latency_weight)

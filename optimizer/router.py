@@ -30,7 +30,6 @@ from optimizer.types import (
     Event,
     FloatArray,
     Objective,
-    Outcome,
     Route,
 )
 
@@ -64,6 +63,7 @@ class Router:
         self._newcomers = Newcomers(share=route.newcomer_share)
         self._order = 0
         self._apply(route)
+        self._pacing.solve(self._beliefs)
 
     def _apply(self, route: Route) -> None:
         check_contradictions(route.constraints, route.providers)
@@ -257,6 +257,3 @@ class Router:
             },
             "alarms": len(self.alarms),
         }
-
-
-__all__ = ["Outcome", "Router"]

@@ -84,7 +84,7 @@ class LinearBelief:
         return self._current[name].count >= self._fitted.get(name, 0) * OWN_GROWTH
 
     def change(self, name: str, since: int, later: Iterable[tuple[FloatArray, float]]) -> None:
-        """Let what was decided before ``since`` count for little; ``later`` are the observations from then."""
+        """Let what was decided before ``since`` count for little; ``later`` came from then on."""
         everything = self._current[name]
         everything.merge(self._past[name])
         fresh = self._empty()

@@ -15,7 +15,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Final, NamedTuple
+from typing import Final
 
 import numpy as np
 from numpy.typing import NDArray
@@ -39,8 +39,9 @@ _LEAST_WEIGHT: Final = 1e-3
 _SCALE_PRIOR: Final = 4.0
 
 
-class Sums(NamedTuple):
-    """Stacked statistics: gram (k, d, d), moment (k, d), square (k,), count (k,); d includes the intercept."""
+@dataclass(frozen=True)
+class Sums:
+    """Stacked statistics: gram (k, d, d), moment (k, d), square and count (k,); d counts the intercept."""
 
     gram: FloatArray
     moment: FloatArray
@@ -156,9 +157,9 @@ class _Members:
         self._precision, self._sums, self._spread = precision, sums, spread
         size = precision.shape[1]
         index = np.arange(size)
-        a = np.repeat(sums.gram[None], len(precision), axis=0)
+        a: FloatArray = np.repeat(sums.gram[None], len(precision), axis=0)
         a[:, :, index, index] += precision[:, None, :]
-        self._inverse: FloatArray = np.linalg.inv(a)
+        self._inverse: FloatArray = np.linalg.inv(a).astype(np.float64, copy=False)
         # The precision relative to the prior's: 1 + what the observations add.
         self._log_ratio = np.linalg.slogdet(a)[1] - np.log(precision).sum(axis=1)[:, None]
         target = np.broadcast_to(sums.moment, a.shape[:3])
@@ -218,4 +219,5 @@ class _Members:
         if self._common is None:
             return within
         passed = self._passed[pattern]
-        return within + passed.transpose(0, 2, 1) @ self._common[pattern] @ passed
+        shared: FloatArray = passed.transpose(0, 2, 1) @ self._common[pattern] @ passed
+        return within + shared

@@ -77,8 +77,9 @@ class Statistics:
         """Σ x xᵀ (size, size), Σ y x (size,) and Σ y² as floats."""
         self._settle()
         unit_x, unit_y = 2.0**-ROW_BITS, 2.0**-self.target_bits
-        gram = self._gram * (unit_x * unit_x)
-        return gram, self._moment * (unit_x * unit_y), self._square * (unit_y * unit_y)
+        gram = self._gram.astype(np.float64) * (unit_x * unit_x)
+        moment = self._moment.astype(np.float64) * (unit_x * unit_y)
+        return gram, moment, self._square * (unit_y * unit_y)
 
     def state(self) -> dict[str, NDArray[np.int64]]:
         """The sums as whole numbers."""
@@ -98,7 +99,7 @@ class Statistics:
 
 
 def quantised(features: FloatArray) -> FloatArray:
-    """A row for `Statistics.add`: intercept in front, clipped to ±8, whole multiples of 2**-16 as integers."""
+    """A row for `Statistics.add`: intercept in front, clipped to ±8, in whole multiples of 2**-16."""
     row = np.empty(len(features) + 1)
     row[0] = 1 << ROW_BITS
     np.rint(np.clip(features, -ROW_BOUND, ROW_BOUND) * (1 << ROW_BITS), out=row[1:])
