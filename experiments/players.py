@@ -24,8 +24,20 @@ from typing import Final, Protocol
 import numpy as np
 
 from experiments.scenario import Goal, Matrix
-from experiments.stream import Segment
-from optimizer.types import Feedback, FloatArray, Outcome, Prices
+from experiments.stream import Segment, Stream
+from optimizer.policies.base import Policy
+from optimizer.router import Router
+from optimizer.types import (
+    Budget,
+    Constraints,
+    Feedback,
+    FloatArray,
+    Objective,
+    Outcome,
+    Prices,
+    Provider,
+    Route,
+)
 
 _ALPHA: Final = 0.2
 _RIDGE: Final = 1.0
@@ -52,6 +64,66 @@ class Player(Protocol):
 
     def feedback(self, step: int, column: int, feedback: Feedback) -> None:
         """How good the answer was; called late, or never."""
+
+
+class RouterPlayer:
+    """The router itself, as it serves: the same object, calls and events, with a policy of its own."""
+
+    router: Router
+
+    def __init__(self, *, names: Sequence[str], goal: Goal, policy: Policy, stream: Stream) -> None:
+        self._names = tuple(names)
+        self._column = {name: j for j, name in enumerate(names)}
+        self._goal = goal
+        self._policy = policy
+        self._draws, self._input_tokens = stream.draws, stream.input_tokens
+        self._rows: Matrix = np.empty((0, 0))
+        self._without: dict[tuple[int, ...], Constraints | None] = {(): None}
+        self._route: Route | None = None
+        self._started = False
+
+    def start(self, segment: Segment) -> None:
+        self._rows = segment.features
+        if self._started:
+            earlier = {str(step): self._rows[step] for step in range(segment.start)}
+            self.router.reencode(earlier, segment.blocks, segment.version)
+            return
+        if self._route is None:
+            raise ValueError("the router starts without a route: call offer first.")
+        self.router = Router(
+            self._route, block_widths=segment.blocks, encoder_version=segment.version, policy=self._policy
+        )
+        self._started = True
+
+    def offer(self, columns: Sequence[int], prices: Sequence[Prices | None]) -> None:
+        budget = self._goal.budget_usd
+        self._route = Route(
+            name="simulation",
+            providers=tuple(Provider(name=self._names[j], prices=prices[j]) for j in columns),
+            objective=Objective(willingness_to_pay_usd=self._goal.wtp_usd),
+            budget=None if budget is None else Budget(usd_per_request=budget),
+        )
+        if self._started:
+            self.router.configure(self._route)
+
+    def choose(self, step: int, absent: tuple[int, ...]) -> int:
+        if absent not in self._without:
+            self._without[absent] = Constraints(deny=tuple(self._names[j] for j in absent))
+        decision = self.router.decide_features(
+            self._rows[step],
+            decision_id=str(step),
+            draw=self._draws[step],
+            input_tokens=self._input_tokens[step],
+            constraints=self._without[absent],
+        )
+        self.router.learn(decision)
+        return self._column[decision.selected]
+
+    def outcome(self, step: int, column: int, outcome: Outcome) -> None:
+        self.router.learn(outcome)
+
+    def feedback(self, step: int, column: int, feedback: Feedback) -> None:
+        self.router.learn(feedback)
 
 
 class FixedPlayer:

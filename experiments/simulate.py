@@ -14,14 +14,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from experiments.outcome_table import OutcomeTable, PriceEstimate, price_list
-from experiments.players import FixedPlayer, Player, RidgePlayer, UniformPlayer
-from experiments.records import Record, Seen, measure, oracle_quality
+from experiments.players import FixedPlayer, Player, RidgePlayer, RouterPlayer, UniformPlayer
+from experiments.records import Record, measure, oracle_quality
 from experiments.scenario import PEERS, Goal, Matrix, Settings, check_scenario, goals, split_rows
 from experiments.stream import Stream, encoder_parts, fit_on, make_stream
 from experiments.supervised import SupervisedReference, supervised_reference
 from optimizer.features import Encoder
-from optimizer.policies.presets import PRESETS, preset
-from optimizer.types import Context, Feedback, FloatArray, Outcome, Prices
+from optimizer.policies.presets import policy_from_name
+from optimizer.types import Context, Feedback, Outcome, Prices
 
 Tick = Callable[[int], None]
 _TICK_EVERY: Final = 256
@@ -55,20 +55,14 @@ class Result:
     notes: tuple[str, ...]
 
 
-def policy_names() -> tuple[str, ...]:
-    """Every name that a policy may have, `fixed:NAME` standing for one per provider."""
-    return (*(name for name in PRESETS if name not in (*PEERS, "uniform", "fixed")), "uniform",
-            "fixed:NAME", *PEERS)  # fmt: skip
-
-
 def simulate(
     table: OutcomeTable, settings: Settings, *, jobs: int = 1, progress: Tick = lambda rounds: None
 ) -> Result:
     """Play every policy and goal for every seed, in `jobs` processes; `progress` hears of rounds played."""
     check_scenario(table, settings)
     for policy in settings.policies:
-        if not policy.startswith("fixed:") and policy not in policy_names():
-            raise ValueError(f"no policy is called {policy!r}: choose among {', '.join(policy_names())}.")
+        if policy not in PEERS:
+            policy_from_name(policy, providers=table.providers)
     wanted = goals(table, settings)
     plays = [(policy, goal) for policy in settings.policies for goal in wanted]
     parts = min(len(plays), -(-jobs // settings.seeds)) if jobs > settings.seeds else 1
@@ -174,8 +168,6 @@ def play(
 
 
 def _player(table: OutcomeTable, stream: Stream, policy: str, goal: Goal) -> Player:
-    from experiments.routing import RouterPlayer
-
     if policy.startswith("fixed:"):
         return FixedPlayer(table.providers.index(policy.removeprefix("fixed:")))
     if policy == "uniform":
@@ -183,7 +175,7 @@ def _player(table: OutcomeTable, stream: Stream, policy: str, goal: Goal) -> Pla
     if policy in PEERS:
         noise = stream.noise if policy == "thompson" else None
         return RidgePlayer(goal=goal, n_providers=len(table.providers), noise=noise)
-    return RouterPlayer(names=table.providers, goal=goal, policy=preset(policy), stream=stream)
+    return RouterPlayer(names=table.providers, goal=goal, policy=policy_from_name(policy), stream=stream)
 
 
 Offer = tuple[tuple[int, ...], tuple[Prices | None, ...]]
@@ -294,6 +286,3 @@ def _work(seed: int, plays: list[tuple[str, Goal]]) -> Played:
             counter.value += rounds
 
     return play_seed(table, settings, seed, plays, tick=tick)
-
-
-__all__ = ["FloatArray", "Result", "Trace", "play", "play_seed", "policy_names", "simulate"]

@@ -125,12 +125,14 @@ class Beliefs:
         """What the price list says of a call with the typical answer: USD, shape (k,) or (n, k)."""
         cost = self._call + np.multiply.outer(input_tokens, self._input)
         if self._priced.all():
-            return np.maximum(cost, 1e-12)
+            priced: FloatArray = np.maximum(cost, 1e-12)
+            return priced
         units = np.array([self._unit_usd.get(name, np.nan) for name in self.names])
         known = np.where(self._priced, self._call, units)
         # A cost that nobody knows is taken to be the dearest that is known, never 0.
         guess = float(np.nanmax(known)) if np.isfinite(known).any() else _UNKNOWN_USD
-        return np.maximum(np.where(self._priced, cost, np.where(np.isnan(units), guess, units)), 1e-12)
+        listed: FloatArray = np.where(self._priced, cost, np.where(np.isnan(units), guess, units))
+        return np.maximum(listed, 1e-12)
 
     def first_cost(self, name: str, cost_usd: float) -> bool:
         """Take the first real cost as the unit of a provider without price list; True if it was the first."""

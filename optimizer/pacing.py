@@ -21,6 +21,8 @@ from optimizer.types import Decision, FloatArray, Objective, Route
 WINDOW: Final = 64
 SOLVE_EVERY: Final = 25
 TYPICAL_INPUT_TOKENS: Final = 100.0
+MOST_REQUESTS_A_CALL: Final = 20.0
+"""A provider has no floor where one call costs more than the budget of so many requests."""
 
 
 class Pacing:
@@ -119,4 +121,7 @@ class Pacing:
         tokens = float(np.mean([tokens for _, tokens in self._window])) if self._window else 0.0
         at = beliefs.quality.posterior.centre[None]
         cost = beliefs.judge(at, beliefs.list_cost(tokens)).cost_usd[0]
-        self.floor = priced_floor(cost, self.target_usd or float(np.median(cost)), share=self._share)
+        grant = self.target_usd or float(np.median(cost))
+        floor = priced_floor(cost, grant, share=self._share)
+        # One call that eats the budget of many requests is a gamble, however rarely it is drawn.
+        self.floor = np.where(cost > MOST_REQUESTS_A_CALL * grant, 0.0, floor)
