@@ -86,7 +86,7 @@ class RouterPlayer:
         self._rows = segment.features
         if self._started:
             earlier = {str(step): self._rows[step] for step in range(segment.start)}
-            self.router.reencode(earlier, segment.blocks, segment.version)
+            self.router.reencode(earlier, blocks=segment.blocks, encoder_version=segment.version)
             return
         if self._route is None:
             raise ValueError("the router starts without a route: call offer first.")

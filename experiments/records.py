@@ -143,7 +143,9 @@ def averaged(records: Sequence[Record]) -> tuple[dict[str, float | None], dict[s
         per_seed = []
         for seed in seeds:
             found = [_value(record, name) for record in records if record.seed == seed]
-            per_seed.append(math.nan if None in found else float(np.mean([v for v in found if v is not None])))
+            per_seed.append(
+                math.nan if None in found else float(np.mean([v for v in found if v is not None]))
+            )
         means[name] = _finite(float(np.mean(per_seed)))
         error = float(np.std(per_seed, ddof=1)) / math.sqrt(len(seeds)) if len(seeds) > 1 else math.nan
         errors[name] = _finite(error)

@@ -1,4 +1,4 @@
-"""What a simulation plays: policies, goals, splits, features, feedback, and changes of the world on the way."""
+"""What a simulation plays: policies, goals, splits, features, feedback, and what changes on the way."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ DEFAULT_BUDGETS: Final = 5
 
 @dataclass(frozen=True, kw_only=True)
 class Goal:
-    """What one run aims at: a budget in USD per request, a willingness to pay in USD per point, or neither."""
+    """What a run aims at: a budget in USD per request, a willingness to pay in USD per point, or neither."""
 
     budget_usd: float | None = None
     wtp_usd: float | None = None
@@ -182,11 +182,12 @@ def split_rows(table: OutcomeTable, settings: Settings) -> tuple[NDArray[np.intp
 
 
 def check_scenario(table: OutcomeTable, settings: Settings) -> None:
-    """Raise a ValueError that says what does not fit the table: policies, changed providers, steps, splits."""
+    """Raise a ValueError that says what does not fit the table: policies, changes, steps, splits."""
     scored = len(split_rows(table, settings)[1])
     if scored < 2:
         raise ValueError(f"only {scored} prompts are left to score: give at least 2.")
-    changes = [(c.provider, c.step) for c in (*settings.price_changes, *settings.newcomers)]
+    changes = [(c.provider, c.step) for c in settings.price_changes]
+    changes += [(c.provider, c.step) for c in settings.newcomers]
     changes += [(c.provider, c.from_step) for c in settings.quality_changes]
     fixed = [policy.removeprefix("fixed:") for policy in settings.policies if policy.startswith("fixed:")]
     for name in (*(name for name, _ in changes), *fixed):
@@ -230,7 +231,7 @@ def goals(table: OutcomeTable, settings: Settings) -> tuple[Goal, ...]:
     cost, quality = provider_means(table.quality[rows][:, served], table.cost_usd[rows][:, served])
     if not cost.min() > 0.0:
         raise ValueError(
-            "the cheapest provider costs 0 USD, where no geometric grid starts: name the budgets with --budget."
+            "the cheapest provider costs 0 USD, where no geometric grid starts: name the budgets."
         )
     if settings.budget_count is None:
         grid: Sequence[float] = budget_grid(cost, quality, count=DEFAULT_BUDGETS).tolist()

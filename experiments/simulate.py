@@ -8,6 +8,7 @@ from collections import deque
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future, ProcessPoolExecutor, wait
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Any, Final, Protocol
 
 import numpy as np
@@ -85,7 +86,7 @@ def simulate(
         records=tuple(records),
         oracle=tuple(float(np.mean(oracles[goal])) for goal in wanted),
         supervised=supervised,
-        prices=price_list(table) if settings.price_list else {},
+        prices=_known_prices(table) if settings.price_list else {},
         table=table,
         notes=(*table.notes, *_left_out(table, settings), *note),
     )
@@ -135,7 +136,9 @@ def play(
     offers = _offers(table, settings, stream.score_from)
     absent = [tuple(np.flatnonzero(row).tolist()) for row in ~table.available[stream.rows]]
     quality, cost = stream.quality.tolist(), stream.cost_usd.tolist()
-    usage = [matrix[stream.rows].tolist() for matrix in (table.input_tokens, table.output_tokens, table.latency_s)]
+    usage = [
+        matrix[stream.rows].tolist() for matrix in (table.input_tokens, table.output_tokens, table.latency_s)
+    ]
     waiting: deque[tuple[int, int, Feedback]] = deque()
     columns: list[int] = []
     for segment in stream.segments:
@@ -183,7 +186,7 @@ Offer = tuple[tuple[int, ...], tuple[Prices | None, ...]]
 
 def _offers(table: OutcomeTable, settings: Settings, score_from: int) -> dict[int, Offer]:
     """Who is on the route at which prices, by the step from which it holds; always at step 0."""
-    known = price_list(table) if settings.price_list else {}
+    known = _known_prices(table) if settings.price_list else {}
     prices = [_prices(known.get(name)) for name in table.providers]
     joins = {table.providers.index(newcomer.provider): newcomer.step for newcomer in settings.newcomers}
     steps = {0} | {score_from + step for step in joins.values()}
@@ -198,6 +201,11 @@ def _offers(table: OutcomeTable, settings: Settings, score_from: int) -> dict[in
         on_route = [j for j in range(len(prices)) if j not in joins or score_from + joins[j] <= step]
         offers[step] = (tuple(on_route), tuple(now))
     return offers
+
+
+@lru_cache(maxsize=4)
+def _known_prices(table: OutcomeTable) -> dict[str, PriceEstimate]:
+    return price_list(table)
 
 
 def _prices(estimate: PriceEstimate | None) -> Prices | None:
@@ -219,8 +227,10 @@ def _supervised(
 ) -> tuple[SupervisedReference | None, list[str]]:
     """The full-information reference on the scored prompts as the table has them, before any change."""
     budgets = [goal.budget_usd for goal in wanted if goal.budget_usd is not None]
-    if not settings.supervised or not budgets:
-        return None, ["The supervised reference is left out: it is asked for with budgets only."]
+    if not settings.supervised:
+        return None, []
+    if not budgets:
+        return None, ["The supervised reference is left out: it is defined for budgets only."]
     rows = split_rows(table, settings)[1]
     contexts = [Context(text=table.prompts[row] or None, task=table.tasks[row] or None) for row in rows]
     features: Matrix = Encoder(encoder_parts(settings)).encode_many(contexts)
@@ -231,7 +241,8 @@ def _supervised(
         found = supervised_reference(features, table.quality[rows], table.cost_usd[rows], budgets=budgets)
     except ValueError as error:
         return None, [f"The supervised reference is left out: {error}"]
-    return found, []
+    changes = settings.price_changes or settings.quality_changes or settings.newcomers
+    return found, ["The supervised reference sees the table without the changes."] if changes else []
 
 
 class _Counter(Protocol):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from math import sqrt
+from typing import Final
 
 from optimizer.beliefs import Beliefs
 from optimizer.drift import DriftDetector
@@ -12,6 +13,10 @@ from optimizer.ledger import Change, Entry, Ledger
 from optimizer.models.linear import LinearBelief
 from optimizer.models.statistics import quantised
 from optimizer.types import Decision, DriftAlarm, Feedback, FloatArray, Outcome, Provider, Route
+
+LEAST_SHIFT: Final = 0.5
+"""Smallest shift of a residual's mean, in standard deviations, that is taken for a change of the provider.
+Learning moves residuals by less: what is chosen changes with what is believed."""
 
 
 class _Facts:
@@ -131,7 +136,7 @@ class Learning:
         detector = self._detectors.setdefault(name, DriftDetector())
         scale = sqrt(noise + sd * sd)
         signal = detector.update((quality - expected) / scale, order)
-        if signal is not None:
+        if signal is not None and abs(signal.after - signal.before) >= LEAST_SHIFT:
             alarm = DriftAlarm(
                 provider=name,
                 quantity="quality",

@@ -20,7 +20,7 @@ from optimizer.models.statistics import Statistics
 
 FloatArray = NDArray[np.float64]
 
-PAST_WORTH: Final = 5.0
+PAST_WORTH: Final = 2.0
 """Observations that everything before a provider's change counts for."""
 
 GROWTH: Final = 1.08

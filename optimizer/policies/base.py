@@ -55,7 +55,7 @@ def best_utility(utility: FloatArray, spread: FloatArray) -> FloatArray:
     ):
         wrong = spread[~((spread >= 0) & (spread < LARGEST))][0]
         raise InvalidInput(
-            f"a spread is {wrong:g}: give the standard deviation of the belief, at least 0 and less than 1e100"
+            f"a spread is {wrong:g}: give the sd of the belief, at least 0 and less than 1e100"
         )
     return best
 

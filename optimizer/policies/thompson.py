@@ -24,11 +24,13 @@ _IntArray = np.ndarray[tuple[int, ...], np.dtype[np.int64]]
 class Thompson:
     """P(the provider's draw from N(utility, spread²) is the highest), each draw independent.
 
-    Thompson 1933. A request that comes alone takes another path through the same arithmetic, where
-    arrays of three numbers would cost more than they save; the results are equal bit by bit. The probabilities are those that sampling would have in the long run, to within
-    1e-4, so that the logged propensity is that of the policy and a replay gives the same numbers.
-    A provider that would win less than once in ten million times gets 0. Spreads below a billionth
-    of the range of the beliefs count as that much.
+    Thompson 1933. The probabilities are those that sampling would have in the long run, to within 5e-4,
+    so that the logged propensity is that of the policy and a replay gives the same numbers. A provider
+    that would win less than once in ten million times gets 0; so spreads of 0 make it greedy. Spreads
+    below a billionth of the range of the beliefs count as that much.
+
+    A request that comes alone takes another path through the same arithmetic, where arrays of three
+    numbers would cost more than they save; the results are equal bit by bit.
     """
 
     name = "thompson"
@@ -48,9 +50,7 @@ class Thompson:
         count = np.count_nonzero(contends, axis=1)
         result = contends.astype(np.float64)
         for rows, solve in ((count == 2, _best_of_two), (count > 2, _best_of_many)):
-            if rows.all():
-                result = solve(mean, sd, contends)
-            elif rows.any():
+            if rows.any():
                 result[rows] = solve(mean[rows], sd[rows], contends[rows])
         return result
 
@@ -96,9 +96,9 @@ def _segments(mean: FloatArray, sd: FloatArray) -> tuple[FloatArray, FloatArray,
     """Where the highest draw lies, cut where a contender drops out, with the scale that each part needs.
 
     Returns the lower end (n, 1), and per part the smallest sd of those still in it and the length up
-    to the part's end, each part in units of its own sd, both (n, m). Every contender overlaps the lower end, so a belief
-    matters only from there to its own upper end, and all parts together are a few sd long however much
-    the sds differ.
+    to the part's end, each part in units of its own sd, both (n, m). Every contender overlaps the lower
+    end, so a belief matters only from there to its own upper end, and all parts together are few sd
+    long however much the sds differ.
     """
     low = np.maximum.reduce(mean - REACH * sd, axis=1, keepdims=True)
     end = np.maximum(mean + REACH * sd, low)

@@ -15,9 +15,9 @@ from optimizer.types import FloatArray
 HOPELESS: Final = 5.2
 # The integral covers this many standard deviations around each contender; beyond lies 1.3e-6.
 REACH: Final = 4.7
-# The least spread, as a part of the range of the beliefs; and what keeps certainty from dividing by 0.
+# The least spread, as a part of the range of the beliefs; and one for certainty, whose square is not 0.
 LEAST_SD: Final = 1e-9
-TINY: Final = 1e-300
+TINY: Final = 1e-150
 
 _PANELS: Final = 6
 _PANEL_WIDTH: Final = 2.0
@@ -55,9 +55,25 @@ def integrate(mean: FloatArray, sd: FloatArray, edges: FloatArray) -> FloatArray
 
 def one_row(utility: FloatArray, spread: FloatArray) -> FloatArray:
     """Probability of being the best for one request, (1, k), by the steps of `Thompson.probabilities`."""
-    if utility.shape != spread.shape or utility.ndim != 2 or not utility.shape[1]:
+    columns, mean, sd = _contenders(utility, spread)
+    result = np.zeros(utility.shape)
+    if len(columns) == 1:
+        result[0, columns[0]] = 1.0
+    elif len(columns) == 2:
+        z = (mean[0] - mean[1]) / math.sqrt(sd[0] * sd[0] + sd[1] * sd[1])
+        result[0, columns[0]], result[0, columns[1]] = ndtr(z), ndtr(-z)
+    else:
+        result[0, columns] = integrate(np.array([mean]), np.array([sd]), np.array([_edges(mean, sd)]))[0]
+        result /= np.add.reduce(result, axis=1, keepdims=True)
+    return result
+
+
+def _contenders(utility: FloatArray, spread: FloatArray) -> tuple[list[int], list[float], list[float]]:
+    """Columns of the providers that may win, their utility below the best one's, and their spread."""
+    if utility.ndim != 2 or utility.shape != spread.shape or not utility.size:
         best_utility(utility, spread)
-    utilities, spreads = utility[0].tolist(), spread[0].tolist()
+    utilities: list[float] = utility[0].tolist()
+    spreads: list[float] = spread[0].tolist()
     best = max(utilities)
     # A sum is NaN or infinite as soon as one term is; best_utility then says which, or that all is well.
     if not (sum(utilities) < LARGEST and -math.inf < best and min(spreads) >= 0 and sum(spreads) < LARGEST):
@@ -68,30 +84,17 @@ def one_row(utility: FloatArray, spread: FloatArray) -> FloatArray:
     least = LEAST_SD * (max([m + REACH * s for m, s in zip(means, spreads, strict=True)]) - low) + TINY
     leader = lows.index(low)
     top, top_sd = means[leader], max(spreads[leader], least)
-    contenders = []
+    columns, mean, sd = [], [], []
     for i, m in enumerate(means):
         s = spreads[i] if spreads[i] > least else least
         if top - m < HOPELESS * math.sqrt(s * s + top_sd * top_sd):
-            contenders.append((i, m, s))
-    result = np.zeros(utility.shape)
-    if len(contenders) == 1:
-        result[0, leader] = 1.0
-    elif len(contenders) == 2:
-        (i, m, s), (j, other, other_sd) = contenders
-        z = (m - other) / math.sqrt(s * s + other_sd * other_sd)
-        result[0, i], result[0, j] = ndtr(z), ndtr(-z)
-    else:
-        columns, mean, sd = zip(*contenders, strict=True)
-        shares = integrate(np.array([mean]), np.array([sd]), np.array([_edges(mean, sd)]))
-        if len(columns) == result.shape[1]:
-            result = shares
-        else:
-            result[0, columns] = shares[0]
-        result /= np.add.reduce(result, axis=1, keepdims=True)
-    return result
+            columns.append(i)
+            mean.append(m)
+            sd.append(s)
+    return columns, mean, sd
 
 
-def _edges(mean: tuple[float, ...], sd: tuple[float, ...]) -> list[float]:
+def _edges(mean: list[float], sd: list[float]) -> list[float]:
     """Edges of the panels for one request; `optimizer.policies.thompson` explains where they lie."""
     low = max([m - REACH * s for m, s in zip(mean, sd, strict=True)])
     ends = [max(m + REACH * s, low) for m, s in zip(mean, sd, strict=True)]

@@ -1,0 +1,186 @@
+import numpy as np
+import pytest
+
+from optimizer.features.base import Block
+from optimizer.models.linear import GROWTH, OWN_GROWTH, PAST_WORTH, LinearBelief
+from optimizer.models.statistics import quantised
+
+WIDTH = 2
+BLOCKS = (Block("context", WIDTH, isotropic=False),)
+
+
+def belief(*names) -> LinearBelief:
+    found = LinearBelief(BLOCKS, prior_mean=0.5, prior_variance=0.1)
+    found.providers(names or ("a", "b"))
+    return found
+
+
+def stream(n, seed=0, level=0.5):
+    """(provider, row, target, order) of n observations, turn by turn."""
+    rng = np.random.default_rng(seed)
+    for order in range(n):
+        features = rng.normal(size=WIDTH)
+        target = float(np.clip(level + 0.2 * features[0] + 0.1 * rng.normal(), 0, 1))
+        yield "ab"[order % 2], quantised(features), target, order
+
+
+def fold(found, seen, sign=1):
+    for name, row, target, order in seen:
+        found.add(name, row, target, order=order, sign=sign)
+    return found
+
+
+def assert_same(first, second):
+    one, other = first.statistics(), second.statistics()
+    assert one.keys() == other.keys()
+    for name in one:
+        for key in one[name]:
+            np.testing.assert_array_equal(one[name][key], other[name][key])
+
+
+def test_batch_and_one_at_a_time_end_in_the_same_posterior():
+    batch, incremental = fold(belief(), stream(300)), belief()
+    for name, row, target, order in stream(300):
+        incremental.add(name, row, target, order=order)
+        if incremental.due(name):
+            incremental.refresh()
+    batch.refresh()
+    incremental.refresh()
+    assert_same(batch, incremental)
+    for field in ("mean", "cov", "noise", "weights", "centre"):
+        left, right = getattr(batch.posterior, field), getattr(incremental.posterior, field)
+        np.testing.assert_array_equal(left, right)
+
+
+def test_one_request_is_predicted_as_among_many():
+    found = fold(belief(), stream(100))
+    found.refresh()
+    rows = np.column_stack([np.ones(5), np.random.default_rng(1).normal(size=(5, WIDTH))])
+    mean, variance = found.predict(rows)
+    for i in range(5):
+        one_mean, one_variance = found.predict(rows[i : i + 1])
+        np.testing.assert_allclose(one_mean[0], mean[i], rtol=1e-12)
+        np.testing.assert_allclose(one_variance[0], variance[i], rtol=1e-9)
+    expected = np.einsum("nd,kde,ne->nk", rows, found.posterior.cov, rows)
+    np.testing.assert_allclose(variance, expected, rtol=1e-9)
+
+
+def test_a_change_moves_what_lay_before_it_to_the_past():
+    seen = list(stream(100))
+    found = fold(belief(), seen)
+    later = [(row, target) for name, row, target, order in seen if name == "a" and order >= 60]
+    found.change("a", 60, later)
+    assert found.count("a") == 20
+    assert found.count("b") == 50
+    clean = belief()
+    clean.changes["a"] = 60
+    assert_same(found, fold(clean, seen))
+
+
+def test_the_past_counts_for_a_few_observations_only():
+    found = belief("a")
+    rng = np.random.default_rng(2)
+    for order in range(2_000):
+        found.add("a", quantised(rng.normal(size=WIDTH)), 0.9 + 0.1 * rng.normal(), order=order)
+    recent = [(quantised(rng.normal(size=WIDTH)), 0.5 + 0.1 * rng.normal()) for _ in range(45)]
+    found.change("a", 2_000, [])
+    found.refresh()
+    at = found.posterior.centre[None]
+    _, wide = found.predict(at)
+    for i, (row, target) in enumerate(recent):
+        found.add("a", row, target, order=2_000 + i)
+    found.refresh()
+    mean, narrow = found.predict(at)
+    share = PAST_WORTH / (PAST_WORTH + 45)
+    assert mean[0, 0] == pytest.approx(share * 0.9 + (1 - share) * 0.5, abs=0.05)
+    assert narrow[0, 0] < wide[0, 0]
+
+
+def test_a_change_widens_the_belief():
+    found = fold(belief(), stream(400))
+    found.refresh()
+    at = found.posterior.centre[None]
+    _, before = found.predict(at)
+    found.change("a", 400, [])
+    _, after = found.predict(at)
+    assert after[0, 0] > 5 * before[0, 0]
+    assert after[0, 1] < 3 * before[0, 1]
+
+
+def test_late_and_withdrawn_observations_fall_on_their_own_side_of_a_change():
+    seen = list(stream(100))
+    late = [one for one in seen if one[3] % 5 == 0]
+    early = [one for one in seen if one[3] % 5 != 0]
+    found = fold(belief(), early)
+    later = [(row, target) for name, row, target, order in early if name == "a" and order >= 50]
+    found.change("a", 50, later)
+    fold(found, late[::-1])
+    fold(found, seen[10:20], sign=-1)
+    clean = belief()
+    clean.changes["a"] = 50
+    fold(clean, seen[:10] + seen[20:])
+    assert_same(found, clean)
+
+
+def test_a_second_change_moves_the_boundary_and_keeps_every_observation():
+    seen = list(stream(120))
+    found = fold(belief(), seen)
+    for since in (40, 90):
+        found.change("a", since, [(r, y) for name, r, y, order in seen if name == "a" and order >= since])
+    clean = belief()
+    clean.changes["a"] = 90
+    assert_same(found, fold(clean, seen))
+
+
+def test_the_posterior_is_due_as_observations_grow():
+    found = belief("a", "b")
+    fits, total = [], 0
+    for name, row, target, order in stream(2_000):
+        found.add(name, row, target, order=order)
+        total += 1
+        if found.due(name):
+            found.refresh()
+            fits.append(total)
+    assert fits[:5] == [1, 2, 3, 4, 5]
+    gaps = np.diff(fits)
+    # Never less often than the growth of all observations asks for, nor much more often.
+    assert all(gap <= max(1, (GROWTH - 1) * at + 1) for gap, at in zip(gaps, fits, strict=False))
+    assert len(fits) < 120
+    assert found.version == len(fits) + 1
+
+
+def test_a_rarely_used_provider_has_a_schedule_of_its_own():
+    found = belief("a", "b")
+    for _, row, target, order in stream(1_000):
+        found.add("a", row, target, order=order)
+    found.refresh()
+    row, target = quantised(np.zeros(WIDTH)), 0.3
+    found.add("b", row, target, order=1_000)
+    assert found.due("b")
+    assert not found.due("a")
+    found.refresh()
+    for i in range(7):
+        found.add("b", row, target, order=1_001 + i)
+    found.refresh()
+    found.add("b", row, target, order=1_010)
+    assert not found.due("b") and 8 * OWN_GROWTH > 9
+    found.add("b", row, target, order=1_011)
+    assert found.due("b")
+
+
+def test_a_provider_that_leaves_and_returns_is_remembered():
+    found = fold(belief(), stream(200))
+    found.refresh()
+    before = found.posterior.mean.copy()
+    found.providers(("b",))
+    assert found.posterior.mean.shape == (1, WIDTH + 1)
+    found.providers(("a", "b", "c"))
+    np.testing.assert_allclose(found.posterior.mean[:2], before, atol=0.01)
+    assert found.count("c") == 0
+
+
+def test_members_are_named_and_sum_to_one():
+    found = fold(belief(), stream(200))
+    found.refresh()
+    assert sum(found.members.values()) == pytest.approx(1.0)
+    assert sum(weight for name, weight in found.members.items() if name.startswith("all@")) > 0.99

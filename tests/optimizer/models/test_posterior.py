@@ -1,0 +1,329 @@
+from math import log
+
+import numpy as np
+import pytest
+from scipy.stats import t as student
+
+from optimizer.features.base import Block
+from optimizer.models.posterior import Mixture, Posterior, Sums
+
+LOOSE = ("all@10", "all@100")
+OFF = 1e7
+"""Prior precision of a block that a member does not look at."""
+
+
+def block(width, name="context") -> Block:
+    return Block(name, width, isotropic=False)
+
+
+def mixture(*blocks) -> Mixture:
+    return Mixture(blocks, prior_mean=0.5, prior_variance=0.1)
+
+
+def sums_of(data) -> Sums:
+    """``data``: one (rows with intercept, targets) per provider."""
+    return Sums(
+        np.array([x.T @ x for x, _ in data]),
+        np.array([x.T @ y for x, y in data]),
+        np.array([y @ y for _, y in data]),
+        np.array([float(len(y)) for _, y in data]),
+    )
+
+
+def with_intercept(features) -> np.ndarray:
+    return np.column_stack([np.ones(len(features)), features])
+
+
+def drawn(rng, weights, n, noise=0.2):
+    """One provider's data: y = weights · (1, features) + noise."""
+    rows = with_intercept(rng.normal(size=(n, len(weights) - 1)))
+    return rows, rows @ np.asarray(weights) + noise * rng.normal(size=n)
+
+
+def trust(model: Mixture, belief: Posterior, contains: str) -> float:
+    return sum(w for name, w in zip(model.names, belief.weights, strict=True) if contains in name)
+
+
+class ByHand:
+    """The same beliefs from the definition of the model: centred, standardised, solved jointly."""
+
+    def __init__(self, data) -> None:
+        every = np.concatenate([x for x, _ in data])
+        targets = np.concatenate([y for _, y in data])
+        n, self.width = len(targets), every.shape[1]
+        self.level = targets.mean()
+        self.spread = max(targets.var(), 1e-4)
+        centre = every[:, 1:].mean(axis=0)
+        scale = np.sqrt((every[:, 1:].var(axis=0) * n + 4.0) / (n + 4.0))
+        self.to = np.eye(self.width)
+        self.to[1:, 0] = -centre / scale
+        self.to[np.arange(1, self.width), np.arange(1, self.width)] = 1.0 / scale
+        self.data = [(x @ self.to.T, y - self.level) for x, y in data]
+
+    def precision(self, name, blocks=()) -> np.ndarray:
+        pattern = name.removesuffix(" pooled")
+        if pattern == "none":
+            return np.array([1.0] + [OFF] * (self.width - 1))
+        which, value = pattern.split("@")
+        parts = [np.full(b.width, float(value) if which in ("all", b.name) else OFF) for b in blocks]
+        return np.concatenate([[1.0], *parts])
+
+    def alone(self, precision, prior_mean=0.0):
+        """Mean, noise and covariance of each provider by itself, around ``prior_mean``."""
+        means, noises, covs = [], [], []
+        for x, y in self.data:
+            rest = y - x @ (np.zeros(self.width) + prior_mean)
+            a = x.T @ x + np.diag(precision)
+            w = np.linalg.solve(a, x.T @ rest)
+            noise = (self.spread + (rest @ rest - w @ x.T @ rest) / 2) / (1 + len(y) / 2)
+            means.append(w + prior_mean)
+            noises.append(noise)
+            covs.append(noise * np.linalg.inv(a))
+        return np.array(means), np.array(noises), np.array(covs)
+
+    def pooled(self, precision):
+        """Joint Gaussian of the common weights and every provider's, given each provider's noise."""
+        d, k = self.width, len(self.data)
+        _, first, _ = self.alone(precision)
+        common = np.where(precision >= OFF, OFF, 0.25 * precision)
+        common[0] = 0.01
+        joint, pull = np.zeros(((k + 1) * d, (k + 1) * d)), np.zeros((k + 1) * d)
+        joint[:d, :d] = np.diag(common / self.spread)
+        for i, (x, y) in enumerate(self.data):
+            own, tie = slice((i + 1) * d, (i + 2) * d), np.diag(precision) / first[i]
+            joint[:d, :d] += tie
+            joint[:d, own] = joint[own, :d] = -tie
+            joint[own, own] = tie + x.T @ x / first[i]
+            pull[own] = x.T @ y / first[i]
+        inverse = np.linalg.inv(joint)
+        solved = inverse @ pull
+        mean = solved[d:].reshape(k, d)
+        _, noise, _ = self.alone(precision, prior_mean=solved[:d])
+        cov = np.empty((k, d, d))
+        for i, (x, _) in enumerate(self.data):
+            own = slice((i + 1) * d, (i + 2) * d)
+            within = np.linalg.inv(x.T @ x + np.diag(precision))
+            # The noise is estimated once more around the common part; what the common part adds stays.
+            cov[i] = inverse[own, own] - first[i] * within + noise[i] * within
+        return mean, noise, cov
+
+    def member(self, name, blocks=()):
+        precision = self.precision(name, blocks)
+        return self.pooled(precision) if name.endswith("pooled") else self.alone(precision)
+
+
+def assert_is_explicit_mixture(data, *blocks):
+    model = mixture(*blocks)
+    belief = model.fit(sums_of(data))
+    hand = ByHand(data)
+    kept = [(n, w) for n, w in zip(model.names, belief.weights, strict=True) if w > 1e-3]
+    total = sum(weight for _, weight in kept)
+    parts = [(weight / total, *hand.member(name, blocks)) for name, weight in kept]
+    mean = sum(weight * m for weight, m, _, _ in parts)
+    outer = [np.einsum("ki,kj->kij", m - mean, m - mean) for _, m, _, _ in parts]
+    cov = sum(weight * (c + o) for (weight, _, _, c), o in zip(parts, outer, strict=True))
+    noise = sum(weight * s for weight, _, s, _ in parts)
+    mean = mean.copy()
+    mean[:, 0] += hand.level
+    np.testing.assert_allclose(belief.mean, mean @ hand.to, rtol=1e-7, atol=1e-9)
+    np.testing.assert_allclose(belief.cov, hand.to.T @ cov @ hand.to, rtol=1e-6, atol=1e-10)
+    np.testing.assert_allclose(belief.noise, noise, rtol=1e-8)
+    every = np.concatenate([x for x, _ in data])
+    np.testing.assert_allclose(belief.centre, every.mean(axis=0), atol=1e-12)
+    return belief
+
+
+@pytest.mark.parametrize("counts", [(6,), (1, 9), (30, 2, 11)])
+def test_without_context_it_is_the_mixture_worked_by_hand(counts):
+    rng = np.random.default_rng(sum(counts))
+    assert_is_explicit_mixture([drawn(rng, [0.3 + 0.2 * i], n) for i, n in enumerate(counts)])
+
+
+@pytest.mark.parametrize("slope", [0.0, 0.05, 0.3])
+def test_with_context_it_is_the_mixture_worked_by_hand(slope):
+    rng = np.random.default_rng(3)
+    data = [drawn(rng, [0.5, slope], 12), drawn(rng, [0.6, -slope / 2], 25), drawn(rng, [0.4, slope], 1)]
+    assert_is_explicit_mixture(data, block(1))
+
+
+def test_with_several_blocks_it_is_the_mixture_worked_by_hand():
+    rng = np.random.default_rng(4)
+    data = [drawn(rng, [0.5, 0.2, 0.0, 0.02], 30), drawn(rng, [0.6, -0.1, 0.1, 0.0], 40)]
+    assert_is_explicit_mixture(data, block(1, "label"), block(2, "text"))
+
+
+def test_one_provider_and_one_level_in_closed_form():
+    y = np.array([0.0, 1.0, 1.0, 1.0])
+    model = mixture()
+    belief = model.fit(sums_of([(np.ones((4, 1)), y)]))
+    # Around the mean of the targets there is nothing left for the level to explain.
+    np.testing.assert_allclose(belief.mean, [[0.75]], atol=1e-12)
+    noise = (0.1875 + 0.75 / 2) / 3.0
+    common = 1.0 / (0.01 / 0.1875 + (1.0 - 1.0 / 5.0) / noise)
+    variance = noise / 5.0 + belief.weights[1] * common / 25.0
+    np.testing.assert_allclose(belief.cov, [[[variance]]], rtol=1e-9)
+    np.testing.assert_allclose(belief.noise, [noise], rtol=1e-9)
+
+
+def test_nothing_seen_gives_the_prior_alike_for_all():
+    belief = mixture(block(2)).fit(sums_of([(np.empty((0, 3)), np.empty(0))] * 3))
+    np.testing.assert_allclose(belief.mean[:, 0], 0.5)
+    np.testing.assert_array_equal(belief.mean[:, 1:], 0.0)
+    np.testing.assert_array_equal(belief.centre, [1.0, 0.0, 0.0])
+    assert (belief.cov[:, 0, 0] > 0.09).all()
+    assert (belief.cov == belief.cov[0]).all()
+    assert belief.weights.sum() == pytest.approx(1.0)
+
+
+def sequential_evidence(hand: ByHand, precision) -> float:
+    """Log of the product of Student predictive likelihoods, refitting before every observation."""
+    total = 0.0
+    for x, y in hand.data:
+        for i in range(len(y)):
+            seen, told = x[:i], y[:i]
+            a = seen.T @ seen + np.diag(precision)
+            w = np.linalg.solve(a, seen.T @ told)
+            shape = 1.0 + i / 2
+            rate = hand.spread + (told @ told - w @ seen.T @ told) / 2
+            scale = np.sqrt(rate / shape * (1.0 + x[i] @ np.linalg.solve(a, x[i])))
+            total += student.logpdf(y[i], 2 * shape, loc=x[i] @ w, scale=scale)
+    return total
+
+
+def test_weights_are_the_products_of_sequential_predictive_likelihoods():
+    rng = np.random.default_rng(5)
+    blocks = (block(1, "label"), block(2, "text"))
+    data = [drawn(rng, [0.5, 0.1, 0.0, 0.05], 25), drawn(rng, [0.6, -0.1, 0.1, 0.0], 18)]
+    model, hand = mixture(*blocks), ByHand(data)
+    belief = model.fit(sums_of(data))
+    alone = [name for name in model.names if not name.endswith("pooled")]
+    weights = dict(zip(model.names, belief.weights, strict=True))
+    expected = {name: sequential_evidence(hand, hand.precision(name, blocks)) for name in alone}
+    for name in alone:
+        difference = log(weights[name]) - log(weights["none"])
+        assert difference == pytest.approx(expected[name] - expected["none"], abs=1e-6)
+
+
+def test_noise_in_the_context_is_not_trusted():
+    rng = np.random.default_rng(6)
+    model = mixture(block(6))
+    few = model.fit(sums_of([drawn(rng, [0.3 * i] + [0.0] * 6, 150) for i in range(3)]))
+    # While little is seen, members so tight that they say nearly the same share the weight.
+    loose = sum(w for n, w in zip(model.names, few.weights, strict=True) if n.split()[0] in LOOSE)
+    assert loose < 1e-3
+    assert np.abs(few.mean[:, 1:]).max() < 0.05
+    many = model.fit(sums_of([drawn(rng, [0.3 * i] + [0.0] * 6, 5_000) for i in range(3)]))
+    assert trust(model, many, "none") > 0.95
+
+
+def test_strong_context_of_each_providers_own_is_trusted():
+    rng = np.random.default_rng(7)
+    data = [drawn(rng, w, 150, noise=0.1) for w in ([0.5, 0.3, 0.0], [0.5, -0.3, 0.0], [0.5, 0.0, 0.3])]
+    model = mixture(block(2))
+    belief = model.fit(sums_of(data))
+    assert trust(model, belief, "all@") > 0.999
+    np.testing.assert_allclose(belief.mean[0], [0.5, 0.3, 0.0], atol=0.05)
+    np.testing.assert_allclose(belief.mean[1], [0.5, -0.3, 0.0], atol=0.05)
+
+
+def test_difficulty_that_all_providers_share_is_pooled():
+    rng = np.random.default_rng(8)
+    common = [0.2, -0.1, 0.15, 0.1]
+    data = [drawn(rng, [0.4 + 0.02 * i, *common], 60) for i in range(6)]
+    model = mixture(block(4))
+    belief = model.fit(sums_of(data))
+    assert trust(model, belief, "pooled") > 0.99
+    assert trust(model, belief, "all@") > 0.99
+
+
+def test_the_block_that_informs_is_told_from_the_one_that_does_not():
+    rng = np.random.default_rng(9)
+    label, text = block(1, "label"), block(12, "text")
+    data = [drawn(rng, [0.5, slope] + [0.0] * 12, 150) for slope in (0.15, -0.15)]
+    model = mixture(label, text)
+    belief = model.fit(sums_of(data))
+    assert trust(model, belief, "label@") > 20 * trust(model, belief, "text@")
+
+
+def test_a_shifted_and_scaled_feature_says_the_same():
+    rng = np.random.default_rng(10)
+    n = 4_000
+    data = [drawn(rng, [0.5, 0.2, 0.0], n), drawn(rng, [0.6, -0.1, 0.1], n)]
+    model = mixture(block(2))
+    plain = model.fit(sums_of(data))
+    moved = [(x * [1.0, 3.0, 0.5] + np.outer(x[:, 0], [0.0, 2.0, -1.0]), y) for x, y in data]
+    other = model.fit(sums_of(moved))
+    # Equal but for the few imagined observations of unit variance in the scale.
+    np.testing.assert_allclose(other.weights, plain.weights, atol=0.02)
+    for (x, _), (z, _), i in zip(data, moved, range(2), strict=True):
+        np.testing.assert_allclose(z[:50] @ other.mean[i], x[:50] @ plain.mean[i], atol=1e-4)
+        before = np.einsum("nd,de,ne->n", x[:50], plain.cov[i], x[:50])
+        after = np.einsum("nd,de,ne->n", z[:50], other.cov[i], z[:50])
+        np.testing.assert_allclose(after, before, rtol=0.02)
+
+
+def test_a_shifted_feature_says_exactly_the_same():
+    rng = np.random.default_rng(11)
+    data = [drawn(rng, [0.5, 0.2], 30), drawn(rng, [0.6, -0.1], 40)]
+    model = mixture(block(1))
+    plain = model.fit(sums_of(data))
+    moved = [(x + np.outer(x[:, 0], [0.0, 5.0]), y) for x, y in data]
+    other = model.fit(sums_of(moved))
+    np.testing.assert_allclose(other.weights, plain.weights, rtol=1e-6)
+    np.testing.assert_allclose(moved[0][0] @ other.mean[0], data[0][0] @ plain.mean[0], atol=1e-9)
+
+
+def test_shifted_targets_shift_the_belief():
+    rng = np.random.default_rng(12)
+    data = [drawn(rng, [0.5, 0.2], 30), drawn(rng, [0.6, -0.1], 40)]
+    model = mixture(block(1))
+    plain = model.fit(sums_of(data))
+    other = model.fit(sums_of([(x, y + 3.0) for x, y in data]))
+    np.testing.assert_allclose(other.weights, plain.weights, rtol=1e-6)
+    np.testing.assert_allclose(other.mean - plain.mean, [[3.0, 0.0]] * 2, atol=1e-9)
+    np.testing.assert_allclose(other.cov, plain.cov, rtol=1e-6, atol=1e-12)
+
+
+def test_a_provider_without_observations_starts_from_what_the_others_know():
+    rng = np.random.default_rng(13)
+    levels = [0.68, 0.7, 0.72, 0.71]
+    data = [drawn(rng, [level, 0.2], 200) for level in levels] + [(np.empty((0, 2)), np.empty(0))]
+    belief = mixture(block(1)).fit(sums_of(data))
+    assert belief.mean[4, 0] == pytest.approx(0.7, abs=0.03)
+    assert belief.mean[4, 1] > 0.1
+    for at in (np.array([1.0, 0.0]), np.array([1.0, 1.5])):
+        variance = np.einsum("d,kde,e->k", at, belief.cov, at)
+        assert variance[4] > 10 * variance[:4].max()
+
+
+def test_a_fit_is_a_pure_function_of_the_sums():
+    rng = np.random.default_rng(14)
+    data = [drawn(rng, [0.5, 0.2], 30), drawn(rng, [0.6, -0.1], 40)]
+    model = mixture(block(1))
+    sums = sums_of(data)
+    before = [array.copy() for array in (sums.gram, sums.moment, sums.square, sums.count)]
+    first = model.fit(sums)
+    model.fit(sums_of(data[::-1]))
+    again = model.fit(sums)
+    for name in ("mean", "cov", "noise", "weights", "centre"):
+        np.testing.assert_array_equal(getattr(first, name), getattr(again, name))
+    after = (sums.gram, sums.moment, sums.square, sums.count)
+    for one, other in zip(before, after, strict=True):
+        np.testing.assert_array_equal(one, other)
+
+
+def test_providers_in_another_order_believe_the_same():
+    rng = np.random.default_rng(15)
+    data = [drawn(rng, [0.2 * i, 0.1 * i], 20 + i) for i in range(4)]
+    model = mixture(block(1))
+    one, other = model.fit(sums_of(data)), model.fit(sums_of(data[::-1]))
+    np.testing.assert_allclose(one.mean, other.mean[::-1], rtol=1e-8, atol=1e-10)
+    np.testing.assert_allclose(one.cov, other.cov[::-1], rtol=1e-6, atol=1e-12)
+
+
+def test_covariances_are_symmetric_and_positive():
+    rng = np.random.default_rng(16)
+    data = [drawn(rng, [0.5, 0.1, 0.0, 0.0], n) for n in (0, 1, 3, 400)]
+    cov = mixture(block(3)).fit(sums_of(data)).cov
+    np.testing.assert_allclose(cov, cov.transpose(0, 2, 1), rtol=1e-8, atol=1e-14)
+    assert np.linalg.eigvalsh(cov).min() > 0

@@ -1,0 +1,87 @@
+import math
+import random
+
+import numpy as np
+import pytest
+
+from optimizer.models.service import FailureBelief, LatencyBelief
+
+BIN = 10 ** (1 / 16)
+
+
+def test_nothing_known_is_not_a_number_rather_than_zero():
+    assert math.isnan(LatencyBelief().mean_s())
+    assert math.isnan(LatencyBelief().quantile_s())
+    assert FailureBelief().probability() == 0.0
+
+
+@pytest.mark.parametrize("share", [0.5, 0.9, 0.95, 0.99])
+@pytest.mark.parametrize("median_s", [0.02, 0.8, 30.0])
+def test_a_quantile_is_exact_to_the_width_of_a_bin(share, median_s):
+    latencies = median_s * np.random.default_rng(1).lognormal(0.0, 0.6, size=5_001)
+    belief = LatencyBelief()
+    for latency in latencies:
+        belief.add(float(latency))
+    exact = np.quantile(latencies, share, method="inverted_cdf")
+    assert exact / (1 + 1e-9) <= belief.quantile_s(share) <= exact * BIN * (1 + 1e-9)
+    assert belief.mean_s() == pytest.approx(latencies.mean(), abs=1e-6)
+
+
+def test_latencies_in_any_order_and_taken_back_leave_the_same_belief():
+    latencies = np.random.default_rng(2).lognormal(size=200).tolist()
+    plain, other = LatencyBelief(), LatencyBelief()
+    for latency in latencies:
+        plain.add(latency)
+    signed = [(one, 1) for one in latencies + latencies[:50]] + [(one, -1) for one in latencies[:50]]
+    random.Random(3).shuffle(signed)
+    for latency, sign in signed:
+        other.add(latency, sign=sign)
+    assert other.count == 200
+    assert other.mean_s() == plain.mean_s()
+    assert [other.quantile_s(q / 20) for q in range(1, 21)] == [plain.quantile_s(q / 20) for q in range(1, 21)]
+
+
+@pytest.mark.parametrize("latency_s", [0.0, 1e-9, 1e6])
+def test_latencies_beyond_the_bins_count_at_their_ends(latency_s):
+    belief = LatencyBelief()
+    belief.add(latency_s)
+    assert 1e-3 < belief.quantile_s() <= 1e3 * BIN
+    assert belief.mean_s() == pytest.approx(latency_s, abs=1e-6)
+
+
+def test_one_failure_in_many_costs_little_and_an_outage_is_noticed_within_a_few_calls():
+    belief = FailureBelief()
+    for order in range(60):
+        belief.add(order, failed=False)
+    assert belief.probability() == 0.0
+    belief.add(60, failed=True)
+    assert 0.0 < belief.probability() < 0.07
+    for order in range(61, 70):
+        belief.add(order, failed=True)
+    assert belief.probability() > 0.3
+    for order in range(70, 150):
+        belief.add(order, failed=False)
+    assert belief.probability() == 0.0
+
+
+def test_failures_run_on_the_place_in_the_order_and_not_on_arrival():
+    seen = [(order, order % 7 == 0 or 40 < order < 48) for order in range(200)]
+    plain, other = FailureBelief(), FailureBelief()
+    for order, failed in seen:
+        plain.add(order, failed)
+    random.Random(4).shuffle(seen)
+    for order, failed in seen:
+        other.add(order, failed)
+    assert other.probability() == plain.probability()
+
+
+def test_a_corrected_outcome_replaces_the_first():
+    plain, corrected = FailureBelief(), FailureBelief()
+    for order in range(30):
+        plain.add(order, failed=order == 29)
+        corrected.add(order, failed=order in (12, 29))
+    corrected.remove(12, failed=True)
+    corrected.add(12, failed=False)
+    assert corrected.probability() == plain.probability()
+    corrected.remove(500, failed=True)
+    assert corrected.probability() == plain.probability()

@@ -1,0 +1,48 @@
+"""Integrated probabilities against a million draws, the closed form for two, and exact ties."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from scipy.special import ndtr
+
+from optimizer.policies.squarecb import SquareCB
+from optimizer.policies.thompson import Thompson
+
+
+@pytest.mark.parametrize("k", [3, 5, 20])
+@pytest.mark.parametrize("decades", [0, 3, 4])
+def test_agrees_with_a_million_draws(k: int, decades: int) -> None:
+    rng = np.random.default_rng(k + decades)
+    spread = 10 ** rng.uniform(-decades, 0, k)
+    utility = rng.normal(0, 1, k) * spread
+    wins = sum(
+        np.bincount((utility + spread * rng.standard_normal((100_000, k))).argmax(axis=1), minlength=k)
+        for _ in range(10)
+    )
+    found = Thompson().probabilities(utility[None], spread[None])[0]
+    assert np.abs(found - wins / 1e6).max() < 2e-3
+
+
+@given(st.floats(-3, 3), st.floats(1e-4, 1), st.floats(1e-4, 1))
+def test_two_providers_have_the_closed_form(gap: float, first: float, second: float) -> None:
+    found = Thompson().probabilities(np.array([[gap, 0.0]]), np.array([[first, second]]))[0]
+    assert found[0] == pytest.approx(ndtr(gap / np.hypot(first, second)), abs=1e-6)
+
+
+@given(st.integers(1, 30), st.floats(0, 1), st.floats(-1, 1))
+def test_equal_beliefs_share_equally(k: int, spread: float, utility: float) -> None:
+    found = Thompson().probabilities(np.full((1, k), utility), np.full((1, k), spread))
+    assert np.abs(found - 1 / k).max() < 1e-14
+
+
+def test_certainty_is_greedy() -> None:
+    found = Thompson().probabilities(np.array([[0.1, 0.5, 0.5, 0.4]]), np.zeros((1, 4)))
+    assert found.tolist() == [[0, 0.5, 0.5, 0]]
+
+
+def test_squarecb_by_hand() -> None:
+    found = SquareCB(gamma=10).probabilities(np.array([[0.5, 0.3, -np.inf, 0.0]]), np.zeros((1, 4)))[0]
+    assert found == pytest.approx([1 - 1 / 5 - 1 / 8, 1 / 5, 0, 1 / 8])
