@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import os
 import sys
-from importlib.metadata import version
+from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -48,7 +48,10 @@ app = typer.Typer(
 
 def _version(wanted: bool) -> None:
     if wanted:
-        print(f"fairlead {version('fairlead')}")
+        try:
+            print(f"fairlead {version('fairlead')}")
+        except PackageNotFoundError:
+            print("fairlead from a checkout that is not installed")
         raise typer.Exit
 
 
@@ -85,9 +88,7 @@ def simulate(
     policy: Annotated[list[str] | None, Option(help=_POLICY)] = None,
     budget: Annotated[list[float] | None, Option(help="USD per request. Repeatable.")] = None,
     budgets: Annotated[int | None, Option(help=_BUDGETS)] = None,
-    wtp: Annotated[
-        list[float] | None, Option(help="USD that one point of quality is worth. Repeatable.")
-    ] = None,
+    wtp: Annotated[list[float] | None, Option(help="USD per point of quality. Repeatable.")] = None,
     warmup_split: Annotated[str | None, Option(help="Learn on this split first.")] = None,
     score_split: Annotated[str | None, Option(help="Score this split only.")] = None,
     providers: Annotated[str | None, Option(help="Only these: A,B,C, or wildcards as in openai/*.")] = None,

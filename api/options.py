@@ -103,15 +103,20 @@ def read_prompts(path: Path, *, column: str) -> list[str]:
             columns = {str(row[0]): str(row[1]) for row in found}
             if column not in columns:
                 raise ValueError(
-                    f"{path}: there is no column {column!r} among {', '.join(columns)}: name one with --column."
+                    f"{path}: there is no column {column!r} among {', '.join(columns)}: "
+                    "name one with --column."
                 )
-            if columns[column] not in ("VARCHAR", "JSON"):
-                raise ValueError(
-                    f"{path}: column {column!r} holds {columns[column]}, not text: name another with --column."
-                )
-            text = f'"{column.replace(chr(34), chr(34) * 2)}"' + (" ->> '$'" * (columns[column] == "JSON"))
-            rows = connection.execute(f"SELECT {text} FROM {reader}", [location]).fetchall()
+            field = '"' + column.replace('"', '""') + '"'
+            is_json = columns[column] == "JSON"
+            kind = f"lower(json_type({field}))" if is_json else "'varchar'"
+            text = f"{field} ->> '$'" if is_json else f"{field}::VARCHAR"
+            rows = connection.execute(f"SELECT {text}, {kind} FROM {reader}", [location]).fetchall()
     except duckdb.Error as error:
         reason = str(error).split("\n")[0].rstrip(". ")
         raise ValueError(f"{path}: cannot be read as {path.suffix[1:]} ({reason}): write it again.") from None
-    return [str(row[0]) for row in rows if row[0] and str(row[0]).strip()]
+    for value, kind in rows:
+        if columns[column] not in ("VARCHAR", "JSON") or kind not in ("varchar", "null", None):
+            raise ValueError(
+                f"{path}: column {column!r} holds {value!r}, which is not text: name another with --column."
+            )
+    return [str(value) for value, _ in rows if value and value.strip()]

@@ -1,4 +1,4 @@
-"""The demonstration: a bundled synthetic table, a price cut and an outage, and what the router made of them."""
+"""The demonstration: a bundled synthetic table, a price cut, an outage, and what the router made of it."""
 
 from __future__ import annotations
 
@@ -57,8 +57,8 @@ def run_demo(console: Console, *, seed: int = 0) -> None:
     wanted = goals(table, settings)
     goal = wanted[len(wanted) // 2]
     console.print(
-        f"[bold]{len(table):,} requests, {len(table.providers)} providers; synthetic data, no real model.[/bold]"
-        f" Budget {_money(goal.budget_usd or 0.0)} per {_PER:,} requests; only the chosen provider's outcome"
+        f"[bold]{len(table):,} requests, {len(table.providers)} providers; synthetic data, no real model."
+        f"[/bold] Budget {_money(goal.budget_usd or 0.0)} per {_PER:,} requests; only the chosen provider's outcome"
         " is seen.",
         highlight=False,
     )

@@ -49,13 +49,6 @@ def test_known_after_enough_feedback_and_the_policy_decides():
     np.testing.assert_array_equal(capped(added(), chances, counts={"new": ENOUGH_FEEDBACK}), chances)
 
 
-def test_feedback_that_is_taken_back_makes_it_new_again():
-    found = added()
-    capped(found, counts={"new": ENOUGH_FEEDBACK})
-    chances = np.array([0.1, 0.0, 0.9])
-    assert capped(found, chances, counts={"new": ENOUGH_FEEDBACK - 1})[2] == pytest.approx(0.1)
-
-
 def test_one_that_is_ruled_out_gets_nothing():
     chances = np.array([0.7, 0.3, 0.0])
     np.testing.assert_array_equal(capped(added(), chances, ruled_out={"new": "is marked unhealthy"}), chances)
