@@ -1,0 +1,1 @@
+"""The numbers that Fairlead is measured by: `python -m experiments.benchmarks`, explained in docs/benchmarks.md."""

@@ -1,0 +1,87 @@
+"""Section 1: the three-provider protocol of ParetoBandit (arXiv 2604.00136).
+
+Learn through `val` in random order, keep learning through `test`, score `test`; seven budgets between the
+mean costs of the cheapest and the dearest provider on `val`.
+"""
+
+from __future__ import annotations
+
+import time
+from dataclasses import replace
+from typing import Final
+
+from experiments.benchmarks.peers import play_paretobandit
+from experiments.benchmarks.report import Row, Section
+from experiments.benchmarks.tables import OURS, PEER, PLAIN, THREE, Options, of, per_budget, per_seed, value
+from experiments.records import Record
+from experiments.scenario import Settings, goals
+from experiments.simulate import simulate
+
+_SEEDS: Final = 20
+_BUDGETS: Final = 7
+_PUBLISHED: Final = 0.8762
+_PUBLISHED_MIX: Final = 0.8785
+
+
+def warm(options: Options) -> Section:
+    """Quality over the budgets, utilisation and lift at each, and the time of it all."""
+    table = options.table("paretobandit", providers=THREE)
+    settings = Settings(
+        policies=(OURS,),
+        budget_count=_BUDGETS,
+        warmup_split="val",
+        score_split="test",
+        seeds=options.seed_count(_SEEDS),
+    )
+    if options.budgets is not None:
+        grid = goals(table, settings)[-options.budgets :]
+        settings = replace(
+            settings, budget_count=None, budgets_usd=tuple(goal.budget_usd or 0.0 for goal in grid)
+        )
+    section = Section(number=1, title=f"ParetoBandit's protocol, {settings.seeds} seeds")
+    started = time.perf_counter()
+    result = simulate(table, settings, jobs=options.jobs)
+    seconds = time.perf_counter() - started
+    ours = of(result.records, OURS)
+    quality, lift, used = value("mean_quality"), value("lift"), value("utilisation")
+    if options.budgets is None:
+        section.at_least("Fairlead: mean quality over the budgets", per_seed(ours, quality), 0.886)
+    else:
+        section.show("Fairlead: mean quality over the budgets", per_seed(ours, quality))
+        section.notes.append(f"Only {options.budgets} of {_BUDGETS} budgets: no target applies to the mean.")
+    section.no_less_than_zero("Fairlead: mean lift", per_seed(ours, lift))
+    for budget, values in per_budget(ours, used).items():
+        section.at_most(f"utilisation at ${budget:.2e}", values, 1.02)
+        section.no_less_than_zero(f"lift at ${budget:.2e}", per_budget(ours, lift)[budget])
+    peers = simulate(table, replace(settings, policies=PLAIN, supervised=False), jobs=options.jobs)
+    _compare(section, ours, "best fixed mix at Fairlead's spend", "best_fixed_mix_at_spend")
+    for name in PLAIN:
+        _compare(section, of(peers.records, name), f"{name}: mean quality", "mean_quality")
+        _compare(section, of(peers.records, name), f"{name}: mean lift", "lift")
+    played, note = play_paretobandit(options, table, settings)
+    section.notes += note
+    if played:
+        _compare(section, played, f"{PEER}, same features, cold: mean quality", "mean_quality")
+        _compare(section, played, f"{PEER}: mean lift", "lift")
+        _compare(section, played, f"{PEER}: mean utilisation", "utilisation")
+    if options.budgets is None:
+        section.rows.append(Row(name=f"{PEER}, published, its own features", measured=_PUBLISHED))
+        section.rows.append(Row(name="best fixed mix at its spend, published", measured=_PUBLISHED_MIX))
+    if result.supervised is not None:
+        points = result.supervised.points
+        mean = sum(point.mean_quality for point in points) / len(points)
+        section.rows.append(Row(name="supervised reference", measured=mean))
+    section.rows.append(Row(name="oracle", measured=sum(result.oracle) / len(result.oracle)))
+    rounds = settings.seeds * len(result.goals) * len(table)
+    full = seconds * 505_000 / rounds
+    section.rows.append(
+        Row(
+            name=f"seconds for 505,000 rounds in {options.jobs} processes (from {rounds:,})",
+            measured=full, target="≤ 90", met=full <= 90.0, digits=1,
+        )  # fmt: skip
+    )
+    return section
+
+
+def _compare(section: Section, records: list[Record], name: str, what: str) -> None:
+    section.show(name, per_seed(records, value(what)))
