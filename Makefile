@@ -20,7 +20,7 @@ define require_python
 endef
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test check bench clean
+.PHONY: help demo test check bench peers clean
 
 help:  ## show this list
 	@echo "Fairlead learns which LLM provider gives the best trade-off for each request."
@@ -45,8 +45,10 @@ check: .venv-dev/ready  ## lint, format, types and who may import whom
 bench: .venv-dev/ready  ## measure against the best fixed mix and published results
 	@$(ONE_THREAD) $(DEV)/python -m experiments.benchmarks $(ARGS)
 
+peers: .venv-peers/ready  ## install the routers that make bench compares with, in an environment of their own
+
 clean:  ## remove the environments, caches and build results
-	@rm -rf .venv .venv-dev build dist .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
+	@rm -rf .venv .venv-dev .venv-peers build dist .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
 	@find . -name __pycache__ -type d -prune -exec rm -rf {} +
 	@echo "Removed environments, caches and build results"
 
@@ -65,4 +67,12 @@ clean:  ## remove the environments, caches and build results
 	@rm -rf .venv-dev && $(PYTHON) -m venv .venv-dev
 	@$(DEV)/python $(PIP_INSTALL) hatchling
 	@$(DEV)/python $(PIP_INSTALL) $(PROJECT) '.[dev]'
+	@touch $@
+
+# Peers pin other versions of the same libraries, so they never share an environment with Fairlead.
+.venv-peers/ready:
+	$(require_python)
+	@echo "Setting up .venv-peers with paretobandit and vowpalwabbit (once, a few minutes)"
+	@rm -rf .venv-peers && $(PYTHON) -m venv .venv-peers
+	@.venv-peers/bin/python -m pip install -qq --disable-pip-version-check paretobandit vowpalwabbit
 	@touch $@

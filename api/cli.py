@@ -185,7 +185,7 @@ def _simulate(
     if as_csv:
         records.write_text(as_csv, records.csv_text(result.records))
     if not quiet:
-        console = Console()
+        console = view.make_console()
         console.print(view.results_table(result))
         for sentence in (*result.notes, view.verdict(result)):
             console.print(sentence, highlight=False)
@@ -194,11 +194,10 @@ def _simulate(
 @app.command()
 def demo(seed: Annotated[int, Option(help="Order of the requests and draws.")] = 0) -> None:
     """Show on a bundled synthetic table what routing learns and saves, in seconds and without a network."""
-    from rich.console import Console
-
     from experiments.demo import run_demo
+    from experiments.view import make_console
 
-    run_demo(Console(), seed=seed)
+    run_demo(make_console(), seed=seed)
 
 
 @app.command()

@@ -58,8 +58,8 @@ def run_demo(console: Console, *, seed: int = 0) -> None:
     goal = wanted[len(wanted) // 2]
     console.print(
         f"[bold]{len(table):,} requests, {len(table.providers)} providers; synthetic data, no real model."
-        f"[/bold] Budget {_money(goal.budget_usd or 0.0)} per {_PER:,} requests; only the chosen provider's outcome"
-        " is seen.",
+        f"[/bold] Budget {_money(goal.budget_usd or 0.0)} per {_PER:,} requests; only the chosen "
+        "provider's outcome is seen.",
         highlight=False,
     )
     stream = make_stream(table, settings, seed)

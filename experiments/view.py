@@ -10,6 +10,7 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any, Final
 
+from rich.box import SIMPLE
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 from rich.table import Table
@@ -21,7 +22,14 @@ from experiments.records import Record, Seen, averaged, fixed_mix, mean_share
 from experiments.scenario import PEERS, Goal, split_rows
 from experiments.simulate import Result, Tick
 
+_FILE_WIDTH: Final = 120
 _VERSIONS: Final = ("fairlead", "numpy", "scipy", "scikit-learn", "duckdb")
+
+
+def make_console() -> Console:
+    """Standard output; wide enough for the whole table where it is no terminal."""
+    console = Console()
+    return console if console.is_terminal else Console(width=_FILE_WIDTH)
 
 
 @contextmanager
@@ -105,9 +113,11 @@ def _number(value: float | None, error: float | None = None, *, sign: bool = Fal
 def results_table(result: Result) -> Table:
     """One row per policy and goal, a mean per policy, the oracle and the supervised reference."""
     seeds = result.settings.seeds
-    table = Table(title=f"Mean over {seeds} seed{'s' * (seeds > 1)} ± standard error", title_justify="left")
+    title = f"Mean over {seeds} seeds ± standard error" if seeds > 1 else "One seed"
+    table = Table(title=title, title_justify="left", box=SIMPLE, padding=(0, 1, 0, 0))
     for name in ("policy", "budget USD", "quality", "cost USD", "used", "fixed mix", "lift", "2nd-half lift"):
-        table.add_column(name, justify="left" if name == "policy" else "right", overflow="fold")
+        first = name == "policy"
+        table.add_column(name, justify="left" if first else "right", no_wrap=first)
     for policy in result.settings.policies:
         for goal in result.goals:
             table.add_row(policy, str(goal), *_cells(*averaged(_of(result, policy, goal))))

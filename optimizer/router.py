@@ -8,7 +8,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 
 import numpy as np
 
@@ -223,6 +223,16 @@ class Router:
         if self._learning.refreshed:
             self._learning.refreshed = False
             self._pacing.solve(self._beliefs)
+
+    def rebuild(self, events: Iterable[Event]) -> Router:
+        """Fold a log, such as `optimizer.log.read_log` gives, and return this router.
+
+        Drift alarms of the log are taken as they are, so give a router made with ``detect_drift=False``
+        where the log holds them.
+        """
+        for event in events:
+            self.learn(event)
+        return self
 
     def reencode(
         self, features: Mapping[str, FloatArray], *, blocks: Sequence[Block], encoder_version: str

@@ -1,1 +1,7 @@
-"""The numbers that Fairlead is measured by: `python -m experiments.benchmarks`, explained in docs/benchmarks.md."""
+"""The numbers that Fairlead is measured by: `python -m experiments.benchmarks`; see docs/benchmarks.md."""
+
+import os
+
+# Before numpy is loaded: the matrices are small, and threads would only get into each other's way.
+for _name in ("OPENBLAS_NUM_THREADS", "OMP_NUM_THREADS", "MKL_NUM_THREADS"):
+    os.environ.setdefault(_name, "1")

@@ -133,7 +133,7 @@ def _newcomer(section: Section, table: OutcomeTable, seeds: int) -> None:
 def adoption(chosen: np.ndarray[tuple[int, ...], np.dtype[np.bool_]]) -> int:
     """The first place from which the share over the next decisions is at least half the settled one.
 
-    `chosen` says per decision since joining whether the newcomer was taken; its second half counts as settled.
+    `chosen` says per decision since joining whether it was the newcomer; its second half counts as settled.
     """
     settled = float(chosen[len(chosen) // 2 :].mean())
     if settled == 0.0:

@@ -5,11 +5,6 @@ It stands alone, on numpy and the peers. Their settings are explained in docs/be
 
 from __future__ import annotations
 
-import os
-
-for _name in ("OPENBLAS_NUM_THREADS", "OMP_NUM_THREADS", "MKL_NUM_THREADS"):
-    os.environ[_name] = "1"
-
 import importlib
 import json
 import logging
@@ -73,9 +68,7 @@ def _paced_run(given: Any, budget: float) -> list[int]:
         pacer = router.budget_pacer
         for step, column in enumerate(chosen):  # what it learned so far, folded into the new features
             router.bandit.mark_selected(names[column])
-            router.bandit.update(
-                names[column], rows[step], float(quality[step, column]), advance_time=False
-            )
+            router.bandit.update(names[column], rows[step], float(quality[step, column]), advance_time=False)
         for step in range(len(chosen), stop):
             name, log = router.route(rows[step])
             column = places[name]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import subprocess
 import tempfile
 from collections.abc import Sequence
@@ -25,6 +26,7 @@ _ABSENT: Final = (
 )
 _TYPICAL_TOKENS: Final = 1_000.0
 _TIMEOUT_S: Final = 3_600.0
+_ONE_THREAD: Final = dict.fromkeys(("OPENBLAS_NUM_THREADS", "OMP_NUM_THREADS", "MKL_NUM_THREADS"), "1")
 
 
 def play_paretobandit(
@@ -96,7 +98,14 @@ def _ask(python: Path, mode: str, arrays: dict[str, Any]) -> dict[str, Any]:
         given, answer = Path(folder) / "given.npz", Path(folder) / "answer.json"
         np.savez(given, **arrays)
         command = [str(python), "-P", str(_SCRIPT), mode, str(given), str(answer)]
-        done = subprocess.run(command, capture_output=True, text=True, timeout=_TIMEOUT_S, check=False)
+        done = subprocess.run(
+            command,
+            capture_output=True,
+            text=True,
+            timeout=_TIMEOUT_S,
+            check=False,
+            env=os.environ | _ONE_THREAD,
+        )
         if done.returncode:
             reason = (done.stderr.strip().splitlines() or ["no message"])[-1]
             return {"notes": [f"The peers' process failed ({reason}): run `make peers` again."]}

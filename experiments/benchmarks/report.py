@@ -90,9 +90,7 @@ class Section:
             for row in self.rows
         ]
         title, seconds = self.title, round(self.seconds, 2)
-        return {
-            "number": self.number, "title": title, "rows": rows, "notes": self.notes, "seconds": seconds
-        }  # fmt: skip
+        return {"number": self.number, "title": title, "rows": rows, "notes": self.notes, "seconds": seconds}
 
 
 def mean_and_error(values: Sequence[float]) -> tuple[float, float]:

@@ -16,7 +16,7 @@ from experiments.scenario import Matrix
 from optimizer.features.base import Block
 from optimizer.route import Budget, Prices, Provider, Route
 from optimizer.router import Router
-from optimizer.types import Feedback, Outcome
+from optimizer.types import Decision, Feedback, Outcome
 
 _SEEDS: Final = 2
 _SETTLE: Final = 200
@@ -88,7 +88,7 @@ def _router_pair(k: int, d: int, seed: int, rounds: int) -> tuple[Choose, Learn]
     router = Router(route, block_widths=[Block("embedding", d - 1, True)])
     draws = np.random.default_rng(seed).random(rounds).tolist()
     places = {name: i for i, name in enumerate(names)}
-    last = []
+    last: list[Decision] = []
 
     def choose(step: int, x: Matrix) -> int:
         decision = router.decide_features(x[:-1], decision_id=str(step), draw=draws[step])
@@ -157,16 +157,21 @@ def _task_rows(
         compared = ours and best is not None
         section.rows.append(
             Row(
-                name=f"{label}, {name}: score", measured=score, error=error,
+                name=f"{label}, {name}: score",
+                measured=score,
+                error=error,
                 target=f"≥ {best:.4f} (best peer)" if compared else "",
                 met=score >= best if ours and best is not None else None,
-            )  # fmt: skip
+            )
         )
         faster = ours and limit is not None
         section.rows.append(
             Row(
-                name=f"{label}, {name}: decide p50 µs", measured=p50, error=spread, digits=1,
+                name=f"{label}, {name}: decide p50 µs",
+                measured=p50,
+                error=spread,
+                digits=1,
                 target=f"≤ {limit:.0f} (vw regcb)" if faster else "",
                 met=p50 <= limit if ours and limit is not None else None,
-            )  # fmt: skip
+            )
         )

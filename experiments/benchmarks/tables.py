@@ -81,10 +81,8 @@ def value(name: str) -> Callable[[Record], float]:
     """A function that reads one measured value of a record, NaN where it has none."""
 
     def read(record: Record) -> float:
-        if name == "utilisation_after_1000":
-            found = record.utilisation_after_1000
-        else:
-            found = record.values[name]
+        settled = name == "utilisation_after_1000"
+        found = record.utilisation_after_1000 if settled else record.values[name]
         return float("nan") if found is None else found
 
     return read

@@ -19,6 +19,7 @@ from experiments.simulate import simulate
 
 _SEEDS: Final = 20
 _BUDGETS: Final = 7
+_ROUNDS: Final = 505_000
 _PUBLISHED: Final = 0.8762
 _PUBLISHED_MIX: Final = 0.8785
 
@@ -72,15 +73,14 @@ def warm(options: Options) -> Section:
         mean = sum(point.mean_quality for point in points) / len(points)
         section.rows.append(Row(name="supervised reference", measured=mean))
     section.rows.append(Row(name="oracle", measured=sum(result.oracle) / len(result.oracle)))
-    rounds = settings.seeds * len(result.goals) * len(table)
-    full = seconds * 505_000 / rounds
-    section.rows.append(
-        Row(
-            name=f"seconds for 505,000 rounds in {options.jobs} processes (from {rounds:,})",
-            measured=full, target="≤ 90", met=full <= 90.0, digits=1,
-        )  # fmt: skip
-    )
+    _time(section, seconds, settings.seeds * len(result.goals) * len(table), options.jobs)
     return section
+
+
+def _time(section: Section, seconds: float, rounds: int, jobs: int) -> None:
+    full = seconds * _ROUNDS / rounds
+    name = f"seconds for {_ROUNDS:,} rounds in {jobs} processes (from {rounds:,})"
+    section.rows.append(Row(name=name, measured=full, target="≤ 90", met=full <= 90.0, digits=1))
 
 
 def _compare(section: Section, records: list[Record], name: str, what: str) -> None:

@@ -174,7 +174,7 @@ def test_the_terminal_shows_a_table_and_a_sentence(table: Path) -> None:
     assert result.exit_code == 0, result.output
     for word in ("oracle", "supervised", "default earned", "best fixed mix"):
         assert word in " ".join(result.output.split())
-    (first, _) = list(csv.DictReader(out.open()))
+    first, _ = csv.DictReader(out.read_text(encoding="utf-8").splitlines())
     assert first["policy"] == "default"
     assert 0.0 <= float(first["share:a/cheap"]) <= 1.0
     assert chart.read_text().startswith("<svg")

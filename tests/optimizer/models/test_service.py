@@ -38,7 +38,8 @@ def test_latencies_in_any_order_and_taken_back_leave_the_same_belief():
         other.add(latency, sign=sign)
     assert other.count == 200
     assert other.mean_s() == plain.mean_s()
-    assert [other.quantile_s(q / 20) for q in range(1, 21)] == [plain.quantile_s(q / 20) for q in range(1, 21)]
+    for share in (0.05, 0.5, 0.9, 1.0):
+        assert other.quantile_s(share) == plain.quantile_s(share)
 
 
 @pytest.mark.parametrize("latency_s", [0.0, 1e-9, 1e6])

@@ -213,12 +213,8 @@ def explicit(belief, gram, moment, parts):
             noise = member_noise(inner, own, precision, spread, total, parts, level)
             common_prior = np.where(precision >= 1e7, 1e7, precision * 0.25)
             common_prior[0] = 0.01
-            joint = np.block(
-                [
-                    [np.diag(common_prior / spread) + np.diag(precision) / noise, -np.diag(precision) / noise],
-                    [-np.diag(precision) / noise, a / noise],
-                ]
-            )
+            tie = np.diag(precision) / noise
+            joint = np.block([[np.diag(common_prior / spread) + tie, -tie], [-tie, a / noise]])
             solved = np.linalg.solve(joint, np.concatenate([np.zeros_like(own), own / noise]))
             member = solved[WIDTH + 1 :]
         else:
