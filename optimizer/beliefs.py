@@ -78,8 +78,10 @@ class Beliefs:
         changes = self.quality.changes
         self._fresh(blocks)
         self.quality.changes = changes
-        self.quality.providers(self.names)
-        self.cost.providers(self.names)
+        # Who has left the route may still have decisions that are counted again.
+        for names in (tuple(self.latency), self.names):
+            self.quality.providers(names)
+            self.cost.providers(names)
         self.refreshed()
 
     def configure(self, providers: Sequence[Provider]) -> None:
@@ -136,7 +138,9 @@ class Beliefs:
 
     def first_cost(self, name: str, cost_usd: float) -> bool:
         """Take the first real cost as the unit of a provider without price list; True if it was the first."""
-        if self._priced[self.names.index(name)] or name in self._unit_usd or cost_usd <= 0:
+        if name not in self.names or name in self._unit_usd or cost_usd <= 0:
+            return False
+        if self._priced[self.names.index(name)]:
             return False
         self._unit_usd[name] = 2.0 ** round(float(np.log2(cost_usd)))
         return True

@@ -8,6 +8,7 @@ from typing import Final
 
 from optimizer.beliefs import Beliefs
 from optimizer.drift import DriftDetector
+from optimizer.errors import InvalidInput
 from optimizer.features.base import Block
 from optimizer.ledger import Change, Entry, Ledger
 from optimizer.models.linear import LinearBelief
@@ -22,12 +23,16 @@ Learning moves residuals by less: what is chosen changes with what is believed."
 class _Facts:
     """What learning needs of a decision beyond the ledger's entry."""
 
-    __slots__ = ("booked_usd", "expected", "input_tokens", "listed", "providers", "row")
+    __slots__ = ("booked_usd", "expected", "input_tokens", "listed", "names", "providers", "row")
 
-    def __init__(self, decision: Decision, providers: Mapping[str, Provider], listed: FloatArray) -> None:
-        self.row = quantised(decision.features)
+    def __init__(
+        self, decision: Decision, providers: Mapping[str, Provider], listed: dict[str, float]
+    ) -> None:
+        self.row: FloatArray | None = quantised(decision.features)
+        """None once the route has moved to features that this decision was not given."""
+        self.names = decision.providers
         self.expected = decision.expected
-        self.listed = dict(zip(decision.providers, listed.tolist(), strict=True))
+        self.listed = listed
         self.providers = providers
         self.input_tokens = decision.input_tokens
         self.booked_usd = float(decision.expected[2, decision.providers.index(decision.selected)])
@@ -63,11 +68,16 @@ class Learning:
         """Register a decision; False where it is known already."""
         if decision.id in self._facts:
             return False
-        listed = self._beliefs.list_cost(decision.input_tokens)
+        # First the ledger, which refuses what is wrong: nothing is kept of a decision that is refused.
+        changes = self._ledger.open(decision)
+        listed = self._listed(decision.input_tokens)
         self._facts[decision.id] = _Facts(decision, self._providers, listed)
-        for change in self._ledger.open(decision):
+        for change in changes:
             self._fold(change)
         return True
+
+    def _listed(self, input_tokens: float) -> dict[str, float]:
+        return dict(zip(self._beliefs.names, self._beliefs.list_cost(input_tokens).tolist(), strict=True))
 
     def apply(self, event: Outcome | Feedback) -> None:
         """Fold an outcome or feedback; it waits where its decision is not known yet."""
@@ -88,7 +98,7 @@ class Learning:
             self._outcome(facts, change.new_outcome, entry.order, sign=1)
 
     def _quality(self, name: str, facts: _Facts, value: float | None, order: int, *, sign: int) -> None:
-        if value is None:
+        if value is None or facts.row is None:
             return
         self._beliefs.quality.add(name, facts.row, value, order=order, sign=sign)
         self.counts[name] = self.counts.get(name, 0) + sign
@@ -111,11 +121,9 @@ class Learning:
                 self._spending.append(cost - facts.booked_usd)
                 facts.booked_usd = cost
                 if beliefs.first_cost(name, cost):
-                    facts.listed = dict(
-                        zip(beliefs.names, beliefs.list_cost(facts.input_tokens).tolist(), strict=True)
-                    )
+                    facts.listed = self._listed(facts.input_tokens)
             listed = facts.listed.get(name)
-            if listed is not None:
+            if listed is not None and facts.row is not None:
                 beliefs.cost.add(name, facts.row, cost / listed, order=order, sign=sign)
                 self._refresh_when_due(beliefs.cost, name)
         if failed or outcome.latency_s is not None:
@@ -128,9 +136,9 @@ class Learning:
             self.refreshed = True
 
     def _watch(self, name: str, facts: _Facts, quality: float, order: int) -> None:
-        if name not in facts.listed or name not in self._beliefs.names:
+        if name not in facts.names or name not in self._beliefs.names:
             return
-        place = list(facts.listed).index(name)
+        place = facts.names.index(name)
         expected, sd = float(facts.expected[0, place]), float(facts.expected[1, place])
         noise = float(self._beliefs.quality.posterior.noise[self._beliefs.names.index(name)])
         detector = self._detectors.setdefault(name, DriftDetector())
@@ -149,12 +157,21 @@ class Learning:
 
     def alarm(self, alarm: DriftAlarm) -> None:
         """Let what the provider did before its change count for little."""
+        if alarm in self.alarms:
+            return
+        if alarm.provider not in self._beliefs.latency:
+            raise InvalidInput(
+                f"drift alarm is about {alarm.provider!r}, which is not on the route: "
+                f"choose from {sorted(self._beliefs.latency)}"
+            )
         self.alarms.append(alarm)
-        since = alarm.since_order
+        # The latest change counts, whichever of two alarms comes first.
+        since = max(alarm.since_order, self._beliefs.quality.changes.get(alarm.provider, 0))
         later = [
-            (self._facts[entry.id].row, entry.quality)
+            (row, entry.quality)
             for entry in self._ledger.entries()
             if entry.order >= since and entry.provider == alarm.provider and entry.quality is not None
+            if (row := self._facts[entry.id].row) is not None
         ]
         self._beliefs.quality.change(alarm.provider, since, later)
         self._beliefs.refreshed()
@@ -164,31 +181,31 @@ class Learning:
         """Fold quality and cost anew from the decisions whose features are given."""
         self._beliefs.restart(blocks)
         for entry in self._ledger.entries():
-            if entry.id not in features:
-                continue
             facts = self._facts[entry.id]
-            facts.row = quantised(features[entry.id])
-            entry.features = features[entry.id]
-            self._count_again(entry, facts)
+            facts.row = None
+            if entry.id in features:
+                entry.features = features[entry.id]
+                facts.row = quantised(entry.features)
+                self._count_again(entry, facts, facts.row)
         self._beliefs.quality.refresh()
         self._beliefs.cost.refresh()
         self._beliefs.refreshed()
 
-    def _count_again(self, entry: Entry, facts: _Facts) -> None:
+    def _count_again(self, entry: Entry, facts: _Facts, row: FloatArray) -> None:
         if entry.quality is not None:
-            self._beliefs.quality.add(entry.provider, facts.row, entry.quality, order=entry.order)
+            self._beliefs.quality.add(entry.provider, row, entry.quality, order=entry.order)
         outcome = entry.outcome
         if outcome is None:
             return
         cost = cost_of(outcome, facts.providers.get(outcome.served_provider))
         listed = facts.listed.get(outcome.served_provider)
         if cost is not None and listed is not None:
-            self._beliefs.cost.add(outcome.served_provider, facts.row, cost / listed, order=entry.order)
+            self._beliefs.cost.add(outcome.served_provider, row, cost / listed, order=entry.order)
 
     def recent_rows(self) -> list[tuple[FloatArray, float]]:
         """Features and input tokens of the latest decisions, oldest first."""
-        latest = self._ledger.entries()[-64:]
-        return [(entry.features, self._facts[entry.id].input_tokens) for entry in latest]
+        known = [entry for entry in self._ledger.entries() if self._facts[entry.id].row is not None]
+        return [(entry.features, self._facts[entry.id].input_tokens) for entry in known[-64:]]
 
 
 def cost_of(outcome: Outcome, provider: Provider | None) -> float | None:
