@@ -12,6 +12,8 @@ _BINS: Final = 96
 _LOWEST_S: Final = 1e-3
 _PER_DECADE: Final = 16.0
 _RECENT: Final = 64
+# More are kept than count, so that one which is taken back makes room for the one before.
+_KEPT: Final = 256
 
 
 class LatencyBelief:
@@ -62,7 +64,7 @@ class FailureBelief:
     def add(self, order: int, failed: bool) -> None:
         """Count one outcome of the decision at ``order``."""
         insort(self._recent, (order, failed))
-        del self._recent[:-_RECENT]
+        del self._recent[:-_KEPT]
 
     def remove(self, order: int, failed: bool) -> None:
         """Take one outcome back, where it is still among those counted."""
@@ -71,8 +73,9 @@ class FailureBelief:
 
     def probability(self) -> float:
         """Expected share of failures, weighing recent outcomes more (halved every 16)."""
-        if not any(failed for _, failed in self._recent):
+        recent = [failed for _, failed in self._recent[-_RECENT:]]
+        if not any(recent):
             return 0.0
-        weights = 0.5 ** (np.arange(len(self._recent))[::-1] / 16.0)
-        failed = np.array([failed for _, failed in self._recent], dtype=float)
+        weights = 0.5 ** (np.arange(len(recent))[::-1] / 16.0)
+        failed = np.array(recent, dtype=float)
         return float((weights @ failed + 0.02) / (weights.sum() + 1.0))

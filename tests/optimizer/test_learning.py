@@ -215,5 +215,6 @@ def test_a_change_is_noticed_on_residuals_and_not_on_hard_requests():
     assert run(expected_after=0.4, value_after=0.4) == []
     raised = run(expected_after=0.8, value_after=0.4)
     assert raised and raised[0].provider == "a"
-    assert 290 <= raised[0].since_order <= raised[0].at_order < 400
+    assert 250 <= raised[0].since_order <= raised[0].at_order
+    assert 300 <= raised[0].at_order < 350
     assert raised[0].after < raised[0].before

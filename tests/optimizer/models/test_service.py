@@ -76,6 +76,18 @@ def test_failures_run_on_the_place_in_the_order_and_not_on_arrival():
     assert other.probability() == plain.probability()
 
 
+def test_outcomes_taken_back_make_room_for_those_before_them():
+    plain, other = FailureBelief(), FailureBelief()
+    for order in range(120):
+        failed = order % 9 == 0
+        other.add(order, failed)
+        if order < 100:
+            plain.add(order, failed)
+    for order in range(100, 120):
+        other.remove(order, order % 9 == 0)
+    assert other.probability() == plain.probability()
+
+
 def test_a_corrected_outcome_replaces_the_first():
     plain, corrected = FailureBelief(), FailureBelief()
     for order in range(30):
