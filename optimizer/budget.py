@@ -21,7 +21,7 @@ HORIZON: Final = 300.0
 CREDIT_REQUESTS: Final = 100.0
 """Largest surplus that is remembered, in requests' worth of budget."""
 
-_STEPS: Final = 16
+_STEPS: Final = 24
 _TOLERANCE: Final = 0.005
 _DAY_S: Final = 86_400.0
 

@@ -9,7 +9,7 @@ import numpy as np
 
 from optimizer.types import FloatArray
 
-ENOUGH_FEEDBACK: Final = 15
+ENOUGH_FEEDBACK: Final = 8
 """Judgements after which a provider is no newcomer."""
 
 
@@ -25,17 +25,19 @@ class Newcomers:
         self._share = share
         self.names = (self.names | (set(after) - set(before))) & set(after)
 
+    def learned(self, counts: Mapping[str, int]) -> None:
+        """Those that have been judged often enough are no longer new."""
+        self.names = {name for name in self.names if counts.get(name, 0) < ENOUGH_FEEDBACK}
+
     def capped(
         self,
         probabilities: FloatArray,
         names: Sequence[str],
         cost_usd: FloatArray,
-        counts: Mapping[str, int],
         ruled_out: Mapping[str, str],
         target_usd: float | None,
     ) -> FloatArray:
         """Give each newcomer its quota: at most the share of requests, and of the budget."""
-        self.names = {name for name in self.names if counts.get(name, 0) < ENOUGH_FEEDBACK}
         new = np.array([name in self.names and name not in ruled_out for name in names])
         if not new.any() or new.all() or not probabilities[~new].sum() > 0:
             return probabilities

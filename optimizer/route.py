@@ -172,7 +172,7 @@ class Route:
     constraints: Constraints = Constraints()
     metrics: tuple[Metric, ...] = (Metric(),)
     default_provider: str | None = None
-    newcomer_share: float = 0.1
+    newcomer_share: float = 0.2
     exploration_share: float = 0.002
 
     def __post_init__(self) -> None:

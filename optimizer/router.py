@@ -160,7 +160,6 @@ class Router:
                 probabilities,
                 self._names,
                 judged.cost_usd[0],
-                self._learning.counts,
                 ruled_out,
                 pacing.target_usd,
             )
@@ -218,6 +217,8 @@ class Router:
             self._learning.alarm(event)
         else:
             self._learning.apply(event)
+        if self._newcomers.names:
+            self._newcomers.learned(self._learning.counts)
         for usd in self._learning.take_spending():
             self._pacing.spend(usd)
         if self._learning.refreshed:

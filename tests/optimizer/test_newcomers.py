@@ -15,7 +15,8 @@ def added(share=0.1, after=NAMES) -> Newcomers:
 
 
 def capped(found, chances=CHANCES, *, names=NAMES, cost=COST, counts=(), ruled_out=(), target=None):
-    return found.capped(chances, names, cost, dict(counts), dict(ruled_out), target)
+    found.learned(dict(counts))
+    return found.capped(chances, names, cost, dict(ruled_out), target)
 
 
 @pytest.mark.parametrize("wanted", [0.0, 0.1, 0.9])
