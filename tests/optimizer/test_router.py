@@ -395,7 +395,7 @@ def test_a_newcomer_is_tried_within_its_share_and_then_adopted():
         found, 400, quality=lambda name, _: levels[name], first=300, cost=COST | {"new": 1e-3}
     )
     shares = np.array([chances(event)["new"] for event in events if hasattr(event, "probabilities")])
-    assert shares[:15].max() <= 0.1 + 1e-9
+    assert shares[:15].max() <= declared.newcomer_share + 1e-9
     assert shares[:15].min() > 0.05
     assert shares[-100:].mean() > 0.8
     assert not found.summary()["providers"]["new"]["newcomer"]
