@@ -15,7 +15,7 @@ from experiments.benchmarks.report import Section
 from experiments.benchmarks.tables import Options, data_folder
 from experiments.benchmarks.task import PlainBandit, make_task
 
-TINY = Options(data=data_folder(), seeds=1, budgets=1, rounds=30, speed_rounds=15, cells=((5, 32),))
+TINY = Options(data=data_folder(), seeds=1, budgets=1, rounds=30, speed_rounds=6, cells=((5, 32),))
 
 
 def test_speed_runs_without_peers_and_says_so() -> None:
