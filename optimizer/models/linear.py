@@ -57,6 +57,8 @@ class LinearBelief:
 
     def providers(self, names: Sequence[str]) -> None:
         """Make ``names`` the rows of the posterior, in this order; what was learned of others is kept."""
+        if tuple(names) == self._names:
+            return
         self._names = tuple(names)
         for name in names:
             if name not in self._current:
