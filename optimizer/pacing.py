@@ -19,7 +19,7 @@ from optimizer.policies.floor import priced_floor
 from optimizer.types import Decision, FloatArray, Objective, Route
 
 WINDOW: Final = 64
-SOLVE_EVERY: Final = 25
+SOLVE_EVERY: Final = 32
 TYPICAL_INPUT_TOKENS: Final = 100.0
 MOST_REQUESTS_A_CALL: Final = 20.0
 """A provider has no floor where one call costs more than the budget of so many requests."""

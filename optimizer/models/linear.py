@@ -23,7 +23,7 @@ FloatArray = NDArray[np.float64]
 PAST_WORTH: Final = 2.0
 """Observations that everything before a provider's change counts for."""
 
-GROWTH: Final = 1.08
+GROWTH: Final = 1.12
 """The posterior is computed anew when all observations have grown by this factor."""
 
 OWN_GROWTH: Final = 1.25
