@@ -25,7 +25,7 @@ TYPICAL_OUTPUT_TOKENS: Final = 300.0
 """Length of the answer for which the price list is read; what is learned is the multiple of it."""
 
 CONTEXT_WIDTH: Final = 0.3
-PROVIDER_WIDTH: Final = 0.8
+PROVIDER_WIDTH: Final = 0.6
 """Shares of the posterior's width that Thompson sampling explores: of what the context adds, and of the
 provider's own level. A level informs every later request, a context only those like it."""
 

@@ -154,6 +154,11 @@ class Router:
                 raise NoEligibleProvider(f"no provider may serve decision {decision_id!r}: {reasons}")
             utility[0, out] = -np.inf
             floor = np.where(out, 0.0, floor)
+        if self._newcomers.names:
+            # Newcomers get their quota below; the policy shares the rest among the others, if there are any.
+            new = np.array([name in self._newcomers.names for name in self._names])
+            if np.isfinite(utility[0, ~new]).any():
+                utility[0, new] = -np.inf
         probabilities = self._policy.probabilities(utility, spread)[0]
         if self._newcomers.names:
             probabilities = self._newcomers.capped(
