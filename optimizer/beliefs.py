@@ -7,6 +7,7 @@ the next request without anything being learned again.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Final
@@ -14,6 +15,7 @@ from typing import Final
 import numpy as np
 from numpy.typing import NDArray
 
+from optimizer.compiled import compiled
 from optimizer.features.base import Block
 from optimizer.models.linear import LinearBelief
 from optimizer.models.service import FailureBelief, LatencyBelief
@@ -25,9 +27,13 @@ TYPICAL_OUTPUT_TOKENS: Final = 300.0
 """Length of the answer for which the price list is read; what is learned is the multiple of it."""
 
 CONTEXT_WIDTH: Final = 0.3
-PROVIDER_WIDTH: Final = 0.6
-"""Shares of the posterior's width that Thompson sampling explores: of what the context adds, and of the
-provider's own level. A level informs every later request, a context only those like it."""
+"""Share of the posterior's width that Thompson sampling explores of what the context adds."""
+
+PROVIDER_WIDTH: Final = 0.35
+EARLY_JUDGEMENTS: Final = 150.0
+"""Share of the width of a provider's own level: all of it at first, for as long as there are few judgements
+(this many times the root of the number of providers), and the lesser share once there are many. What is
+learned of a level informs every later request, so it is worth most when most of them are still to come."""
 
 SMOOTHING: Final = 0.002
 """Least spread of a utility, in points of quality: keeps the distribution continuous in the shadow price."""
@@ -52,11 +58,11 @@ class Judgement:
 
     def utility(self, shadow_price: float, latency_weight: float) -> tuple[FloatArray, FloatArray]:
         """Mean utility and its spread, quality − λ cost − weight · latency, each of shape (n, k)."""
-        mean = self.quality - shadow_price * self.cost_usd
+        mean, spread = self.quality.copy(), self.width_variance.copy()
+        _weigh(mean, spread, self.cost_usd, self.cost_sd, shadow_price)
         if latency_weight:
-            mean = mean - latency_weight * np.nan_to_num(self.latency_s)
-        money = (CONTEXT_WIDTH * shadow_price) * self.cost_sd
-        return mean, np.sqrt(self.width_variance + money * money + SMOOTHING * SMOOTHING)
+            mean -= latency_weight * np.nan_to_num(self.latency_s)
+        return mean, spread
 
 
 class Beliefs:
@@ -92,6 +98,7 @@ class Beliefs:
             self.failure.setdefault(name, FailureBelief())
         prices = [provider.prices for provider in providers]
         self._priced = np.array([price is not None for price in prices])
+        self._all_priced = bool(self._priced.all())
         self._input = np.array([price.input_usd_per_mtok / 1e6 if price else 0.0 for price in prices])
         per_call = [
             price.per_call_usd + price.output_usd_per_mtok * TYPICAL_OUTPUT_TOKENS / 1e6 if price else 0.0
@@ -104,9 +111,6 @@ class Beliefs:
 
     def refreshed(self) -> None:
         """Derive what every request needs from the posteriors and counts, once after each change."""
-        at = self.quality.posterior.centre
-        level = np.minimum(((self.quality.posterior.cov @ at) @ at), _MOST_VARIANCE)
-        self._level_width = (PROVIDER_WIDTH**2 - CONTEXT_WIDTH**2) * np.maximum(level, 0.0)
         self._least_ratio = (
             np.maximum(self.cost.posterior.mean @ self.cost.posterior.centre, _LEAST_RATIO) / 10
         )
@@ -125,8 +129,9 @@ class Beliefs:
 
     def list_cost(self, input_tokens: float | FloatArray) -> FloatArray:
         """What the price list says of a call with the typical answer: USD, shape (k,) or (n, k)."""
-        cost = self._call + np.multiply.outer(input_tokens, self._input)
-        if self._priced.all():
+        tokens = input_tokens[:, None] if isinstance(input_tokens, np.ndarray) else input_tokens
+        cost = self._call + tokens * self._input
+        if self._all_priced:
             priced: FloatArray = np.maximum(cost, 1e-12)
             return priced
         units = np.array([self._unit_usd.get(name, np.nan) for name in self.names])
@@ -145,18 +150,77 @@ class Beliefs:
         self._unit_usd[name] = 2.0 ** round(float(np.log2(cost_usd)))
         return True
 
+    def _level_share(self) -> float:
+        seen = self.quality.total / (EARLY_JUDGEMENTS * math.sqrt(len(self.names)))
+        return PROVIDER_WIDTH + (1.0 - PROVIDER_WIDTH) / (1.0 + seen * seen)
+
     def judge(self, rows: FloatArray, list_cost: FloatArray) -> Judgement:
         """What is believed for requests with rows (n, d), intercept in front, and list costs (n, k)."""
+        list_cost = list_cost.reshape(len(rows), -1)
         mean, variance = self.quality.predict(rows)
-        ratio, ratio_variance = self.cost.predict(rows)
-        cost = np.maximum(ratio, self._least_ratio) * list_cost
-        capped = np.minimum(variance, _MOST_VARIANCE)
+        ratio = rows @ self.cost.posterior.mean.T
+        width, cost_sd = np.empty(mean.shape), np.empty(mean.shape)
+        # In place: what is believed of the quality and of the cost, shapes (n, k).
+        _assess(
+            mean,
+            variance,
+            width,
+            ratio,
+            cost_sd,
+            list_cost,
+            self._failure,
+            self._least_ratio,
+            self.quality.level_variance,
+            self.cost.level_variance,
+            CONTEXT_WIDTH**2,
+            self._level_share() ** 2,
+        )
         return Judgement(
-            quality=np.minimum(np.maximum(mean, -0.2), 1.2) * (1.0 - self._failure),
+            quality=mean,
             quality_variance=variance,
-            width_variance=CONTEXT_WIDTH**2 * capped + self._level_width,
-            cost_usd=cost,
-            cost_sd=np.minimum(np.sqrt(ratio_variance) * list_cost, 0.5 * cost),
+            width_variance=width,
+            cost_usd=ratio,
+            cost_sd=cost_sd,
             latency_s=self._latency,
             failure=self._failure,
         )
+
+
+@compiled
+def _assess(
+    quality: FloatArray,
+    variance: FloatArray,
+    width: FloatArray,
+    cost: FloatArray,
+    cost_sd: FloatArray,
+    list_cost: FloatArray,
+    failure: FloatArray,
+    least_ratio: FloatArray,
+    quality_level: FloatArray,
+    cost_level: FloatArray,
+    context_share: float,
+    level_share: float,
+) -> None:
+    """From predictions to beliefs within what is possible; ``cost`` comes as a multiple of the list's."""
+    for k in range(len(failure)):
+        level = min(max(quality_level[k], 0.0), _MOST_VARIANCE)
+        relative_sd = math.sqrt(max(cost_level[k], 0.0))
+        for n in range(len(quality)):
+            quality[n, k] = min(max(quality[n, k], -0.2), 1.2) * (1.0 - failure[k])
+            added = max(min(variance[n, k], _MOST_VARIANCE) - level, 0.0)
+            width[n, k] = context_share * added + level_share * level
+            cost[n, k] = max(cost[n, k], least_ratio[k]) * list_cost[n, k]
+            cost_sd[n, k] = min(relative_sd * list_cost[n, k], 0.5 * cost[n, k])
+
+
+@compiled
+def _weigh(
+    mean: FloatArray, spread: FloatArray, cost: FloatArray, cost_sd: FloatArray, shadow_price: float
+) -> None:
+    """Turn quality into utility and its variance into the spread that is explored, in place."""
+    money = CONTEXT_WIDTH * shadow_price
+    for n in range(mean.shape[0]):
+        for k in range(mean.shape[1]):
+            mean[n, k] -= shadow_price * cost[n, k]
+            own = money * cost_sd[n, k]
+            spread[n, k] = math.sqrt(spread[n, k] + own * own + SMOOTHING * SMOOTHING)

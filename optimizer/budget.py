@@ -22,7 +22,7 @@ CREDIT_REQUESTS: Final = 100.0
 """Largest surplus that is remembered, in requests' worth of budget."""
 
 _STEPS: Final = 24
-_TOLERANCE: Final = 0.005
+_TOLERANCE: Final = 0.01
 _DAY_S: Final = 86_400.0
 
 

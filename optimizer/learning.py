@@ -26,16 +26,25 @@ class _Facts:
     __slots__ = ("booked_usd", "expected", "input_tokens", "listed", "names", "providers", "row")
 
     def __init__(
-        self, decision: Decision, providers: Mapping[str, Provider], listed: dict[str, float]
+        self,
+        decision: Decision,
+        providers: Mapping[str, Provider],
+        listed: tuple[tuple[str, ...], FloatArray],
     ) -> None:
         self.row: FloatArray | None = quantised(decision.features)
         """None once the route has moved to features that this decision was not given."""
         self.names = decision.providers
         self.expected = decision.expected
         self.listed = listed
+        """Providers at that time, and what the price list said of each, shape (k,)."""
         self.providers = providers
         self.input_tokens = decision.input_tokens
         self.booked_usd = float(decision.expected[2, decision.providers.index(decision.selected)])
+
+    def listed_usd(self, name: str) -> float | None:
+        """What the price list said of a call of this provider; None where it was not on the route."""
+        names, costs = self.listed
+        return float(costs[names.index(name)]) if name in names else None
 
 
 class Learning:
@@ -70,14 +79,13 @@ class Learning:
             return False
         # First the ledger, which refuses what is wrong: nothing is kept of a decision that is refused.
         changes = self._ledger.open(decision)
-        listed = self._listed(decision.input_tokens)
-        self._facts[decision.id] = _Facts(decision, self._providers, listed)
+        self._facts[decision.id] = _Facts(decision, self._providers, self._listed(decision.input_tokens))
         for change in changes:
             self._fold(change)
         return True
 
-    def _listed(self, input_tokens: float) -> dict[str, float]:
-        return dict(zip(self._beliefs.names, self._beliefs.list_cost(input_tokens).tolist(), strict=True))
+    def _listed(self, input_tokens: float) -> tuple[tuple[str, ...], FloatArray]:
+        return self._beliefs.names, self._beliefs.list_cost(input_tokens)
 
     def apply(self, event: Outcome | Feedback) -> None:
         """Fold an outcome or feedback; it waits where its decision is not known yet."""
@@ -122,7 +130,7 @@ class Learning:
                 facts.booked_usd = cost
                 if beliefs.first_cost(name, cost):
                     facts.listed = self._listed(facts.input_tokens)
-            listed = facts.listed.get(name)
+            listed = facts.listed_usd(name)
             if listed is not None and facts.row is not None:
                 beliefs.cost.add(name, facts.row, cost / listed, order=order, sign=sign)
                 self._refresh_when_due(beliefs.cost, name)
@@ -130,7 +138,7 @@ class Learning:
             beliefs.served()
 
     def _refresh_when_due(self, belief: LinearBelief, name: str) -> None:
-        if name in self._beliefs.names and belief.due(name):
+        if name in self._beliefs.names and belief.due():
             belief.refresh()
             self._beliefs.refreshed()
             self.refreshed = True
@@ -141,7 +149,9 @@ class Learning:
         place = facts.names.index(name)
         expected, sd = float(facts.expected[0, place]), float(facts.expected[1, place])
         noise = float(self._beliefs.quality.posterior.noise[self._beliefs.names.index(name)])
-        detector = self._detectors.setdefault(name, DriftDetector())
+        detector = self._detectors.get(name)
+        if detector is None:
+            detector = self._detectors[name] = DriftDetector()
         scale = sqrt(noise + sd * sd)
         signal = detector.update((quality - expected) / scale, order)
         if signal is not None and abs(signal.after - signal.before) >= LEAST_SHIFT:
@@ -198,7 +208,7 @@ class Learning:
         if outcome is None:
             return
         cost = cost_of(outcome, facts.providers.get(outcome.served_provider))
-        listed = facts.listed.get(outcome.served_provider)
+        listed = facts.listed_usd(outcome.served_provider)
         if cost is not None and listed is not None:
             self._beliefs.cost.add(outcome.served_provider, row, cost / listed, order=entry.order)
 

@@ -14,6 +14,7 @@ import numpy as np
 
 from optimizer.beliefs import Beliefs
 from optimizer.budget import Pacer
+from optimizer.newcomers import ENOUGH_FEEDBACK
 from optimizer.policies.base import Policy
 from optimizer.policies.floor import priced_floor
 from optimizer.types import Decision, FloatArray, Objective, Route
@@ -23,6 +24,10 @@ SOLVE_EVERY: Final = 32
 TYPICAL_INPUT_TOKENS: Final = 100.0
 MOST_REQUESTS_A_CALL: Final = 20.0
 """A provider has no floor where one call costs more than the budget of so many requests."""
+
+UNKNOWN_SHARE: Final = 0.05
+"""Share of requests, and of a budget, for providers that were judged less often than `ENOUGH_FEEDBACK`:
+a provider whose first few answers were unlucky is not given up."""
 
 
 class Pacing:
@@ -38,6 +43,7 @@ class Pacing:
     def _set(self, route: Route) -> None:
         self._objective = route.objective
         self._share = route.exploration_share
+        self._unknown_share = min(UNKNOWN_SHARE, route.newcomer_share)
         self.exploring = self._share > 0 and self._policy.name == "thompson"
         self.floor: FloatArray = np.zeros(len(route.providers))
         if route.budget is None:
@@ -123,5 +129,9 @@ class Pacing:
         cost = beliefs.judge(at, beliefs.list_cost(tokens)).cost_usd[0]
         grant = self.target_usd or float(np.median(cost))
         floor = priced_floor(cost, grant, share=self._share)
+        unknown = np.array([beliefs.quality.count(name) < ENOUGH_FEEDBACK for name in beliefs.names])
+        if unknown.any():
+            first = priced_floor(cost, grant, share=self._unknown_share)
+            floor = np.where(unknown, np.maximum(first, floor), floor)
         # One call that eats the budget of many requests is a gamble, however rarely it is drawn.
         self.floor = np.where(cost > MOST_REQUESTS_A_CALL * grant, 0.0, floor)

@@ -14,20 +14,21 @@ from typing import Final
 import numpy as np
 from numpy.typing import NDArray
 
+from optimizer.compiled import compiled
 from optimizer.features.base import Block
 from optimizer.models.posterior import Mixture, Posterior, Sums
-from optimizer.models.statistics import Statistics
+from optimizer.models.statistics import ROW_UNIT, Statistics
 
 FloatArray = NDArray[np.float64]
 
 PAST_WORTH: Final = 2.0
 """Observations that everything before a provider's change counts for."""
 
-GROWTH: Final = 1.12
-"""The posterior is computed anew when all observations have grown by this factor."""
+GROWTH: Final = 1.3
+"""The posterior is computed anew from the sums when all observations have grown by this factor."""
 
-OWN_GROWTH: Final = 1.25
-"""... or those of one provider by this one."""
+_LEAST_LEFT: Final = 0.05
+"""An observation is taken back by computing anew where it leaves less of its noise than this."""
 
 
 class LinearBelief:
@@ -44,10 +45,13 @@ class LinearBelief:
         self.changes: dict[str, int] = {}
         """Place in the order from which each provider that changed is taken to be as it is now."""
         self._names: tuple[str, ...] = ()
-        self._total = 0
+        self._place: dict[str, int] = {}
+        self.total = 0
+        """Observations in force of all providers."""
         self._fitted_total = -1.0
-        self._fitted: dict[str, int] = {}
         self.posterior: Posterior
+        self.level_variance: FloatArray
+        """Variance of each provider's expectation at the average context, shape (k,)."""
         self.version = 0
 
     @property
@@ -60,6 +64,7 @@ class LinearBelief:
         if tuple(names) == self._names:
             return
         self._names = tuple(names)
+        self._place = {name: i for i, name in enumerate(names)}
         for name in names:
             if name not in self._current:
                 self._current[name] = self._empty()
@@ -73,17 +78,24 @@ class LinearBelief:
         """Count one observation (sign 1), or take it back (sign -1); ``row`` is quantised."""
         side = self._current if order >= self.changes.get(name, 0) else self._past
         side[name].add(row, target, sign=sign)
-        self._total += sign
+        self.total += sign
+        if side is self._current and name in self._place:
+            self._update(self._place[name], row * ROW_UNIT, target, sign)
+
+    def _update(self, place: int, x: FloatArray, target: float, sign: int) -> None:
+        posterior = self.posterior
+        noise = float(posterior.noise[place])
+        mean, cov = posterior.mean[place], posterior.cov[place]
+        if not condition(mean, cov, x, target, sign * noise, posterior.centre, self.level_variance, place):
+            self._fitted_total = -1.0
 
     def count(self, name: str) -> int:
         """Observations of one provider in force since its last change."""
         return self._current[name].count
 
-    def due(self, name: str) -> bool:
+    def due(self) -> bool:
         """Whether enough has come since the posterior was computed to compute it anew."""
-        if self._total >= self._fitted_total * GROWTH:
-            return True
-        return self._current[name].count >= self._fitted.get(name, 0) * OWN_GROWTH
+        return self.total >= self._fitted_total * GROWTH
 
     def change(self, name: str, since: int, later: Iterable[tuple[FloatArray, float]]) -> None:
         """Let what was decided before ``since`` count for little; ``later`` came from then on."""
@@ -114,19 +126,18 @@ class LinearBelief:
                 count += share * past.count
             sums.gram[i], sums.moment[i], sums.square[i], sums.count[i] = gram, moment, square, count
         self.posterior = self._mixture.fit(sums)
-        self._fitted_total = float(self._total)
-        self._fitted = {name: self._current[name].count for name in self._names}
+        at = self.posterior.centre
+        self.level_variance = (self.posterior.cov @ at) @ at
+        self._fitted_total = float(self.total)
         self.version += 1
 
     def predict(self, rows: FloatArray) -> tuple[FloatArray, FloatArray]:
         """Mean and variance of the belief, each shape (n, k), for rows (n, d) with intercept."""
-        mean = rows @ self.posterior.mean.T
-        if len(rows) == 1:
-            row = rows[0]
-            variance = ((self.posterior.cov @ row) @ row)[None]
-        else:
-            variance = np.einsum("knd,nd->nk", rows @ self.posterior.cov, rows)
-        return mean, np.maximum(variance, 1e-12)
+        posterior = self.posterior
+        shape = (len(rows), len(posterior.mean))
+        mean, variance = np.empty(shape), np.empty(shape)
+        _predict(rows, posterior.mean, posterior.cov, mean, variance)
+        return mean, variance
 
     def statistics(self) -> dict[str, dict[str, NDArray[np.int64]]]:
         """The sums of each provider as whole numbers: ``NAME/current`` and ``NAME/past``."""
@@ -135,3 +146,70 @@ class LinearBelief:
             found[f"{name}/current"] = self._current[name].state()
             found[f"{name}/past"] = self._past[name].state()
         return found
+
+
+@compiled
+def condition(
+    mean: FloatArray,
+    cov: FloatArray,
+    x: FloatArray,
+    target: float,
+    noise: float,
+    centre: FloatArray,
+    level_variance: FloatArray,
+    place: int,
+) -> bool:
+    """Condition a Gaussian belief about weights, in place, on one observation; False where it cannot.
+
+    Bishop (2006), eqs. 2.113-2.117 for a scalar observation of variance ``noise``. A negative ``noise``
+    takes an observation back.
+    """
+    d = len(x)
+    turned = np.zeros(d)
+    for i in range(d):
+        # cov is symmetric: columns are read as rows, in the order of memory.
+        row, at = cov[i], x[i]
+        for j in range(d):
+            turned[j] += at * row[j]
+    variance, expected, level = 0.0, 0.0, 0.0
+    for i in range(d):
+        variance += turned[i] * x[i]
+        expected += mean[i] * x[i]
+        level += turned[i] * centre[i]
+    total = noise + variance
+    if noise < 0.0 and total > _LEAST_LEFT * noise:
+        return False
+    for i in range(d):
+        gain = turned[i] / total
+        mean[i] += gain * (target - expected)
+        row = cov[i]
+        for j in range(d):
+            row[j] -= gain * turned[j]
+    level_variance[place] -= level * level / total
+    return True
+
+
+@compiled
+def _predict(
+    rows: FloatArray, weights: FloatArray, cov: FloatArray, mean: FloatArray, variance: FloatArray
+) -> None:
+    """Mean and variance of x·w for rows (n, d), weights (k, d) and cov (k, d, d); each result (n, k)."""
+    d = rows.shape[1]
+    turned = np.empty(d)
+    for k in range(len(weights)):
+        for n in range(len(rows)):
+            # Of the symmetric cov only the upper half is read: reading it is what takes the time. Slices
+            # of rows let the compiler work on several numbers at once.
+            expected, total = 0.0, 0.0
+            turned[:] = 0.0
+            for i in range(d):
+                x, row = rows[n, i], cov[k, i]
+                expected += x * weights[k, i]
+                turned[i] += 0.5 * x * row[i]
+                right, rest = turned[i + 1 :], row[i + 1 :]
+                for j in range(len(right)):
+                    right[j] += x * rest[j]
+            for i in range(d):
+                total += turned[i] * rows[n, i]
+            mean[n, k] = expected
+            variance[n, k] = max(2.0 * total, 1e-12)

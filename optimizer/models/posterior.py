@@ -19,6 +19,7 @@ from typing import Final
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy.linalg.lapack import dpotrf, dpotri
 from scipy.special import gammaln
 
 from optimizer.features.base import Block
@@ -159,9 +160,9 @@ class _Members:
         index = np.arange(size)
         a: FloatArray = np.repeat(sums.gram[None], len(precision), axis=0)
         a[:, :, index, index] += precision[:, None, :]
-        self._inverse: FloatArray = np.linalg.inv(a).astype(np.float64, copy=False)
+        self._inverse, log_determinant = _inverted(a)
         # The precision relative to the prior's: 1 + what the observations add.
-        self._log_ratio = np.linalg.slogdet(a)[1] - np.log(precision).sum(axis=1)[:, None]
+        self._log_ratio = log_determinant - np.log(precision).sum(axis=1)[:, None]
         target = np.broadcast_to(sums.moment, a.shape[:3])
         self.mean, self.noise, self.evidence = self._solve(target, sums.square[None, :])
         self._common: FloatArray | None = None
@@ -195,7 +196,7 @@ class _Members:
         total = (information / self.noise[..., None, None]).sum(axis=1)
         total[:, index, index] += prior
         pull = ((passed @ sums.moment[..., None])[..., 0] / self.noise[..., None]).sum(axis=1)
-        inverse = np.linalg.inv(total)
+        inverse, log_determinant = _inverted(total)
         common = (inverse @ pull[..., None])[..., 0]
         applied = np.einsum("kij,pj->pki", sums.gram, common)
         square = sums.square - 2 * (common @ sums.moment.T) + np.einsum("pki,pi->pk", applied, common)
@@ -204,9 +205,7 @@ class _Members:
         deviation, result.noise, result.evidence = self._solve(sums.moment - applied, square)
         result.mean = deviation + common[:, None]
         # Laplace's integral over w_0, exact for Gaussians.
-        integral = (
-            np.log(prior).sum(axis=1) - np.linalg.slogdet(total)[1] - (common**2 * prior).sum(axis=1)
-        ) / 2
+        integral = (np.log(prior).sum(axis=1) - log_determinant - (common**2 * prior).sum(axis=1)) / 2
         result.evidence = result.evidence + integral[:, None] / len(sums.count)
         result._passed, result._common = passed, inverse
         return result
@@ -221,3 +220,21 @@ class _Members:
         passed = self._passed[pattern]
         shared: FloatArray = passed.transpose(0, 2, 1) @ self._common[pattern] @ passed
         return within + shared
+
+
+def _inverted(stack: FloatArray) -> tuple[FloatArray, FloatArray]:
+    """Inverse and log-determinant of each symmetric positive definite matrix, by Cholesky; (..., d, d)."""
+    d = stack.shape[-1]
+    inverse, log_determinant = np.empty(stack.shape), np.empty(stack.shape[:-2])
+    flat, logs = inverse.reshape(-1, d, d), log_determinant.reshape(-1)
+    for i, matrix in enumerate(stack.reshape(-1, d, d)):
+        upper, wrong = dpotrf(matrix)
+        half, _ = dpotri(upper)
+        if wrong:
+            raise np.linalg.LinAlgError(f"statistics of member {i} are not those of any observations")
+        logs[i] = 2.0 * np.log(upper.diagonal()).sum()
+        flat[i] = half
+    full: FloatArray = inverse + np.swapaxes(inverse, -1, -2)
+    index = np.arange(d)
+    full[..., index, index] *= 0.5
+    return full, log_determinant

@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 FloatArray = NDArray[np.float64]
 
 ROW_BITS: Final = 16
+ROW_UNIT: Final = 2.0**-ROW_BITS
 ROW_BOUND: Final = 8.0
 # A product of two whole numbers of up to 2**19 is at most 2**38; 2**10 of them sum to at most 2**48.
 _RUN: Final = 1 << 10
@@ -102,5 +103,9 @@ def quantised(features: FloatArray) -> FloatArray:
     """A row for `Statistics.add`: intercept in front, clipped to ±8, in whole multiples of 2**-16."""
     row = np.empty(len(features) + 1)
     row[0] = 1 << ROW_BITS
-    np.rint(np.clip(features, -ROW_BOUND, ROW_BOUND) * (1 << ROW_BITS), out=row[1:])
+    inner = row[1:]
+    np.minimum(features, ROW_BOUND, out=inner)
+    np.maximum(inner, -ROW_BOUND, out=inner)
+    inner *= 1 << ROW_BITS
+    np.rint(inner, out=inner)
     return row

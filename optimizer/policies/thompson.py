@@ -2,23 +2,37 @@
 
 from __future__ import annotations
 
+import math
+from typing import Final
+
 import numpy as np
+from numpy.typing import NDArray
 from scipy.special import ndtr
 
-from optimizer.policies.base import best_utility
-from optimizer.policies.thompson_row import (
-    HOPELESS,
-    LEAST_SD,
-    REACH,
-    TINY,
-    integrate,
-    one_row,
-    panels_for,
-)
+from optimizer.compiled import compiled
+from optimizer.policies.base import LARGEST, best_utility
 from optimizer.types import FloatArray
 
-_BoolArray = np.ndarray[tuple[int, ...], np.dtype[np.bool_]]
-_IntArray = np.ndarray[tuple[int, ...], np.dtype[np.int64]]
+# A provider this many standard deviations of the difference behind a rival wins with less than 1e-7.
+_HOPELESS: Final = 5.2
+# The integral covers this many standard deviations around each contender; beyond lies 1.3e-6.
+_REACH: Final = 4.7
+# The least spread, as a part of the range of the beliefs; and one for certainty, whose square is not 0.
+_LEAST_SD: Final = 1e-9
+_TINY: Final = 1e-150
+
+_PANELS: Final = 6
+_PANEL_WIDTH: Final = 2.0
+_GAUSS = np.polynomial.legendre.leggauss(4)
+_NODES: Final[FloatArray] = (1.0 + _GAUSS[0]) / 2.0
+_WEIGHTS: Final[FloatArray] = _GAUSS[1] / 2.0
+
+# The normal cdf and density at every 1/16, between which they are interpolated by cubics: error 6e-8.
+_PER_UNIT: Final = 16.0
+_TABLE_END: Final = 5.0
+_AT = np.linspace(-_TABLE_END, _TABLE_END, int(2 * _TABLE_END * _PER_UNIT) + 1)
+_CDF: Final[FloatArray] = ndtr(_AT)
+_DENSITY: Final[FloatArray] = np.exp(-0.5 * _AT * _AT) / math.sqrt(2.0 * math.pi)
 
 
 class Thompson:
@@ -28,96 +42,134 @@ class Thompson:
     so that the logged propensity is that of the policy and a replay gives the same numbers. A provider
     that would win less than once in ten million times gets 0; so spreads of 0 make it greedy. Spreads
     below a billionth of the range of the beliefs count as that much.
-
-    A request that comes alone takes another path through the same arithmetic, where arrays of three
-    numbers would cost more than they save; the results are equal bit by bit.
     """
 
     name = "thompson"
 
     def probabilities(self, utility: FloatArray, spread: FloatArray) -> FloatArray:
         """Probability of being the best; shapes as in `Policy`."""
-        if len(utility) == 1:
-            return one_row(utility, spread)
-        # Relative to the best, so that a narrow belief keeps its digits next to a large utility.
-        mean = utility - best_utility(utility, spread)
-        reach = REACH * spread
-        low = mean - reach
-        leader = low.argmax(axis=1)
-        range_ = np.maximum.reduce(mean + reach, axis=1) - np.maximum.reduce(low, axis=1)
-        sd = np.maximum(spread, (LEAST_SD * range_ + TINY)[:, None])
-        contends = _contenders(mean, sd, leader)
-        count = np.count_nonzero(contends, axis=1)
-        result = contends.astype(np.float64)
-        for rows, solve in ((count == 2, _best_of_two), (count > 2, _best_of_many)):
-            if rows.any():
-                result[rows] = solve(mean[rows], sd[rows], contends[rows])
+        result = np.zeros(utility.shape)
+        if utility.ndim != 2 or utility.shape != spread.shape or not _each_row(utility, spread, result):
+            best_utility(utility, spread)
         return result
 
 
-def _contenders(mean: FloatArray, sd: FloatArray, leader: _IntArray) -> _BoolArray:
-    """Which providers may win, (n, k): those not hopelessly behind the one whose lower bound is highest."""
-    own = leader + np.arange(len(mean)) * mean.shape[1]
-    top, top_sd = mean.take(own)[:, None], sd.take(own)[:, None]
-    contends: _BoolArray = top - mean < HOPELESS * np.sqrt(sd * sd + top_sd * top_sd)
-    return contends
+@compiled
+def _each_row(utility: FloatArray, spread: FloatArray, result: FloatArray) -> bool:
+    """Fill in the probabilities; False, with nothing promised, where `best_utility` would raise."""
+    n, k = utility.shape
+    which = np.empty(k, dtype=np.int64)
+    mean, m, sd, shares = np.empty(k), np.empty(k), np.empty(k), np.empty(k)
+    for row in range(n):
+        best = -np.inf
+        for i in range(k):
+            # Said so that a NaN is refused too.
+            if not (utility[row, i] < LARGEST and 0.0 <= spread[row, i] < LARGEST):
+                return False
+            best = max(best, utility[row, i])
+        if best == -np.inf:
+            return False
+        # Relative to the best, so that a narrow belief keeps its digits next to a large utility.
+        for i in range(k):
+            mean[i] = utility[row, i] - best
+        count = _contenders(mean, spread[row], which, m, sd)
+        if count == 1:
+            shares[0] = 1.0
+        elif count == 2:
+            z = (m[0] - m[1]) / math.sqrt(2.0 * (sd[0] * sd[0] + sd[1] * sd[1]))
+            shares[0], shares[1] = 0.5 * math.erfc(-z), 0.5 * math.erfc(z)
+        else:
+            _best_of_many(m[:count], sd[:count], shares[:count])
+        total = 0.0
+        for i in range(count):
+            total += shares[i]
+        for i in range(count):
+            result[row, which[i]] = shares[i] / total
+    return bool(k > 0)
 
 
-def _best_of_two(mean: FloatArray, sd: FloatArray, contends: _BoolArray) -> FloatArray:
-    """Closed form for rows with two contenders: the normal cdf of gap / sd of the difference."""
-    base = np.arange(len(mean)) * mean.shape[1]
-    first = base + contends.argmax(axis=1)
-    second = base + (mean.shape[1] - 1) - contends[:, ::-1].argmax(axis=1)
-    z = (mean.take(first) - mean.take(second)) / np.sqrt(sd.take(first) ** 2 + sd.take(second) ** 2)
-    result = np.zeros_like(mean)
-    result.put(first, ndtr(z))
-    result.put(second, ndtr(-z))
-    return result
+@compiled
+def _contenders(
+    mean: FloatArray, spread: FloatArray, which: NDArray[np.int64], m: FloatArray, sd: FloatArray
+) -> int:
+    """Fill in who may win: those not hopelessly behind the one whose lower bound is highest; their number."""
+    low, high, leader = -np.inf, -np.inf, 0
+    for i in range(len(mean)):
+        if mean[i] - _REACH * spread[i] > low:
+            low, leader = mean[i] - _REACH * spread[i], i
+        high = max(high, mean[i] + _REACH * spread[i])
+    least = _LEAST_SD * (high - low) + _TINY
+    top, top_sd = mean[leader], max(spread[leader], least)
+    count = 0
+    for i in range(len(mean)):
+        s = max(spread[i], least)
+        if top - mean[i] < _HOPELESS * math.sqrt(s * s + top_sd * top_sd):
+            which[count], m[count], sd[count] = i, mean[i], s
+            count += 1
+    return count
 
 
-def _best_of_many(mean: FloatArray, sd: FloatArray, contends: _BoolArray) -> FloatArray:
-    """Rows with three contenders or more: the sum over providers of density × the others' cdf, integrated."""
-    columns = np.flatnonzero(np.logical_or.reduce(contends, axis=0))
-    mean = np.where(contends, mean, -np.inf)[:, columns]
-    sd = np.where(contends, sd, 1.0)[:, columns]
-    low, step, until = _segments(mean, sd)
-    # A row's number of panels depends on that row alone, so that it comes out the same in any company.
-    panels = np.array([panels_for(total) for total in until[:, -1].tolist()])
-    result = np.zeros(contends.shape)
-    for number in set(panels.tolist()):
-        rows = (panels == number).nonzero()[0]
-        edges = _edges(low[rows], step[rows], until[rows], panels=number)
-        result[rows[:, None], columns] = integrate(mean[rows], sd[rows], edges)
-    normal: FloatArray = result / np.add.reduce(result, axis=1, keepdims=True)
-    return normal
+@compiled
+def _best_of_many(mean: FloatArray, sd: FloatArray, shares: FloatArray) -> None:
+    """Each contender's density × the others' cdf, by Gauss-Legendre on panels, up to a common factor.
 
-
-def _segments(mean: FloatArray, sd: FloatArray) -> tuple[FloatArray, FloatArray, FloatArray]:
-    """Where the highest draw lies, cut where a contender drops out, with the scale that each part needs.
-
-    Returns the lower end (n, 1), and per part the smallest sd of those still in it and the length up
-    to the part's end, each part in units of its own sd, both (n, m). Every contender overlaps the lower
-    end, so a belief matters only from there to its own upper end, and all parts together are few sd
-    long however much the sds differ.
+    The range in which the highest draw lies is cut where a contender drops out: a part needs panels only
+    as fine as the smallest sd of those still in it, so that all parts together are few sd long however
+    much the sds differ.
     """
-    low = np.maximum.reduce(mean - REACH * sd, axis=1, keepdims=True)
-    end = np.maximum(mean + REACH * sd, low)
-    order = end.argsort(axis=1, kind="stable") + np.arange(len(mean))[:, None] * mean.shape[1]
-    end = end.take(order)
-    step = np.minimum.accumulate(sd.take(order)[:, ::-1], axis=1)[:, ::-1]
-    length = end.copy()
-    length[:, 1:] -= end[:, :-1]
-    length[:, :1] -= low
-    return low, step, np.add.accumulate(length / step, axis=1)
+    k = len(mean)
+    low = -np.inf
+    for i in range(k):
+        low = max(low, mean[i] - _REACH * sd[i])
+    end = np.maximum(mean + _REACH * sd, low)
+    order = np.argsort(end, kind="mergesort")
+    step = sd[order]
+    for i in range(k - 2, -1, -1):
+        step[i] = min(step[i], step[i + 1])
+    length, start = 0.0, low
+    for i in range(k):
+        length += (end[order[i]] - start) / step[i]
+        start = end[order[i]]
+    panels = _PANELS
+    while length > panels * _PANEL_WIDTH:
+        panels *= 2
+    width = length / panels
+    shares[:] = 0.0
+    cdf, density = np.empty(k), np.empty(k)
+    part, left, start = 0, low, low
+    for _ in range(panels):
+        # Walk `width` units on, each unit as long as the step of the part that it lies in.
+        right, rest = left, width
+        while part < k - 1 and (end[order[part]] - right) / step[part] < rest:
+            rest -= (end[order[part]] - right) / step[part]
+            right = end[order[part]]
+            part += 1
+        right += rest * step[part]
+        for node in range(len(_NODES)):
+            at = left + (right - left) * _NODES[node]
+            product = (right - left) * _WEIGHTS[node]
+            for i in range(k):
+                _normal((at - mean[i]) / sd[i], i, cdf, density)
+                product *= cdf[i]
+            for i in range(k):
+                if density[i] > 0.0:
+                    shares[i] += product / cdf[i] * density[i] / sd[i]
+        left = right
 
 
-def _edges(low: FloatArray, step: FloatArray, until: FloatArray, *, panels: int) -> FloatArray:
-    """Edges of the panels, (n, panels + 1): equally long in the units of `_segments`."""
-    since = np.zeros_like(until)
-    since[:, 1:] = until[:, :-1]
-    at = (until[:, -1:] * (np.arange(panels + 1) / panels))[:, None, :]
-    within = np.minimum(np.maximum(at, since[:, :, None]), until[:, :, None])
-    within -= since[:, :, None]
-    within *= step[:, :, None]
-    edges: FloatArray = low + np.add.reduce(within, axis=1)
-    return edges
+@compiled
+def _normal(z: float, i: int, cdf: FloatArray, density: FloatArray) -> None:
+    """Write the standard normal cdf and density at z into place i; no node lies far below a contender."""
+    if z >= _TABLE_END:
+        cdf[i], density[i] = 1.0, 0.0
+        return
+    place = (z + _TABLE_END) * _PER_UNIT
+    left = max(int(place), 0)
+    t = place - left
+    h = 1.0 / _PER_UNIT
+    rise = _CDF[left + 1] - _CDF[left]
+    a = h * _DENSITY[left] - rise
+    b = rise - h * _DENSITY[left + 1]
+    # Hermite's cubic through both values with both slopes, and its derivative.
+    cdf[i] = (1.0 - t) * _CDF[left] + t * _CDF[left + 1] + t * (1.0 - t) * ((1.0 - t) * a + t * b)
+    density[i] = (rise + (1.0 - 2.0 * t) * ((1.0 - t) * a + t * b) + t * (1.0 - t) * (b - a)) * _PER_UNIT

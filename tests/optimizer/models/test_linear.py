@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 
 from optimizer.features.base import Block
-from optimizer.models.linear import GROWTH, OWN_GROWTH, PAST_WORTH, LinearBelief
+from optimizer.models.linear import GROWTH, PAST_WORTH, LinearBelief, condition
 from optimizer.models.statistics import quantised
 
 WIDTH = 2
@@ -42,7 +42,7 @@ def test_batch_and_one_at_a_time_end_in_the_same_posterior():
     batch, incremental = fold(belief(), stream(300)), belief()
     for name, row, target, order in stream(300):
         incremental.add(name, row, target, order=order)
-        if incremental.due(name):
+        if incremental.due():
             incremental.refresh()
     batch.refresh()
     incremental.refresh()
@@ -137,34 +137,86 @@ def test_the_posterior_is_due_as_observations_grow():
     fits = []
     for name, row, target, order in stream(2_000):
         found.add(name, row, target, order=order)
-        if found.due(name):
+        if found.due():
             found.refresh()
             fits.append(order + 1)
-    assert fits[:5] == [1, 2, 3, 4, 5]
+    assert fits[:5] == [1, 2, 3, 4, 6]
     gaps = np.diff(fits)
     # Never less often than the growth of all observations asks for, nor much more often.
     assert all(gap <= max(1, (GROWTH - 1) * at + 1) for gap, at in zip(gaps, fits, strict=False))
-    assert len(fits) < 120
+    assert len(fits) < 40
     assert found.version == len(fits) + 1
 
 
-def test_a_rarely_used_provider_has_a_schedule_of_its_own():
-    found = belief("a", "b")
-    for _, row, target, order in stream(1_000):
-        found.add("a", row, target, order=order)
+def gaussian(seed, d=4):
+    rng = np.random.default_rng(seed)
+    root = rng.normal(size=(d, d))
+    return rng.normal(size=d), root @ root.T + np.eye(d), rng.normal(size=d)
+
+
+def conditioned(mean, cov, x, target, noise, centre):
+    """`condition` on copies: whether it could, and mean, covariance and variance at the centre after it."""
+    mean, cov, level = mean.copy(), cov.copy(), np.array([0.0, centre @ cov @ centre])
+    done = condition(mean, cov, x, target, noise, centre, level, 1)
+    return done, mean, cov, level[1]
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_conditioning_is_the_gaussian_posterior_worked_by_hand(seed):
+    mean, cov, x = gaussian(seed)
+    centre = np.eye(4)[0]
+    done, after, narrower, level = conditioned(mean, cov, x, 0.7, 0.3, centre)
+    precision = np.linalg.inv(cov) + np.outer(x, x) / 0.3
+    assert done
+    np.testing.assert_allclose(narrower, np.linalg.inv(precision), rtol=1e-9, atol=1e-12)
+    expected = np.linalg.solve(precision, np.linalg.solve(cov, mean) + x * 0.7 / 0.3)
+    np.testing.assert_allclose(after, expected, rtol=1e-9)
+    assert level == pytest.approx(narrower[0, 0], rel=1e-9)
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_what_is_taken_back_leaves_the_belief_as_it_was(seed):
+    mean, cov, x = gaussian(seed)
+    centre = np.eye(4)[0]
+    _, after, narrower, _ = conditioned(mean, cov, x, 0.7, 30.0, centre)
+    done, again, wide, level = conditioned(after, narrower, x, 0.7, -30.0, centre)
+    assert done
+    np.testing.assert_allclose(again, mean, rtol=1e-8, atol=1e-10)
+    np.testing.assert_allclose(wide, cov, rtol=1e-8, atol=1e-10)
+    assert level == pytest.approx(cov[0, 0], rel=1e-8)
+
+
+def test_an_observation_that_a_belief_does_not_hold_is_not_taken_from_it():
+    mean, cov, x = gaussian(0)
+    done, after, same, _ = conditioned(mean, cov, 10 * x, 0.7, -0.3, np.eye(4)[0])
+    assert not done
+    np.testing.assert_array_equal(after, mean)
+    np.testing.assert_array_equal(same, cov)
+
+
+def test_between_two_fits_the_belief_follows_what_comes():
+    found = fold(belief(), stream(200))
     found.refresh()
-    row, target = quantised(np.zeros(WIDTH)), 0.3
-    found.add("b", row, target, order=1_000)
-    assert found.due("b")
-    assert not found.due("a")
+    version = found.version
+    late = list(stream(230, seed=5))[200:]
+    fold(found, late)
+    assert found.version == version and not found.due()
+    row = np.array([[1.0, 0.3, -0.2]])
+    followed, width = found.predict(row)
     found.refresh()
-    for i in range(7):
-        found.add("b", row, target, order=1_001 + i)
-    found.refresh()
-    found.add("b", row, target, order=1_010)
-    assert not found.due("b") and 8 * OWN_GROWTH > 9
-    found.add("b", row, target, order=1_011)
-    assert found.due("b")
+    fitted, exact = found.predict(row)
+    np.testing.assert_allclose(followed, fitted, atol=0.02)
+    np.testing.assert_allclose(width, exact, rtol=0.5)
+    np.testing.assert_allclose(
+        found.level_variance, (found.posterior.cov @ found.posterior.centre) @ found.posterior.centre
+    )
+
+
+def test_taking_back_what_the_belief_cannot_spare_makes_a_fit_due():
+    found = belief("a")
+    row = quantised(np.array([8.0, -8.0]))
+    found.add("a", row, 0.9, order=0, sign=-1)
+    assert found.due()
 
 
 def test_a_provider_that_leaves_and_returns_is_remembered():

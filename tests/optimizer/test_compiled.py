@@ -1,0 +1,39 @@
+import subprocess
+import sys
+
+PROGRAM = """
+import sys
+if {plain}:
+    sys.modules["numba"] = None
+import numpy as np
+from optimizer.models.linear import _predict, condition
+from optimizer.policies.thompson import Thompson, _each_row
+
+assert hasattr(_each_row, "py_func") != {plain}
+rng = np.random.default_rng(3)
+found = []
+for k in (1, 2, 3, 7):
+    utility, spread = rng.normal(size=(4, k)) / 10, rng.uniform(0.002, 0.1, size=(4, k))
+    utility[0, k // 2 + 1 :] = -np.inf
+    found.append(Thompson().probabilities(utility, spread))
+root = rng.normal(size=(2, 5, 5))
+cov, mean = root @ root.transpose(0, 2, 1), rng.normal(size=(2, 5))
+rows, level = rng.normal(size=(3, 5)), np.ones(2)
+condition(mean[1], cov[1], rows[0], 0.7, 0.3, rows[1], level, 1)
+expected, variance = np.empty((3, 2)), np.empty((3, 2))
+_predict(rows, mean, cov, expected, variance)
+found += [mean, cov, level, expected, variance]
+print(b"".join(array.tobytes() for array in found).hex())
+"""
+
+
+def bits(*, plain: bool) -> str:
+    """All results of the compiled loops, run by a fresh interpreter with or without numba."""
+    command = [sys.executable, "-c", PROGRAM.format(plain=plain)]
+    return subprocess.run(command, capture_output=True, text=True, check=True).stdout
+
+
+def test_compiled_and_plain_python_give_the_same_bits():
+    compiled = bits(plain=False)
+    assert len(compiled) > 1000
+    assert compiled == bits(plain=True)
