@@ -16,10 +16,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from optimizer.compiled import compiled
+from optimizer.errors import InvalidInput
 from optimizer.features.base import Block
 from optimizer.models.linear import LinearBelief
 from optimizer.models.service import FailureBelief, LatencyBelief
+from optimizer.models.statistics import ROW_BOUND
 from optimizer.route import Provider
+from optimizer.state import State, from_texts, joined, part, texts
 
 FloatArray = NDArray[np.float64]
 
@@ -33,7 +36,8 @@ PROVIDER_WIDTH: Final = 0.35
 EARLY_JUDGEMENTS: Final = 150.0
 """Share of the width of a provider's own level: all of it at first, for as long as there are few judgements
 (this many times the root of the number of providers), and the lesser share once there are many. What is
-learned of a level informs every later request, so it is worth most when most of them are still to come."""
+learned of a level informs every later request, so it is worth most when most of them are still to come.
+After a provider has changed they are few again."""
 
 SMOOTHING: Final = 0.002
 """Least spread of a utility, in points of quality: keeps the distribution continuous in the shadow price."""
@@ -122,6 +126,28 @@ class Beliefs:
         self._tail = np.array([self.latency[name].quantile_s() for name in self.names])
         self._failure = np.array([self.failure[name].probability() for name in self.names])
 
+    def state(self) -> State:
+        """Everything that is believed, as plain arrays; providers and prices are the route's."""
+        known = list(self.latency)
+        units = [self._unit_usd.get(name, math.nan) for name in known]
+        services = {f"latency{i}": self.latency[name].state() for i, name in enumerate(known)}
+        services |= {f"failure{i}": self.failure[name].state() for i, name in enumerate(known)}
+        own = {"known": texts(known), "unit_usd": np.array(units)}
+        return {**own, **joined(quality=self.quality.state(), cost=self.cost.state(), **services)}
+
+    def restore(self, state: State) -> None:
+        """Believe what gave `state` believed; blocks and providers are already the same."""
+        self.quality.restore(part(state, "quality"))
+        self.cost.restore(part(state, "cost"))
+        known = from_texts(state["known"])
+        for i, name in enumerate(known):
+            self.latency[name], self.failure[name] = LatencyBelief(), FailureBelief()
+            self.latency[name].restore(part(state, f"latency{i}"))
+            self.failure[name].restore(part(state, f"failure{i}"))
+        units = zip(known, state["unit_usd"].tolist(), strict=True)
+        self._unit_usd = {name: usd for name, usd in units if not math.isnan(usd)}
+        self.refreshed()
+
     @property
     def tail_latency_s(self) -> FloatArray:
         """95 % quantile of each provider's latency, NaN without history."""
@@ -151,7 +177,7 @@ class Beliefs:
         return True
 
     def _level_share(self) -> float:
-        seen = self.quality.total / (EARLY_JUDGEMENTS * math.sqrt(len(self.names)))
+        seen = max(self.quality.since_change, 0) / (EARLY_JUDGEMENTS * math.sqrt(len(self.names)))
         return PROVIDER_WIDTH + (1.0 - PROVIDER_WIDTH) / (1.0 + seen * seen)
 
     def judge(self, rows: FloatArray, list_cost: FloatArray) -> Judgement:
@@ -184,6 +210,22 @@ class Beliefs:
             latency_s=self._latency,
             failure=self._failure,
         )
+
+
+def row_of(features: FloatArray, *, width: int) -> FloatArray:
+    """The row (1, width + 1) that `Beliefs.judge` takes: intercept in front, within the bounds of a model."""
+    if features.shape != (width,):
+        raise InvalidInput(
+            f"features have shape {features.shape}, but this route's encoder gives ({width},): "
+            "encode the request with the encoder that the route declares"
+        )
+    row = np.empty((1, width + 1))
+    row[0, 0] = 1.0
+    row[0, 1:] = features
+    if not np.isfinite(row.sum()):
+        raise InvalidInput("features hold NaN or infinity, which no model may see: correct the featuriser")
+    np.minimum(np.maximum(row, -ROW_BOUND, out=row), ROW_BOUND, out=row)
+    return row
 
 
 @compiled

@@ -13,13 +13,17 @@ from collections import deque
 from collections.abc import Callable
 from typing import Final
 
+import numpy as np
+
 from optimizer.route import Budget
+from optimizer.state import State
 
 HORIZON: Final = 300.0
 """Requests over which a surplus or a debt is settled."""
 
-CREDIT_REQUESTS: Final = 100.0
-"""Largest surplus that is remembered, in requests' worth of budget."""
+CREDIT_REQUESTS: Final = 50.0
+"""Largest surplus that is remembered, in requests' worth of budget: enough to make up for costs that are
+misjudged by a sixth, and no more, since what was not spent long ago is not owed."""
 
 _STEPS: Final = 24
 _TOLERANCE: Final = 0.01
@@ -58,6 +62,21 @@ class Pacer:
         self.spent_usd += usd
         self.balance_usd -= usd
         self._day_spent_usd += usd
+
+    def state(self) -> State:
+        """The account and the shadow price in force."""
+        numbers = (self.shadow_price, self.balance_usd, self.spent_usd, self._day_spent_usd)
+        return {
+            "money": np.array(numbers),
+            "counts": np.array([self.requests, self._day], dtype=np.int64),
+            "times": np.array(self._times, dtype=np.float64),
+        }
+
+    def restore(self, state: State) -> None:
+        """Become what gave `state`, under the same budget."""
+        self.shadow_price, self.balance_usd, self.spent_usd, self._day_spent_usd = state["money"].tolist()
+        self.requests, self._day = state["counts"].tolist()
+        self._times = deque(state["times"].tolist(), maxlen=self._times.maxlen)
 
     def target_usd(self) -> float:
         """What one of the coming requests may cost on average."""

@@ -6,45 +6,24 @@ from collections.abc import Mapping, Sequence
 from math import sqrt
 from typing import Final
 
+import numpy as np
+
 from optimizer.beliefs import Beliefs
 from optimizer.drift import DriftDetector
+from optimizer.entry import Change, Entry
 from optimizer.errors import InvalidInput
+from optimizer.facts import Facts, cost_of, facts_from_state, facts_state, prices_of
 from optimizer.features.base import Block
-from optimizer.ledger import Change, Entry, Ledger
+from optimizer.ledger import Ledger
+from optimizer.log import decode, encode
 from optimizer.models.linear import LinearBelief
 from optimizer.models.statistics import quantised
-from optimizer.types import Decision, DriftAlarm, Feedback, FloatArray, Outcome, Provider, Route
+from optimizer.state import State, from_texts, joined, part, texts
+from optimizer.types import Decision, DriftAlarm, Feedback, FloatArray, Outcome, Route
 
 LEAST_SHIFT: Final = 0.5
 """Smallest shift of a residual's mean, in standard deviations, that is taken for a change of the provider.
 Learning moves residuals by less: what is chosen changes with what is believed."""
-
-
-class _Facts:
-    """What learning needs of a decision beyond the ledger's entry."""
-
-    __slots__ = ("booked_usd", "expected", "input_tokens", "listed", "names", "providers", "row")
-
-    def __init__(
-        self,
-        decision: Decision,
-        providers: Mapping[str, Provider],
-        listed: tuple[tuple[str, ...], FloatArray],
-    ) -> None:
-        self.row: FloatArray | None = quantised(decision.features)
-        """None once the route has moved to features that this decision was not given."""
-        self.names = decision.providers
-        self.expected = decision.expected
-        self.listed = listed
-        """Providers at that time, and what the price list said of each, shape (k,)."""
-        self.providers = providers
-        self.input_tokens = decision.input_tokens
-        self.booked_usd = float(decision.expected[2, decision.providers.index(decision.selected)])
-
-    def listed_usd(self, name: str) -> float | None:
-        """What the price list said of a call of this provider; None where it was not on the route."""
-        names, costs = self.listed
-        return float(costs[names.index(name)]) if name in names else None
 
 
 class Learning:
@@ -53,8 +32,8 @@ class Learning:
     def __init__(self, route: Route, beliefs: Beliefs, *, detect_drift: bool) -> None:
         self._beliefs = beliefs
         self._ledger = Ledger(providers=[p.name for p in route.providers], metrics=route.metrics)
-        self._providers = {provider.name: provider for provider in route.providers}
-        self._facts: dict[str, _Facts] = {}
+        self._prices = prices_of(route)
+        self._facts: dict[str, Facts] = {}
         self._detect = detect_drift
         self._detectors: dict[str, DriftDetector] = {}
         self._spending: list[float] = []
@@ -64,8 +43,8 @@ class Learning:
 
     def configure(self, route: Route) -> None:
         """Know the route's providers and their prices from now on."""
-        self._providers = {provider.name: provider for provider in route.providers}
-        for name in self._providers:
+        self._prices = prices_of(route)
+        for name in [provider.name for provider in route.providers]:
             self._ledger.add_provider(name)
 
     def take_spending(self) -> list[float]:
@@ -79,7 +58,7 @@ class Learning:
             return False
         # First the ledger, which refuses what is wrong: nothing is kept of a decision that is refused.
         changes = self._ledger.open(decision)
-        self._facts[decision.id] = _Facts(decision, self._providers, self._listed(decision.input_tokens))
+        self._facts[decision.id] = Facts(decision, self._prices, self._listed(decision.input_tokens))
         for change in changes:
             self._fold(change)
         return True
@@ -105,14 +84,14 @@ class Learning:
             self._outcome(facts, change.old_outcome, entry.order, sign=-1)
             self._outcome(facts, change.new_outcome, entry.order, sign=1)
 
-    def _quality(self, name: str, facts: _Facts, value: float | None, order: int, *, sign: int) -> None:
+    def _quality(self, name: str, facts: Facts, value: float | None, order: int, *, sign: int) -> None:
         if value is None or facts.row is None:
             return
         self._beliefs.quality.add(name, facts.row, value, order=order, sign=sign)
         self.counts[name] = self.counts.get(name, 0) + sign
         self._refresh_when_due(self._beliefs.quality, name)
 
-    def _outcome(self, facts: _Facts, outcome: Outcome | None, order: int, *, sign: int) -> None:
+    def _outcome(self, facts: Facts, outcome: Outcome | None, order: int, *, sign: int) -> None:
         if outcome is None:
             return
         name, beliefs = outcome.served_provider, self._beliefs
@@ -123,13 +102,13 @@ class Learning:
             beliefs.failure[name].remove(order, failed)
         if outcome.latency_s is not None:
             beliefs.latency[name].add(outcome.latency_s, sign=sign)
-        cost = cost_of(outcome, facts.providers.get(name))
+        cost = cost_of(outcome, facts.prices.get(name))
         if cost is not None:
             if sign > 0:
                 self._spending.append(cost - facts.booked_usd)
                 facts.booked_usd = cost
                 if beliefs.first_cost(name, cost):
-                    facts.listed = self._listed(facts.input_tokens)
+                    facts.listed = self._listed(facts.decision.input_tokens)
             listed = facts.listed_usd(name)
             if listed is not None and facts.row is not None:
                 beliefs.cost.add(name, facts.row, cost / listed, order=order, sign=sign)
@@ -143,11 +122,12 @@ class Learning:
             self._beliefs.refreshed()
             self.refreshed = True
 
-    def _watch(self, name: str, facts: _Facts, quality: float, order: int) -> None:
-        if name not in facts.names or name not in self._beliefs.names:
+    def _watch(self, name: str, facts: Facts, quality: float, order: int) -> None:
+        decision = facts.decision
+        if name not in decision.providers or name not in self._beliefs.names:
             return
-        place = facts.names.index(name)
-        expected, sd = float(facts.expected[0, place]), float(facts.expected[1, place])
+        place = decision.providers.index(name)
+        expected, sd = float(decision.expected[0, place]), float(decision.expected[1, place])
         noise = float(self._beliefs.quality.posterior.noise[self._beliefs.names.index(name)])
         detector = self._detectors.get(name)
         if detector is None:
@@ -201,31 +181,56 @@ class Learning:
         self._beliefs.cost.refresh()
         self._beliefs.refreshed()
 
-    def _count_again(self, entry: Entry, facts: _Facts, row: FloatArray) -> None:
+    def _count_again(self, entry: Entry, facts: Facts, row: FloatArray) -> None:
         if entry.quality is not None:
             self._beliefs.quality.add(entry.provider, row, entry.quality, order=entry.order)
         outcome = entry.outcome
         if outcome is None:
             return
-        cost = cost_of(outcome, facts.providers.get(outcome.served_provider))
+        cost = cost_of(outcome, facts.prices.get(outcome.served_provider))
         listed = facts.listed_usd(outcome.served_provider)
         if cost is not None and listed is not None:
             self._beliefs.cost.add(outcome.served_provider, row, cost / listed, order=entry.order)
 
+    def close_before(self, order: int) -> int:
+        """Drop what is known of the decisions before ``order``, which nothing changes any more; how many."""
+        closed = self._ledger.close_before(order)
+        self._facts = {entry.id: self._facts[entry.id] for entry in self._ledger.entries()}
+        return closed
+
+    def state(self) -> State:
+        """The open decisions with what came of them, as lines of a log, and what was derived from them."""
+        facts = [self._facts[entry.id] for entry in self._ledger.entries()]
+        names = sorted(self._detectors)
+        return {
+            "spending": np.array(self._spending),
+            "counted": texts(self.counts),
+            "counts": np.array(list(self.counts.values()), dtype=np.int64),
+            "alarms": texts(encode(alarm) for alarm in self.alarms),
+            "detected": texts(names),
+            **joined(
+                facts=facts_state(facts),
+                ledger=self._ledger.state(),
+                **{f"detector{i}": self._detectors[name].state() for i, name in enumerate(names)},
+            ),
+        }
+
+    def restore(self, state: State) -> None:
+        """Become what gave `state`, on the same route."""
+        facts = facts_from_state(part(state, "facts"), self._prices)
+        self._ledger.restore(part(state, "ledger"), [one.decision for one in facts])
+        for entry, one in zip(self._ledger.entries(), facts, strict=True):
+            # Where the route has moved to other features, the entry has them and the decision does not.
+            one.row = quantised(entry.features) if one.row is not None else None
+            self._facts[entry.id] = one
+        self._spending = state["spending"].tolist()
+        self.counts = dict(zip(from_texts(state["counted"]), state["counts"].tolist(), strict=True))
+        alarms = [decode(line) for line in from_texts(state["alarms"])]
+        self.alarms = [alarm for alarm in alarms if isinstance(alarm, DriftAlarm)]
+        for i, name in enumerate(from_texts(state["detected"])):
+            self._detectors[name] = DriftDetector.from_state(part(state, f"detector{i}"))
+
     def recent_rows(self) -> list[tuple[FloatArray, float]]:
         """Features and input tokens of the latest decisions, oldest first."""
         known = [entry for entry in self._ledger.entries() if self._facts[entry.id].row is not None]
-        return [(entry.features, self._facts[entry.id].input_tokens) for entry in known[-64:]]
-
-
-def cost_of(outcome: Outcome, provider: Provider | None) -> float | None:
-    """USD of an outcome: as reported, or its usage at the prices of its decision's time; None if unknown."""
-    if outcome.cost_usd is not None:
-        return outcome.cost_usd
-    if provider is None or provider.prices is None or outcome.output_tokens is None:
-        return None
-    return provider.prices.cost_usd(
-        input_tokens=outcome.input_tokens or 0,
-        output_tokens=outcome.output_tokens,
-        cached_tokens=outcome.cached_tokens or 0,
-    )
+        return [(entry.features, self._facts[entry.id].decision.input_tokens) for entry in known[-64:]]

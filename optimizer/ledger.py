@@ -10,65 +10,19 @@ from __future__ import annotations
 from collections.abc import Iterable
 from itertools import islice, takewhile
 from math import fsum
-from typing import Final, NamedTuple, Protocol
+from typing import Final
 
+import numpy as np
+
+from optimizer.entry import Change, Entry, Opening
 from optimizer.errors import InvalidInput, UnknownDecision
-from optimizer.events import Feedback, FloatArray, Outcome
+from optimizer.events import Feedback, Outcome
+from optimizer.log import decode, encode
 from optimizer.route import Metric
+from optimizer.state import State, from_texts, texts
 
 MAX_PARKED: Final = 10_000
 MAX_CLOSED_IDS: Final = 100_000
-
-
-class Opening(Protocol):
-    """The part of a decision that the ledger keeps; a `Decision` has it, and so has an `Entry`."""
-
-    @property
-    def id(self) -> str: ...
-    @property
-    def order(self) -> int: ...
-    @property
-    def selected(self) -> str: ...
-    @property
-    def features(self) -> FloatArray: ...
-
-
-class Entry:
-    """One decision and what is in force for it. Only the ledger writes to it.
-
-    ``quality`` is the reward in [0, 1], None until something was reported. ``provider`` is who
-    learning credits: the one that served, and until an outcome says so the selected one.
-    """
-
-    __slots__ = ("_feedback", "features", "id", "order", "outcome", "provider", "quality", "selected")
-
-    def __init__(self, id: str, order: int, selected: str, features: FloatArray) -> None:
-        self.id = id
-        self.order = order
-        self.selected = selected
-        self.features = features
-        self.provider = selected
-        self.quality: float | None = None
-        self.outcome: Outcome | None = None
-        self._feedback: dict[tuple[str, str], tuple[Feedback, float | None]] | None = None
-
-    @property
-    def feedback(self) -> tuple[Feedback, ...]:
-        """The feedback in force, one per metric and source, in the order of their names."""
-        kept = self._feedback or {}
-        return tuple(kept[key][0] for key in sorted(kept))
-
-
-class Change(NamedTuple):
-    """What an event changed: take the old contribution of the entry out, and put the new one in."""
-
-    entry: Entry
-    old_quality: float | None
-    new_quality: float | None
-    old_outcome: Outcome | None
-    new_outcome: Outcome | None
-    old_provider: str
-    new_provider: str
 
 
 class Ledger:
@@ -168,6 +122,35 @@ class Ledger:
             del self._entries[decision_id]
             self._remember_closed(decision_id)
         return len(old)
+
+    def state(self) -> State:
+        """What is in force for the open decisions, as lines of a log, and which decisions are closed."""
+        entries = self.entries()
+        told = [event for entry in entries for event in (entry.outcome, *entry.feedback) if event is not None]
+        return {
+            "features": np.concatenate([np.empty(0), *(entry.features for entry in entries)]),
+            "widths": np.array([len(entry.features) for entry in entries], dtype=np.int64),
+            "told": texts(encode(event) for event in told),
+            "parked": texts(encode(event) for event in self.parked_events()),
+            "providers": texts(sorted(self._providers)),
+            "closed": texts(self._closed),
+            "counts": np.array([self._closed_before, self._last_order, self.evicted], dtype=np.int64),
+        }
+
+    def restore(self, state: State, decisions: Iterable[Opening]) -> None:
+        """Become what gave `state`; ``decisions`` are the open ones, in their order."""
+        self._providers |= set(from_texts(state["providers"]))
+        start = 0
+        for decision, width in zip(decisions, state["widths"].tolist(), strict=True):
+            features = state["features"][start : start + width]
+            start += width
+            self._entries[decision.id] = Entry(decision.id, decision.order, decision.selected, features)
+        for line in from_texts(state["told"]) + from_texts(state["parked"]):
+            event = decode(line)
+            if isinstance(event, Outcome | Feedback):
+                self.apply(event)
+        self._closed = dict.fromkeys(from_texts(state["closed"]))
+        self._closed_before, self._last_order, self.evicted = state["counts"].tolist()
 
     def _not_opened(self, decision: Opening) -> list[Change]:
         known = self._entries.get(decision.id)

@@ -17,6 +17,7 @@ from optimizer.budget import Pacer
 from optimizer.newcomers import ENOUGH_FEEDBACK
 from optimizer.policies.base import Policy
 from optimizer.policies.floor import priced_floor
+from optimizer.state import State, joined, part
 from optimizer.types import Decision, FloatArray, Objective, Route
 
 WINDOW: Final = 64
@@ -99,6 +100,24 @@ class Pacing:
     def forget_window(self, rows: Iterable[tuple[FloatArray, float]]) -> None:
         """Replace the window, after the features have changed."""
         self._window = deque(rows, maxlen=WINDOW)
+
+    def state(self) -> State:
+        """The window, the floor and the account, as plain arrays."""
+        own = {
+            "features": np.array([features for features, _ in self._window]),
+            "input_tokens": np.array([tokens for _, tokens in self._window], dtype=np.float64),
+            "since": np.array(self._since, dtype=np.int64),
+            "floor": self.floor,
+        }
+        return {**own, **joined(pacer=self._pacer.state() if self._pacer is not None else {})}
+
+    def restore(self, state: State) -> None:
+        """Become what gave `state`, on the same route."""
+        pairs = zip(state["features"], state["input_tokens"].tolist(), strict=True)
+        self._window = deque(pairs, maxlen=WINDOW)
+        self._since, self.floor = int(state["since"]), state["floor"].copy()
+        if self._pacer is not None:
+            self._pacer.restore(part(state, "pacer"))
 
     def solve(self, beliefs: Beliefs) -> None:
         """Solve the shadow price on the window, and price the floor with it."""

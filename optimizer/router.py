@@ -8,20 +8,25 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import asdict
+from pathlib import Path
 
 import numpy as np
 
-from optimizer.beliefs import Beliefs
+from optimizer.beliefs import Beliefs, row_of
 from optimizer.constraints import ConstraintChecker, check_contradictions, merge
 from optimizer.errors import InvalidInput, NoEligibleProvider
-from optimizer.features.base import Block
+from optimizer.features.base import Block, fingerprint
 from optimizer.features.encoder import Encoder
 from optimizer.learning import Learning
 from optimizer.newcomers import Newcomers
 from optimizer.pacing import Pacing
 from optimizer.policies.base import Policy
 from optimizer.policies.thompson import Thompson
+from optimizer.snapshot import read_snapshot, write_snapshot
+from optimizer.state import from_texts, joined, part, texts
 from optimizer.types import (
     Constraints,
     Context,
@@ -129,7 +134,7 @@ class Router:
         at_s: float | None = None,
     ) -> Decision:
         """As `decide`, for features (width,) of the router's encoder; changes nothing."""
-        row = self._row(features)
+        row = row_of(features, width=self._width)
         beliefs, pacing = self._beliefs, self._pacing
         listed = beliefs.list_cost(input_tokens)
         judged = beliefs.judge(row, listed)
@@ -196,22 +201,6 @@ class Router:
             at_s=at_s,
         )
 
-    def _row(self, features: FloatArray) -> FloatArray:
-        if features.shape != (self._width,):
-            raise InvalidInput(
-                f"features have shape {features.shape}, but this route's encoder gives ({self._width},): "
-                "encode the request with the encoder that the route declares"
-            )
-        row = np.empty((1, self._width + 1))
-        row[0, 0] = 1.0
-        row[0, 1:] = features
-        if not np.isfinite(row.sum()):
-            raise InvalidInput(
-                "features hold NaN or infinity, which no model may see: correct the featuriser"
-            )
-        np.minimum(np.maximum(row, -8.0, out=row), 8.0, out=row)
-        return row
-
     def learn(self, event: Event) -> None:
         """Fold one event; what is repeated, late, corrected or reordered ends in the same statistics."""
         if isinstance(event, Decision):
@@ -239,6 +228,42 @@ class Router:
         for event in events:
             self.learn(event)
         return self
+
+    def close_before(self, order: int) -> int:
+        """Let go of the decisions before ``order``, so that memory stays bounded; how many they were.
+
+        What was learned of them stays; outcomes and feedback that still come for them are refused.
+        """
+        return self._learning.close_before(order)
+
+    def save(self, path: str | Path, *, offset: int = 0) -> None:
+        """Write everything learned to a file; ``offset`` says how much of the log it stands for."""
+        arrays = joined(
+            beliefs=self._beliefs.state(),
+            learning=self._learning.state(),
+            pacing=self._pacing.state(),
+            router={"newcomers": texts(sorted(self._newcomers.names))},
+        )
+        write_snapshot(path, arrays, meta={**self._identity(), "order": self._order, "offset": offset})
+
+    def _identity(self) -> dict[str, str]:
+        declared = json.dumps(asdict(self.route), default=sorted)
+        return {"route": fingerprint(declared), "encoder": self._encoder_version}
+
+    def load(self, path: str | Path) -> int:
+        """Become the router that was saved, and return its offset; fold the rest of the log on top.
+
+        For a router that has learned nothing, of the same route and encoder. `SnapshotError` where the file
+        is damaged or of another route, encoder or release; this router is then as it was.
+        """
+        arrays, meta = read_snapshot(path, expected=self._identity())
+        self._beliefs.restore(part(arrays, "beliefs"))
+        self._learning.restore(part(arrays, "learning"))
+        self._pacing.restore(part(arrays, "pacing"))
+        self._newcomers.names = set(from_texts(arrays["router/newcomers"]))
+        order, offset = meta["order"], meta["offset"]
+        self._order = int(order or 0)
+        return int(offset or 0)
 
     def reencode(
         self, features: Mapping[str, FloatArray], *, blocks: Sequence[Block], encoder_version: str

@@ -49,10 +49,11 @@ def write_snapshot(path: str | Path, arrays: Mapping[str, NDArray[Any]], *, meta
 
 
 def read_snapshot(
-    path: str | Path,
+    path: str | Path, *, expected: Meta | None = None
 ) -> tuple[dict[str, NDArray[Any]], dict[str, str | int | float | None]]:
     """The arrays and facts that `write_snapshot` wrote; `SnapshotError` where one byte is not as it was.
 
+    Facts that are ``expected`` must be those that were written, or the snapshot is of something else.
     A file that does not exist raises FileNotFoundError: having no snapshot yet is no fault.
     """
     try:
@@ -63,4 +64,10 @@ def read_snapshot(
             f"{path} is no snapshot that this release can use, because it is damaged, cut short or of "
             "another kind or format: delete it, and the state is rebuilt from the log"
         ) from error
+    for name, value in (expected or {}).items():
+        if meta.get(name) != value:
+            raise SnapshotError(
+                f"{path} was saved for another {name} ({meta.get(name)!r}, not {value!r}): delete it, and "
+                "rebuild the state from the log"
+            )
     return {name.removeprefix(_ARRAY): array for name, array in content.items()}, meta

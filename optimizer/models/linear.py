@@ -18,6 +18,7 @@ from optimizer.compiled import compiled
 from optimizer.features.base import Block
 from optimizer.models.posterior import Mixture, Posterior, Sums
 from optimizer.models.statistics import ROW_UNIT, Statistics
+from optimizer.state import State, from_texts, joined, part, texts
 
 FloatArray = NDArray[np.float64]
 
@@ -26,6 +27,8 @@ PAST_WORTH: Final = 2.0
 
 GROWTH: Final = 1.3
 """The posterior is computed anew from the sums when all observations have grown by this factor."""
+
+_POSTERIOR: Final = ("mean", "cov", "noise", "weights", "centre")
 
 _LEAST_LEFT: Final = 0.05
 """An observation is taken back by computing anew where it leaves less of its noise than this."""
@@ -48,6 +51,8 @@ class LinearBelief:
         self._place: dict[str, int] = {}
         self.total = 0
         """Observations in force of all providers."""
+        self.since_change = 0
+        """Observations that came, of all providers, since one of them was last taken to have changed."""
         self._fitted_total = -1.0
         self.posterior: Posterior
         self.level_variance: FloatArray
@@ -79,6 +84,7 @@ class LinearBelief:
         side = self._current if order >= self.changes.get(name, 0) else self._past
         side[name].add(row, target, sign=sign)
         self.total += sign
+        self.since_change += sign
         if side is self._current and name in self._place:
             self._update(self._place[name], row * ROW_UNIT, target, sign)
 
@@ -107,6 +113,7 @@ class LinearBelief:
         everything.merge(fresh, sign=-1)
         self._current[name], self._past[name] = fresh, everything
         self.changes[name] = since
+        self.since_change = 0
         self.refresh()
 
     def refresh(self) -> None:
@@ -138,6 +145,42 @@ class LinearBelief:
         mean, variance = np.empty(shape), np.empty(shape)
         _predict(rows, posterior.mean, posterior.cov, mean, variance)
         return mean, variance
+
+    def state(self) -> State:
+        """Everything that predictions and the next fits depend on."""
+        known = list(self._current)
+        sides = {
+            f"{side}{i}": statistics[name].state()
+            for side, statistics in (("current", self._current), ("past", self._past))
+            for i, name in enumerate(known)
+        }
+        return {
+            **{name: getattr(self.posterior, name) for name in _POSTERIOR},
+            "level_variance": self.level_variance,
+            "known": texts(known),
+            "names": texts(self._names),
+            "changes": np.array([self.changes.get(name, -1) for name in known], dtype=np.int64),
+            "counts": np.array([self.total, self.since_change, self.version], dtype=np.int64),
+            "fitted_total": np.array(self._fitted_total),
+            **joined(**sides),
+        }
+
+    def restore(self, state: State) -> None:
+        """Become what gave `state`; the blocks are those that it was made with."""
+        known = from_texts(state["known"])
+        for i, name in enumerate(known):
+            self._current[name] = Statistics.from_state(part(state, f"current{i}"))
+            self._past[name] = Statistics.from_state(part(state, f"past{i}"))
+        self.changes = {
+            name: since for name, since in zip(known, state["changes"].tolist(), strict=True) if since >= 0
+        }
+        self._names = tuple(from_texts(state["names"]))
+        self._place = {name: i for i, name in enumerate(self._names)}
+        self.total, self.since_change, self.version = state["counts"].tolist()
+        self._fitted_total = float(state["fitted_total"])
+        # Copies: these arrays are changed in place, and the caller keeps his.
+        self.posterior = Posterior(**{name: state[name].copy() for name in _POSTERIOR})
+        self.level_variance = state["level_variance"].copy()
 
     def statistics(self) -> dict[str, dict[str, NDArray[np.int64]]]:
         """The sums of each provider as whole numbers: ``NAME/current`` and ``NAME/past``."""

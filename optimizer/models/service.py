@@ -8,6 +8,8 @@ from typing import Final
 
 import numpy as np
 
+from optimizer.state import State
+
 _BINS: Final = 96
 _LOWEST_S: Final = 1e-3
 _PER_DECADE: Final = 16.0
@@ -50,6 +52,14 @@ class LatencyBelief:
         place = int(np.searchsorted(np.cumsum(self._counts), share * count))
         return float(_LOWEST_S * 10 ** ((place + 1) / _PER_DECADE))
 
+    def state(self) -> State:
+        """The counts and the sum, as whole numbers."""
+        return {"counts": self._counts.copy(), "sum_us": np.array(self._sum_us, dtype=np.int64)}
+
+    def restore(self, state: State) -> None:
+        """Become what gave `state`."""
+        self._counts, self._sum_us = state["counts"].copy(), int(state["sum_us"])
+
 
 class FailureBelief:
     """Share of failures among the provider's last 64 served decisions, by place in the order.
@@ -79,3 +89,11 @@ class FailureBelief:
         weights = 0.5 ** (np.arange(len(recent))[::-1] / 16.0)
         failed = np.array(recent, dtype=float)
         return float((weights @ failed + 0.02) / (weights.sum() + 1.0))
+
+    def state(self) -> State:
+        """The outcomes that are kept, oldest first: shape (n, 2), place in the order and failed."""
+        return {"recent": np.array(self._recent, dtype=np.int64).reshape(-1, 2)}
+
+    def restore(self, state: State) -> None:
+        """Become what gave `state`."""
+        self._recent = [(order, bool(failed)) for order, failed in state["recent"].tolist()]

@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from optimizer.beliefs import SMOOTHING, TYPICAL_OUTPUT_TOKENS, Beliefs
+from optimizer.beliefs import PROVIDER_WIDTH, SMOOTHING, TYPICAL_OUTPUT_TOKENS, Beliefs
 from optimizer.features.base import Block
 from optimizer.models.statistics import quantised
 from optimizer.types import Prices, Provider
@@ -131,3 +131,20 @@ def test_other_features_forget_quality_and_cost_and_keep_the_rest():
     assert found.latency["small"].count == 1
     assert found.quality.changes == {"large": 7}
     assert judged(found, row=np.ones(6)).quality.shape == (1, 2)
+
+
+def test_levels_are_explored_fully_at_first_and_again_after_a_change():
+    found = taught(beliefs())
+
+    def share() -> float:
+        """Explored part of the spread at the average context, where there is none but the level's."""
+        at = found.quality.posterior.centre
+        judgement = judged(found, at)
+        return float(np.sqrt(judgement.width_variance[0, 0] / judgement.quality_variance[0, 0]))
+
+    found.quality.since_change = 0
+    assert share() == pytest.approx(1.0)
+    found.quality.since_change = 10**6
+    assert share() == pytest.approx(PROVIDER_WIDTH, abs=1e-3)
+    found.quality.change("small", 10**6, [])
+    assert found.quality.since_change == 0

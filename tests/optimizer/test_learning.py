@@ -6,8 +6,9 @@ import pytest
 
 from optimizer.beliefs import Beliefs
 from optimizer.errors import InvalidInput
+from optimizer.facts import cost_of
 from optimizer.features.base import Block
-from optimizer.learning import Learning, cost_of
+from optimizer.learning import Learning
 from optimizer.types import Decision, DriftAlarm, Feedback, Outcome, Prices, Provider, Route
 
 WIDTH = 2
@@ -188,14 +189,12 @@ def test_money_is_booked_as_the_difference_to_what_was_booked_before():
 
 
 def test_a_cost_that_is_not_reported_follows_from_usage_and_the_price_list():
-    provider = Provider(name="a", prices=PRICES)
     usage = Outcome(
         decision_id="0", served_provider="a", input_tokens=1_000, output_tokens=50, cached_tokens=400
     )
-    assert cost_of(usage, provider) == pytest.approx((600 * 1.0 + 400 * 0.1 + 50 * 10.0) / 1e6)
-    assert cost_of(replace(usage, cost_usd=0.7), provider) == 0.7
-    assert cost_of(replace(usage, output_tokens=None), provider) is None
-    assert cost_of(usage, Provider(name="a")) is None
+    assert cost_of(usage, PRICES) == pytest.approx((600 * 1.0 + 400 * 0.1 + 50 * 10.0) / 1e6)
+    assert cost_of(replace(usage, cost_usd=0.7), PRICES) == 0.7
+    assert cost_of(replace(usage, output_tokens=None), PRICES) is None
     assert cost_of(usage, None) is None
 
 

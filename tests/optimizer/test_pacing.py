@@ -4,7 +4,8 @@ import pytest
 from optimizer.beliefs import Beliefs
 from optimizer.features.base import Block
 from optimizer.models.statistics import quantised
-from optimizer.pacing import Pacing
+from optimizer.newcomers import ENOUGH_FEEDBACK
+from optimizer.pacing import UNKNOWN_SHARE, Pacing
 from optimizer.policies.greedy import Greedy
 from optimizer.policies.thompson import Thompson
 from optimizer.types import Budget, Decision, Objective, Prices, Provider, Route
@@ -138,3 +139,30 @@ def test_another_budget_starts_an_account_of_its_own_and_the_same_one_goes_on():
     assert pacing.target_usd == pytest.approx(2e-3)
     pacing.configure(route(), found)
     assert pacing.target_usd is None
+
+
+def test_who_was_judged_seldom_has_a_priced_floor_until_it_is_known():
+    declared = route(2e-3)
+    found = Beliefs(BLOCKS, declared.providers)
+    row = quantised(np.zeros(1))
+    for order in range(ENOUGH_FEEDBACK):
+        found.quality.add("p0", row, 0.6, order=order)
+        found.quality.add("p2", row, 0.6, order=order)
+    pacing = Pacing(declared, Thompson())
+    pacing.solve(found)
+    assert pacing.floor[1] == pytest.approx(UNKNOWN_SHARE / 3)
+    assert pacing.floor[0] == pytest.approx(declared.exploration_share / 3)
+    for order in range(ENOUGH_FEEDBACK):
+        found.quality.add("p1", row, 0.6, order=order)
+    pacing.solve(found)
+    assert pacing.floor[1] == pytest.approx(declared.exploration_share / 3)
+
+
+def test_the_floor_of_the_unknown_costs_at_most_its_share_of_the_budget():
+    declared = route(2e-3)
+    found = Beliefs(BLOCKS, declared.providers)
+    pacing = Pacing(declared, Thompson())
+    pacing.solve(found)
+    extra = pacing.floor * (np.array(COST) - min(COST))
+    assert extra.sum() <= UNKNOWN_SHARE * 2e-3
+    assert pacing.floor[2] < pacing.floor[1]

@@ -1,0 +1,32 @@
+"""State as plain arrays by name, taken apart into parts and put together again."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+State = dict[str, NDArray[Any]]
+
+
+def joined(**parts: Mapping[str, NDArray[Any]]) -> State:
+    """The arrays of all parts, each under ``PART/NAME``."""
+    return {f"{part}/{name}": array for part, arrays in parts.items() for name, array in arrays.items()}
+
+
+def part(state: Mapping[str, NDArray[Any]], name: str) -> State:
+    """What `joined` put under this name."""
+    start = f"{name}/"
+    return {key.removeprefix(start): array for key, array in state.items() if key.startswith(start)}
+
+
+def texts(values: Iterable[str]) -> NDArray[Any]:
+    """Texts as one array of bytes, each ended by a zero; none of them may hold one."""
+    return np.frombuffer(b"".join(value.encode() + b"\0" for value in values), dtype=np.uint8)
+
+
+def from_texts(array: NDArray[Any]) -> list[str]:
+    """The texts that `texts` made the array of."""
+    return [value.decode() for value in array.tobytes().split(b"\0")[:-1]]
