@@ -76,7 +76,8 @@ class Decision:
     features: FloatArray
     input_tokens: float
     expected: FloatArray
-    """Shape (5, n_providers): quality, its sd, cost_usd, its sd, latency_s (NaN where unknown)."""
+    """Shape (6, n_providers): quality, its sd, cost_usd, its sd, latency_s (NaN where unknown), and the
+    share of calls that fail."""
     ineligible: Mapping[str, str]
     shadow_price: float
     """Quality that one USD must bring; 0 where neither budget nor willingness to pay binds."""
@@ -98,14 +99,14 @@ class Decision:
         """The distribution and the beliefs behind it, provider by provider."""
         found = []
         for i, name in enumerate(self.providers):
-            quality, quality_sd, cost, cost_sd, latency = (float(value) for value in self.expected[:, i])
+            quality, quality_sd, cost, cost_sd, latency, failure = self.expected[:, i].tolist()
             expected = Expected(
                 quality=quality,
                 quality_sd=quality_sd,
                 cost_usd=cost,
                 cost_usd_sd=cost_sd,
                 latency_s=None if np.isnan(latency) else latency,
-                failure=0.0,
+                failure=failure,
             )
             reason = self.ineligible.get(name)
             found.append(

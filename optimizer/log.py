@@ -137,16 +137,16 @@ def _event(value: object) -> Event:
 
 def _decision(fields: dict[str, Any]) -> Decision:
     n = len(fields["providers"])
-    if fields["expected"].size != 5 * n:
-        raise InvalidInput(f"expected has {fields['expected'].size} numbers, not 5 for each of {n} providers")
-    return Decision(**{**fields, "expected": fields["expected"].reshape(5, n)})
+    if fields["expected"].size != 6 * n:
+        raise InvalidInput(f"expected has {fields['expected'].size} numbers, not 6 for each of {n} providers")
+    return Decision(**{**fields, "expected": fields["expected"].reshape(6, n)})
 
 
 def _check_decision(decision: Decision) -> None:
     n = len(decision.providers)
     if decision.selected not in decision.providers:
         raise InvalidInput(f"{decision.selected!r} is selected and not one of its providers")
-    shapes = {"probabilities": (n,), "floor": (n,), "expected": (5, n), "features": (decision.features.size,)}
+    shapes = {"probabilities": (n,), "floor": (n,), "expected": (6, n), "features": (decision.features.size,)}
     for name, shape in shapes.items():
         array: FloatArray = getattr(decision, name)
         if array.shape != shape or array.dtype != np.float64:

@@ -179,10 +179,10 @@ class Router:
         chosen = min(chosen, len(self._names) - 1)
         if not probabilities[chosen] > 0:
             chosen = int(probabilities.argmax())
-        expected = np.empty((5, len(self._names)))
+        expected = np.empty((6, len(self._names)))
         expected[0], expected[2], expected[3] = judged.quality[0], judged.cost_usd[0], judged.cost_sd[0]
         np.sqrt(judged.quality_variance[0], out=expected[1])
-        expected[4] = judged.latency_s
+        expected[4], expected[5] = judged.latency_s, judged.failure
         return Decision(
             id=decision_id,
             order=self._order,

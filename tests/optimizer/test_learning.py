@@ -33,7 +33,7 @@ def configured(found, beliefs, declared) -> None:
 
 
 def decision(order, selected="a", providers=NAMES, expected=0.5) -> Decision:
-    table = np.full((5, len(providers)), expected)
+    table = np.full((6, len(providers)), expected)
     table[1], table[2] = 0.05, 1e-3
     return Decision(
         id=str(order),

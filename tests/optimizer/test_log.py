@@ -14,7 +14,7 @@ from optimizer.types import Decision, DriftAlarm, Feedback, Outcome
 
 def decision(**changes) -> Decision:
     rng = np.random.default_rng(2)
-    expected = rng.random((5, 3))
+    expected = rng.random((6, 3))
     expected[4, 1] = np.nan
     fields = {
         "id": 'dé\u2028"1',
@@ -126,7 +126,7 @@ def test_a_line_cut_anywhere_is_refused(event):
         (OUTCOME, {"status": "fine"}, "status is 'fine'"),
         (OUTCOME, {"input_tokens": 10**12}, "input_tokens is"),
         (decision(), {"providers": "abc"}, "not a list of texts"),
-        (decision(), {"providers": ["a", "b/c"]}, "expected has 15 numbers, not 5 for each of 2"),
+        (decision(), {"providers": ["a", "b/c"]}, "expected has 18 numbers, not 6 for each of 2"),
         (decision(), {"selected": "z"}, "'z' is selected and not one of its providers"),
         (decision(), {"probabilities": "AAAA"}, "3 bytes and so no array"),
         (decision(), {"probabilities": "AAAAAAAAAAA="}, "probabilities is float64 of shape"),

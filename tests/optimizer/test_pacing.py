@@ -42,7 +42,7 @@ def beliefs(declared) -> Beliefs:
 
 
 def decision(i, expected_usd=1e-3) -> Decision:
-    expected = np.zeros((5, 3))
+    expected = np.zeros((6, 3))
     expected[2] = expected_usd
     return Decision(
         id=str(i),

@@ -1,0 +1,130 @@
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from optimizer.features.base import Block
+from optimizer.router import Router
+from optimizer.types import (
+    Budget,
+    DriftAlarm,
+    Outcome,
+)
+from tests.optimizer.toy import (
+    COST,
+    assert_same_statistics,
+    chances,
+    decided,
+    play,
+    provider,
+    route,
+    router,
+)
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_who_is_good_at_what_is_learned(seed):
+    found = router()
+    _, earned, _ = play(found, 900, seed=seed, noise=0.2)
+    # The best fixed provider earns .6, the best for each request .9.
+    assert earned[300:].mean() > 0.7
+    assert sum(w for name, w in found.summary()["trust"].items() if name.startswith("all@")) > 0.9
+
+
+@pytest.mark.parametrize("usd", [3e-4, 1e-3, 4e-3])
+def test_the_budget_is_kept(usd):
+    found = router(route(budget=Budget(usd_per_request=usd)))
+    levels = {"cheap": 0.4, "middle": 0.6, "dear": 0.9}
+    _, earned, spent = play(found, 2_000, quality=lambda name, _: levels[name])
+    assert spent.mean() <= 1.03 * usd
+    assert spent.mean() >= 0.85 * usd
+    assert earned[500:].mean() > 0.4
+    assert found.summary()["spent_usd"] == pytest.approx(spent.sum())
+
+
+def test_late_costs_settle_at_what_was_really_spent():
+    found = router(route(budget=Budget(usd_per_request=1e-3)))
+    events, _, spent = play(found, 60, learn=False)
+    for event in events:
+        if not isinstance(event, Outcome):
+            found.learn(event)
+    for event in events:
+        if isinstance(event, Outcome):
+            found.learn(replace(event, cost_usd=1.0))
+            found.learn(replace(event, revision=1))
+    assert found.summary()["spent_usd"] == pytest.approx(spent.sum())
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_a_provider_that_drops_loses_its_traffic_within_a_hundred_decisions(seed):
+    found = router()
+    before = {"cheap": 0.6, "middle": 0.75, "dear": 0.9}
+    play(found, 600, quality=lambda name, _: before[name], seed=seed)
+    assert chances(decided(found))["dear"] > 0.8
+    after = before | {"dear": 0.5}
+    events, _, _ = play(found, 200, quality=lambda name, _: after[name], seed=seed, first=600)
+    shares = [chances(event)["dear"] for event in events if hasattr(event, "probabilities")]
+    assert np.mean(shares[100:]) < 0.15
+    assert any(alarm.provider == "dear" and alarm.at_order >= 600 for alarm in found.alarms)
+
+
+def test_a_newcomer_is_tried_within_its_share_and_then_adopted():
+    declared = route(exploration_share=0.0)
+    found = router(declared)
+    levels = {"cheap": 0.5, "middle": 0.6, "dear": 0.65, "new": 0.9}
+    play(found, 300, quality=lambda name, _: levels[name])
+    found.configure(replace(declared, providers=(*declared.providers, provider("new", 1e-3))))
+    assert found.summary()["providers"]["new"]["newcomer"]
+    events, _, _ = play(
+        found, 400, quality=lambda name, _: levels[name], first=300, cost=COST | {"new": 1e-3}
+    )
+    shares = np.array([chances(event)["new"] for event in events if hasattr(event, "probabilities")])
+    assert shares[:15].max() <= declared.newcomer_share + 1e-9
+    assert shares[:15].min() > 0.05
+    assert shares[-100:].mean() > 0.8
+    assert not found.summary()["providers"]["new"]["newcomer"]
+
+
+def test_a_provider_that_leaves_gets_nothing_and_is_remembered():
+    declared = route()
+    found = router(declared)
+    play(found, 200)
+    before = found.summary()["providers"]["dear"]
+    found.configure(replace(declared, providers=declared.providers[:2]))
+    assert decided(found).providers == ("cheap", "middle")
+    found.configure(declared)
+    after = found.summary()["providers"]["dear"]
+    assert after["feedback"] == before["feedback"]
+    assert after["quality"] == pytest.approx(before["quality"], abs=0.02)
+
+
+def test_other_features_count_every_decision_anew():
+    found = router(detect_drift=False)
+    events, _, _ = play(found, 150)
+    wider = (Block("other", 2, isotropic=True),)
+    rng = np.random.default_rng(9)
+    rows = {event.id: rng.normal(size=2) for event in events if hasattr(event, "probabilities")}
+    before = {name: told["feedback"] for name, told in found.summary()["providers"].items()}
+    found.reencode(rows, blocks=wider, encoder_version="second")
+    assert {name: told["feedback"] for name, told in found.summary()["providers"].items()} == before
+    clean = Router(route(), block_widths=wider, detect_drift=False)
+    for event in events:
+        again = replace(event, features=rows[event.id]) if hasattr(event, "probabilities") else event
+        clean.learn(again)
+    assert_same_statistics(found, clean)
+    decision = found.decide_features(np.zeros(2), decision_id="next", draw=0.5)
+    assert (decision.encoder_version, decision.order) == ("second", 150)
+
+
+def test_an_alarm_in_the_log_is_folded_like_any_event():
+    found, alarmed = router(), router()
+    levels = {"cheap": 0.5, "middle": 0.6, "dear": 0.9}
+    play(found, 300, quality=lambda name, _: levels[name])
+    play(alarmed, 300, quality=lambda name, _: levels[name])
+    place = decided(found).providers.index("dear")
+    sd = decided(alarmed).expected[1, place]
+    alarmed.learn(
+        DriftAlarm(provider="dear", quantity="quality", since_order=300, at_order=300, before=0.9, after=0.5)
+    )
+    assert decided(alarmed).expected[1, place] > 2 * sd
+    assert alarmed.summary()["alarms"] == found.summary()["alarms"] + 1
