@@ -109,6 +109,7 @@ class Beliefs:
             for price in prices
         ]
         self._call = np.array(per_call)
+        self._know_costs()
         self.quality.providers(self.names)
         self.cost.providers(self.names)
         self.refreshed()
@@ -146,6 +147,7 @@ class Beliefs:
             self.failure[name].restore(part(state, f"failure{i}"))
         units = zip(known, state["unit_usd"].tolist(), strict=True)
         self._unit_usd = {name: usd for name, usd in units if not math.isnan(usd)}
+        self._know_costs()
         self.refreshed()
 
     @property
@@ -167,6 +169,10 @@ class Beliefs:
         listed: FloatArray = np.where(self._priced, cost, np.where(np.isnan(units), guess, units))
         return np.maximum(listed, 1e-12)
 
+    def _know_costs(self) -> None:
+        self.cost_known = self._priced | np.array([name in self._unit_usd for name in self.names])
+        """Who has a price list or has been paid for, shape (k,); of the others a cost is only a guess."""
+
     def first_cost(self, name: str, cost_usd: float) -> bool:
         """Take the first real cost as the unit of a provider without price list; True if it was the first."""
         if name not in self.names or name in self._unit_usd or cost_usd <= 0:
@@ -174,6 +180,7 @@ class Beliefs:
         if self._priced[self.names.index(name)]:
             return False
         self._unit_usd[name] = 2.0 ** round(float(np.log2(cost_usd)))
+        self._know_costs()
         return True
 
     def _level_share(self) -> float:

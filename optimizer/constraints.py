@@ -75,6 +75,11 @@ class ConstraintChecker:
         limits = (constraints.max_cost_usd, constraints.max_latency_s, constraints.max_tail_latency_s)
         self._limited = any(limit is not None for limit in limits)
 
+    @property
+    def standing(self) -> frozenset[str]:
+        """The providers that are ruled out whatever the request."""
+        return frozenset(self._always)
+
     def check(
         self,
         *,

@@ -185,4 +185,29 @@ class DriftAlarm:
     after: float
 
 
+def check_decision(decision: Decision, *, width: int | None = None) -> None:
+    """Raise `InvalidInput` for a decision whose parts do not fit together or are not finite.
+
+    ``width`` is that of the encoder in force, where features must be those of one.
+    """
+    if width is not None and decision.features.shape != (width,):
+        raise InvalidInput(
+            f"decision {decision.id!r} has {decision.features.size} features of encoder "
+            f"{decision.encoder_version!r}, but {width} are needed: encode it anew, or rebuild with a router "
+            "of that encoder"
+        )
+    n = len(decision.providers)
+    if decision.selected not in decision.providers:
+        raise InvalidInput(f"{decision.selected!r} is selected and not one of its providers")
+    shapes = {"probabilities": (n,), "floor": (n,), "expected": (6, n), "features": (decision.features.size,)}
+    for name, shape in shapes.items():
+        array: FloatArray = getattr(decision, name)
+        if array.shape != shape or array.dtype != np.float64:
+            raise InvalidInput(f"{name} is {array.dtype} of shape {array.shape}, not float64 of {shape}")
+        # Among what is expected NaN says that something is not known; elsewhere it says nothing.
+        bad = np.isinf(array) if name == "expected" else ~np.isfinite(array)
+        if bad.any():
+            raise InvalidInput(f"{name} holds a number that is not finite")
+
+
 Event = Decision | Outcome | Feedback | DriftAlarm

@@ -52,6 +52,11 @@ class Learning:
         taken, self._spending = self._spending, []
         return taken
 
+    @property
+    def known(self) -> int:
+        """How many decisions are open."""
+        return len(self._facts)
+
     def open(self, decision: Decision) -> bool:
         """Register a decision; False where it is known already."""
         if decision.id in self._facts:

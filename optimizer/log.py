@@ -18,7 +18,7 @@ from typing import Any, Final, NamedTuple, NoReturn
 import numpy as np
 
 from optimizer.errors import InvalidInput
-from optimizer.events import Decision, DriftAlarm, Event, Feedback, FloatArray, Outcome
+from optimizer.events import Decision, DriftAlarm, Event, Feedback, FloatArray, Outcome, check_decision
 
 VERSION: Final = 1
 EXCERPT_CHARS: Final = 80
@@ -35,7 +35,7 @@ def encode(event: Event) -> str:
         )
     try:
         if isinstance(event, Decision):
-            _check_decision(event)
+            check_decision(event)
         fields = {name: field.write(getattr(event, name)) for name, field in _KINDS[kind].fields.items()}
         return json.dumps({"v": VERSION, "kind": kind, **fields}, allow_nan=False, separators=(",", ":"))
     except (TypeError, ValueError, AttributeError) as error:
@@ -131,7 +131,7 @@ def _event(value: object) -> Event:
             raise InvalidInput(f"{key} is {_excerpt(str(value[key]))}, {error}") from error
     event = kind.make(fields)
     if isinstance(event, Decision):
-        _check_decision(event)
+        check_decision(event)
     return event
 
 
@@ -140,21 +140,6 @@ def _decision(fields: dict[str, Any]) -> Decision:
     if fields["expected"].size != 6 * n:
         raise InvalidInput(f"expected has {fields['expected'].size} numbers, not 6 for each of {n} providers")
     return Decision(**{**fields, "expected": fields["expected"].reshape(6, n)})
-
-
-def _check_decision(decision: Decision) -> None:
-    n = len(decision.providers)
-    if decision.selected not in decision.providers:
-        raise InvalidInput(f"{decision.selected!r} is selected and not one of its providers")
-    shapes = {"probabilities": (n,), "floor": (n,), "expected": (6, n), "features": (decision.features.size,)}
-    for name, shape in shapes.items():
-        array: FloatArray = getattr(decision, name)
-        if array.shape != shape or array.dtype != np.float64:
-            raise InvalidInput(f"{name} is {array.dtype} of shape {array.shape}, not float64 of {shape}")
-        # Among what is expected NaN says that something is not known; elsewhere it says nothing.
-        bad = np.isinf(array) if name == "expected" else ~np.isfinite(array)
-        if bad.any():
-            raise InvalidInput(f"{name} holds a number that is not finite")
 
 
 class _Field(NamedTuple):

@@ -25,9 +25,11 @@ class Newcomers:
         self._share = share
         self.names = (self.names | (set(after) - set(before))) & set(after)
 
-    def learned(self, counts: Mapping[str, int]) -> None:
-        """Those that have been judged often enough are no longer new."""
-        self.names = {name for name in self.names if counts.get(name, 0) < ENOUGH_FEEDBACK}
+    def learned(self, counts: Mapping[str, int]) -> bool:
+        """Those that have been judged often enough are no longer new; whether there were any."""
+        known = {name for name in self.names if counts.get(name, 0) >= ENOUGH_FEEDBACK}
+        self.names -= known
+        return bool(known)
 
     def capped(
         self,

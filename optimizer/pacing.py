@@ -7,13 +7,14 @@ distribution over them costs what the budget allows.
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import Final
 
 import numpy as np
 
 from optimizer.beliefs import Beliefs
 from optimizer.budget import Pacer
+from optimizer.errors import InvalidInput
 from optimizer.newcomers import ENOUGH_FEEDBACK
 from optimizer.policies.base import Policy
 from optimizer.policies.floor import priced_floor
@@ -41,21 +42,34 @@ class Pacing:
         self._pacer: Pacer | None = None
         self._set(route)
 
-    def _set(self, route: Route) -> None:
+    def _set(self, route: Route, out: Sequence[bool] = ()) -> None:
         self._objective = route.objective
         self._share = route.exploration_share
         self._unknown_share = min(UNKNOWN_SHARE, route.newcomer_share)
         self.exploring = self._share > 0 and self._policy.name == "thompson"
         self.floor: FloatArray = np.zeros(len(route.providers))
+        self._out = np.array(out, dtype=np.bool_) if out else np.zeros(len(route.providers), dtype=np.bool_)
         if route.budget is None:
             self._pacer = None
         elif self._pacer is None or self._pacer.budget != route.budget:
             self._pacer = Pacer(route.budget)
 
-    def configure(self, route: Route, beliefs: Beliefs) -> None:
-        """Take another objective, budget or list of providers from now on."""
-        self._set(route)
+    def configure(self, route: Route, beliefs: Beliefs, *, out: Sequence[bool] = ()) -> None:
+        """Take another objective, budget or list of providers from now on.
+
+        The policy chooses among those who are not ``out``: no request may use them, or they are new and
+        have a quota instead.
+        """
+        self._set(route, out)
         self.solve(beliefs)
+
+    def check_time(self, at_s: float | None) -> None:
+        """Raise `InvalidInput` for a decision without a time under a budget per day."""
+        if at_s is None and self._pacer is not None and self._pacer.budget.usd_per_day is not None:
+            raise InvalidInput(
+                "the route has a budget per day and the decision no time, so its day would never end: "
+                "give at_s, seconds since an epoch that starts at midnight"
+            )
 
     @property
     def shadow_price(self) -> float:
@@ -107,6 +121,7 @@ class Pacing:
             "features": np.array([features for features, _ in self._window]),
             "input_tokens": np.array([tokens for _, tokens in self._window], dtype=np.float64),
             "since": np.array(self._since, dtype=np.int64),
+            "out": self._out,
             "floor": self.floor,
         }
         return {**own, **joined(pacer=self._pacer.state() if self._pacer is not None else {})}
@@ -116,6 +131,8 @@ class Pacing:
         pairs = zip(state["features"], state["input_tokens"].tolist(), strict=True)
         self._window = deque(pairs, maxlen=WINDOW)
         self._since, self.floor = int(state["since"]), state["floor"].copy()
+        self.floor.setflags(write=False)
+        self._out = state["out"].copy()
         if self._pacer is not None:
             self._pacer.restore(part(state, "pacer"))
 
@@ -135,10 +152,14 @@ class Pacing:
 
         def spend_at(shadow_price: float) -> float:
             utility, spread = judged.utility(shadow_price, self._objective.latency_weight)
+            utility[:, self._out] = -np.inf
             chances = self._policy.probabilities(utility, spread)
+            if self.exploring:
+                chances = chances * (1.0 - self.floor.sum()) + self.floor
             return float((chances * judged.cost_usd).sum() / len(rows))
 
-        pacer.solve(spend_at, least_usd=float(judged.cost_usd.mean(axis=0).min()))
+        mean_usd = judged.cost_usd.mean(axis=0)
+        pacer.solve(spend_at, least_usd=float(mean_usd[~self._out].min()))
 
     def _price_floor(self, beliefs: Beliefs) -> None:
         if not self.exploring:
@@ -153,4 +174,6 @@ class Pacing:
             first = priced_floor(cost, grant, share=self._unknown_share)
             floor = np.where(unknown, np.maximum(first, floor), floor)
         # One call that eats the budget of many requests is a gamble, however rarely it is drawn.
-        self.floor = np.where(cost > MOST_REQUESTS_A_CALL * grant, 0.0, floor)
+        self.floor = np.where((cost > MOST_REQUESTS_A_CALL * grant) | self._out, 0.0, floor)
+        # It is in every decision, and nobody may change it there.
+        self.floor.setflags(write=False)

@@ -17,7 +17,9 @@ import numpy as np
 
 from optimizer.beliefs import Beliefs, row_of
 from optimizer.constraints import ConstraintChecker, check_contradictions, merge
+from optimizer.distribution import distribution, drawn, outside
 from optimizer.errors import InvalidInput, NoEligibleProvider
+from optimizer.events import Context, Decision, DriftAlarm, Event, FloatArray, check_decision
 from optimizer.features.base import Block, fingerprint
 from optimizer.features.encoder import Encoder
 from optimizer.learning import Learning
@@ -25,18 +27,9 @@ from optimizer.newcomers import Newcomers
 from optimizer.pacing import Pacing
 from optimizer.policies.base import Policy
 from optimizer.policies.thompson import Thompson
+from optimizer.route import Constraints, Objective, Route
 from optimizer.snapshot import read_snapshot, write_snapshot
 from optimizer.state import from_texts, joined, part, texts
-from optimizer.types import (
-    Constraints,
-    Context,
-    Decision,
-    DriftAlarm,
-    Event,
-    FloatArray,
-    Objective,
-    Route,
-)
 
 
 class Router:
@@ -60,7 +53,7 @@ class Router:
         blocks = tuple(encoder.blocks) if encoder is not None else tuple(block_widths)
         self._encoder_version = encoder.version if encoder is not None else encoder_version
         self._policy: Policy = policy if policy is not None else Thompson()
-        self._width = sum(block.width for block in blocks)
+        self._blocks, self._width = blocks, sum(block.width for block in blocks)
         self.route = route
         self._beliefs = Beliefs(blocks, route.providers)
         self._learning = Learning(route, self._beliefs, detect_drift=detect_drift)
@@ -68,7 +61,9 @@ class Router:
         self._newcomers = Newcomers(share=route.newcomer_share)
         self._order = 0
         self._apply(route)
-        self._pacing.solve(self._beliefs)
+        self._pacing.configure(
+            route, self._beliefs, out=outside(self._names, self._checker.standing, self._newcomers)
+        )
 
     def _apply(self, route: Route) -> None:
         check_contradictions(route.constraints, route.providers)
@@ -76,13 +71,19 @@ class Router:
         self._names = tuple(provider.name for provider in route.providers)
         self._checker = ConstraintChecker(route.providers, route.constraints)
 
+    def _pace(self) -> None:
+        out = outside(self._names, self._checker.standing, self._newcomers)
+        self._pacing.configure(self.route, self._beliefs, out=out)
+
     def configure(self, route: Route) -> None:
         """Providers, prices, objective, budget and rules as they are from the next decision on."""
         self._apply(route)
         self._newcomers.configure(self._beliefs.names, self._names, share=route.newcomer_share)
         self._beliefs.configure(route.providers)
         self._learning.configure(route)
-        self._pacing.configure(route, self._beliefs)
+        self._pacing.configure(
+            route, self._beliefs, out=outside(self._names, self._checker.standing, self._newcomers)
+        )
 
     @property
     def alarms(self) -> list[DriftAlarm]:
@@ -119,6 +120,7 @@ class Router:
             constraints=constraints,
             candidates=candidates,
             at_s=at_s,
+            task=context.task,
         )
 
     def decide_features(
@@ -132,10 +134,12 @@ class Router:
         constraints: Constraints | None = None,
         candidates: tuple[str, ...] | None = None,
         at_s: float | None = None,
+        task: str | None = None,
     ) -> Decision:
         """As `decide`, for features (width,) of the router's encoder; changes nothing."""
         row = row_of(features, width=self._width)
         beliefs, pacing = self._beliefs, self._pacing
+        pacing.check_time(at_s)
         listed = beliefs.list_cost(input_tokens)
         judged = beliefs.judge(row, listed)
         shadow_price, latency_weight = pacing.weights(objective)
@@ -147,38 +151,24 @@ class Router:
         ruled_out = checker.check(
             candidates=candidates,
             input_tokens=input_tokens,
-            expected_cost_usd=judged.cost_usd[0],
+            expected_cost_usd=np.where(beliefs.cost_known, judged.cost_usd[0], np.nan),
             expected_latency_s=judged.latency_s,
             tail_latency_s=beliefs.tail_latency_s,
         )
-        floor = pacing.floor
-        if ruled_out:
-            out = np.array([name in ruled_out for name in self._names])
-            if out.all():
-                reasons = "; ".join(f"{name} {reason}" for name, reason in ruled_out.items())
-                raise NoEligibleProvider(f"no provider may serve decision {decision_id!r}: {reasons}")
-            utility[0, out] = -np.inf
-            floor = np.where(out, 0.0, floor)
-        if self._newcomers.names:
-            # Newcomers get their quota below; the policy shares the rest among the others, if there are any.
-            new = np.array([name in self._newcomers.names for name in self._names])
-            if np.isfinite(utility[0, ~new]).any():
-                utility[0, new] = -np.inf
-        probabilities = self._policy.probabilities(utility, spread)[0]
-        if self._newcomers.names:
-            probabilities = self._newcomers.capped(
-                probabilities,
-                self._names,
-                judged.cost_usd[0],
-                ruled_out,
-                pacing.target_usd,
-            )
-        if pacing.exploring:
-            probabilities = probabilities * (1.0 - floor.sum()) + floor
-        chosen = int(probabilities.cumsum().searchsorted(draw * probabilities.sum(), side="right"))
-        chosen = min(chosen, len(self._names) - 1)
-        if not probabilities[chosen] > 0:
-            chosen = int(probabilities.argmax())
+        if len(ruled_out) == len(self._names):
+            reasons = "; ".join(f"{name} {reason}" for name, reason in ruled_out.items())
+            raise NoEligibleProvider(f"no provider may serve decision {decision_id!r}: {reasons}")
+        probabilities, floor = distribution(
+            self._policy,
+            utility,
+            spread,
+            names=self._names,
+            cost_usd=judged.cost_usd[0],
+            ruled_out=ruled_out,
+            newcomers=self._newcomers,
+            pacing=pacing,
+        )
+        chosen = drawn(probabilities, draw)
         expected = np.empty((6, len(self._names)))
         expected[0], expected[2], expected[3] = judged.quality[0], judged.cost_usd[0], judged.cost_sd[0]
         np.sqrt(judged.quality_variance[0], out=expected[1])
@@ -199,20 +189,24 @@ class Router:
             encoder_version=self._encoder_version,
             model_version=beliefs.quality.version,
             at_s=at_s,
+            task=task,
         )
 
     def learn(self, event: Event) -> None:
         """Fold one event; what is repeated, late, corrected or reordered ends in the same statistics."""
         if isinstance(event, Decision):
-            self._order = max(self._order, event.order + 1)
+            check_decision(event, width=self._width)
             if self._learning.open(event):
                 self._pacing.decided(event, self._beliefs)
+            self._order = max(self._order, event.order + 1)
         elif isinstance(event, DriftAlarm):
             self._learning.alarm(event)
         else:
             self._learning.apply(event)
-        if self._newcomers.names:
-            self._newcomers.learned(self._learning.counts)
+        if self._newcomers.names and self._newcomers.learned(self._learning.counts):
+            self._pacing.configure(
+                self.route, self._beliefs, out=outside(self._names, self._checker.standing, self._newcomers)
+            )
         for usd in self._learning.take_spending():
             self._pacing.spend(usd)
         if self._learning.refreshed:
@@ -230,9 +224,9 @@ class Router:
         return self
 
     def close_before(self, order: int) -> int:
-        """Let go of the decisions before ``order``, so that memory stays bounded; how many they were.
+        """Let go of the decisions before ``order``, and say how many: what was learned of them stays.
 
-        What was learned of them stays; outcomes and feedback that still come for them are refused.
+        Memory stays bounded by it. What still comes for them is refused.
         """
         return self._learning.close_before(order)
 
@@ -248,22 +242,28 @@ class Router:
 
     def _identity(self) -> dict[str, str]:
         declared = json.dumps(asdict(self.route), default=sorted)
-        return {"route": fingerprint(declared), "encoder": self._encoder_version}
+        blocks = repr(self._blocks)
+        return {
+            "route": fingerprint(declared),
+            "encoder": fingerprint(self._encoder_version, blocks),
+            "policy": self._policy.name,
+        }
 
     def load(self, path: str | Path) -> int:
         """Become the router that was saved, and return its offset; fold the rest of the log on top.
 
-        For a router that has learned nothing, of the same route and encoder. `SnapshotError` where the file
-        is damaged or of another route, encoder or release; this router is then as it was.
+        For a router that has learned nothing, of the same route, encoder and policy. `SnapshotError` where
+        the file is damaged or of another route, encoder, policy or format; this router is then as it was.
         """
+        if self._learning.known:
+            raise InvalidInput("this router has learned already: load into a new one of the same route")
         arrays, meta = read_snapshot(path, expected=self._identity())
         self._beliefs.restore(part(arrays, "beliefs"))
         self._learning.restore(part(arrays, "learning"))
         self._pacing.restore(part(arrays, "pacing"))
         self._newcomers.names = set(from_texts(arrays["router/newcomers"]))
-        order, offset = meta["order"], meta["offset"]
-        self._order = int(order or 0)
-        return int(offset or 0)
+        self._order = int(meta["order"] or 0)
+        return int(meta["offset"] or 0)
 
     def reencode(
         self, features: Mapping[str, FloatArray], *, blocks: Sequence[Block], encoder_version: str
@@ -272,7 +272,7 @@ class Router:
 
         A decision that is not among them no longer counts towards quality and cost.
         """
-        self._width = sum(block.width for block in blocks)
+        self._blocks, self._width = tuple(blocks), sum(block.width for block in blocks)
         self._encoder_version = encoder_version
         self._learning.reencode(features, blocks)
         self._pacing.forget_window(self._learning.recent_rows())

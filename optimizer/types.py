@@ -13,6 +13,7 @@ from optimizer.events import (
     Feedback,
     FloatArray,
     Outcome,
+    check_decision,
 )
 from optimizer.route import Budget, Constraints, Metric, Objective, Prices, Provider, Route
 
@@ -33,4 +34,5 @@ __all__ = [
     "Prices",
     "Provider",
     "Route",
+    "check_decision",
 ]

@@ -3,20 +3,27 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
+from optimizer.errors import InvalidInput
 from optimizer.features.base import Block
 from optimizer.router import Router
 from optimizer.types import (
     Budget,
+    Constraints,
     DriftAlarm,
+    Feedback,
     Outcome,
+    Provider,
+    Route,
 )
 from tests.optimizer.toy import (
     COST,
+    WIDTH,
     assert_same_statistics,
     chances,
     decided,
     play,
     provider,
+    quality_statistics,
     route,
     router,
 )
@@ -128,3 +135,63 @@ def test_an_alarm_in_the_log_is_folded_like_any_event():
     )
     assert decided(alarmed).expected[1, place] > 2 * sd
     assert alarmed.summary()["alarms"] == found.summary()["alarms"] + 1
+
+
+@pytest.mark.parametrize("rule", ["deny", "health"])
+def test_the_budget_is_kept_where_the_cheapest_may_not_serve(rule):
+    declared = route(budget=Budget(usd_per_request=2e-3))
+    if rule == "deny":
+        declared = replace(declared, constraints=Constraints(deny=("cheap",)))
+    else:
+        healthy = tuple(replace(p, healthy=p.name != "cheap") for p in declared.providers)
+        declared = replace(declared, providers=healthy)
+    _, _, spent = play(router(declared), 1_500)
+    assert spent[300:].mean() < 1.1 * 2e-3
+
+
+def test_a_newcomer_keeps_within_its_share_with_floors():
+    found = router(route(newcomer_share=0.1))
+    play(found, 120)
+    joined = replace(found.route, providers=(*found.route.providers, provider("new", 1e-3)))
+    found.configure(joined)
+    assert chances(decided(found))["new"] == pytest.approx(0.1, abs=1e-3)
+
+
+def test_a_decision_that_does_not_fit_is_refused_and_changes_nothing():
+    found = router()
+    play(found, 20)
+    before = quality_statistics(found), found.summary()
+    good = decided(found, decision_id="next")
+    wrong = [
+        replace(good, features=np.zeros(WIDTH - 1), order=10**6),
+        replace(good, features=np.zeros(WIDTH + 3)),
+        replace(good, selected="nobody"),
+        replace(good, probabilities=np.array([0.5, np.nan, 0.5])),
+    ]
+    for decision in wrong:
+        with pytest.raises(InvalidInput):
+            found.learn(decision)
+    assert found.summary() == before[1]
+    found.learn(good)
+    found.learn(Feedback(decision_id="next", value=0.5))
+
+
+def test_a_cost_that_nobody_knows_does_not_pass_a_cost_limit():
+    declared = Route(
+        name="toy",
+        providers=(provider("cheap", 1e-4), Provider(name="unpriced")),
+        constraints=Constraints(max_cost_usd=1.0),
+    )
+    found = router(declared)
+    decision = decided(found)
+    assert "no known price" in decision.ineligible["unpriced"]
+    found.learn(decision)
+    found.learn(Outcome(decision_id=decision.id, served_provider="unpriced", cost_usd=1e-3))
+    assert not decided(found).ineligible
+
+
+def test_a_daily_budget_needs_the_time():
+    found = router(route(budget=Budget(usd_per_day=1.0)))
+    with pytest.raises(InvalidInput, match="give at_s"):
+        decided(found)
+    assert decided(found, at_s=10.0).selected in COST
