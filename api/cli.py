@@ -6,6 +6,7 @@ them, so that help appears at once.
 
 from __future__ import annotations
 
+import errno
 import os
 import sys
 from importlib.metadata import PackageNotFoundError, version
@@ -16,6 +17,9 @@ import typer
 from typer import Option
 from typer.core import TyperGroup
 
+_INTERRUPTED = 130
+_INTERRUPTION = "fairlead: interrupted; a file that had not been written by then was not written."
+
 
 class OneSentence(TyperGroup):
     """A group of commands that answers bad input in one sentence instead of a stack trace."""
@@ -25,16 +29,20 @@ class OneSentence(TyperGroup):
         try:
             code = super().main(*args, **(kwargs | {"standalone_mode": False}))
         except (KeyboardInterrupt, typer.Abort):
-            print("fairlead: interrupted; nothing was written.", file=sys.stderr)
-            sys.exit(130)
+            print(_INTERRUPTION, file=sys.stderr)
+            sys.exit(_INTERRUPTED)
         except Exception as error:
             # Errors of usage are classes of Click, which Typer carries under a name of its own.
             usage = getattr(error, "format_message", None)
             if usage is None and not isinstance(error, (ValueError, OSError)):
                 raise
             message = " ".join(str(usage() if usage else error).split())
+            if isinstance(error, OSError) and error.errno == errno.ENOSPC:
+                message = "the disk is full, and no file was left half written: make room and run it again"
             print(f"fairlead: {message}", file=sys.stderr)
             sys.exit(2)
+        if code == _INTERRUPTED:  # newer versions of Typer turn the interruption into this code themselves
+            print(_INTERRUPTION, file=sys.stderr)
         sys.exit(code if isinstance(code, int) else 0)
 
 

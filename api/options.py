@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 from collections.abc import Sequence
 from pathlib import Path
@@ -67,8 +68,12 @@ def check_outputs(table: Path, outputs: Sequence[tuple[Path | None, tuple[str, .
             raise ValueError(f"{path}: the suffix is {path.suffix!r}: use {' or '.join(suffixes)}.")
         if path.is_dir():
             raise ValueError(f"{path}: this is a folder: name a file in it.")
+        if path.is_symlink() or (path.exists() and not path.is_file()):
+            raise ValueError(f"{path}: this is a link, a pipe or a device: name a file instead.")
         if not path.parent.is_dir():
             raise ValueError(f"{path}: the folder {path.parent} is not there: create it first.")
+        if not os.access(path.parent, os.W_OK):
+            raise ValueError(f"{path}: the folder {path.parent} may not be written to: name another.")
         if path.resolve() in taken:
             raise ValueError(f"{path}: this file is read or written already: name another.")
         taken.add(path.resolve())

@@ -31,11 +31,15 @@ _RULES = {  # what SQL must find true of a column, the same in words, and what t
     "prompt_id": ("prompt_id <> ''", "a name", "give every prompt one"),
     "model": ("model <> ''", "a name", "give every provider one"),
     "quality": ("quality BETWEEN 0 AND 1", "a number in [0, 1]", "rescale it, or leave out rows without it"),
-    "cost_usd": ("cost_usd >= 0 AND isfinite(cost_usd)", "a finite number from 0", "leave out such rows"),
+    "cost_usd": ("cost_usd BETWEEN 0 AND 1000", "a number of USD from 0 to 1,000", "leave out such rows"),
 }
-_OPTIONAL_RULE = "{0} IS NULL AND raw_{0} IS NULL OR isnan({0}) OR {0} >= 0 AND isfinite({0})"
+_OPTIONAL_RULE = "{0} IS NULL AND raw_{0} IS NULL OR isnan({0}) OR {0} BETWEEN 0 AND 1e6"
 for _name in _NULLABLE[1:]:
-    _RULES[_name] = (_OPTIONAL_RULE.format(_name), "a finite number from 0", "leave it empty where unknown")
+    _RULES[_name] = (
+        _OPTIONAL_RULE.format(_name),
+        "a number from 0 to 1e6",
+        "leave it empty where unknown",
+    )
 _MIN_PRICED_ROWS = 20
 _MAX_PRICE_MISFIT = 0.05
 _MAX_CONDITION = 1e4

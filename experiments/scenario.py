@@ -19,6 +19,7 @@ PEERS: Final = ("linucb", "thompson")
 """Plain bandits of the literature, played beside the router for comparison: see `players`."""
 
 DEFAULT_BUDGETS: Final = 5
+MOST_BUDGETS: Final = 1000
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -30,8 +31,10 @@ class Goal:
 
     def __post_init__(self) -> None:
         for name, value in (("budget", self.budget_usd), ("willingness to pay", self.wtp_usd)):
-            if value is not None and not (math.isfinite(value) and 0.0 < value <= 1e9):
-                raise ValueError(f"the {name} is {value} USD: give a finite amount of more than 0.")
+            if value is not None and not (math.isfinite(value) and 1e-12 <= value <= 1e9):
+                raise ValueError(
+                    f"the {name} is {value} USD: give a finite amount of more than 0, up to 1e9."
+                )
 
     def __str__(self) -> str:
         if self.budget_usd is not None:
@@ -134,6 +137,8 @@ class Settings:
             )
         if self.budget_count is not None:
             _whole("the number of budgets", self.budget_count, least=1)
+            if self.budget_count > MOST_BUDGETS:
+                raise ValueError(f"{self.budget_count} budgets, each a run: give at most {MOST_BUDGETS}.")
         if self.warmup_split is not None and self.score_split is None:
             raise ValueError(f"warm-up split {self.warmup_split!r} without a score split: name both.")
         if self.warmup_split is not None and self.warmup_split == self.score_split:

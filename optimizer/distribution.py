@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 
+from optimizer.errors import InvalidInput
 from optimizer.newcomers import Newcomers
 from optimizer.pacing import Pacing
 from optimizer.policies.base import Policy
@@ -48,6 +49,8 @@ def distribution(
 
 def drawn(probabilities: FloatArray, draw: float) -> int:
     """The place whose part of the distribution ``draw`` in [0, 1) falls into; never one of probability 0."""
+    if not 0.0 <= draw < 1.0:
+        raise InvalidInput(f"draw is {draw!r}: give a random number in [0, 1), uniform, for each decision")
     place = int(probabilities.cumsum().searchsorted(draw * probabilities.sum(), side="right"))
     place = min(place, len(probabilities) - 1)
     return place if probabilities[place] > 0 else int(probabilities.argmax())

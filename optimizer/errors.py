@@ -20,6 +20,13 @@ class UnknownDecision(KeyError):
         return str(self.args[0]) if self.args else ""
 
 
+def plain_text(name: str, value: object) -> str:
+    """Return ``value`` where it is text that a log and a file can hold, else raise `InvalidInput`."""
+    if not isinstance(value, str) or "\0" in value or any("\ud800" <= sign <= "\udfff" for sign in value):
+        raise InvalidInput(f"{name} is {value!r}: give text without NUL characters and lone surrogates")
+    return value
+
+
 def finite(name: str, value: float, *, low: float = -math.inf, high: float = math.inf, remedy: str) -> float:
     """Return ``value`` as a float where it is finite and within [low, high], else raise `InvalidInput`."""
     try:

@@ -9,7 +9,8 @@ from typing import Final
 import numpy as np
 from numpy.typing import NDArray
 
-from optimizer.errors import InvalidInput, finite
+from optimizer.errors import InvalidInput, finite, plain_text
+from optimizer.features.base import BOUND
 from optimizer.route import MAX_COST_USD
 
 FloatArray = NDArray[np.float64]
@@ -184,18 +185,27 @@ class DriftAlarm:
     before: float
     after: float
 
+    def __post_init__(self) -> None:
+        if self.quantity != "quality":
+            raise InvalidInput(
+                f"drift alarm is about {self.quantity!r}, but only 'quality' is watched: leave it out"
+            )
+        if not 0 <= self.since_order <= self.at_order:
+            raise InvalidInput(
+                f"drift alarm dates a change at decision {self.since_order} and was raised at "
+                f"{self.at_order}: give an earlier one of at least 0"
+            )
 
-def check_decision(decision: Decision, *, width: int | None = None) -> None:
-    """Raise `InvalidInput` for a decision whose parts do not fit together or are not finite.
 
-    ``width`` is that of the encoder in force, where features must be those of one.
-    """
-    if width is not None and decision.features.shape != (width,):
-        raise InvalidInput(
-            f"decision {decision.id!r} has {decision.features.size} features of encoder "
-            f"{decision.encoder_version!r}, but {width} are needed: encode it anew, or rebuild with a router "
-            "of that encoder"
-        )
+def check_request(*, input_tokens: float, at_s: float | None) -> None:
+    """Raise `InvalidInput` for a length or a time that no request has."""
+    finite("input_tokens", input_tokens, low=0, high=MAX_TOKENS, remedy="give a count of tokens")
+    if at_s is not None:
+        finite("at_s", at_s, low=0, high=1e12, remedy="give seconds since an epoch, or nothing")
+
+
+def check_decision(decision: Decision) -> None:
+    """Raise `InvalidInput` for a decision whose parts do not fit together or are not finite."""
     n = len(decision.providers)
     if decision.selected not in decision.providers:
         raise InvalidInput(f"{decision.selected!r} is selected and not one of its providers")
@@ -208,6 +218,22 @@ def check_decision(decision: Decision, *, width: int | None = None) -> None:
         bad = np.isinf(array) if name == "expected" else ~np.isfinite(array)
         if bad.any():
             raise InvalidInput(f"{name} holds a number that is not finite")
+
+
+def check_learnable(decision: Decision, *, width: int) -> None:
+    """Raise `InvalidInput` for a decision that a router with an encoder of this width must not learn from."""
+    check_decision(decision)
+    plain_text("decision id", decision.id)
+    finite("order", decision.order, low=0, high=2**53, remedy="give the decision's place, counted from 0")
+    check_request(input_tokens=decision.input_tokens, at_s=decision.at_s)
+    features = decision.features
+    if len(features) != width:
+        raise InvalidInput(
+            f"decision {decision.id!r} has {len(features)} features of encoder {decision.encoder_version!r}, "
+            f"but {width} are needed: encode it anew, or rebuild with a router of that encoder"
+        )
+    if width and max(features.max(), -features.min()) > BOUND:
+        raise InvalidInput(f"features of decision {decision.id!r} reach beyond ±{BOUND:g}: clip them first")
 
 
 Event = Decision | Outcome | Feedback | DriftAlarm

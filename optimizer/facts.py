@@ -17,7 +17,7 @@ from optimizer.types import Decision, FloatArray, Outcome, Prices, Route
 class Facts:
     """What learning needs of a decision beyond the ledger's entry."""
 
-    __slots__ = ("booked_usd", "decision", "listed", "prices", "row")
+    __slots__ = ("booked_usd", "decision", "expected_usd", "listed", "prices", "row")
 
     def __init__(
         self,
@@ -32,7 +32,8 @@ class Facts:
         """Providers at that time, and what the price list said of each, shape (k,)."""
         self.prices = prices
         """Price list of that time, by provider; one mapping is shared by all decisions under it."""
-        self.booked_usd = float(decision.expected[2, decision.providers.index(decision.selected)])
+        self.expected_usd = float(decision.expected[2, decision.providers.index(decision.selected)])
+        self.booked_usd = self.expected_usd
 
     def listed_usd(self, name: str) -> float | None:
         """What the price list said of a call of this provider; None where it was not on the route."""

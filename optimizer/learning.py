@@ -63,6 +63,8 @@ class Learning:
             return False
         # First the ledger, which refuses what is wrong: nothing is kept of a decision that is refused.
         changes = self._ledger.open(decision)
+        if decision.id not in self._ledger:
+            return False
         self._facts[decision.id] = Facts(decision, self._prices, self._listed(decision.input_tokens))
         for change in changes:
             self._fold(change)
@@ -108,12 +110,15 @@ class Learning:
         if outcome.latency_s is not None:
             beliefs.latency[name].add(outcome.latency_s, sign=sign)
         cost = cost_of(outcome, facts.prices.get(name))
+        if sign > 0:
+            # A cost that is taken back counts as expected again.
+            worth = cost if cost is not None else facts.expected_usd
+            if worth != facts.booked_usd:
+                self._spending.append(worth - facts.booked_usd)
+                facts.booked_usd = worth
         if cost is not None:
-            if sign > 0:
-                self._spending.append(cost - facts.booked_usd)
-                facts.booked_usd = cost
-                if beliefs.first_cost(name, cost):
-                    facts.listed = self._listed(facts.decision.input_tokens)
+            if sign > 0 and beliefs.first_cost(name, cost):
+                facts.listed = self._listed(facts.decision.input_tokens)
             listed = facts.listed_usd(name)
             if listed is not None and facts.row is not None:
                 beliefs.cost.add(name, facts.row, cost / listed, order=order, sign=sign)

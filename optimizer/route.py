@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Final
 
-from optimizer.errors import InvalidInput, finite
+from optimizer.errors import InvalidInput, finite, plain_text
 
 MAX_COST_USD: Final = 1e6
 
@@ -59,6 +59,7 @@ class Provider:
     healthy: bool = True
 
     def __post_init__(self) -> None:
+        plain_text("provider name", self.name)
         if not self.name or len(self.name) > 200:
             raise InvalidInput(f"provider name is {self.name!r}: give 1 to 200 characters")
         if self.context_window_tokens is not None and self.context_window_tokens < 1:
@@ -138,8 +139,8 @@ class Metric:
     weight: float = 1.0
 
     def __post_init__(self) -> None:
-        finite("low", self.low, remedy="give the worst possible value of the metric")
-        finite("high", self.high, remedy="give the best possible value of the metric")
+        finite("low", self.low, low=-1e9, high=1e9, remedy="give the worst possible value of the metric")
+        finite("high", self.high, low=-1e9, high=1e9, remedy="give the best possible value of the metric")
         finite("weight", self.weight, low=1e-6, high=1e6, remedy="give a weight of more than 0")
         if self.low >= self.high:
             raise InvalidInput(

@@ -19,7 +19,7 @@ from optimizer.beliefs import Beliefs, row_of
 from optimizer.constraints import ConstraintChecker, check_contradictions, merge
 from optimizer.distribution import distribution, drawn, outside
 from optimizer.errors import InvalidInput, NoEligibleProvider
-from optimizer.events import Context, Decision, DriftAlarm, Event, FloatArray, check_decision
+from optimizer.events import Context, Decision, DriftAlarm, Event, FloatArray, check_learnable, check_request
 from optimizer.features.base import Block, fingerprint
 from optimizer.features.encoder import Encoder
 from optimizer.learning import Learning
@@ -137,6 +137,7 @@ class Router:
         task: str | None = None,
     ) -> Decision:
         """As `decide`, for features (width,) of the router's encoder; changes nothing."""
+        check_request(input_tokens=input_tokens, at_s=at_s)
         row = row_of(features, width=self._width)
         beliefs, pacing = self._beliefs, self._pacing
         pacing.check_time(at_s)
@@ -195,7 +196,7 @@ class Router:
     def learn(self, event: Event) -> None:
         """Fold one event; what is repeated, late, corrected or reordered ends in the same statistics."""
         if isinstance(event, Decision):
-            check_decision(event, width=self._width)
+            check_learnable(event, width=self._width)
             if self._learning.open(event):
                 self._pacing.decided(event, self._beliefs)
             self._order = max(self._order, event.order + 1)
@@ -241,13 +242,9 @@ class Router:
         write_snapshot(path, arrays, meta={**self._identity(), "order": self._order, "offset": offset})
 
     def _identity(self) -> dict[str, str]:
-        declared = json.dumps(asdict(self.route), default=sorted)
-        blocks = repr(self._blocks)
-        return {
-            "route": fingerprint(declared),
-            "encoder": fingerprint(self._encoder_version, blocks),
-            "policy": self._policy.name,
-        }
+        route = fingerprint(json.dumps(asdict(self.route), default=sorted))
+        encoder = fingerprint(self._encoder_version, repr(self._blocks))
+        return {"route": route, "encoder": encoder, "policy": self._policy.name}
 
     def load(self, path: str | Path) -> int:
         """Become the router that was saved, and return its offset; fold the rest of the log on top.
@@ -272,9 +269,11 @@ class Router:
 
         A decision that is not among them no longer counts towards quality and cost.
         """
-        self._blocks, self._width = tuple(blocks), sum(block.width for block in blocks)
+        width = sum(block.width for block in blocks)
+        rows = {name: row_of(vector, width=width)[0, 1:] for name, vector in features.items()}
+        self._blocks, self._width = tuple(blocks), width
         self._encoder_version = encoder_version
-        self._learning.reencode(features, blocks)
+        self._learning.reencode(rows, blocks)
         self._pacing.forget_window(self._learning.recent_rows())
         self._pacing.solve(self._beliefs)
 

@@ -13,7 +13,6 @@ from optimizer.events import (
     Feedback,
     FloatArray,
     Outcome,
-    check_decision,
 )
 from optimizer.route import Budget, Constraints, Metric, Objective, Prices, Provider, Route
 
@@ -34,5 +33,4 @@ __all__ = [
     "Prices",
     "Provider",
     "Route",
-    "check_decision",
 ]

@@ -15,6 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from optimizer.compiled import compiled
+from optimizer.errors import InvalidInput
 from optimizer.features.base import Block
 from optimizer.models.posterior import Mixture, Posterior, Sums
 from optimizer.models.statistics import ROW_UNIT, Statistics
@@ -81,6 +82,9 @@ class LinearBelief:
 
     def add(self, name: str, row: FloatArray, target: float, *, order: int, sign: int = 1) -> None:
         """Count one observation (sign 1), or take it back (sign -1); ``row`` is quantised."""
+        if len(row) != self._width + 1:
+            # A compiled loop would write beyond the end of a matrix.
+            raise InvalidInput(f"a row has {len(row) - 1} features, but this model has {self._width}")
         side = self._current if order >= self.changes.get(name, 0) else self._past
         side[name].add(row, target, sign=sign)
         self.total += sign

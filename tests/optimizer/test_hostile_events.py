@@ -1,0 +1,98 @@
+"""Events that no caller should send: refused in one sentence, and the router is as it was."""
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from optimizer.errors import InvalidInput
+from optimizer.features.base import Block
+from optimizer.types import Decision, DriftAlarm, Feedback, Metric, Outcome, Provider
+from tests.optimizer.toy import WIDTH, decided, play, router
+
+
+def served():
+    found = router()
+    play(found, 40)
+    return found
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        {"input_tokens": np.nan},
+        {"input_tokens": -1.0},
+        {"at_s": np.nan},
+        {"order": 2**70},
+        {"features": np.full(WIDTH, 1e300)},
+        {"features": np.zeros(WIDTH + 1)},
+        {"id": "a\0b"},
+        {"id": "\ud800"},
+    ],
+)
+def test_a_decision_with_an_impossible_part_changes_nothing(wrong, tmp_path):
+    found = served()
+    before = found.summary()
+    with pytest.raises(InvalidInput):
+        found.learn(replace(decided(found, decision_id="next"), **wrong))
+    assert found.summary() == before
+    found.save(tmp_path / "state.npz")
+
+
+@pytest.mark.parametrize("draw", [-0.1, 1.0, np.nan, np.inf])
+def test_a_draw_outside_its_range_is_refused(draw):
+    with pytest.raises(InvalidInput, match="draw is"):
+        decided(served(), draw=draw)
+
+
+@pytest.mark.parametrize("wrong", [{"input_tokens": np.inf}, {"at_s": np.nan}])
+def test_a_request_that_cannot_be_is_refused(wrong):
+    with pytest.raises(InvalidInput):
+        decided(served(), **wrong)
+
+
+@pytest.mark.parametrize("vector", [np.zeros(9), np.full(2, np.nan)])
+def test_features_that_do_not_fit_leave_the_router_as_it_was(vector):
+    found = served()
+    asked = decided(found).probabilities
+    with pytest.raises(InvalidInput):
+        found.reencode({"3": vector}, blocks=[Block("other", 2, False)], encoder_version="v2")
+    np.testing.assert_array_equal(decided(found).probabilities, asked)
+
+
+def test_a_closed_decision_that_comes_again_costs_nothing():
+    found = served()
+    again: Decision = decided(found, decision_id="again")
+    found.learn(again)
+    found.learn(Outcome(decision_id="again", served_provider=again.selected, cost_usd=0.5))
+    found.close_before(again.order + 1)
+    before = found.summary()
+    for _ in range(3):
+        found.learn(again)
+    assert found.summary() == before
+
+
+def test_a_cost_that_is_taken_back_counts_as_expected_again():
+    found, clean = served(), served()
+    for each in (found, clean):
+        each.learn(decided(each, decision_id="x", draw=0.2))
+    found.learn(Outcome(decision_id="x", served_provider="cheap", cost_usd=100.0))
+    for each in (found, clean):
+        each.learn(Outcome(decision_id="x", served_provider="cheap", revision=1))
+    assert found.summary()["spent_usd"] == pytest.approx(clean.summary()["spent_usd"])
+
+
+@pytest.mark.parametrize("wrong", [{"quantity": "cost"}, {"since_order": 10**9}, {"since_order": -1}])
+def test_an_alarm_about_what_is_not_watched_or_not_yet_is_refused(wrong):
+    declared = {"provider": "cheap", "quantity": "quality", "since_order": 3, "at_order": 9}
+    with pytest.raises(InvalidInput):
+        DriftAlarm(**(declared | wrong), before=0.0, after=1.0)
+
+
+def test_names_and_ranges_that_no_file_could_hold_are_refused():
+    with pytest.raises(InvalidInput, match="NUL"):
+        Provider(name="p\0q")
+    with pytest.raises(InvalidInput):
+        Metric(low=-1.7e308, high=1.7e308)
+    with pytest.raises(InvalidInput):
+        Feedback(decision_id="a", value=float("nan"))
