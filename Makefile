@@ -74,5 +74,5 @@ clean:  ## remove the environments, caches and build results
 	$(require_python)
 	@echo "Setting up .venv-peers with paretobandit and vowpalwabbit (once, a few minutes)"
 	@rm -rf .venv-peers && $(PYTHON) -m venv .venv-peers
-	@.venv-peers/bin/python -m pip install -qq --disable-pip-version-check paretobandit vowpalwabbit
+	@.venv-peers/bin/python -m pip install -qq --disable-pip-version-check paretobandit==0.1.1 vowpalwabbit==9.11.9
 	@touch $@

@@ -152,8 +152,9 @@ def sentences(table: OutcomeTable, stream: Stream, columns: _Columns) -> Iterato
     after = _share(columns, column, outage.from_step + _REACTION, outage.to_step)
     later = _share(columns, column, len(columns) - 200, len(columns))
     yield (
-        f"Outage: {outage.provider} fails in requests {outage.from_step:,} to {outage.to_step:,}; its share "
-        f"went from {before:.0%} to {after:.0%} from {_REACTION} requests on, and to {later:.0%} by the end."
+        f"Outage: {outage.provider} answers badly in requests {outage.from_step:,} to {outage.to_step:,}; "
+        f"its share went from {before:.0%} to {after:.0%} from {_REACTION} requests on, "
+        f"and to {later:.0%} by the end."
     )
 
 

@@ -102,13 +102,12 @@ class Beliefs:
             self.failure.setdefault(name, FailureBelief())
         prices = [provider.prices for provider in providers]
         self._priced = np.array([price is not None for price in prices])
-        self._all_priced = bool(self._priced.all())
         self._input = np.array([price.input_usd_per_mtok / 1e6 if price else 0.0 for price in prices])
         per_call = [
             price.per_call_usd + price.output_usd_per_mtok * TYPICAL_OUTPUT_TOKENS / 1e6 if price else 0.0
             for price in prices
         ]
-        self._call = np.array(per_call)
+        self._list_call = np.array(per_call)
         self._know_costs()
         self.quality.providers(self.names)
         self.cost.providers(self.names)
@@ -158,20 +157,17 @@ class Beliefs:
     def list_cost(self, input_tokens: float | FloatArray) -> FloatArray:
         """What the price list says of a call with the typical answer: USD, shape (k,) or (n, k)."""
         tokens = input_tokens[:, None] if isinstance(input_tokens, np.ndarray) else input_tokens
-        cost = self._call + tokens * self._input
-        if self._all_priced:
-            priced: FloatArray = np.maximum(cost, 1e-12)
-            return priced
-        units = np.array([self._unit_usd.get(name, np.nan) for name in self.names])
-        known = np.where(self._priced, self._call, units)
-        # A cost that nobody knows is taken to be the dearest that is known, never 0.
-        guess = float(np.nanmax(known)) if np.isfinite(known).any() else _UNKNOWN_USD
-        listed: FloatArray = np.where(self._priced, cost, np.where(np.isnan(units), guess, units))
-        return np.maximum(listed, 1e-12)
+        listed: FloatArray = np.maximum(self._call + tokens * self._input, 1e-12)
+        return listed
 
     def _know_costs(self) -> None:
-        self.cost_known = self._priced | np.array([name in self._unit_usd for name in self.names])
+        units = np.array([self._unit_usd.get(name, np.nan) for name in self.names])
+        known = np.where(self._priced, self._list_call, units)
+        self.cost_known = np.isfinite(known)
         """Who has a price list or has been paid for, shape (k,); of the others a cost is only a guess."""
+        # A cost that nobody knows is taken to be the dearest that is known, never 0.
+        guess = float(np.nanmax(known)) if self.cost_known.any() else _UNKNOWN_USD
+        self._call = np.where(self.cost_known, known, guess)
 
     def first_cost(self, name: str, cost_usd: float) -> bool:
         """Take the first real cost as the unit of a provider without price list; True if it was the first."""

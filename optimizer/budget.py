@@ -37,7 +37,8 @@ class Pacer:
         self.budget = budget
         self.shadow_price = 0.0
         self.balance_usd = 0.0
-        """Budget granted minus money spent (expected money, while the real cost is not known)."""
+        """Budget granted minus money spent (expected money, while the real cost is not known), at most the
+        largest surplus that is remembered."""
         self.spent_usd = 0.0
         self.requests = 0
         self._times: deque[float] = deque(maxlen=200)

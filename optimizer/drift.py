@@ -1,6 +1,6 @@
 """Noticing that a provider changed: a test on how far what came of decisions lies from what was expected.
 
-A model can change behind an unchanged name. Beliefs discount the past slowly; a sudden change is
+A model can change behind an unchanged name. A sudden change is
 found here within tens of observations, so that what was learned before it can be dropped at once.
 """
 

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from functools import lru_cache
 from typing import Final
 
 import numpy as np
@@ -17,6 +19,7 @@ FloatArray = NDArray[np.float64]
 
 MAX_LATENCY_S: Final = 1e6
 MAX_TOKENS: Final = 10**9
+_LATEST_S: Final = 1e12
 
 _NO_ATTRIBUTES: Mapping[str, str | float | bool] = {}
 
@@ -65,7 +68,7 @@ class Decision:
     """One logged choice with the full distribution that it was drawn from.
 
     Arrays run over ``providers`` in the route's order. ``order`` is the decision's place in the
-    route's one total order, on which discounts run. ``features`` has the encoder's width.
+    route's one total order: a change of a provider is dated by it. ``features`` has the encoder's width.
     """
 
     id: str
@@ -199,9 +202,16 @@ class DriftAlarm:
 
 def check_request(*, input_tokens: float, at_s: float | None) -> None:
     """Raise `InvalidInput` for a length or a time that no request has."""
+    if 0 <= input_tokens <= MAX_TOKENS and (at_s is None or 0 <= at_s <= _LATEST_S):
+        return
     finite("input_tokens", input_tokens, low=0, high=MAX_TOKENS, remedy="give a count of tokens")
     if at_s is not None:
-        finite("at_s", at_s, low=0, high=1e12, remedy="give seconds since an epoch, or nothing")
+        finite("at_s", at_s, low=0, high=_LATEST_S, remedy="give seconds since an epoch, or nothing")
+
+
+@lru_cache(maxsize=64)
+def _zeros(size: int) -> FloatArray:
+    return np.zeros(size)
 
 
 def check_decision(decision: Decision) -> None:
@@ -214,6 +224,9 @@ def check_decision(decision: Decision) -> None:
         array: FloatArray = getattr(decision, name)
         if array.shape != shape or array.dtype != np.float64:
             raise InvalidInput(f"{name} is {array.dtype} of shape {array.shape}, not float64 of {shape}")
+        # A product with zeros is finite only where all of it is, and quicker to have; it cannot overflow.
+        if array.size and math.isfinite(np.dot(array.ravel(), _zeros(array.size))):
+            continue
         # Among what is expected NaN says that something is not known; elsewhere it says nothing.
         bad = np.isinf(array) if name == "expected" else ~np.isfinite(array)
         if bad.any():

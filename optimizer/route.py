@@ -163,7 +163,8 @@ class Route:
     ``default_provider`` answers when routing itself fails. ``newcomer_share`` caps the share of
     requests, and of a budget, that may be spent on getting to know a provider added later.
     ``exploration_share`` is the share of requests, and of a budget, spent on a floor under every
-    propensity, so that other policies can be judged from the log afterwards.
+    propensity, so that other policies can be judged from the log afterwards; providers that were hardly
+    judged yet have a higher one (`optimizer.pacing.UNKNOWN_SHARE`). With 0 there is neither.
     """
 
     name: str

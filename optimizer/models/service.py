@@ -64,8 +64,8 @@ class LatencyBelief:
 class FailureBelief:
     """Share of failures among the provider's last 64 served decisions, by place in the order.
 
-    The prior is one failure in fifty: a provider that starts failing is noticed within a few calls,
-    one failure alone costs little.
+    None is expected of a provider that never failed. Once there is one, a prior of one failure in fifty
+    softens it: one alone costs little, and a provider that goes on failing is noticed within a few calls.
     """
 
     def __init__(self) -> None:
