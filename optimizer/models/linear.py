@@ -53,7 +53,7 @@ class LinearBelief:
         self.total = 0
         """Observations in force of all providers."""
         self.since_change = 0
-        """Observations that came, of all providers, since one of them was last taken to have changed."""
+        """Observations of all providers, of decisions since one of them was last taken to have changed."""
         self._fitted_total = -1.0
         self.posterior: Posterior
         self.level_variance: FloatArray
@@ -88,7 +88,8 @@ class LinearBelief:
         side = self._current if order >= self.changes.get(name, 0) else self._past
         side[name].add(row, target, sign=sign)
         self.total += sign
-        self.since_change += sign
+        if order >= max(self.changes.values(), default=0):
+            self.since_change += sign
         if side is self._current and name in self._place:
             self._update(self._place[name], row * ROW_UNIT, target, sign)
 

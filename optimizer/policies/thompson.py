@@ -38,7 +38,7 @@ _DENSITY: Final[FloatArray] = np.exp(-0.5 * _AT * _AT) / math.sqrt(2.0 * math.pi
 class Thompson:
     """P(the provider's draw from N(utility, spread²) is the highest), each draw independent.
 
-    Thompson 1933. The probabilities are those that sampling would have in the long run, to within 5e-4,
+    Thompson 1933. The probabilities are those that sampling would have in the long run, to within 5e-5,
     so that the logged propensity is that of the policy and a replay gives the same numbers. A provider
     that would win less than once in ten million times gets 0; so spreads of 0 make it greedy. Spreads
     below a billionth of the range of the beliefs count as that much.

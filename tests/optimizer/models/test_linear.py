@@ -235,3 +235,30 @@ def test_members_are_named_and_sum_to_one():
     found.refresh()
     assert sum(found.members.values()) == pytest.approx(1.0)
     assert sum(weight for name, weight in found.members.items() if name.startswith("all@")) > 0.99
+
+
+def test_judgements_since_a_change_are_counted_by_the_order_of_decisions():
+    found = belief("a", "b")
+    fold(found, list(stream(60)))
+    assert found.since_change == 60
+    found.change("a", 60, [])
+    assert found.since_change == 0
+    # Late news of what was decided before the change does not count, what was decided after it does.
+    fold(found, list(stream(100))[40:])
+    assert found.since_change == 40
+
+
+def test_conditioning_stays_a_belief_over_a_hundred_thousand_observations():
+    """Many more than ever come between two fits: compared with the precision summed up and inverted once."""
+    rng = np.random.default_rng(8)
+    d, n, noise = 6, 100_000, 0.2
+    rows = np.column_stack([np.ones(n), rng.normal(size=(n, d - 1)) * [1.0, 1.0, 0.01, 8.0, 1.0]])
+    rows[:, 5] = rows[:, 1] + 1e-3 * rows[:, 5]
+    targets = rows @ rng.normal(size=d) + 0.4 * rng.normal(size=n)
+    mean, cov, level = np.zeros(d), np.eye(d), np.ones(1)
+    for x, y in zip(rows, targets.tolist(), strict=True):
+        condition(mean, cov, x, y, noise, rows[0], level, 0)
+    precision = np.eye(d) + rows.T @ rows / noise
+    np.testing.assert_allclose(cov @ precision, np.eye(d), atol=1e-6)
+    np.testing.assert_allclose(mean, np.linalg.solve(precision, rows.T @ targets / noise), rtol=1e-6)
+    assert np.linalg.eigvalsh(cov).min() > 0

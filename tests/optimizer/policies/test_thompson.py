@@ -46,3 +46,19 @@ def test_certainty_is_greedy() -> None:
 def test_squarecb_by_hand() -> None:
     found = SquareCB(gamma=10).probabilities(np.array([[0.5, 0.3, -np.inf, 0.0]]), np.zeros((1, 4)))[0]
     assert found == pytest.approx([1 - 1 / 5 - 1 / 8, 1 / 5, 0, 1 / 8])
+
+
+@pytest.mark.parametrize("seed", range(40))
+def test_the_integral_equals_a_dense_one(seed):
+    rng = np.random.default_rng(seed)
+    k = int(rng.integers(3, 21))
+    mean = rng.normal(size=k) * 10 ** rng.uniform(-3, -0.5)
+    sd = 10 ** rng.uniform(-2.7, -1, size=k)
+    at = np.linspace((mean - 8 * sd).max(), (mean + 8 * sd).max(), 100_001)
+    z = (at - mean[:, None]) / sd[:, None]
+    cdf = ndtr(z)
+    others = np.prod(cdf, axis=0) / np.maximum(cdf, 1e-300)
+    density = np.exp(-0.5 * z * z) / sd[:, None] / np.sqrt(2 * np.pi)
+    expected = np.trapezoid(density * others, at, axis=1)
+    found = Thompson().probabilities(mean[None], sd[None])[0]
+    np.testing.assert_allclose(found, expected, atol=5e-5)
