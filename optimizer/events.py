@@ -243,9 +243,10 @@ def _sound(decision: Decision, width: int) -> bool:
         and chances.shape == floor.shape == (k,)
         and decision.expected.shape == (6, k)
         and features.shape == (width,)
-        # A product is finite only where both factors are: infinity times zero is NaN.
-        and math.isfinite(np.dot(chances, floor))
-        and np.dot(features, features) <= BOUND * BOUND
+        # A sum is finite only where all of its parts are.
+        and math.isfinite(chances.sum() + floor.sum())
+        and features.max(initial=0.0) <= BOUND
+        and features.min(initial=0.0) >= -BOUND
         and not np.isinf(decision.expected).any()
         and type(decision.order) is int
         and 0 <= decision.order <= 2**53
