@@ -1,0 +1,14 @@
+"""How Alembic runs the migrations: on the connection that `api.store.schema` hands over."""
+
+from alembic import context
+from sqlmodel import SQLModel
+
+import api.store.tables  # noqa: F401 (its tables are the metadata)
+
+context.configure(
+    connection=context.config.attributes["connection"],
+    target_metadata=SQLModel.metadata,
+    transactional_ddl=True,
+)
+with context.begin_transaction():
+    context.run_migrations()

@@ -1,0 +1,216 @@
+"""The log in one SQLite file: one process, one writing connection, a commit that survives a power cut.
+
+SQLite 3.7.0 to 3.51.2 can lose committed rows when two connections write or checkpoint at the same moment.
+So exactly one connection writes, a lock on a file beside the log keeps other processes out, and whoever
+reads opens the file read-only, which can neither write nor checkpoint.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import sqlite3
+import threading
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+from typing import Final
+from urllib.parse import quote
+
+import sqlalchemy
+from sqlalchemy.pool import NullPool
+
+from api.store import schema
+from api.store.base import COLUMNS, Appended, Query, Row, StoreUnavailable, distinct, outcome_of
+from optimizer.errors import InvalidInput
+
+OLDEST: Final = (3, 37, 0)
+_INSERT: Final = (
+    f"INSERT INTO events ({', '.join(COLUMNS)}) VALUES ({', '.join('?' * len(COLUMNS))}) "
+    "ON CONFLICT (uid) DO NOTHING"
+)
+_MOST_PARAMETERS: Final = 500
+_BUSY_S: Final = 5.0
+
+
+class SQLiteStore:
+    """A log in the file ``path``. ``read_only``: for looking at it while another process writes."""
+
+    shared = False
+
+    def __init__(self, path: str, *, read_only: bool = False) -> None:
+        check_version(sqlite3.sqlite_version_info)
+        self._path = Path(path)
+        self._read_only = read_only
+        self._readers: list[sqlite3.Connection] = []
+        self._local = threading.local()
+        self._guard = threading.Lock()
+        self._lock: int | None = None
+        self._writer: sqlite3.Connection | None = None
+        if read_only:
+            if not self._path.is_file():
+                raise InvalidInput(f"{path}: there is no such file: check database_url")
+            with _alchemy(self._open_reader) as connection:
+                schema.check(connection, shown=str(path), create=False)
+            return
+        if not self._path.parent.is_dir():
+            raise InvalidInput(f"{path}: the folder {self._path.parent} is not there: create it first")
+        self._lock = lock_file(self._path)
+        try:
+            with _alchemy(self._open_writer) as connection:
+                schema.check(connection, shown=str(path), create=True)
+            self._writer = self._open_writer()
+            self._last = self._read_last(self._writer)
+        except (sqlite3.Error, sqlalchemy.exc.DatabaseError) as error:
+            self.close()
+            reason = getattr(error, "orig", error)
+            raise InvalidInput(
+                f"{path} cannot be used as a log ({reason}): check the file and its folder"
+            ) from None
+        except BaseException:
+            self.close()
+            raise
+        self._doubtful = False
+
+    def _open_writer(self) -> sqlite3.Connection:
+        connection = sqlite3.connect(
+            self._path, isolation_level=None, timeout=_BUSY_S, check_same_thread=False, cached_statements=16
+        )
+        connection.execute("PRAGMA journal_mode=WAL")
+        connection.execute("PRAGMA synchronous=FULL")
+        return connection
+
+    def append(self, rows: Sequence[Row]) -> Appended:
+        """Write the rows that are new; returns after the commit was synced to the disk."""
+        connection = self._writer
+        assert connection is not None, "opened read-only"
+        try:
+            if self._doubtful:
+                # What came of the last commit is not known: it may be in the log after all.
+                self._last = self._read_last(connection)
+                self._doubtful = False
+            return self._append(connection, rows)
+        except sqlite3.Error as error:
+            self._doubtful = True
+            with contextlib.suppress(sqlite3.Error):
+                connection.rollback()
+            raise StoreUnavailable(f"the log cannot be written: {error}") from error
+
+    def _append(self, connection: sqlite3.Connection, rows: Sequence[Row]) -> Appended:
+        previous = self._last
+        wanted = distinct(rows) if len(rows) > 1 else list(rows)
+        existing: list[Row] = []
+        connection.execute("BEGIN IMMEDIATE")
+        written = _placed(wanted, previous)
+        before = connection.total_changes
+        connection.executemany(_INSERT, written)
+        if connection.total_changes - before < len(written):
+            connection.execute("ROLLBACK")
+            existing = self._existing(connection, [row.uid for row in wanted])
+            known = {row.uid for row in existing}
+            written = _placed([row for row in wanted if row.uid not in known], previous)
+            connection.execute("BEGIN IMMEDIATE")
+            connection.executemany(_INSERT, written)
+        connection.execute("COMMIT")
+        self._last = previous + len(written)
+        return outcome_of(rows, written, existing, previous)
+
+    @staticmethod
+    def _existing(connection: sqlite3.Connection, uids: Sequence[str]) -> list[Row]:
+        found: list[Row] = []
+        for start in range(0, len(uids), _MOST_PARAMETERS):
+            some = tuple(uids[start : start + _MOST_PARAMETERS])
+            found += map(Row._make, connection.execute(*Query(uids=some).sql("?")))
+        return found
+
+    def rows(self, query: Query) -> list[Row]:
+        """What is in the log, read by a connection of the calling thread that cannot write."""
+        try:
+            return list(map(Row._make, self._reader().execute(*query.sql("?"))))
+        except sqlite3.Error as error:
+            raise StoreUnavailable(f"the log cannot be read: {error}") from error
+
+    def last_seq(self) -> int:
+        """The last place in the log; 0 where it is empty."""
+        try:
+            return self._read_last(self._reader())
+        except sqlite3.Error as error:
+            raise StoreUnavailable(f"the log cannot be read: {error}") from error
+
+    @staticmethod
+    def _read_last(connection: sqlite3.Connection) -> int:
+        (last,) = connection.execute("SELECT coalesce(max(seq), 0) FROM events").fetchone()
+        return int(last)
+
+    def _reader(self) -> sqlite3.Connection:
+        connection: sqlite3.Connection | None = getattr(self._local, "connection", None)
+        if connection is None:
+            connection = self._local.connection = self._open_reader()
+            with self._guard:
+                self._readers.append(connection)
+        return connection
+
+    def _open_reader(self) -> sqlite3.Connection:
+        address = f"file:{quote(str(self._path.absolute()))}?mode=ro"
+        return sqlite3.connect(
+            address, uri=True, timeout=_BUSY_S, isolation_level=None, check_same_thread=False
+        )
+
+    def close(self) -> None:
+        """Close every connection, the writing one last, and let another process have the file."""
+        with self._guard:
+            for reader in self._readers:
+                reader.close()
+            self._readers.clear()
+        if self._writer is not None:
+            self._writer.close()
+            self._writer = None
+        if self._lock is not None:
+            os.close(self._lock)
+            self._lock = None
+
+
+@contextlib.contextmanager
+def _alchemy(connect: Callable[[], sqlite3.Connection]) -> Iterator[sqlalchemy.Connection]:
+    """A connection as the migrations want it, closed before the log is written to."""
+    engine = sqlalchemy.create_engine("sqlite://", creator=connect, poolclass=NullPool)
+    with engine.connect() as connection:
+        yield connection
+
+
+def migrate(path: str) -> tuple[str | None, str]:
+    """Bring the tables of a file to the version of this release; the versions before and after."""
+    lock = lock_file(Path(path))
+    try:
+        with _alchemy(lambda: sqlite3.connect(path)) as connection:
+            return schema.migrate(connection, shown=path)
+    finally:
+        os.close(lock)
+
+
+def _placed(rows: Sequence[Row], last: int) -> list[Row]:
+    return [row._replace(seq=place) for place, row in enumerate(rows, last + 1)]
+
+
+def lock_file(path: Path) -> int:
+    """Lock the log for this process until it ends, however it ends; refuse where another one has it."""
+    import fcntl
+
+    lock = os.open(f"{path}.lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    try:
+        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError:
+        os.close(lock)
+        raise InvalidInput(
+            f"{path} is in use by another process, and SQLite serves one only: "
+            "for several processes use PostgreSQL (database_url: postgresql://...)"
+        ) from None
+    return lock
+
+
+def check_version(version: tuple[int, ...]) -> None:
+    """Raise `InvalidInput` for a SQLite that lacks what the log needs."""
+    if version < OLDEST:
+        raise InvalidInput(
+            f"SQLite is {'.'.join(map(str, version))}, and the log needs {'.'.join(map(str, OLDEST))} or "
+            "newer: use a newer Python, or PostgreSQL"
+        )

@@ -1,0 +1,36 @@
+"""The tables. They are created and changed by the migrations only; a test compares the two.
+
+No `from __future__ import annotations` here: SQLModel reads the annotations as they are.
+"""
+
+from sqlalchemy import BigInteger, Column, Double, Index, Integer, Text, text
+from sqlmodel import Field, SQLModel
+
+
+class EventTable(SQLModel, table=True):
+    """The log; what the columns mean stands at `api.store.base.Row`. Rows are never changed."""
+
+    __tablename__ = "events"
+    __table_args__ = (
+        Index("events_decision", "decision_id", postgresql_where=text("decision_id IS NOT NULL")),
+        Index(
+            "events_config",
+            "seq",
+            sqlite_where=text("kind = 'config'"),
+            postgresql_where=text("kind = 'config'"),
+        ),
+    )
+
+    seq: int = Field(
+        sa_column=Column(
+            BigInteger().with_variant(Integer(), "sqlite"), primary_key=True, autoincrement=False
+        )
+    )
+    uid: str = Field(sa_column=Column(Text, nullable=False, unique=True))
+    kind: str = Field(sa_column=Column(Text, nullable=False))
+    route: str | None = Field(default=None, sa_column=Column(Text))
+    decision_id: str | None = Field(default=None, sa_column=Column(Text))
+    at_s: float = Field(sa_column=Column(Double, nullable=False))
+    digest: str = Field(sa_column=Column(Text, nullable=False))
+    line: str = Field(sa_column=Column(Text, nullable=False))
+    extra: str = Field(sa_column=Column(Text, nullable=False))
