@@ -1,0 +1,202 @@
+"""One decision: what is asked of a route's router, and what is answered where the router cannot."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from fnmatch import fnmatchcase
+from typing import Any, Final
+
+import numpy as np
+
+from api.engine.served_route import ServedRoute
+from optimizer.errors import InvalidInput, NoEligibleProvider
+from optimizer.types import Constraints, Context, Decision, FloatArray, Objective
+
+TYPICAL_OUTPUT_TOKENS: Final = 300
+
+
+@dataclass(frozen=True, kw_only=True)
+class Ask:
+    """A request for a choice."""
+
+    route: str
+    decision_id: str
+    context: Context
+    input_tokens: float
+    candidates: tuple[str, ...] | None = None
+    """Patterns; None: all providers of the route."""
+    constraints: Constraints | None = None
+    objective: Objective | None = None
+    draw: float = 0.0
+    at_s: float = 0.0
+    notes: Mapping[str, Any] = field(default_factory=dict)
+    """What is kept with the decision and not looked at."""
+
+
+def decide(served: ServedRoute, ask: Ask, *, starting: bool) -> tuple[Decision, str | None]:
+    """The choice; and the name of the fault, where one made the route's default the answer.
+
+    Bad requests raise `InvalidInput` or `NoEligibleProvider`. Nothing that is wrong inside does.
+    """
+    candidates = expanded(served, ask.candidates)
+    features = checked_features(served, ask)
+    reason = standing_reason(served, starting=starting)
+    fault = None
+    if reason is None:
+        try:
+            return _routed(served, ask, features, candidates), None
+        except NoEligibleProvider:
+            raise
+        except Exception as error:
+            fault = type(error).__name__
+            reason = f"the router failed ({fault})"
+    return default_decision(served, ask, features, candidates, reason=reason), fault
+
+
+def standing_reason(served: ServedRoute, *, starting: bool) -> str | None:
+    """Why the default provider answers whatever is asked; None where the router does."""
+    if served.body.paused:
+        return "the route is paused"
+    if starting:
+        return "the state is being rebuilt"
+    return served.broken
+
+
+def expanded(served: ServedRoute, patterns: tuple[str, ...] | None) -> tuple[str, ...] | None:
+    """The providers that match; a pattern that none does is a misspelling."""
+    if patterns is None:
+        return None
+    names = [provider.name for provider in served.router.route.providers]
+    for pattern in patterns:
+        if not any(fnmatchcase(name, pattern) for name in names):
+            raise InvalidInput(f"candidate {pattern!r} matches no provider of the route: choose from {names}")
+    return tuple(name for name in names if any(fnmatchcase(name, pattern) for pattern in patterns))
+
+
+def checked_features(served: ServedRoute, ask: Ask) -> FloatArray | None:
+    """Vectors of the caller have the width that the route declares; None where there is none."""
+    declared = served.body.features
+    context = ask.context
+    if context.embedding is not None:
+        if declared.embedding is None:
+            raise InvalidInput(f"route {ask.route!r} declares no embedding: send the prompt or the messages")
+        if len(context.embedding) != declared.embedding:
+            raise InvalidInput(
+                f"the embedding has {len(context.embedding)} numbers, and route {ask.route!r} learned on "
+                f"{declared.embedding}: send one of the same model"
+            )
+    if context.features is not None:
+        width = served.width
+        if len(context.features) != width:
+            raise InvalidInput(
+                f"there are {len(context.features)} features, and the route has {width}: send as many"
+            )
+        return context.features
+    if declared.vector is not None:
+        raise InvalidInput(
+            f"route {ask.route!r} learns on vectors: send {declared.vector} numbers as features"
+        )
+    return None
+
+
+def _routed(
+    served: ServedRoute, ask: Ask, features: FloatArray | None, candidates: tuple[str, ...] | None
+) -> Decision:
+    encoder = served.encoder
+    if features is None:
+        assert encoder is not None
+        features = encoder.encode(ask.context)
+    decision = served.router.decide_features(
+        features,
+        decision_id=ask.decision_id,
+        draw=ask.draw,
+        input_tokens=ask.input_tokens,
+        objective=ask.objective,
+        constraints=ask.constraints,
+        candidates=candidates,
+        at_s=ask.at_s,
+        task=ask.context.task,
+    )
+    total = float(decision.probabilities.sum())
+    if not (math.isfinite(total) and abs(total - 1.0) < 1e-6 and not np.isinf(decision.expected).any()):
+        raise ArithmeticError("the probabilities are not those of a distribution")
+    return decision
+
+
+def default_decision(
+    served: ServedRoute,
+    ask: Ask,
+    features: FloatArray | None,
+    candidates: tuple[str, ...] | None,
+    *,
+    reason: str,
+) -> Decision:
+    """The route's default provider, or where the request rules it out the first that it does not."""
+    route = served.router.route
+    rules = ask.constraints or Constraints()
+    ruled_out = {}
+    for provider in route.providers:
+        name = provider.name
+        denied = (*route.constraints.deny, *rules.deny)
+        if candidates is not None and name not in candidates:
+            ruled_out[name] = "is not among the candidates of the request"
+        elif any(fnmatchcase(name, pattern) for pattern in denied):
+            ruled_out[name] = "is denied"
+        elif not any(fnmatchcase(name, pattern) for pattern in route.constraints.allow):
+            ruled_out[name] = "is not allowed"
+        elif (route.constraints.capabilities | rules.capabilities) - provider.capabilities:
+            ruled_out[name] = "lacks a required capability"
+        elif not provider.healthy:
+            ruled_out[name] = "is marked unhealthy"
+    names = tuple(provider.name for provider in route.providers)
+    left = [name for name in names if name not in ruled_out]
+    if not left:
+        told = "; ".join(f"{name} {why}" for name, why in ruled_out.items())
+        raise NoEligibleProvider(f"no provider may serve decision {ask.decision_id!r}: {told}")
+    selected = route.default_provider if route.default_provider in left else left[0]
+    probabilities = np.array([float(name == selected) for name in names])
+    expected = np.zeros((6, len(names)))
+    expected[0], expected[1] = 0.5, 1.0
+    for i, provider in enumerate(route.providers):
+        if provider.prices is not None:
+            expected[2, i] = provider.prices.cost_usd(
+                input_tokens=ask.input_tokens, output_tokens=TYPICAL_OUTPUT_TOKENS
+            )
+    expected[4] = np.nan
+    return Decision(
+        id=ask.decision_id,
+        order=0,
+        route=route.name,
+        providers=names,
+        probabilities=probabilities,
+        selected=str(selected),
+        features=np.zeros(served.width) if features is None else np.clip(features, -8.0, 8.0),
+        input_tokens=ask.input_tokens,
+        expected=expected,
+        ineligible=ruled_out,
+        shadow_price=0.0,
+        floor=np.zeros(len(names)),
+        encoder_version=served.encoder_version,
+        model_version=0,
+        at_s=ask.at_s,
+        task=ask.context.task,
+        fallback_used=reason,
+    )
+
+
+def utilities(decision: Decision, latency_weight: float) -> FloatArray:
+    """What each provider was expected to be worth, as the decision weighed it."""
+    quality, _, cost, _, latency, _ = decision.expected
+    worth: FloatArray = quality - decision.shadow_price * cost - latency_weight * np.nan_to_num(latency)
+    return worth
+
+
+def ranked(decision: Decision, latency_weight: float) -> list[str]:
+    """The providers that may serve it, the best expected first."""
+    worth = utilities(decision, latency_weight).tolist()
+    pairs = zip(worth, decision.providers, strict=True)
+    eligible = [(value, name) for value, name in pairs if name not in decision.ineligible]
+    # Sorted by worth alone: of two that are worth the same, the one that the route names first.
+    return [name for _, name in sorted(eligible, key=lambda pair: -pair[0])]

@@ -1,0 +1,236 @@
+"""The engine: decisions out of memory, everything that happens into the log, and the log into memory.
+
+    ask ─► router ─► decision ─► writer ─► log
+                                            │
+    state ◄─ fold ◄─ rows in their order ◄──┘
+
+The fold runs in the event loop's thread, in slices, so that a decision never sees half of an event.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import threading
+from collections import Counter, deque
+from collections.abc import Callable
+from pathlib import Path
+from time import monotonic, perf_counter
+from typing import Any, Final
+
+from api.engine import snapshots
+from api.engine.configuration import Change
+from api.engine.fold import Fold
+from api.store import Appended, Query, Row, Store, StoreUnavailable
+
+SLICE_S: Final = 0.002
+"""Longest that the fold holds the event loop at a time, as far as single events allow."""
+
+_LOG = logging.getLogger("fairlead.engine")
+
+
+class Engine:
+    """The served state and how it follows the log. Its methods are for the event loop's thread."""
+
+    def __init__(
+        self,
+        store: Store,
+        *,
+        state_dir: Path,
+        parked_wait_s: float,
+        parked_limit: int,
+        clock: Callable[[], float],
+        in_thread: Callable[..., Any],
+    ) -> None:
+        self._store = store
+        self._state_dir = state_dir
+        self._waits = {"parked_wait_s": parked_wait_s, "parked_limit": parked_limit}
+        self.clock = clock
+        self._in_thread = in_thread
+        self.fold = Fold(**self._waits, learn=False)  # type: ignore[arg-type]
+        self.ready = False
+        self.problem: str | None = None
+        """Why the state could not be rebuilt."""
+        self.faults: Counter[tuple[str, str]] = Counter()
+        """By route and kind: why the default provider had to answer."""
+        self.rebuilt_to = 0
+        self.rebuild_until = 0
+        self._rows: deque[Row] = deque()
+        self._queued = 0
+        self._draining = False
+        self._stale = asyncio.Event()
+        self._synced_s = monotonic()
+        self._waiting: list[tuple[int, asyncio.Future[None]]] = []
+        self._tasks: list[asyncio.Task[None]] = []
+        self._stop = threading.Event()
+        self.rebuild_s = 0.0
+        self.folded = 0
+        self.fold_s = 0.0
+
+    async def start(self) -> None:
+        """Know what is configured, and begin to rebuild what was learned; decisions fall back until then."""
+        rows = await self._in_thread(self._read_config)
+        for row in rows:
+            self.fold.apply(row)
+        self._queued = self.fold.seq
+        loop = asyncio.get_running_loop()
+        self._tasks = [loop.create_task(self._rebuild()), loop.create_task(self._follow())]
+
+    def _read_config(self) -> list[Row]:
+        found: list[Row] = []
+        while rows := self._store.rows(Query(after=found[-1].seq if found else 0, kind="config")):
+            found += rows
+        return found
+
+    def new_fold(self) -> Fold:
+        """A fold that has seen nothing."""
+        return Fold(**self._waits)  # type: ignore[arg-type]
+
+    async def _rebuild(self) -> None:
+        started = perf_counter()
+        while not self._stop.is_set():
+            try:
+                fold = await self._in_thread(self._rebuilt)
+                break
+            except StoreUnavailable as error:
+                self.problem = str(error)
+                await asyncio.sleep(1.0)
+            except Exception as error:
+                self.problem = f"the log could not be folded ({type(error).__name__})"
+                _LOG.exception("the log could not be folded")
+                return
+        else:
+            return
+        self.problem = None
+        # What was decided meanwhile is in the log already; the follower reads on from here.
+        self._rows.clear()
+        self.fold, self._queued, self.ready = fold, fold.seq, True
+        self.rebuild_s = perf_counter() - started
+        _LOG.info("ready after %.1f s, at place %d of the log", self.rebuild_s, fold.seq)
+        self.wake()
+
+    def _rebuilt(self) -> Fold:
+        last = self._store.last_seq()
+        log = snapshots.identity(self._store)
+        fold = snapshots.load_latest(self._state_dir, self.new_fold, log=log, last_seq=last)
+        self.rebuilt_to, self.rebuild_until = fold.seq, last
+
+        def progress(seq: int) -> None:
+            self.rebuilt_to = seq
+            if self._stop.is_set():
+                raise StoreUnavailable("the process is ending")
+
+        return snapshots.rebuild(fold, self._store, until=last, progress=progress)
+
+    def committed(self, appended: Appended) -> None:
+        """Rows of this process are in the log: fold them, or read the log where others wrote in between."""
+        new = [row for row, fresh in zip(appended.rows, appended.fresh, strict=True) if fresh]
+        if appended.previous != self._queued or not self.ready:
+            self.wake()
+            return
+        if new:
+            self._queue(new)
+        self._synced_s = monotonic()
+
+    def wake(self) -> None:
+        """There may be more in the log than is known."""
+        self._stale.set()
+
+    async def _follow(self) -> None:
+        while True:
+            await self._stale.wait()
+            self._stale.clear()
+            try:
+                while True:
+                    ready = self.ready
+                    query = Query(after=self._queued, kind=None if ready else "config")
+                    rows = await self._in_thread(self._store.rows, query)
+                    if ready != self.ready:
+                        continue  # the state was exchanged meanwhile: these may not be the next rows of it
+                    if not rows:
+                        break
+                    # Rows of this process may have been queued while these were read.
+                    self._queue([row for row in rows if row.seq > self._queued])
+                    await self._until(lambda: len(self._rows) < 1_000)
+                self._synced_s = monotonic()
+            except StoreUnavailable as error:
+                _LOG.warning("the log cannot be followed: %s", error)
+
+    async def _until(self, test: Callable[[], bool]) -> None:
+        while not test():
+            await asyncio.sleep(0.001)
+
+    def _queue(self, rows: list[Row]) -> None:
+        if not rows:
+            return
+        self._rows.extend(rows)
+        self._queued = rows[-1].seq
+        if not self._draining:
+            self._draining = True
+            # After the answers that the same commit has set free.
+            asyncio.get_running_loop().call_soon(self._drain)
+
+    def _drain(self) -> None:
+        started = perf_counter()
+        fold, rows = self.fold, self._rows
+        while rows:
+            row = rows.popleft()
+            if row.seq > fold.seq:
+                fold.apply(row)
+                self.folded += 1
+            if perf_counter() - started > SLICE_S:
+                break
+        self.fold_s += perf_counter() - started
+        if self._waiting:
+            self._tell()
+        if rows:
+            asyncio.get_running_loop().call_soon(self._drain)
+        else:
+            self._draining = False
+
+    def _tell(self) -> None:
+        left = []
+        for seq, done in self._waiting:
+            if seq > self.fold.seq:
+                left.append((seq, done))
+            elif not done.done():
+                done.set_result(None)
+        self._waiting = left
+
+    async def until_folded(self, seq: int) -> None:
+        """Return once the state holds a place of the log."""
+        if seq > self.fold.seq:
+            done: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+            self._waiting.append((seq, done))
+            await done
+
+    @property
+    def lag(self) -> int:
+        """Rows that are known to be in the log and not folded yet."""
+        return len(self._rows)
+
+    def age_s(self) -> float:
+        """Seconds since the state is known to have been all that the log held."""
+        if not self._store.shared and not self._rows:
+            return 0.0
+        return monotonic() - self._synced_s
+
+    def due_prices(self) -> list[Change]:
+        """Price lists whose time has come, as the changes that put them in force."""
+        due = self.fold.config.due_prices(self.clock())
+        return [Change("price", name, "activate", None) for name in due]
+
+    def save_snapshot(self) -> Path | None:
+        """Write a snapshot of the state; None where there is nothing to save."""
+        if not self.ready or self._rows or self.fold.seq == 0:
+            return None
+        return snapshots.save(self.fold, self._state_dir, log=snapshots.identity(self._store))
+
+    async def close(self) -> None:
+        """Stop following the log."""
+        self._stop.set()
+        for task in self._tasks:
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+        for _, done in self._waiting:
+            done.cancel()

@@ -1,0 +1,275 @@
+"""The state that is served, as a fold of the log.
+
+It knows no clock, no randomness and no store: the same rows in the same order give the same state, in every
+process and at every time. What an event says that nothing can be made of is counted and left out; it never
+stops the fold.
+"""
+
+from __future__ import annotations
+
+import json
+from collections import Counter
+from collections.abc import Callable, Mapping
+from dataclasses import replace
+from typing import Any, Final
+
+from api.engine.configuration import Change, Configuration
+from api.engine.served_route import OpenDecision, ServedRoute
+from api.store.base import Row
+from optimizer.errors import InvalidInput, NoEligibleProvider, UnknownDecision
+from optimizer.log import decode
+from optimizer.types import Decision, Feedback, Outcome
+
+MOST_CLOSED: Final = 100_000
+MOST_REFUSED: Final = 1_000
+MOST_OF_A_SESSION: Final = 100
+
+_EXPECTED = (InvalidInput, UnknownDecision, NoEligibleProvider)
+
+
+class Fold:
+    """Configuration, routers and open decisions at one place in the log."""
+
+    def __init__(self, *, parked_wait_s: float, parked_limit: int, learn: bool = True) -> None:
+        self.config = Configuration()
+        self.routes: dict[str, ServedRoute] = {}
+        self.seq = 0
+        self.clock_s = 0.0
+        """Latest time of any event so far; waiting times run on it, and so are the same in every fold."""
+        self.places: dict[str, str] = {}
+        """Route of each open decision, by its id."""
+        self.sessions: dict[str, list[str]] = {}
+        self.parked: dict[str, list[tuple[Row, Outcome | Feedback]]] = {}
+        self.closed: dict[str, None] = {}
+        """Decisions that were closed last. A dict and not a set, for the order."""
+        self.unknown: dict[str, None] = {}
+        """Ids for which something waited in vain."""
+        self.counts: Counter[tuple[str, str]] = Counter()
+        """By kind of event and what became of it: joined, parked, late, expired, rejected."""
+        self.refused: dict[int, str] = {}
+        """Changes of the configuration that came too late to be possible, by their place."""
+        self._parked_wait_s, self._parked_limit = parked_wait_s, parked_limit
+        self._parked_rows = 0
+        self._learn = learn
+        self._appliers: Mapping[str, Callable[[Row], None]] = {
+            "decision": self._decision,
+            "outcome": self._told,
+            "feedback": self._told,
+            "config": self._config,
+        }
+
+    def apply(self, row: Row) -> None:
+        """Fold the next row of the log."""
+        self.clock_s = max(self.clock_s, row.at_s)
+        applier = self._appliers.get(row.kind)
+        if applier is not None and (self._learn or row.kind == "config"):
+            try:
+                applier(row)
+            except _EXPECTED:
+                self.counts[row.kind, "rejected"] += 1
+            except Exception as error:
+                # A defect of this release: the route answers its default until another one is installed.
+                self.counts[row.kind, "rejected"] += 1
+                self._break(row, error)
+        self.seq = row.seq
+
+    def _break(self, row: Row, error: Exception) -> None:
+        name = row.route or self.places.get(row.decision_id or "")
+        served = self.routes.get(name or "")
+        if served is not None and served.broken is None:
+            served.broken = f"event {row.seq} could not be learned ({type(error).__name__})"
+
+    def _decision(self, row: Row) -> None:
+        event = decode(row.line)
+        served = self.routes.get(row.route or "")
+        if served is None or not isinstance(event, Decision):
+            self.counts["decision", "rejected"] += 1
+            return
+        extra = json.loads(row.extra)
+        session = extra.get("session_id")
+        served.opened(replace(event, order=row.seq), at_s=row.at_s, session=session)
+        served.explored += bool(extra.get("explored"))
+        self.places[event.id] = served.body.name
+        self.counts["decision", "joined"] += 1
+        if session is not None:
+            group = self.sessions.setdefault(session, [])
+            group.append(event.id)
+            del group[:-MOST_OF_A_SESSION]
+        for waiting, told in self.parked.pop(event.id, ()):
+            self._parked_rows -= 1
+            try:
+                self._join(waiting, told)
+            except _EXPECTED:
+                self.counts[waiting.kind, "rejected"] += 1
+        self._expire()
+        for one in served.close_due(self.clock_s):
+            self._forget(one)
+
+    def _told(self, row: Row) -> None:
+        event = decode(row.line)
+        assert isinstance(event, Outcome | Feedback)
+        # The later of two in the log is the one in force.
+        event = replace(event, revision=row.seq)
+        if row.decision_id is not None:
+            self._join_or_park(row, event)
+            return
+        for decision_id in tuple(self.sessions.get(json.loads(row.extra)["session_id"], ())):
+            self._join_or_park(row, replace(event, decision_id=decision_id))
+
+    def _join_or_park(self, row: Row, event: Outcome | Feedback) -> None:
+        if event.decision_id in self.places:
+            self._join(row, event)
+        elif event.decision_id in self.closed:
+            self.counts[row.kind, "late"] += 1
+        else:
+            self.parked.setdefault(event.decision_id, []).append((row, event))
+            self._parked_rows += 1
+            self.counts[row.kind, "parked"] += 1
+            self._expire()
+
+    def _join(self, row: Row, event: Outcome | Feedback) -> None:
+        served = self.routes[self.places[event.decision_id]]
+        one = served.open[event.decision_id]
+        extra = json.loads(row.extra)
+        if served.body.name not in extra.get("routes", (served.body.name,)):
+            # The key may not speak of this route; when it did, the decision was not known yet.
+            self.counts[row.kind, "rejected"] += 1
+            return
+        if row.at_s - one.at_s > served.body.reward_wait_s:
+            self.counts[row.kind, "late"] += 1
+            return
+        if isinstance(event, Outcome) and not event.served_provider:
+            event = replace(event, served_provider=one.selected)
+        served.told(event)
+        if isinstance(event, Feedback):
+            one.count(extra.get("key") or "")
+        self.counts[row.kind, "joined"] += 1
+
+    def _expire(self) -> None:
+        while self.parked:
+            decision_id, group = next(iter(self.parked.items()))
+            row, _ = group[0]
+            if self._parked_rows <= self._parked_limit and self.clock_s - row.at_s <= self._parked_wait_s:
+                return
+            for waiting, _ in self.parked.pop(decision_id):
+                self.counts[waiting.kind, "expired"] += 1
+            self._parked_rows -= len(group)
+            _remember(self.unknown, decision_id)
+
+    def _forget(self, one: OpenDecision) -> None:
+        self.places.pop(one.id, None)
+        _remember(self.closed, one.id)
+        if one.session is not None and one.session in self.sessions:
+            left = [name for name in self.sessions[one.session] if name != one.id]
+            if left:
+                self.sessions[one.session] = left
+            else:
+                del self.sessions[one.session]
+
+    @property
+    def waits(self) -> tuple[float, int]:
+        """The settings that the state depends on: waiting time and most that wait."""
+        return self._parked_wait_s, self._parked_limit
+
+    @property
+    def parked_rows(self) -> int:
+        """How many events wait for their decision."""
+        return self._parked_rows
+
+    def _config(self, row: Row) -> None:
+        change = Change.from_line(row.line)
+        try:
+            self.config, affected = self.checked(change)
+        except _EXPECTED as error:
+            self.refused[row.seq] = str(error)
+            if len(self.refused) > MOST_REFUSED:
+                del self.refused[next(iter(self.refused))]
+            raise
+        for name in affected:
+            self._reconfigure(name)
+
+    def checked(self, change: Change) -> tuple[Configuration, list[str]]:
+        """What a change would lead to, and the routes it concerns; `InvalidInput` where it cannot be."""
+        after = self.config.after(change)
+        affected = []
+        for name in {**self.config.routes, **after.routes}:
+            if name not in after.routes:
+                affected.append(name)
+                continue
+            core = after.core_route(name)
+            served = self.routes.get(name)
+            if served is None:
+                ServedRoute(core, after.routes[name])  # raises where it cannot be
+                affected.append(name)
+            elif core != served.router.route or after.routes[name] != served.body:
+                check_route(served, core)
+                affected.append(name)
+        return after, affected
+
+    def _reconfigure(self, name: str) -> None:
+        body = self.config.routes.get(name)
+        if body is None:
+            gone = self.routes.pop(name)
+            for one in gone.open.values():
+                self._forget(one)
+            return
+        core = self.config.core_route(name)
+        served = self.routes.get(name)
+        if served is None:
+            self.routes[name] = ServedRoute(core, body)
+        else:
+            served.configure(core, body)
+
+    def state(self) -> dict[str, Any]:
+        """Everything beside the routers, as JSON has it."""
+        return {
+            "seq": self.seq,
+            "clock_s": self.clock_s,
+            "config": self.config.state(),
+            "sessions": self.sessions,
+            "parked": [[name, [list(row) for row, _ in group]] for name, group in self.parked.items()],
+            "closed": list(self.closed),
+            "unknown": list(self.unknown),
+            "counts": [[kind, state, n] for (kind, state), n in self.counts.items()],
+            "routes": {name: served.state() for name, served in self.routes.items()},
+        }
+
+    def restore(self, state: Mapping[str, Any]) -> None:
+        """Become what gave `state`, with routers that have learned nothing yet."""
+        self.seq, self.clock_s = state["seq"], state["clock_s"]
+        self.config = Configuration.from_state(state["config"])
+        self.sessions = {name: list(ids) for name, ids in state["sessions"].items()}
+        for name, rows in state["parked"]:
+            group = []
+            for values in rows:
+                row = Row(*values)
+                event = decode(row.line)
+                assert isinstance(event, Outcome | Feedback)
+                group.append((row, replace(event, revision=row.seq, decision_id=name)))
+            self.parked[name] = group
+            self._parked_rows += len(group)
+        self.closed, self.unknown = dict.fromkeys(state["closed"]), dict.fromkeys(state["unknown"])
+        self.counts = Counter({(kind, what): n for kind, what, n in state["counts"]})
+        for name, part in state["routes"].items():
+            served = self.routes[name] = ServedRoute(self.config.core_route(name), self.config.routes[name])
+            served.restore(part)
+            self.places |= dict.fromkeys(served.open, name)
+
+
+def check_route(served: ServedRoute, core: Any) -> None:
+    """Raise `InvalidInput` for a route that the router would refuse to become, before anything changes."""
+    from optimizer.constraints import check_contradictions
+
+    check_contradictions(core.constraints, core.providers)
+    before = served.router.route.metrics
+    if core.metrics != before:
+        names = ", ".join(metric.name for metric in before)
+        raise InvalidInput(
+            f"route {core.name!r} has learned by its metrics ({names}), so they stay: create another route"
+        )
+
+
+def _remember(known: dict[str, None], name: str) -> None:
+    known[name] = None
+    if len(known) > MOST_CLOSED:
+        del known[next(iter(known))]

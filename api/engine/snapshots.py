@@ -1,0 +1,109 @@
+"""Snapshots of the fold: a cache, checksummed, thrown away and rebuilt from the log when anything is wrong.
+
+A snapshot is a folder named after the place in the log that it stands for: one file for the fold and one
+for each router. It counts once its folder has its final name.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import os
+import shutil
+import zipfile
+from collections.abc import Callable
+from pathlib import Path
+from typing import Final
+
+import numpy as np
+
+from api.engine.fold import Fold
+from api.store.base import Query, Store
+from optimizer.features.storage import read_arrays, write_arrays
+
+KEPT: Final = 2
+_KIND, _FORMAT = "fairlead-fold", 1
+_LOG = logging.getLogger("fairlead.snapshots")
+
+
+def save(fold: Fold, folder: Path, *, log: str) -> Path:
+    """Write the fold of a ``log`` below ``folder``; what was there stays until the new one is whole."""
+    folder.mkdir(parents=True, exist_ok=True)
+    final = folder / f"{fold.seq:020d}"
+    if final.exists():
+        return final
+    part = folder / f".{fold.seq:020d}.{os.getpid()}.part"
+    shutil.rmtree(part, ignore_errors=True)
+    part.mkdir()
+    try:
+        names = sorted(fold.routes)
+        for i, name in enumerate(names):
+            fold.routes[name].router.save(part / f"route{i}.npz", offset=fold.seq)
+        state = json.dumps(
+            {"names": names, "log": log, "waits": fold.waits, **fold.state()}, allow_nan=False
+        ).encode("ascii")
+        content = {"state": np.frombuffer(state, dtype=np.uint8)}
+        write_arrays(part / "fold.npz", content, kind=_KIND, version=_FORMAT)
+        os.replace(part, final)
+    finally:
+        shutil.rmtree(part, ignore_errors=True)
+    for old in found(folder)[KEPT:]:
+        shutil.rmtree(old, ignore_errors=True)
+    return final
+
+
+def found(folder: Path) -> list[Path]:
+    """The snapshots below a folder, the latest first."""
+    if not folder.is_dir():
+        return []
+    return sorted((one for one in folder.iterdir() if one.name.isdigit() and one.is_dir()), reverse=True)
+
+
+def load(path: Path, new_fold: Callable[[], Fold], *, log: str) -> Fold:
+    """The fold of a log that was saved; raises where one bit of it is not as it was written."""
+    content = read_arrays(path / "fold.npz", kind=_KIND, version=_FORMAT)
+    state = json.loads(content["state"].tobytes())
+    fold = new_fold()
+    if state["log"] != log or state["waits"] != list(fold.waits):
+        raise ValueError("saved of another log, or with other waiting times")
+    fold.restore(state)
+    for i, name in enumerate(state["names"]):
+        offset = fold.routes[name].router.load(path / f"route{i}.npz")
+        if offset != fold.seq:
+            raise ValueError(f"route {name} was saved at {offset}, and the rest at {fold.seq}")
+    return fold
+
+
+def load_latest(folder: Path, new_fold: Callable[[], Fold], *, log: str, last_seq: int) -> Fold:
+    """The latest snapshot that is whole and of this log, else a fold of nothing."""
+    for path in found(folder):
+        if int(path.name) > last_seq:
+            _LOG.warning("%s is of another log, which is longer: left out", path)
+            continue
+        try:
+            return load(path, new_fold, log=log)
+        except (OSError, ValueError, KeyError, TypeError, IndexError, AttributeError) as error:
+            _LOG.warning("%s cannot be used (%s): the state is rebuilt", path, type(error).__name__)
+        except (EOFError, zipfile.BadZipFile, AssertionError) as error:
+            _LOG.warning("%s cannot be used (%s): the state is rebuilt", path, type(error).__name__)
+    return new_fold()
+
+
+def rebuild(
+    fold: Fold, store: Store, *, until: int, progress: Callable[[int], None] = lambda seq: None
+) -> Fold:
+    """Fold the log up to a place, page by page."""
+    while fold.seq < until:
+        rows = store.rows(Query(after=fold.seq, until=until))
+        if not rows:
+            break
+        for row in rows:
+            fold.apply(row)
+        progress(fold.seq)
+    return fold
+
+
+def identity(store: Store) -> str:
+    """What tells this log from another: its first event. Empty while there is none."""
+    first = store.rows(Query(limit=1))
+    return f"{first[0].uid}@{first[0].at_s!r}" if first else ""

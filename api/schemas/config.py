@@ -1,0 +1,183 @@
+"""Providers, prices, routes and keys, as an operator declares them."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from typing import Annotated, Literal, Self
+
+from pydantic import Field, model_validator
+
+from api.schemas.base import Label, Note, Pattern, ProviderName, RouteName, Strict, Usd, Word
+
+WillingnessToPay = Annotated[float, Field(ge=1e-9, le=1e9)]
+Dial = Annotated[float, Field(ge=0, le=10)]
+Source = Literal["human", "judge", "code"]
+LatencyWeight = Annotated[float, Field(ge=0, le=1e6)]
+
+
+class ProviderIn(Strict):
+    """A choosable model endpoint."""
+
+    name: ProviderName = Field(examples=["openai/gpt-5-mini"])
+    capabilities: tuple[Word, ...] = Field(default=(), max_length=64, examples=[["tools", "vision"]])
+    context_window_tokens: int | None = Field(default=None, ge=1, le=10**9)
+    tags: tuple[Word, ...] = Field(default=(), max_length=64)
+    paused: bool = Field(
+        default=False, description="A paused provider is not chosen, and keeps what was learned."
+    )
+
+
+class PriceIn(Strict):
+    """A price list of one provider from a date on. Lists are never changed, only followed by others."""
+
+    provider: ProviderName = Field(examples=["openai/gpt-5-mini"])
+    input_usd_per_mtok: Usd = Field(description="USD per million input tokens.", examples=[0.25])
+    output_usd_per_mtok: Usd = Field(description="USD per million output tokens.", examples=[2.0])
+    cached_usd_per_mtok: Usd | None = Field(
+        default=None, description="USD per million input tokens read from a cache; null: the input price."
+    )
+    per_call_usd: Usd = 0.0
+    effective_at: Annotated[datetime, Field(strict=False)] | None = Field(
+        default=None, description="From when the list is in force, with a time zone; null: from now on."
+    )
+
+    @model_validator(mode="after")
+    def _with_zone(self) -> Self:
+        if self.effective_at is not None and self.effective_at.tzinfo is None:
+            raise ValueError("effective_at has no time zone: end it with Z, as in 2026-01-01T00:00:00Z")
+        return self
+
+
+class ObjectiveIn(Strict):
+    """How quality, cost and latency are weighed: quality − cost / willingness_to_pay − latency × weight."""
+
+    willingness_to_pay_usd: WillingnessToPay | None = Field(
+        default=None, description="USD that one whole point of quality is worth; null: cost does not count."
+    )
+    dial: Dial | None = Field(
+        default=None,
+        description="Instead of it: 0 is cheapest, 10 is best quality, "
+        "each step is worth 2.5 times as much, 5 is 0.01 USD per point.",
+    )
+    latency_weight: LatencyWeight = Field(default=0.0, description="Points of quality per second.")
+
+    @model_validator(mode="after")
+    def _one_of_both(self) -> Self:
+        if self.dial is not None and self.willingness_to_pay_usd is not None:
+            raise ValueError("dial and willingness_to_pay_usd say the same twice: give one of them")
+        return self
+
+
+class BudgetIn(Strict):
+    """What may be spent: exactly one of both."""
+
+    usd_per_request: Annotated[float, Field(ge=1e-12, le=1e9)] | None = None
+    usd_per_day: Annotated[float, Field(ge=1e-12, le=1e9)] | None = None
+
+    @model_validator(mode="after")
+    def _exactly_one(self) -> Self:
+        if (self.usd_per_request is None) == (self.usd_per_day is None):
+            raise ValueError("give exactly one of usd_per_request and usd_per_day")
+        return self
+
+
+class ConstraintsIn(Strict):
+    """What a choice must satisfy on a route."""
+
+    allow: tuple[Pattern, ...] = Field(default=("*",), min_length=1, max_length=100)
+    deny: tuple[Pattern, ...] = Field(default=(), max_length=100)
+    capabilities: tuple[Word, ...] = Field(default=(), max_length=64)
+    max_cost_usd: Usd | None = None
+    max_latency_s: Usd | None = None
+    max_tail_latency_s: Usd | None = None
+
+
+class MetricIn(Strict):
+    """One judgement that counts towards the reward."""
+
+    name: Word = "quality"
+    low: Annotated[float, Field(ge=-1e9, le=1e9)] = 0.0
+    high: Annotated[float, Field(ge=-1e9, le=1e9)] = 1.0
+    higher_is_better: bool = True
+    weight: Annotated[float, Field(ge=1e-6, le=1e6)] = 1.0
+
+
+class FeaturesIn(Strict):
+    """What is looked at in a request. Fixed for the life of a route, since it learns on these numbers."""
+
+    surface: bool = Field(default=True, description="Size, characters and signs of the kind of a prompt.")
+    task: Annotated[int, Field(ge=0, le=256)] = Field(
+        default=16, description="Coordinates of the task label; 0: none."
+    )
+    attributes: Annotated[int, Field(ge=0, le=256)] = Field(
+        default=16, description="Coordinates of the attributes; 0: none."
+    )
+    embedding: Annotated[int, Field(ge=1, le=1024)] | None = Field(
+        default=None, description="Width of the caller's embedding."
+    )
+    projection: Label | None = Field(
+        default=None, description="File of a text projection, made by `fairlead fit-features`."
+    )
+    vector: Annotated[int, Field(ge=1, le=1024)] | None = Field(
+        default=None,
+        description="Width of vectors that the caller sends as `features`, in place of all the others.",
+    )
+
+
+class RouteIn(Strict):
+    """One decision point of a product: its providers, objective, budget and rules."""
+
+    name: RouteName = Field(examples=["support-chat"])
+    providers: tuple[ProviderName, ...] = Field(min_length=1, max_length=200)
+    default_provider: ProviderName | None = Field(
+        default=None, description="Answers when routing fails or is paused; null: the first provider."
+    )
+    objective: ObjectiveIn = ObjectiveIn()
+    budget: BudgetIn | None = None
+    constraints: ConstraintsIn = ConstraintsIn()
+    metrics: tuple[MetricIn, ...] = Field(default=(MetricIn(),), min_length=1, max_length=32)
+    sources: dict[Source, Annotated[float, Field(ge=0, le=1e6)]] = Field(
+        default={"human": 1.0, "judge": 1.0, "code": 1.0},
+        description="Weight of each source of feedback within a metric.",
+    )
+    features: FeaturesIn = FeaturesIn()
+    reward_wait_s: Annotated[float, Field(ge=1, le=1e9)] = Field(
+        default=604_800.0, description="Seconds in which feedback on a decision is accepted."
+    )
+    reward_default: Annotated[float, Field(ge=0, le=1)] | None = Field(
+        default=None, description="Quality of a decision without feedback after that time; null: missing."
+    )
+    max_open_decisions: Annotated[int, Field(ge=100, le=10_000_000)] = Field(
+        default=50_000, description="Decisions kept open for feedback; beyond it the oldest is closed early."
+    )
+    newcomer_share: Annotated[float, Field(ge=0, le=1)] = 0.2
+    exploration_share: Annotated[float, Field(ge=0, le=1)] = 0.002
+    paused: bool = Field(default=False, description="A paused route answers its default provider.")
+
+
+Scope = Literal["decide", "feedback", "read", "admin"]
+
+
+class KeyIn(Strict):
+    """What an API key may do."""
+
+    name: Label = Field(examples=["checkout service"])
+    scopes: tuple[Scope, ...] = Field(min_length=1, max_length=4)
+    routes: tuple[RouteName, ...] | None = Field(
+        default=None, max_length=200, description="Routes that it may be used for; null: all."
+    )
+    sources: tuple[Source, ...] | None = Field(
+        default=None, description="Sources that it may send feedback as; null: all."
+    )
+    expires_at: Annotated[datetime, Field(strict=False)] | None = Field(
+        default=None, description="Until when it is valid, with a time zone; null: until it is removed."
+    )
+    requests_per_s: Annotated[float, Field(gt=0, le=1e6)] | None = None
+    feedback_per_minute: Annotated[int, Field(ge=1, le=10**9)] | None = None
+    note: Note = ""
+
+    @model_validator(mode="after")
+    def _with_zone(self) -> Self:
+        if self.expires_at is not None and self.expires_at.tzinfo is None:
+            raise ValueError("expires_at has no time zone: end it with Z, as in 2026-01-01T00:00:00Z")
+        return self

@@ -1,0 +1,216 @@
+"""Settings of the service: a YAML file, and the environment on top of it. Nothing is read at import.
+
+Every setting can be given as ``FAIRLEAD_NAME`` in the environment, which wins over the file.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Mapping
+from datetime import date
+from pathlib import Path
+from typing import Annotated, Any, Final, Literal
+
+import yaml
+from pydantic import Field, ValidationError, field_validator
+from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
+
+from api.schemas.base import Strict
+from api.schemas.config import PriceIn, ProviderIn, RouteIn
+from optimizer.errors import InvalidInput
+
+PREFIX: Final = "FAIRLEAD_"
+DEFAULT_FILE: Final = "fairlead.yaml"
+CONFIG_VARIABLE: Final = "FAIRLEAD_CONFIG"
+_OTHER_VARIABLES: Final = {CONFIG_VARIABLE, "FAIRLEAD_DATA", "FAIRLEAD_API_KEY"}
+
+Seconds = Annotated[float, Field(gt=0, le=1e9, allow_inf_nan=False)]
+Count = Annotated[int, Field(ge=1, le=10**9)]
+
+
+class Declared(Strict):
+    """What a file declares to be created at the start."""
+
+    providers: tuple[ProviderIn, ...] = ()
+    prices: tuple[PriceIn, ...] = ()
+    routes: tuple[RouteIn, ...] = ()
+
+
+_DECLARED: Final = frozenset(Declared.model_fields)
+
+
+class Settings(BaseSettings):
+    """Everything that can be set about one process of the service."""
+
+    model_config = SettingsConfigDict(
+        env_prefix=PREFIX, extra="forbid", frozen=True, env_parse_none_str="null"
+    )
+
+    database_url: str = Field(
+        default="sqlite:///fairlead.db",
+        description="The log: sqlite:///FILE for one process, postgresql://USER@HOST/DATABASE for several.",
+    )
+    host: str = Field(
+        default="127.0.0.1",
+        description="Address to listen on. Without API keys only a loopback one is taken.",
+    )
+    port: int = Field(default=8300, ge=0, le=65535, description="Port to listen on; 0 takes a free one.")
+    durability: Literal["full", "relaxed"] = Field(
+        default="full",
+        description="full: answered once the log is on the disk. relaxed: answered at once and written "
+        "within 20 ms; a crash can lose what was answered in that time.",
+    )
+    state_dir: Path = Field(
+        default=Path("fairlead-state"),
+        description="Folder for snapshots. A cache: it may be deleted at any time.",
+    )
+    store_prompts: bool = Field(
+        default=False, description="Keep the text of prompts in the log. Features are always kept."
+    )
+    snapshot_every_s: Seconds = Field(
+        default=300.0, description="Seconds between snapshots, taken by a process of their own."
+    )
+    poll_s: Seconds = Field(
+        default=1.0,
+        description="Seconds between looks at the log for what other processes wrote and at prices that "
+        "become effective.",
+    )
+    parked_wait_s: Seconds = Field(
+        default=3600.0,
+        description="Seconds that an outcome or feedback waits for a decision that is not known yet.",
+    )
+    parked_limit: Count = Field(
+        default=10_000, description="Most outcomes and feedback that wait; beyond it the oldest goes."
+    )
+    queue_limit: Count = Field(
+        default=2_000, description="Most events that wait to be written; beyond it requests get 503."
+    )
+    max_in_flight: Count = Field(
+        default=256, description="Most requests being answered at once; beyond it requests get 503."
+    )
+    max_body_bytes: Count = Field(default=1_048_576, description="Largest request body.")
+    max_nesting: Count = Field(default=16, description="Deepest nesting of a request body.")
+    max_batch: Count = Field(default=100, description="Most items of a batch.")
+    request_timeout_s: Seconds = Field(
+        default=10.0, description="Seconds that a request may take, its body included."
+    )
+    header_timeout_s: Seconds = Field(
+        default=10.0, description="Seconds until a connection must have sent the headers of a request."
+    )
+    shutdown_timeout_s: Seconds = Field(
+        default=15.0, description="Seconds that requests in flight may still take at the end."
+    )
+    requests_per_s: float = Field(
+        default=5_000.0,
+        gt=0,
+        le=1e6,
+        description="Requests a second of one key, unless the key says otherwise.",
+    )
+    feedback_per_decision: Count = Field(
+        default=50, description="Most feedback on one decision from one key."
+    )
+    feedback_per_minute: Count = Field(
+        default=300_000, description="Most feedback in a minute from one key, unless the key says otherwise."
+    )
+    log_level: Literal["debug", "info", "warning", "error"] = Field(
+        default="info", description="What the process reports on stderr. Never prompts, keys or bodies."
+    )
+    providers: tuple[ProviderIn, ...] = Field(
+        default=(), description="Providers to create at the start. What the API changed later stays."
+    )
+    prices: tuple[PriceIn, ...] = Field(default=(), description="Price lists to create at the start.")
+    routes: tuple[RouteIn, ...] = Field(default=(), description="Routes to create at the start.")
+
+    @field_validator("requests_per_s")
+    @classmethod
+    def _finite(cls, value: float) -> float:
+        if value != value or value in (float("inf"), float("-inf")):
+            raise ValueError("is not a finite number")
+        return value
+
+    @classmethod
+    def settings_customise_sources(
+        cls,
+        settings_cls: type[BaseSettings],
+        init_settings: PydanticBaseSettingsSource,
+        env_settings: PydanticBaseSettingsSource,
+        dotenv_settings: PydanticBaseSettingsSource,
+        file_secret_settings: PydanticBaseSettingsSource,
+    ) -> tuple[PydanticBaseSettingsSource, ...]:
+        """The environment before what the file says."""
+        return env_settings, init_settings
+
+
+def read_settings(path: Path | None = None, *, environment: Mapping[str, str] | None = None) -> Settings:
+    """The settings of a file and the environment; `InvalidInput` says what is wrong and where.
+
+    Without ``path`` the file is named by FAIRLEAD_CONFIG, or is fairlead.yaml where that exists.
+    """
+    given = os.environ if environment is None else environment
+    if path is None and CONFIG_VARIABLE in given:
+        path = Path(given[CONFIG_VARIABLE])
+    if path is None and Path(DEFAULT_FILE).is_file():
+        path = Path(DEFAULT_FILE)
+    names = Settings.model_fields.keys() - _DECLARED
+    known = {PREFIX + name.upper() for name in names} | _OTHER_VARIABLES
+    strange = sorted(name for name in given if name.upper().startswith(PREFIX) and name.upper() not in known)
+    if strange:
+        raise InvalidInput(f"the environment sets {strange[0]}, which is no setting: check its spelling")
+    content = {} if path is None else _read_file(path)
+    declared = {name: content.pop(name) for name in _DECLARED if name in content}
+    try:
+        # As JSON, in which a list is a list: the schemas convert nothing.
+        made = Declared.model_validate_json(json.dumps(declared, default=_written))
+        return Settings(**content, providers=made.providers, prices=made.prices, routes=made.routes)
+    except ValidationError as error:
+        raise InvalidInput(_told(error, path)) from None
+    except ValueError as error:  # a variable that is no JSON where a list is wanted
+        raise InvalidInput(f"a setting of the environment cannot be read: {error}") from None
+
+
+def _written(value: object) -> str:
+    if isinstance(value, date):  # a datetime is one too
+        return value.isoformat()
+    raise InvalidInput(f"{value!r} is of no kind that a setting has: write it in quotes")
+
+
+def _told(error: ValidationError, path: Path | None) -> str:
+    first = error.errors(include_url=False, include_input=False)[0]
+    name = ".".join(str(part) for part in first["loc"])
+    where = f"{path}: " if path is not None else ""
+    more = f" ({error.error_count() - 1} more)" if error.error_count() > 1 else ""
+    if first["type"] == "extra_forbidden":
+        return f"{where}{name} is no setting: check its spelling, or leave it out{more}"
+    return f"{where}{name}: {first['msg']}: correct it{more}"
+
+
+class _Loader(yaml.SafeLoader):
+    """Refuses a key that is given twice, of which YAML would keep the last in silence."""
+
+    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
+        found = super().construct_mapping(node, deep)
+        if len(found) != len(node.value):
+            raise yaml.constructor.ConstructorError(None, None, "a key is given twice", node.start_mark)
+        return found
+
+
+def _read_file(path: Path) -> dict[str, Any]:
+    try:
+        text = path.read_text(encoding="utf-8")
+    except FileNotFoundError:
+        raise InvalidInput(f"{path}: there is no such file: write one with `fairlead init`") from None
+    except UnicodeDecodeError as error:
+        raise InvalidInput(f"{path}: byte {error.start} is not UTF-8: save the file as UTF-8") from None
+    try:
+        content = yaml.load(text, Loader=_Loader)
+    except yaml.YAMLError as error:
+        mark = getattr(error, "problem_mark", None)
+        line = f" in line {mark.line + 1}" if mark else ""
+        problem = getattr(error, "problem", None) or "it is not whole"
+        raise InvalidInput(f"{path}: it is no YAML{line} ({problem}): correct it") from None
+    if content is None:
+        return {}
+    if not isinstance(content, dict) or not all(isinstance(key, str) for key in content):
+        raise InvalidInput(f"{path}: it holds no settings: write them as `name: value`")
+    return content
