@@ -1,4 +1,4 @@
-"""The command line: `fairlead simulate`, `fairlead demo`, `fairlead fit-features`.
+"""The command line: `fairlead serve` and what keeps it in order, `simulate`, `demo`, `fit-features`.
 
 Bad input gets one sentence on stderr and exit code 2. Heavy packages are imported by the command that needs
 them, so that help appears at once.
@@ -227,6 +227,61 @@ def fit_features(
     projection = TextProjection.fit(texts, width=width)
     projection.save(out)
     print(f"Learned {width} dimensions from {len(texts):,} prompts; wrote {out} ({projection.version}).")
+
+
+_CONFIG = Annotated[
+    Path | None,
+    Option("--config", help="Settings; without it FAIRLEAD_CONFIG, or fairlead.yaml if there is one."),
+]
+
+
+@app.command()
+def serve(
+    config: _CONFIG = None,
+    check: Annotated[bool, Option("--check", help="Say whether it could start, and end.")] = False,
+    host: Annotated[str | None, Option(help="Listen here instead.")] = None,
+    port: Annotated[int | None, Option(help="Listen there instead; 0 takes a free one.")] = None,
+) -> None:
+    """Serve decisions over HTTP, and learn from what comes of them."""
+    from api.commands import serving
+
+    serving.serve(config, check=check, host=host, port=port)
+
+
+@app.command()
+def init(path: Annotated[Path, typer.Argument(help="Where it goes.")] = Path("fairlead.yaml")) -> None:
+    """Write a commented file of settings to start from."""
+    from api.commands import keeping
+
+    keeping.write_starter(path)
+
+
+@app.command()
+def migrate(config: _CONFIG = None) -> None:
+    """Bring the tables of the log to the version of this release."""
+    from api.commands import keeping
+
+    keeping.migrate(config)
+
+
+@app.command()
+def snapshot(config: _CONFIG = None) -> None:
+    """Fold the log and save what was learned, so that the next start is quick."""
+    from api.commands import keeping
+
+    keeping.snapshot(config)
+
+
+@app.command()
+def create_key(
+    name: Annotated[str, typer.Argument(help="Whose it is.")],
+    scope: Annotated[list[str], Option(help="decide, feedback, read or admin. Repeatable.")],
+    config: _CONFIG = None,
+) -> None:
+    """Create an API key and print it, this once."""
+    from api.commands import keeping
+
+    keeping.create_key(config, name, scope)
 
 
 def main() -> None:

@@ -90,7 +90,6 @@ class Settings(BaseSettings):
         default=256, description="Most requests being answered at once; beyond it requests get 503."
     )
     max_body_bytes: Count = Field(default=1_048_576, description="Largest request body.")
-    max_nesting: Count = Field(default=16, description="Deepest nesting of a request body.")
     max_batch: Count = Field(default=100, description="Most items of a batch.")
     request_timeout_s: Seconds = Field(
         default=10.0, description="Seconds that a request may take, its body included."

@@ -4,17 +4,16 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from fnmatch import fnmatchcase
-from typing import Any, Final
+from typing import Any
 
 import numpy as np
 
 from api.engine.served_route import ServedRoute
+from optimizer.constraints import ConstraintChecker, merge
 from optimizer.errors import InvalidInput, NoEligibleProvider
 from optimizer.types import Constraints, Context, Decision, FloatArray, Objective
-
-TYPICAL_OUTPUT_TOKENS: Final = 300
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -24,7 +23,6 @@ class Ask:
     route: str
     decision_id: str
     context: Context
-    input_tokens: float
     candidates: tuple[str, ...] | None = None
     """Patterns; None: all providers of the route."""
     constraints: Constraints | None = None
@@ -41,18 +39,18 @@ def decide(served: ServedRoute, ask: Ask, *, starting: bool) -> tuple[Decision, 
     Bad requests raise `InvalidInput` or `NoEligibleProvider`. Nothing that is wrong inside does.
     """
     candidates = expanded(served, ask.candidates)
-    features = checked_features(served, ask)
+    check_vectors(served, ask)
     reason = standing_reason(served, starting=starting)
     fault = None
     if reason is None:
         try:
-            return _routed(served, ask, features, candidates), None
+            return _routed(served, ask, candidates), None
         except NoEligibleProvider:
             raise
         except Exception as error:
             fault = type(error).__name__
             reason = f"the router failed ({fault})"
-    return default_decision(served, ask, features, candidates, reason=reason), fault
+    return default_decision(served, ask, candidates, reason=reason), fault
 
 
 def standing_reason(served: ServedRoute, *, starting: bool) -> str | None:
@@ -75,8 +73,8 @@ def expanded(served: ServedRoute, patterns: tuple[str, ...] | None) -> tuple[str
     return tuple(name for name in names if any(fnmatchcase(name, pattern) for pattern in patterns))
 
 
-def checked_features(served: ServedRoute, ask: Ask) -> FloatArray | None:
-    """Vectors of the caller have the width that the route declares; None where there is none."""
+def check_vectors(served: ServedRoute, ask: Ask) -> None:
+    """Raise `InvalidInput` for vectors of another width than the route declares."""
     declared = served.body.features
     context = ask.context
     if context.embedding is not None:
@@ -93,31 +91,22 @@ def checked_features(served: ServedRoute, ask: Ask) -> FloatArray | None:
             raise InvalidInput(
                 f"there are {len(context.features)} features, and the route has {width}: send as many"
             )
-        return context.features
-    if declared.vector is not None:
+    elif declared.vector is not None:
         raise InvalidInput(
             f"route {ask.route!r} learns on vectors: send {declared.vector} numbers as features"
         )
     return None
 
 
-def _routed(
-    served: ServedRoute, ask: Ask, features: FloatArray | None, candidates: tuple[str, ...] | None
-) -> Decision:
-    encoder = served.encoder
-    if features is None:
-        assert encoder is not None
-        features = encoder.encode(ask.context)
-    decision = served.router.decide_features(
-        features,
+def _routed(served: ServedRoute, ask: Ask, candidates: tuple[str, ...] | None) -> Decision:
+    decision = served.router.decide(
+        ask.context,
         decision_id=ask.decision_id,
         draw=ask.draw,
-        input_tokens=ask.input_tokens,
         objective=ask.objective,
         constraints=ask.constraints,
         candidates=candidates,
         at_s=ask.at_s,
-        task=ask.context.task,
     )
     total = float(decision.probabilities.sum())
     if not (math.isfinite(total) and abs(total - 1.0) < 1e-6 and not np.isinf(decision.expected).any()):
@@ -126,70 +115,38 @@ def _routed(
 
 
 def default_decision(
-    served: ServedRoute,
-    ask: Ask,
-    features: FloatArray | None,
-    candidates: tuple[str, ...] | None,
-    *,
-    reason: str,
+    served: ServedRoute, ask: Ask, candidates: tuple[str, ...] | None, *, reason: str
 ) -> Decision:
     """The route's default provider, or where the request rules it out the first that it does not."""
     route = served.router.route
-    rules = ask.constraints or Constraints()
-    ruled_out = {}
-    for provider in route.providers:
-        name = provider.name
-        denied = (*route.constraints.deny, *rules.deny)
-        if candidates is not None and name not in candidates:
-            ruled_out[name] = "is not among the candidates of the request"
-        elif any(fnmatchcase(name, pattern) for pattern in denied):
-            ruled_out[name] = "is denied"
-        elif not any(fnmatchcase(name, pattern) for pattern in route.constraints.allow):
-            ruled_out[name] = "is not allowed"
-        elif (route.constraints.capabilities | rules.capabilities) - provider.capabilities:
-            ruled_out[name] = "lacks a required capability"
-        elif not provider.healthy:
-            ruled_out[name] = "is marked unhealthy"
-    names = tuple(provider.name for provider in route.providers)
-    left = [name for name in names if name not in ruled_out]
+    decision = served.router.fallback(
+        decision_id=ask.decision_id, reason=reason, at_s=ask.at_s, task=ask.context.task
+    )
+    merged = merge(route.constraints, ask.constraints)
+    # Limits of cost and latency need beliefs; a fallback has none.
+    rules = replace(merged, max_cost_usd=None, max_latency_s=None, max_tail_latency_s=None)
+    nothing = np.full(len(route.providers), np.nan)
+    ruled_out = ConstraintChecker(route.providers, rules).check(
+        candidates=candidates,
+        input_tokens=0.0,
+        expected_cost_usd=nothing,
+        expected_latency_s=nothing,
+        tail_latency_s=nothing,
+    )
+    left = [name for name in decision.providers if name not in ruled_out]
     if not left:
         told = "; ".join(f"{name} {why}" for name, why in ruled_out.items())
         raise NoEligibleProvider(f"no provider may serve decision {ask.decision_id!r}: {told}")
-    selected = route.default_provider if route.default_provider in left else left[0]
-    probabilities = np.array([float(name == selected) for name in names])
-    expected = np.zeros((6, len(names)))
-    expected[0], expected[1] = 0.5, 1.0
-    for i, provider in enumerate(route.providers):
-        if provider.prices is not None:
-            expected[2, i] = provider.prices.cost_usd(
-                input_tokens=ask.input_tokens, output_tokens=TYPICAL_OUTPUT_TOKENS
-            )
-    expected[4] = np.nan
-    return Decision(
-        id=ask.decision_id,
-        order=0,
-        route=route.name,
-        providers=names,
-        probabilities=probabilities,
-        selected=str(selected),
-        features=np.zeros(served.width) if features is None else np.clip(features, -8.0, 8.0),
-        input_tokens=ask.input_tokens,
-        expected=expected,
-        ineligible=ruled_out,
-        shadow_price=0.0,
-        floor=np.zeros(len(names)),
-        encoder_version=served.encoder_version,
-        model_version=0,
-        at_s=ask.at_s,
-        task=ask.context.task,
-        fallback_used=reason,
-    )
+    selected = decision.selected if decision.selected in left else left[0]
+    probabilities = np.array([float(name == selected) for name in decision.providers])
+    return replace(decision, selected=selected, probabilities=probabilities, ineligible=ruled_out)
 
 
 def utilities(decision: Decision, latency_weight: float) -> FloatArray:
     """What each provider was expected to be worth, as the decision weighed it."""
-    quality, _, cost, _, latency, _ = decision.expected
-    worth: FloatArray = quality - decision.shadow_price * cost - latency_weight * np.nan_to_num(latency)
+    # Of a fallback nothing is expected; the order of the route is left.
+    quality, _, cost, _, latency, _ = np.nan_to_num(decision.expected)
+    worth: FloatArray = quality - decision.shadow_price * cost - latency_weight * latency
     return worth
 
 

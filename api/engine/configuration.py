@@ -12,6 +12,7 @@ from pydantic import Field
 
 from api.schemas.config import KeyIn, ObjectiveIn, PriceIn, ProviderIn, RouteIn
 from optimizer.errors import InvalidInput
+from optimizer.route import Source
 from optimizer.types import Budget, Constraints, Metric, Objective, Prices, Provider, Route
 
 ENTITIES: Final = ("provider", "price", "route", "key")
@@ -154,6 +155,7 @@ class Configuration:
                 max_tail_latency_s=rules.max_tail_latency_s,
             ),
             metrics=tuple(Metric(**metric.model_dump()) for metric in body.metrics),
+            sources=tuple(Source(name=source, weight=weight) for source, weight in body.sources.items()),
             default_provider=body.default_provider or body.providers[0],
             newcomer_share=body.newcomer_share,
             exploration_share=body.exploration_share,

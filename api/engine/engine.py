@@ -67,20 +67,15 @@ class Engine:
         self.folded = 0
         self.fold_s = 0.0
 
-    async def start(self) -> None:
-        """Know what is configured, and begin to rebuild what was learned; decisions fall back until then."""
-        rows = await self._in_thread(self._read_config)
-        for row in rows:
-            self.fold.apply(row)
+    def read_configuration(self) -> None:
+        """Know what is configured, before anything is served."""
+        configuration_of(self._store, self.fold)
         self._queued = self.fold.seq
+
+    def start(self) -> None:
+        """Begin to rebuild what was learned, and to follow the log; decisions fall back until then."""
         loop = asyncio.get_running_loop()
         self._tasks = [loop.create_task(self._rebuild()), loop.create_task(self._follow())]
-
-    def _read_config(self) -> list[Row]:
-        found: list[Row] = []
-        while rows := self._store.rows(Query(after=found[-1].seq if found else 0, kind="config")):
-            found += rows
-        return found
 
     def new_fold(self) -> Fold:
         """A fold that has seen nothing."""
@@ -234,3 +229,10 @@ class Engine:
         await asyncio.gather(*self._tasks, return_exceptions=True)
         for _, done in self._waiting:
             done.cancel()
+
+
+def configuration_of(store: Store, fold: Fold) -> None:
+    """Fold what the log holds of configuration, and nothing else."""
+    while rows := store.rows(Query(after=fold.seq, kind="config")):
+        for row in rows:
+            fold.apply(row)

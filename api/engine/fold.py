@@ -16,9 +16,12 @@ from typing import Any, Final
 from api.engine.configuration import Change, Configuration
 from api.engine.served_route import OpenDecision, ServedRoute
 from api.store.base import Row
+from optimizer.constraints import check_contradictions
 from optimizer.errors import InvalidInput, NoEligibleProvider, UnknownDecision
+from optimizer.history import prices_of
 from optimizer.log import decode
-from optimizer.types import Decision, Feedback, Outcome
+from optimizer.route_codec import from_json
+from optimizer.types import Decision, Feedback, Outcome, Route
 
 MOST_CLOSED: Final = 100_000
 MOST_REFUSED: Final = 1_000
@@ -48,6 +51,8 @@ class Fold:
         """By kind of event and what became of it: joined, parked, late, expired, rejected."""
         self.refused: dict[int, str] = {}
         """Changes of the configuration that came too late to be possible, by their place."""
+        self.applied: set[str] = set()
+        """Entries of settings files that were applied, by their uid."""
         self._parked_wait_s, self._parked_limit = parked_wait_s, parked_limit
         self._parked_rows = 0
         self._learn = learn
@@ -178,6 +183,8 @@ class Fold:
 
     def _config(self, row: Row) -> None:
         change = Change.from_line(row.line)
+        if row.uid.startswith("file:"):
+            self.applied.add(row.uid)
         try:
             self.config, affected = self.checked(change)
         except _EXPECTED as error:
@@ -186,7 +193,7 @@ class Fold:
                 del self.refused[next(iter(self.refused))]
             raise
         for name in affected:
-            self._reconfigure(name)
+            self._reconfigure(name, row.seq)
 
     def checked(self, change: Change) -> tuple[Configuration, list[str]]:
         """What a change would lead to, and the routes it concerns; `InvalidInput` where it cannot be."""
@@ -206,7 +213,7 @@ class Fold:
                 affected.append(name)
         return after, affected
 
-    def _reconfigure(self, name: str) -> None:
+    def _reconfigure(self, name: str, order: int) -> None:
         body = self.config.routes.get(name)
         if body is None:
             gone = self.routes.pop(name)
@@ -218,7 +225,7 @@ class Fold:
         if served is None:
             self.routes[name] = ServedRoute(core, body)
         else:
-            served.configure(core, body)
+            served.configure(core, body, order=order)
 
     def state(self) -> dict[str, Any]:
         """Everything beside the routers, as JSON has it."""
@@ -226,6 +233,7 @@ class Fold:
             "seq": self.seq,
             "clock_s": self.clock_s,
             "config": self.config.state(),
+            "applied": sorted(self.applied),
             "sessions": self.sessions,
             "parked": [[name, [list(row) for row, _ in group]] for name, group in self.parked.items()],
             "closed": list(self.closed),
@@ -237,7 +245,7 @@ class Fold:
     def restore(self, state: Mapping[str, Any]) -> None:
         """Become what gave `state`, with routers that have learned nothing yet."""
         self.seq, self.clock_s = state["seq"], state["clock_s"]
-        self.config = Configuration.from_state(state["config"])
+        self.config, self.applied = Configuration.from_state(state["config"]), set(state["applied"])
         self.sessions = {name: list(ids) for name, ids in state["sessions"].items()}
         for name, rows in state["parked"]:
             group = []
@@ -251,21 +259,18 @@ class Fold:
         self.closed, self.unknown = dict.fromkeys(state["closed"]), dict.fromkeys(state["unknown"])
         self.counts = Counter({(kind, what): n for kind, what, n in state["counts"]})
         for name, part in state["routes"].items():
-            served = self.routes[name] = ServedRoute(self.config.core_route(name), self.config.routes[name])
-            served.restore(part)
+            first = from_json(Route, part["first"])
+            served = self.routes[name] = ServedRoute(first, self.config.routes[name])
+            served.restore(part, prices_of(self.config.core_route(name)))
             self.places |= dict.fromkeys(served.open, name)
 
 
-def check_route(served: ServedRoute, core: Any) -> None:
+def check_route(served: ServedRoute, core: Route) -> None:
     """Raise `InvalidInput` for a route that the router would refuse to become, before anything changes."""
-    from optimizer.constraints import check_contradictions
-
     check_contradictions(core.constraints, core.providers)
-    before = served.router.route.metrics
-    if core.metrics != before:
-        names = ", ".join(metric.name for metric in before)
+    if (core.metrics, core.sources) != (served.first.metrics, served.first.sources):
         raise InvalidInput(
-            f"route {core.name!r} has learned by its metrics ({names}), so they stay: create another route"
+            f"route {core.name!r} has learned by its metrics and sources, so they stay: create another route"
         )
 
 

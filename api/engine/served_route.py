@@ -11,8 +11,10 @@ import numpy as np
 from api.engine.encoding import encoder, new_router
 from api.schemas.config import RouteIn
 from optimizer.errors import InvalidInput
-from optimizer.facts import prices_of
-from optimizer.types import Decision, Feedback, FloatArray, Outcome, Prices, Route
+from optimizer.facts import cost_of
+from optimizer.history import prices_of
+from optimizer.route_codec import to_json
+from optimizer.types import Decision, Feedback, FloatArray, Outcome, Prices, Route, RouteChanged
 
 CLOSE_EVERY: Final = 256
 """Decisions of a route between two looks at which of the open ones are to be closed."""
@@ -60,6 +62,8 @@ class ServedRoute:
 
     def __init__(self, route: Route, body: RouteIn) -> None:
         self.body = body
+        self.first = route
+        """The configuration that the router was made with; a snapshot needs it."""
         self.encoder = encoder(body.features)
         self.router = new_router(route, body.features, self.encoder)
         vector = body.features.vector
@@ -76,9 +80,10 @@ class ServedRoute:
         self.explored = 0
         self.spent_usd = 0.0
 
-    def configure(self, route: Route, body: RouteIn) -> None:
+    def configure(self, route: Route, body: RouteIn, *, order: int) -> None:
         """Providers, prices, objective, budget and rules as they are from this place in the log on."""
-        self.router.configure(route)
+        if route != self.router.route:
+            self.router.learn(RouteChanged(order=order, route=route))
         self.body = body
         prices = prices_of(route)
         if prices != self.prices:
@@ -159,7 +164,8 @@ class ServedRoute:
             "counts": [self.decisions, self.fallbacks, self.explored],
             "spent_usd": self.spent_usd,
             "broken": self.broken,
-            "prices": [{name: _numbers(price) for name, price in known.items()} for known in lists],
+            "first": to_json(self.first),
+            "prices": [{name: to_json(price) for name, price in known.items()} for known in lists],
             "open": [
                 [getattr(one, name) for name in _KEPT] + [places[id(one.prices)]]
                 for one in self.open.values()
@@ -167,14 +173,15 @@ class ServedRoute:
             "tasks": [[name, n, total.tolist(), tokens] for name, (n, total, tokens) in self.tasks.items()],
         }
 
-    def restore(self, state: Mapping[str, Any]) -> None:
-        """Become what gave `state`, beside the router."""
+    def restore(self, state: Mapping[str, Any], in_force: dict[str, Prices]) -> None:
+        """Become what gave `state`, beside the router; prices ``in_force`` go on being shared."""
+        self.prices = in_force
         self.decisions, self.fallbacks, self.explored = state["counts"]
         self.spent_usd, self.broken = state["spent_usd"], state["broken"]
         lists = [{name: Prices(**price) for name, price in known.items()} for known in state["prices"]]
         if lists[0] != self.prices:
             raise InvalidInput("the snapshot was saved under other prices")
-        lists[0] = self.prices
+        lists[0] = in_force
         for *kept, place in state["open"]:
             one = OpenDecision.__new__(OpenDecision)
             for name, value in zip(_KEPT, kept, strict=True):
@@ -185,25 +192,9 @@ class ServedRoute:
             self.tasks[name] = (n, np.array(total, dtype=np.float64), tokens)
 
 
-def _numbers(price: Prices) -> dict[str, float | None]:
-    return {
-        "input_usd_per_mtok": price.input_usd_per_mtok,
-        "output_usd_per_mtok": price.output_usd_per_mtok,
-        "cached_usd_per_mtok": price.cached_usd_per_mtok,
-        "per_call_usd": price.per_call_usd,
-    }
-
-
 def priced(outcome: Outcome, prices: Mapping[str, Prices]) -> tuple[float | None, str | None]:
     """USD of an outcome and where it is from: reported, or its usage at the list of its decision's time."""
     if outcome.cost_usd is not None:
         return outcome.cost_usd, "reported"
-    listed = prices.get(outcome.served_provider)
-    if listed is None or outcome.output_tokens is None:
-        return None, None
-    cost = listed.cost_usd(
-        input_tokens=outcome.input_tokens or 0,
-        output_tokens=outcome.output_tokens,
-        cached_tokens=outcome.cached_tokens or 0,
-    )
-    return cost, "price_list"
+    cost = cost_of(outcome, prices.get(outcome.served_provider))
+    return cost, None if cost is None else "price_list"

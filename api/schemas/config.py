@@ -136,7 +136,7 @@ class RouteIn(Strict):
     budget: BudgetIn | None = None
     constraints: ConstraintsIn = ConstraintsIn()
     metrics: tuple[MetricIn, ...] = Field(default=(MetricIn(),), min_length=1, max_length=32)
-    sources: dict[Source, Annotated[float, Field(ge=0, le=1e6)]] = Field(
+    sources: dict[Source, Annotated[float, Field(ge=1e-6, le=1e6)]] = Field(
         default={"human": 1.0, "judge": 1.0, "code": 1.0},
         description="Weight of each source of feedback within a metric.",
     )

@@ -49,7 +49,7 @@ class OutcomeOut(Answer):
 
     id: str
     decision_id: str
-    seq: int
+    seq: int | None = Field(description="Its place in the log; null while it is not written (relaxed).")
     state: Literal["joined", "parked"]
     served_provider: str | None
     cost_usd: float | None
@@ -84,7 +84,7 @@ class FeedbackOut(Answer):
     """What was made of a judgement."""
 
     id: str
-    seq: int
+    seq: int | None = Field(description="Its place in the log; null while it is not written (relaxed).")
     state: Literal["joined", "parked"] = Field(description="parked: waits for its decision.")
     decision_ids: list[str]
 

@@ -1,0 +1,97 @@
+"""From a row of the log to what is answered: the same row gives the same answer, whenever it is asked for."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from datetime import UTC, datetime
+from typing import Any
+
+from api.engine.asking import ranked, utilities
+from api.store import Row
+from optimizer.log import decode
+from optimizer.types import Decision, Feedback, Outcome
+
+_NAMES = ("quality", "quality_sd", "cost_usd", "cost_usd_sd", "latency_s", "failure")
+
+
+def timestamp(at_s: float) -> str:
+    """RFC 3339, UTC, with microseconds."""
+    return datetime.fromtimestamp(at_s, UTC).isoformat(timespec="microseconds").replace("+00:00", "Z")
+
+
+def decision_answer(
+    decision: Decision, notes: Mapping[str, Any], at_s: float, *, kept: bool = True
+) -> dict[str, Any]:
+    """`api.schemas.decisions.DecisionOut` of a decision and the notes that were kept with it."""
+    chances = decision.probabilities.tolist()
+    # NaN, which JSON does not have, is the one number that is not itself.
+    columns = [[None if x != x else x for x in column] for column in decision.expected.T.tolist()]
+    reasons = decision.ineligible
+    candidates = [
+        {
+            "provider": name,
+            "propensity": chances[i],
+            "expected": dict(zip(_NAMES, columns[i], strict=True)),
+            "eligible": name not in reasons,
+            "reason": reasons.get(name),
+        }
+        for i, name in enumerate(decision.providers)
+    ]
+    order = ranked(decision, notes.get("latency_weight", 0.0))
+    return {
+        "id": decision.id if kept else None,
+        "created_at": timestamp(at_s),
+        "route": decision.route,
+        "selected": decision.selected,
+        "propensity": chances[decision.providers.index(decision.selected)],
+        "candidates": candidates,
+        "fallbacks": [name for name in order if name != decision.selected],
+        "explored": notes.get("explored", False),
+        "fallback_used": decision.fallback_used,
+        "shadow_price": decision.shadow_price,
+        "model_version": decision.model_version,
+        "state_seq": notes.get("state_seq", 0),
+        "task": decision.task,
+        "session_id": notes.get("session_id"),
+        "tags": notes.get("tags", {}),
+    }
+
+
+def is_explored(decision: Decision, latency_weight: float) -> bool:
+    """Whether another eligible provider was expected to be better than the one that was drawn."""
+    if decision.fallback_used is not None:
+        return False
+    worth = dict(zip(decision.providers, utilities(decision, latency_weight).tolist(), strict=True))
+    best = max(value for name, value in worth.items() if name not in decision.ineligible)
+    return bool(worth[decision.selected] < best)
+
+
+def decision_of(row: Row) -> dict[str, Any]:
+    """The answer that a decision of the log was."""
+    decision = decode(row.line)
+    assert isinstance(decision, Decision)
+    return decision_answer(decision, json.loads(row.extra), row.at_s)
+
+
+def event_of(row: Row) -> dict[str, Any]:
+    """An outcome or feedback of the log, for people."""
+    event = decode(row.line)
+    extra = json.loads(row.extra)
+    kept = {
+        name: extra[name] for name in ("comment", "ttft_s", "reasoning_tokens", "session_id") if name in extra
+    }
+    if isinstance(event, Outcome):
+        body: dict[str, Any] = {
+            "served_provider": event.served_provider or None,
+            "cost_usd": event.cost_usd,
+            "input_tokens": event.input_tokens,
+            "output_tokens": event.output_tokens,
+            "cached_tokens": event.cached_tokens,
+            "latency_s": event.latency_s,
+            "status": event.status,
+        }
+    else:
+        assert isinstance(event, Feedback)
+        body = {"metric": event.metric, "value": event.value, "source": event.source}
+    return {"seq": row.seq, "kind": row.kind, "at": timestamp(row.at_s), "body": {**body, **kept}}

@@ -1,0 +1,71 @@
+"""The application: endpoints, guard and documents around one service."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from importlib.metadata import PackageNotFoundError, version
+
+from fastapi import FastAPI, Request, Response
+
+from api import openapi, problems
+from api.docs_page import page
+from api.endpoints import audit, configuration, decisions, health, keys, outcomes, prices
+from api.endpoints.requests import answer
+from api.guard import Guard
+from api.service import Service
+from api.settings import Settings
+
+
+def create_app(settings: Settings, *, service: Service | None = None) -> FastAPI:
+    """The application for these settings; the store is opened at once, and closed when the server ends."""
+    behind = service if service is not None else Service(settings)
+
+    @asynccontextmanager
+    async def lifespan(app: FastAPI) -> AsyncIterator[None]:
+        await behind.start()
+        try:
+            yield
+        finally:
+            await behind.stop()
+
+    app = FastAPI(
+        title="Fairlead",
+        version=_version(),
+        lifespan=lifespan,
+        openapi_url=None,
+        docs_url=None,
+        redoc_url=None,
+        redirect_slashes=False,
+    )
+    app.state.service = behind
+    problems.install(app)
+    app.add_middleware(
+        Guard,
+        settings=settings,
+        authority=behind.authority,
+        load=behind.load,
+        allowance=behind.allowance,
+        is_full=lambda: behind.is_full,
+        observe=behind.metrics.observe,
+    )
+    for part in (health, decisions, outcomes, configuration, prices, keys, audit):
+        app.include_router(part.router(behind))
+
+    @app.get("/openapi.json", include_in_schema=False)
+    async def document(request: Request) -> Response:
+        return answer(openapi.document(app))
+
+    @app.get("/docs", include_in_schema=False)
+    async def docs(request: Request) -> Response:
+        headers = {"Content-Security-Policy": "default-src 'none'; style-src 'unsafe-inline'"}
+        return Response(page(openapi.document(app)), media_type="text/html", headers=headers)
+
+    return app
+
+
+def _version() -> str:
+    try:
+        return version("fairlead")
+    except PackageNotFoundError:
+        return "0"

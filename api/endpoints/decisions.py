@@ -1,0 +1,237 @@
+"""Ask: which provider shall serve this request?"""
+
+from __future__ import annotations
+
+import json
+import secrets
+from time import perf_counter
+from typing import Any
+
+import numpy as np
+from fastapi import APIRouter, Request, Response
+
+from api.answers import decision_answer, decision_of, event_of, is_explored
+from api.auth import Caller
+from api.endpoints.requests import (
+    StrictRoute,
+    answer,
+    body_of,
+    caller_of,
+    digest_of,
+    idempotency_key,
+    problems,
+    refused,
+    takes,
+)
+from api.engine.asking import Ask, decide
+from api.engine.configuration import objective
+from api.problems import Problem
+from api.schemas.decisions import (
+    DecisionBatchIn,
+    DecisionBatchOut,
+    DecisionFullOut,
+    DecisionIn,
+    DecisionOut,
+)
+from api.service import Service, idempotent_id
+from api.store import Query, Row
+from optimizer.errors import InvalidInput, NoEligibleProvider
+from optimizer.log import encode
+from optimizer.types import Constraints, Context
+
+_EXAMPLE = {"route": "quickstart", "prompt": "Where is my parcel?", "task": "shipping"}
+
+
+def text_of(asked: DecisionIn) -> str | None:
+    """The text that is looked at: the prompt, or what the messages say."""
+    if asked.messages is None:
+        return asked.prompt
+    parts: list[str] = []
+    for message in asked.messages:
+        if isinstance(message.content, str):
+            parts.append(message.content)
+        else:
+            parts += [part.text for part in message.content if part.text is not None]
+    return "\n".join(parts)
+
+
+def _context(asked: DecisionIn, text: str | None) -> Context:
+    return Context(
+        text=text,
+        task=asked.task,
+        attributes=asked.attributes,
+        embedding=None if asked.embedding is None else np.array(asked.embedding, dtype=np.float64),
+        features=None if asked.features is None else np.array(asked.features, dtype=np.float64),
+        input_tokens=asked.input_tokens,
+    )
+
+
+class Decider:
+    """Makes decisions for callers, and writes them to the log."""
+
+    def __init__(self, service: Service) -> None:
+        self._service = service
+        stage = service.metrics.stage_s
+        self.parsed, self._decided, self._encoded, self._waited, self.answered = (
+            stage.labels(stage=name) for name in ("parse", "decide", "encode", "wait", "answer")
+        )
+
+    async def decide(self, asked: DecisionIn, caller: Caller, key: str | None) -> dict[str, Any]:
+        """One decision, written before it is answered."""
+        service = self._service
+        caller.require_route(asked.route)
+        served = service.engine.fold.routes.get(asked.route)
+        if served is None:
+            raise Problem("not-found", f"There is no route {asked.route!r}.")
+        given_id = asked.id
+        if given_id is None and key is not None and not asked.dry_run:
+            given_id = idempotent_id("dec", caller.key, key)
+        at_s, text = service.clock(), text_of(asked)
+        goal = None if asked.objective is None else objective(asked.objective)
+        try:
+            ask = Ask(
+                route=asked.route,
+                decision_id=given_id or f"dec_{secrets.token_hex(12)}",
+                context=_context(asked, text),
+                candidates=asked.candidates,
+                constraints=_constraints(asked),
+                objective=goal,
+                draw=service.random.random(),
+                at_s=at_s,
+            )
+            started = perf_counter()
+            decision, fault = decide(served, ask, starting=not service.engine.ready)
+            self._decided.observe(perf_counter() - started)
+        except (InvalidInput, NoEligibleProvider) as error:
+            raise refused(error) from None
+        if fault is not None:
+            service.engine.faults[asked.route, fault] += 1
+        latency_weight = (goal or served.router.route.objective).latency_weight
+        notes = {
+            "key": caller.key,
+            "draw": ask.draw,
+            "state_seq": service.engine.fold.seq,
+            **_notes(asked, text if service.settings.store_prompts else None),
+        }
+        if latency_weight:
+            notes["latency_weight"] = latency_weight
+        if is_explored(decision, latency_weight):
+            notes["explored"] = True
+        if asked.dry_run:
+            return decision_answer(decision, notes, at_s, kept=False)
+        started = perf_counter()
+        row = Row(
+            0,
+            f"d:{decision.id}",
+            "decision",
+            asked.route,
+            decision.id,
+            at_s,
+            "" if given_id is None else digest_of(asked),
+            encode(decision),
+            json.dumps(notes),
+        )
+        self._encoded.observe(perf_counter() - started)
+        started = perf_counter()
+        ((kept, fresh),) = await service.append([row], needs_answer=given_id is not None)
+        self._waited.observe(perf_counter() - started)
+        if fresh:
+            return decision_answer(decision, notes, at_s)
+        if (kept.kind, kept.digest) != (row.kind, row.digest):
+            raise Problem("conflict", "The id belongs to another request: give each request its own.")
+        return decision_of(kept)
+
+
+def _constraints(asked: DecisionIn) -> Constraints | None:
+    rules = asked.constraints
+    if rules is None:
+        return None
+    return Constraints(
+        deny=rules.ignore,
+        capabilities=frozenset(rules.capabilities),
+        max_cost_usd=rules.max_cost_usd,
+        max_latency_s=rules.max_latency_s,
+    )
+
+
+def _notes(asked: DecisionIn, text: str | None) -> dict[str, Any]:
+    """What a replay and a reader of the log need of the request, beside the decision itself."""
+    notes: dict[str, Any] = {}
+    for name in ("tags", "session_id", "candidates"):
+        value = getattr(asked, name)
+        if value:
+            notes[name] = value
+    for name in ("constraints", "objective"):
+        value = getattr(asked, name)
+        if value is not None:
+            notes[name] = value.model_dump(mode="json", exclude_defaults=True)
+    if text is not None:
+        notes["prompt"] = text
+    return notes
+
+
+def router(service: Service) -> APIRouter:
+    """The addresses below /v1/decisions."""
+    api = APIRouter(prefix="/v1/decisions", route_class=StrictRoute, tags=["decisions"])
+    decider = Decider(service)
+
+    @api.post(
+        "",
+        summary="Choose a provider",
+        response_model=None,
+        responses={200: {"model": DecisionOut}, **problems(404, 409)},
+        openapi_extra=takes(DecisionIn, _EXAMPLE),
+    )
+    async def decide_one(request: Request) -> Response:
+        """Draws a provider, and writes the whole distribution it was drawn from to the log."""
+        started = perf_counter()
+        caller = caller_of(request, "decide")
+        asked = body_of(request, DecisionIn)
+        key = idempotency_key(request)
+        decider.parsed.observe(perf_counter() - started)
+        made = await decider.decide(asked, caller, key)
+        started = perf_counter()
+        response = answer(made)
+        decider.answered.observe(perf_counter() - started)
+        return response
+
+    @api.post(
+        "/batch",
+        summary="Choose providers for several requests",
+        response_model=None,
+        responses={200: {"model": DecisionBatchOut}, **problems()},
+        openapi_extra=takes(DecisionBatchIn, {"decisions": [_EXAMPLE]}),
+    )
+    async def decide_batch(request: Request) -> Response:
+        """Each is made and kept by itself: some can fail while others do not."""
+        caller = caller_of(request, "decide")
+        asked = body_of(request, DecisionBatchIn).decisions
+        service.check_batch(len(asked), caller)
+        key = idempotency_key(request)
+        keys = [None if key is None else f"{key}#{i}" for i in range(len(asked))]
+        pairs = zip(asked, keys, strict=True)
+        found = await service.each([decider.decide(one, caller, key) for one, key in pairs], name="decision")
+        return answer({"decisions": found})
+
+    @api.get(
+        "/{decision_id}",
+        summary="Read a decision",
+        response_model=None,
+        responses={200: {"model": DecisionFullOut}, **problems(404)},
+    )
+    async def read_decision(request: Request, decision_id: str) -> Response:
+        """The decision as it was answered, with every outcome and judgement that followed."""
+        caller = caller_of(request, "read")
+        rows = await service.rows(Query(decision_id=decision_id)) if len(decision_id) <= 200 else []
+        decisions = [row for row in rows if row.kind == "decision"]
+        if not decisions or not caller.may_route(decisions[0].route or ""):
+            raise Problem("unknown-decision", "There is no decision of this id.")
+        return answer(
+            {
+                "decision": decision_of(decisions[0]),
+                "events": [event_of(row) for row in rows if row.kind in ("outcome", "feedback")],
+                "status": "open" if service.is_open(decisions[0]) else "closed",
+            }
+        )
+
+    return api

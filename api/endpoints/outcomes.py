@@ -1,0 +1,253 @@
+"""Tell: what serving the request took, and how good it was."""
+
+from __future__ import annotations
+
+import json
+import secrets
+from typing import Any
+
+from fastapi import APIRouter, Request, Response
+
+from api.auth import Caller
+from api.endpoints.requests import (
+    StrictRoute,
+    answer,
+    body_of,
+    caller_of,
+    digest_of,
+    idempotency_key,
+    problems,
+    refused,
+    takes,
+)
+from api.engine.served_route import OpenDecision, ServedRoute, priced
+from api.problems import Problem
+from api.schemas.outcomes import (
+    FeedbackBatchIn,
+    FeedbackBatchOut,
+    FeedbackIn,
+    FeedbackOut,
+    OutcomeIn,
+    OutcomeOut,
+)
+from api.service import Service
+from api.store import Row
+from optimizer.errors import InvalidInput
+from optimizer.log import encode
+from optimizer.types import Feedback, Outcome
+
+_OUTCOME = {"usage": {"input_tokens": 6, "output_tokens": 90}, "latency_s": 1.2}
+_FEEDBACK = {"decision_id": "order-17", "value": 1.0}
+
+
+class Teller:
+    """Takes in what came of decisions."""
+
+    def __init__(self, service: Service) -> None:
+        self._service = service
+
+    def known(self, decision_id: str, caller: Caller) -> tuple[ServedRoute, OpenDecision] | None:
+        """The open decision; None where it is not known yet; a problem where nothing counts for it."""
+        fold = self._service.engine.fold
+        route = fold.places.get(decision_id)
+        if route is None:
+            if decision_id in fold.closed:
+                raise Problem(
+                    "too-late", "The decision is closed: report sooner, or raise the route's reward_wait_s."
+                )
+            if decision_id in fold.unknown:
+                wait_s = self._service.settings.parked_wait_s
+                raise Problem("unknown-decision", f"The decision did not come within {wait_s:g} s.")
+            return None
+        caller.require_route(route)
+        served = fold.routes[route]
+        one = served.open[decision_id]
+        if self._service.clock() - one.at_s > served.body.reward_wait_s:
+            raise Problem(
+                "too-late", f"The route waits {served.body.reward_wait_s:g} s for what comes of a decision."
+            )
+        return served, one
+
+    def _row(
+        self, kind: str, decision_id: str | None, name: str, digest: str, line: str, extra: dict[str, Any]
+    ) -> Row:
+        route = self._service.engine.fold.places.get(decision_id or "")
+        kept = {key: value for key, value in extra.items() if value is not None}
+        at_s = self._service.clock()
+        return Row(0, name, kind, route, decision_id, at_s, digest, line, json.dumps(kept))
+
+    async def _write(self, row: Row, *, given: bool) -> int:
+        ((kept, fresh),) = await self._service.append([row], needs_answer=given)
+        if not fresh and (kept.kind, kept.digest, kept.decision_id) != (
+            row.kind,
+            row.digest,
+            row.decision_id,
+        ):
+            raise Problem("conflict", "The id belongs to something else that was sent: give each its own.")
+        return kept.seq
+
+    async def outcome(
+        self, decision_id: str, told: OutcomeIn, caller: Caller, key: str | None
+    ) -> dict[str, Any]:
+        """One outcome."""
+        known = self.known(decision_id, caller)
+        usage = told.usage
+        try:
+            event = Outcome(
+                decision_id=decision_id,
+                served_provider=told.served_provider or (known[1].selected if known else ""),
+                cost_usd=told.cost_usd,
+                input_tokens=None if usage is None else usage.input_tokens,
+                output_tokens=None if usage is None else usage.output_tokens,
+                cached_tokens=None if usage is None else usage.cached_tokens,
+                latency_s=told.latency_s,
+                status=told.status,
+            )
+        except InvalidInput as error:
+            raise refused(error) from None
+        cost = by = None
+        if known is not None:
+            served, one = known
+            names = served.router.route.providers
+            if event.served_provider not in (
+                one.selected,
+                *one.prices,
+                *(provider.name for provider in names),
+            ):
+                raise Problem("invalid", "served_provider is not on the route.")
+            cost, by = priced(event, one.prices)
+        given = told.id or key
+        name = given or f"out_{secrets.token_hex(12)}"
+        extra = {"key": caller.key, "routes": caller.routes, "ttft_s": told.ttft_s}
+        extra["reasoning_tokens"] = None if usage is None else usage.reasoning_tokens
+        uid = f"o:{caller.key or ''}:{decision_id}:{name}"
+        row = self._row("outcome", decision_id, uid, digest_of(told) if given else "", encode(event), extra)
+        seq = await self._write(row, given=given is not None)
+        return {
+            "id": name,
+            "decision_id": decision_id,
+            "seq": seq or None,
+            "state": "joined" if known is not None else "parked",
+            "served_provider": event.served_provider or None,
+            "cost_usd": cost,
+            "priced_by": by,
+        }
+
+    async def feedback(self, told: FeedbackIn, caller: Caller, key: str | None) -> dict[str, Any]:
+        """One judgement."""
+        if caller.sources is not None and told.source not in caller.sources:
+            raise Problem("forbidden", "The key may not judge as this source.")
+        per_s = (caller.feedback_per_minute or self._service.settings.feedback_per_minute) / 60.0
+        wait_s = self._service.feedback_allowance.take(caller.key, per_s=per_s)
+        if wait_s > 0:
+            raise Problem(
+                "too-many-requests", "The key has sent its share of feedback.", retry_after_s=int(wait_s) + 1
+            )
+        decisions = self._targets(told)
+        joined = False
+        for decision_id in decisions:
+            known = self.known(decision_id, caller)
+            if known is not None:
+                self._check(told, caller, *known)
+                joined = True
+        given = told.id or key
+        name = given or f"fb_{secrets.token_hex(12)}"
+        event = Feedback(
+            decision_id=told.decision_id or "", metric=told.metric, value=told.value, source=told.source
+        )
+        extra = {
+            "key": caller.key,
+            "routes": caller.routes,
+            "session_id": told.session_id,
+            "comment": told.comment,
+        }
+        uid = f"f:{caller.key or ''}:{name}"
+        digest = digest_of(told) if given else ""
+        row = self._row("feedback", told.decision_id, uid, digest, encode(event), extra)
+        seq = await self._write(row, given=given is not None)
+        state = "joined" if joined else "parked"
+        return {"id": name, "seq": seq or None, "state": state, "decision_ids": decisions}
+
+    def _targets(self, told: FeedbackIn) -> list[str]:
+        if told.decision_id is not None:
+            return [told.decision_id]
+        found = self._service.engine.fold.sessions.get(told.session_id or "")
+        if not found:
+            raise Problem("unknown-decision", "No open decision belongs to this session.")
+        return list(found)
+
+    def _check(self, told: FeedbackIn, caller: Caller, served: ServedRoute, one: OpenDecision) -> None:
+        metrics = {metric.name: metric for metric in served.router.route.metrics}
+        metric = metrics.get(told.metric)
+        if metric is None:
+            raise Problem(
+                "invalid", f"The route declares the metrics {', '.join(sorted(metrics))}: choose from them."
+            )
+        try:
+            if told.value is not None:
+                metric.scaled(told.value)
+        except InvalidInput as error:
+            raise refused(error) from None
+        most = self._service.settings.feedback_per_decision
+        if (one.by_key or {}).get(caller.key or "", 0) >= most:
+            raise Problem(
+                "too-many-requests", f"One key may judge a decision {most} times.", retry_after_s=3_600
+            )
+
+
+def router(service: Service) -> APIRouter:
+    """The addresses for outcomes and feedback."""
+    api = APIRouter(prefix="/v1", route_class=StrictRoute, tags=["outcomes and feedback"])
+    teller = Teller(service)
+
+    @api.post(
+        "/decisions/{decision_id}/outcome",
+        summary="Report what serving took",
+        response_model=None,
+        responses={200: {"model": OutcomeOut}, **problems(404, 409, 410)},
+        openapi_extra=takes(OutcomeIn, _OUTCOME),
+    )
+    async def report_outcome(request: Request, decision_id: str) -> Response:
+        """Learning credits who served; propensities stay with who was selected."""
+        caller = caller_of(request, "feedback")
+        told = body_of(request, OutcomeIn)
+        if not is_id(decision_id):
+            raise Problem("unknown-decision", "There is no decision of this id.")
+        return answer(await teller.outcome(decision_id, told, caller, idempotency_key(request)))
+
+    @api.post(
+        "/feedback",
+        summary="Judge a decision",
+        response_model=None,
+        responses={200: {"model": FeedbackOut}, **problems(404, 409, 410)},
+        openapi_extra=takes(FeedbackIn, _FEEDBACK),
+    )
+    async def judge(request: Request) -> Response:
+        """Before its decision it waits for it; the last one of a metric and source is in force."""
+        caller = caller_of(request, "feedback")
+        return answer(await teller.feedback(body_of(request, FeedbackIn), caller, idempotency_key(request)))
+
+    @api.post(
+        "/feedback/batch",
+        summary="Judge several decisions",
+        response_model=None,
+        responses={200: {"model": FeedbackBatchOut}, **problems()},
+        openapi_extra=takes(FeedbackBatchIn, {"feedback": [_FEEDBACK]}),
+    )
+    async def judge_batch(request: Request) -> Response:
+        """Each is kept by itself: some can fail while others do not."""
+        caller = caller_of(request, "feedback")
+        told = body_of(request, FeedbackBatchIn).feedback
+        service.check_batch(len(told), caller)
+        key = idempotency_key(request)
+        keys = [None if key is None else f"{key}#{i}" for i in range(len(told))]
+        pairs = zip(told, keys, strict=True)
+        found = await service.each([teller.feedback(one, caller, key) for one, key in pairs], name="feedback")
+        return answer({"feedback": found})
+
+    return api
+
+
+def is_id(text: str) -> bool:
+    """Whether this can be the id of a decision."""
+    return 0 < len(text) <= 128 and text.isascii() and all(sign.isalnum() or sign in "._:-" for sign in text)

@@ -1,0 +1,160 @@
+"""What every endpoint does with a request: whose is it, what is in it, and what goes back."""
+
+from __future__ import annotations
+
+import base64
+import json
+from collections.abc import Callable, Coroutine
+from hashlib import blake2b
+from typing import Any, Final, TypeVar
+
+from fastapi import Request, Response
+from fastapi.routing import APIRoute
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic_core import to_json
+
+from api.auth import Caller
+from api.guard import STATE, Arrived
+from api.problems import Problem, from_validation
+from api.schemas.decisions import ProblemOut
+from optimizer.errors import InvalidInput, NoEligibleProvider
+
+M = TypeVar("M", bound=BaseModel)
+
+JSON: Final = "application/json"
+LONGEST_KEY: Final = 200
+
+
+class StrictRoute(APIRoute):
+    """An address that refuses query parameters it does not know."""
+
+    def get_route_handler(self) -> Callable[[Request], Coroutine[Any, Any, Response]]:
+        """The handler, with the check in front."""
+        handler = super().get_route_handler()
+        takes_query = bool(self.dependant.query_params)
+
+        async def strict(request: Request) -> Response:
+            if request.scope["query_string"] and not takes_query:
+                raise Problem("invalid", "This address takes no query parameters.")
+            return await handler(request)
+
+        return strict
+
+
+class Page(BaseModel):
+    """Which part of a list."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    limit: int = Field(default=100, ge=1, le=500, description="Most items.")
+    cursor: str | None = Field(
+        default=None,
+        max_length=400,
+        description="`next_cursor` of the page before; leave it out for the first.",
+    )
+
+
+class Preview(BaseModel):
+    """Whether to change anything."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    preview: bool = Field(default=False, description="Say what would change, and change nothing.")
+
+
+def arrived(request: Request) -> Arrived:
+    """What the guard knows of the request."""
+    known: Arrived = request.scope[STATE]
+    return known
+
+
+def caller_of(request: Request, scope: str) -> Caller:
+    """Who calls; a problem where the key lacks the scope."""
+    caller = arrived(request).caller
+    caller.require(scope)
+    return caller
+
+
+def body_of(request: Request, kind: type[M]) -> M:
+    """The body by its schema; a problem that repeats nothing of it where it does not fit."""
+    for name, value in request.scope["headers"]:
+        if name == b"content-type":
+            if value.split(b";")[0].strip().lower() != b"application/json":
+                break
+            try:
+                return kind.model_validate_json(arrived(request).body)
+            except ValidationError as error:
+                raise from_validation(error) from None
+    raise Problem("unsupported", "Send JSON, with the header Content-Type: application/json.")
+
+
+def idempotency_key(request: Request) -> str | None:
+    """The header Idempotency-Key."""
+    given = request.headers.get("idempotency-key")
+    if given is not None and not 0 < len(given) <= LONGEST_KEY:
+        raise Problem("invalid", f"Idempotency-Key must have 1 to {LONGEST_KEY} characters.")
+    return given
+
+
+def digest_of(body: BaseModel) -> str:
+    """Tells whether two requests with one id ask for the same."""
+    return blake2b(body.model_dump_json(exclude={"id"}).encode(), digest_size=16).hexdigest()
+
+
+def refused(error: InvalidInput | NoEligibleProvider) -> Problem:
+    """What the optimiser refuses, as a problem."""
+    return Problem("no-provider" if isinstance(error, NoEligibleProvider) else "invalid", str(error))
+
+
+def answer(content: Any, *, status: int = 200) -> Response:
+    """An answer as JSON."""
+    return Response(to_json(content, inf_nan_mode="constants"), status_code=status, media_type=JSON)
+
+
+def encoded_cursor(value: object) -> str:
+    """A cursor that says nothing to whoever gets it."""
+    return base64.urlsafe_b64encode(json.dumps(value).encode()).decode().rstrip("=")
+
+
+def decoded_cursor(cursor: str) -> Any:
+    """What `encoded_cursor` was given; a problem for anything else."""
+    try:
+        return json.loads(base64.b64decode(cursor + "=" * (-len(cursor) % 4), altchars=b"-_", validate=True))
+    except (ValueError, RecursionError):
+        raise Problem("invalid", "The cursor is not one that was given: begin without it.") from None
+
+
+def paged(items: dict[str, Any], page: Page) -> dict[str, Any]:
+    """One page of items, in the order of their names."""
+    after = ""
+    if page.cursor is not None:
+        after = decoded_cursor(page.cursor)
+        if not isinstance(after, str):
+            raise Problem("invalid", "The cursor is of another list: begin without it.")
+    names = sorted(name for name in items if name > after)
+    shown = names[: page.limit]
+    more = len(names) > len(shown)
+    return {
+        "items": [items[name] for name in shown],
+        "next_cursor": encoded_cursor(shown[-1]) if more else None,
+    }
+
+
+def problems(*statuses: int) -> dict[int | str, dict[str, Any]]:
+    """The problems that an address can answer, for the OpenAPI document."""
+    content = {"application/problem+json": {"schema": {"$ref": "#/components/schemas/ProblemOut"}}}
+    everywhere = (400, 401, 403, 408, 413, 415, 422, 429, 500, 503)
+    return {status: {"description": "Problem", "content": content} for status in (*everywhere, *statuses)}
+
+
+def takes(kind: type[BaseModel], example: Any = None) -> dict[str, Any]:
+    """The body that an address takes, for the OpenAPI document; `api.openapi` adds the schema."""
+    content: dict[str, Any] = {"schema": {"$ref": f"#/components/schemas/{kind.__name__}"}}
+    if example is not None:
+        content["example"] = example
+    TAKEN[kind.__name__] = kind
+    return {"requestBody": {"required": True, "content": {JSON: content}}}
+
+
+TAKEN: Final[dict[str, type[BaseModel]]] = {"ProblemOut": ProblemOut}
+"""Schemas of bodies, by name."""

@@ -1,0 +1,245 @@
+"""One process of the service: store, writer, engine and what runs beside them, opened and closed together."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import hashlib
+import logging
+import os
+import random
+import secrets
+import sys
+import time
+from collections.abc import Awaitable, Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from time import perf_counter
+from typing import Any, Final
+
+from api.auth import Allowance, Authority, Caller
+from api.declared import declared_changes
+from api.engine.configuration import Change
+from api.engine.engine import Engine
+from api.guard import Load
+from api.metrics import EngineCollector, Metrics
+from api.problems import Problem
+from api.settings import Settings
+from api.store import Query, Row, StoreUnavailable, open_store
+from api.store.writer import QueueFull, Writer, Written
+
+_LOG = logging.getLogger("fairlead.service")
+_READERS: Final = 4
+
+
+class Service:
+    """Everything behind the endpoints. Opens the store at once, so that a fault is said at the start."""
+
+    def __init__(self, settings: Settings, *, clock: Callable[[], float] = time.time) -> None:
+        self.settings = settings
+        self.clock = clock
+        self.store = open_store(settings.database_url)
+        self.load = Load()
+        self.metrics = Metrics()
+        self.random = random.SystemRandom()
+        self.allowance = Allowance()
+        self.feedback_allowance = Allowance(burst_s=60.0)
+        self._readers = ThreadPoolExecutor(_READERS, thread_name_prefix="fairlead-reader")
+        self.engine = Engine(
+            self.store,
+            state_dir=settings.state_dir,
+            parked_wait_s=settings.parked_wait_s,
+            parked_limit=settings.parked_limit,
+            clock=clock,
+            in_thread=self.in_thread,
+        )
+        commit_s = self.metrics.stage_s.labels(stage="commit")
+
+        def timed(seconds: float, rows: int) -> None:
+            commit_s.observe(seconds)
+            self.metrics.commit_rows.observe(rows)
+
+        self.writer = Writer(
+            self.store,
+            queue_limit=settings.queue_limit,
+            in_flight=lambda: self.load.requests,
+            committed=self.engine.committed,
+            timed=timed,
+        )
+        self.authority = Authority(lambda: self.engine.fold.config, clock)
+        self.metrics.registry.register(EngineCollector(self.engine, self.writer, self.load))
+        self._tasks: list[asyncio.Task[None]] = []
+        try:
+            self.engine.read_configuration()
+            self._declared = declared_changes(settings, self.engine.fold, now_s=clock())
+        except BaseException:
+            self.store.close()
+            raise
+
+    @property
+    def has_keys(self) -> bool:
+        """Whether a key is needed for everything."""
+        return bool(self.engine.fold.config.keys)
+
+    @property
+    def is_full(self) -> bool:
+        """Whether nothing more can be taken in to be written."""
+        return self.writer.depth >= self.settings.queue_limit
+
+    async def in_thread(self, work: Callable[..., Any], *arguments: Any) -> Any:
+        """Run something that waits for the disk or the network, beside the event loop."""
+        return await asyncio.get_running_loop().run_in_executor(self._readers, work, *arguments)
+
+    async def start(self) -> None:
+        """Begin to write, to follow the log and to rebuild what was learned."""
+        self.writer.start()
+        self.engine.start()
+        loop = asyncio.get_running_loop()
+        self._tasks = [loop.create_task(self._tick()), loop.create_task(self._take_snapshots())]
+        if self.store.shared:
+            from api.store.notices import listen
+
+            self._tasks.append(loop.create_task(listen(self.settings.database_url, self.engine.wake)))
+        for uid, change in self._declared:
+            await self.append([self.change_row(change, by="file", uid=uid)])
+        if self._declared:
+            self.engine.wake()
+
+    async def stop(self) -> None:
+        """Write what waits, save a snapshot, and close everything."""
+        for task in self._tasks:
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+        await self.writer.close()
+        # What the last commits brought is folded first, so that the snapshot has it.
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(5.0):
+                while self.engine.lag:
+                    await asyncio.sleep(0.001)
+        await self.engine.close()
+        try:
+            self.engine.save_snapshot()
+        except (OSError, StoreUnavailable) as error:
+            _LOG.warning("no snapshot was saved (%s): the next start takes longer", type(error).__name__)
+        self._readers.shutdown(wait=True)
+        self.store.close()
+
+    # What goes into the log
+
+    async def append(self, rows: Sequence[Row], *, needs_answer: bool = True) -> Written:
+        """Write rows; a problem where that is not possible now.
+
+        ``needs_answer``: it matters whether they are new, so that even ``relaxed`` waits for the commit.
+        """
+        try:
+            if self.settings.durability == "relaxed" and not needs_answer:
+                self.writer.post(rows)
+                return [(row, True) for row in rows]
+            return await self.writer.append(rows)
+        except QueueFull:
+            raise Problem("overloaded", "Too much waits to be written.", retry_after_s=1) from None
+        except StoreUnavailable as error:
+            _LOG.warning("%s", error)
+            raise Problem(
+                "unavailable", "The log cannot be written now; send it again.", retry_after_s=1
+            ) from None
+
+    def change_row(self, change: Change, *, by: str | None, uid: str | None = None) -> Row:
+        """The event of a change of the configuration."""
+        extra = '{"by":null}' if by is None else f'{{"by":"{by}"}}'
+        name = uid or f"c:{secrets.token_hex(12)}"
+        return Row(0, name, "config", None, None, self.clock(), "", change.line(), extra)
+
+    async def rows(self, query: Query) -> list[Row]:
+        """Read the log; a problem where that is not possible now."""
+        try:
+            found: list[Row] = await self.in_thread(self.store.rows, query)
+            return found
+        except StoreUnavailable as error:
+            _LOG.warning("%s", error)
+            raise Problem("unavailable", "The log cannot be read now.", retry_after_s=1) from None
+
+    def is_open(self, row: Row) -> bool:
+        """Whether anything may still come of a decision of the log."""
+        served = self.engine.fold.routes.get(row.route or "")
+        if served is None:
+            return False
+        recent = self.clock() - row.at_s <= served.body.reward_wait_s
+        return recent and (row.decision_id in served.open or row.seq > self.engine.fold.seq)
+
+    def check_batch(self, count: int, caller: Caller) -> None:
+        """A problem for a batch that is too long; its items count as requests of the key."""
+        most = self.settings.max_batch
+        if count > most:
+            raise Problem("invalid", f"A batch may have {most} items, and this one has {count}.")
+        per_s = caller.requests_per_s or self.settings.requests_per_s
+        wait_s = self.allowance.take(caller.key, per_s=per_s, count=count)
+        if wait_s > 0:
+            raise Problem(
+                "too-many-requests", f"The limit is {per_s:g} requests/s.", retry_after_s=int(wait_s) + 1
+            )
+
+    @staticmethod
+    async def each(work: Sequence[Awaitable[dict[str, Any]]], *, name: str) -> list[dict[str, Any]]:
+        """The items of a batch side by side, so that they share commits: an answer or a problem for each."""
+
+        async def one(item: Awaitable[dict[str, Any]]) -> dict[str, Any]:
+            try:
+                return {"status": 200, name: await item, "problem": None}
+            except Problem as problem:
+                return {"status": problem.status, name: None, "problem": problem.body()}
+
+        return list(await asyncio.gather(*map(one, work)))
+
+    # What runs beside the requests
+
+    async def _tick(self) -> None:
+        """Look for prices whose time has come, and for what other processes wrote."""
+        while True:
+            started = perf_counter()
+            try:
+                for change in self.engine.due_prices():
+                    # The uid is the same in every process, so that it is written once.
+                    await self.append([self.change_row(change, by="clock", uid=f"activate:{change.id}")])
+                if self.store.shared or self.engine.lag == 0:
+                    self.engine.wake()
+            except Problem as problem:
+                _LOG.warning("%s", problem)
+            except Exception:
+                _LOG.exception("the regular look at prices and log failed")
+            await asyncio.sleep(max(self.settings.poll_s - (perf_counter() - started), 0.01))
+
+    async def _take_snapshots(self) -> None:
+        """Let a process of its own fold the log and save a snapshot, now and then."""
+        saved = 0
+        while True:
+            await asyncio.sleep(self.settings.snapshot_every_s)
+            seq = self.engine.fold.seq
+            if not self.engine.ready or seq == saved:
+                continue
+            environment = {
+                **{name: value for name, value in os.environ.items() if not name.startswith("FAIRLEAD_")},
+                "FAIRLEAD_CONFIG": os.devnull,
+                "FAIRLEAD_DATABASE_URL": self.settings.database_url,
+                "FAIRLEAD_STATE_DIR": str(self.settings.state_dir),
+                "FAIRLEAD_PARKED_WAIT_S": repr(self.settings.parked_wait_s),
+                "FAIRLEAD_PARKED_LIMIT": str(self.settings.parked_limit),
+            }
+            command = [sys.executable, "-c", "from api.cli import main; main()", "snapshot"]
+            process = await asyncio.create_subprocess_exec(
+                *command, env=environment, stdin=asyncio.subprocess.DEVNULL, stdout=asyncio.subprocess.DEVNULL
+            )
+            try:
+                code = await process.wait()
+            except asyncio.CancelledError:
+                process.terminate()
+                await process.wait()
+                raise
+            if code == 0:
+                saved = seq
+            else:
+                _LOG.warning("no snapshot was saved: `fairlead snapshot` ended with code %s", code)
+
+
+def idempotent_id(prefix: str, caller: str | None, given: str) -> str:
+    """An id that the same key gets for the same Idempotency-Key, and nobody else."""
+    return f"{prefix}_{hashlib.sha256(f'{caller}:{given}'.encode()).hexdigest()[:32]}"
