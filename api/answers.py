@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from datetime import UTC, datetime
 from typing import Any
 
-from api.engine.asking import ranked, utilities
+from api.engine.asking import ranked
 from api.store import Row
 from optimizer.log import decode
 from optimizer.types import Decision, Feedback, Outcome
@@ -39,6 +39,7 @@ def decision_answer(
         for i, name in enumerate(decision.providers)
     ]
     order = ranked(decision, notes.get("latency_weight", 0.0))
+    explored = decision.fallback_used is None and decision.selected != order[0]
     return {
         "id": decision.id if kept else None,
         "created_at": timestamp(at_s),
@@ -47,7 +48,7 @@ def decision_answer(
         "propensity": chances[decision.providers.index(decision.selected)],
         "candidates": candidates,
         "fallbacks": [name for name in order if name != decision.selected],
-        "explored": notes.get("explored", False),
+        "explored": explored,
         "fallback_used": decision.fallback_used,
         "shadow_price": decision.shadow_price,
         "model_version": decision.model_version,
@@ -56,15 +57,6 @@ def decision_answer(
         "session_id": notes.get("session_id"),
         "tags": notes.get("tags", {}),
     }
-
-
-def is_explored(decision: Decision, latency_weight: float) -> bool:
-    """Whether another eligible provider was expected to be better than the one that was drawn."""
-    if decision.fallback_used is not None:
-        return False
-    worth = dict(zip(decision.providers, utilities(decision, latency_weight).tolist(), strict=True))
-    best = max(value for name, value in worth.items() if name not in decision.ineligible)
-    return bool(worth[decision.selected] < best)
 
 
 def decision_of(row: Row) -> dict[str, Any]:

@@ -5,16 +5,20 @@ from __future__ import annotations
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from importlib.metadata import PackageNotFoundError, version
+from typing import Final
 
 from fastapi import FastAPI, Request, Response
+from starlette.routing import Route
 
 from api import openapi, problems
 from api.docs_page import page
 from api.endpoints import audit, configuration, decisions, health, keys, outcomes, prices
-from api.endpoints.requests import answer
+from api.endpoints.requests import StrictRoute, answer
 from api.guard import Guard
 from api.service import Service
 from api.settings import Settings
+
+_HOT: Final = ("/v1/decisions/{decision_id}/outcome", "/v1/feedback", "/v1/decisions")
 
 
 def create_app(settings: Settings, *, service: Service | None = None) -> FastAPI:
@@ -49,8 +53,12 @@ def create_app(settings: Settings, *, service: Service | None = None) -> FastAPI
         is_full=lambda: behind.is_full,
         observe=behind.metrics.observe,
     )
-    for part in (health, decisions, outcomes, configuration, prices, keys, audit):
-        app.include_router(part.router(behind))
+    parts = (decisions, outcomes, health, configuration, prices, keys, audit)
+    for router in [part.router(behind) for part in parts]:
+        app.include_router(router)
+        for route in router.routes:
+            if isinstance(route, StrictRoute) and route.path in _HOT and "POST" in route.methods:
+                app.router.routes.insert(0, _shortened(route))
 
     @app.get("/openapi.json", include_in_schema=False)
     async def document(request: Request) -> Response:
@@ -62,6 +70,21 @@ def create_app(settings: Settings, *, service: Service | None = None) -> FastAPI
         return Response(page(openapi.document(app)), media_type="text/html", headers=headers)
 
     return app
+
+
+def _shortened(declared: StrictRoute) -> Route:
+    """The same address without FastAPI's own steps, which its endpoint does not need.
+
+    They are for parameters that FastAPI reads, and took a fifth of the time of a decision.
+    """
+
+    async def endpoint(request: Request) -> Response:
+        request.scope["route"] = declared
+        declared.check_query(request)
+        response: Response = await declared.endpoint(request, **request.path_params)
+        return response
+
+    return Route(declared.path, endpoint, methods=["POST"])
 
 
 def _version() -> str:

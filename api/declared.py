@@ -13,7 +13,7 @@ from typing import Final
 from api.engine.configuration import Change, effective_s
 from api.engine.fold import Fold
 from api.schemas.base import Strict
-from api.schemas.config import PriceIn, ProviderIn, RouteIn
+from api.schemas.config import ObjectiveIn, PriceIn, ProviderIn, RouteIn
 from api.settings import Settings
 from optimizer.errors import InvalidInput
 
@@ -24,7 +24,10 @@ QUICKSTART: Final = (
     ProviderIn(name="large"),
     PriceIn(provider="small", input_usd_per_mtok=0.05, output_usd_per_mtok=0.4),
     PriceIn(provider="large", input_usd_per_mtok=1.25, output_usd_per_mtok=10.0),
-    RouteIn(name="quickstart", providers=("small", "large")),
+    # A point of quality is worth a cent, so that what is learned of quality soon shows in the choice.
+    RouteIn(
+        name="quickstart", providers=("small", "large"), objective=ObjectiveIn(willingness_to_pay_usd=0.01)
+    ),
 )
 """What a log starts with where nothing is declared: enough to try everything."""
 

@@ -52,10 +52,9 @@ class Service:
             clock=clock,
             in_thread=self.in_thread,
         )
-        commit_s = self.metrics.stage_s.labels(stage="commit")
 
         def timed(seconds: float, rows: int) -> None:
-            commit_s.observe(seconds)
+            self.metrics.stages.timed("commit", seconds)
             self.metrics.commit_rows.observe(rows)
 
         self.writer = Writer(

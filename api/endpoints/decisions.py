@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import json
 import secrets
+from functools import partial
 from time import perf_counter
 from typing import Any
 
 import numpy as np
 from fastapi import APIRouter, Request, Response
 
-from api.answers import decision_answer, decision_of, event_of, is_explored
+from api.answers import decision_answer, decision_of, event_of
 from api.auth import Caller
 from api.endpoints.requests import (
     StrictRoute,
@@ -71,9 +72,9 @@ class Decider:
 
     def __init__(self, service: Service) -> None:
         self._service = service
-        stage = service.metrics.stage_s
+        timed = service.metrics.stages.timed
         self.parsed, self._decided, self._encoded, self._waited, self.answered = (
-            stage.labels(stage=name) for name in ("parse", "decide", "encode", "wait", "answer")
+            partial(timed, name) for name in ("parse", "decide", "encode", "wait", "answer")
         )
 
     async def decide(self, asked: DecisionIn, caller: Caller, key: str | None) -> dict[str, Any]:
@@ -101,7 +102,7 @@ class Decider:
             )
             started = perf_counter()
             decision, fault = decide(served, ask, starting=not service.engine.ready)
-            self._decided.observe(perf_counter() - started)
+            self._decided(perf_counter() - started)
         except (InvalidInput, NoEligibleProvider) as error:
             raise refused(error) from None
         if fault is not None:
@@ -115,10 +116,11 @@ class Decider:
         }
         if latency_weight:
             notes["latency_weight"] = latency_weight
-        if is_explored(decision, latency_weight):
-            notes["explored"] = True
+        made = decision_answer(decision, notes, at_s, kept=not asked.dry_run)
         if asked.dry_run:
-            return decision_answer(decision, notes, at_s, kept=False)
+            return made
+        if made["explored"]:
+            notes["explored"] = True
         started = perf_counter()
         row = Row(
             0,
@@ -131,12 +133,17 @@ class Decider:
             encode(decision),
             json.dumps(notes),
         )
-        self._encoded.observe(perf_counter() - started)
+        self._encoded(perf_counter() - started)
         started = perf_counter()
-        ((kept, fresh),) = await service.append([row], needs_answer=given_id is not None)
-        self._waited.observe(perf_counter() - started)
+        service.engine.made[row.uid] = decision
+        try:
+            ((kept, fresh),) = await service.append([row], needs_answer=given_id is not None)
+        except Problem:
+            service.engine.made.pop(row.uid, None)
+            raise
+        self._waited(perf_counter() - started)
         if fresh:
-            return decision_answer(decision, notes, at_s)
+            return made
         if (kept.kind, kept.digest) != (row.kind, row.digest):
             raise Problem("conflict", "The id belongs to another request: give each request its own.")
         return decision_of(kept)
@@ -188,11 +195,11 @@ def router(service: Service) -> APIRouter:
         caller = caller_of(request, "decide")
         asked = body_of(request, DecisionIn)
         key = idempotency_key(request)
-        decider.parsed.observe(perf_counter() - started)
+        decider.parsed(perf_counter() - started)
         made = await decider.decide(asked, caller, key)
         started = perf_counter()
         response = answer(made)
-        decider.answered.observe(perf_counter() - started)
+        decider.answered(perf_counter() - started)
         return response
 
     @api.post(

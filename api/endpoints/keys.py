@@ -137,9 +137,7 @@ def router(service: Service) -> APIRouter:
         caller = caller_of(request, "admin")
         known = held.one(key_id)
         body = merged(request, known, KeyIn, "id")
-        kept = {
-            name: getattr(known, name) for name in Key.model_fields.keys() - KeyIn.model_fields.keys()
-        }
+        kept = {name: getattr(known, name) for name in Key.model_fields.keys() - KeyIn.model_fields.keys()}
         return answer(await held.put(caller, Key(**body.model_dump(), **kept), preview=ask.preview))
 
     @api.post(

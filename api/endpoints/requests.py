@@ -31,14 +31,17 @@ class StrictRoute(APIRoute):
     def get_route_handler(self) -> Callable[[Request], Coroutine[Any, Any, Response]]:
         """The handler, with the check in front."""
         handler = super().get_route_handler()
-        takes_query = bool(self.dependant.query_params)
 
         async def strict(request: Request) -> Response:
-            if request.scope["query_string"] and not takes_query:
-                raise Problem("invalid", "This address takes no query parameters.")
+            self.check_query(request)
             return await handler(request)
 
         return strict
+
+    def check_query(self, request: Request) -> None:
+        """A problem for query parameters where there are none to take."""
+        if request.scope["query_string"] and not self.dependant.query_params:
+            raise Problem("invalid", "This address takes no query parameters.")
 
 
 class Page(BaseModel):

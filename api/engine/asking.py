@@ -6,6 +6,7 @@ import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from fnmatch import fnmatchcase
+from operator import itemgetter
 from typing import Any
 
 import numpy as np
@@ -13,7 +14,7 @@ import numpy as np
 from api.engine.served_route import ServedRoute
 from optimizer.constraints import ConstraintChecker, merge
 from optimizer.errors import InvalidInput, NoEligibleProvider
-from optimizer.types import Constraints, Context, Decision, FloatArray, Objective
+from optimizer.types import Constraints, Context, Decision, Objective
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -142,18 +143,19 @@ def default_decision(
     return replace(decision, selected=selected, probabilities=probabilities, ineligible=ruled_out)
 
 
-def utilities(decision: Decision, latency_weight: float) -> FloatArray:
-    """What each provider was expected to be worth, as the decision weighed it."""
-    # Of a fallback nothing is expected; the order of the route is left.
-    quality, _, cost, _, latency, _ = np.nan_to_num(decision.expected)
-    worth: FloatArray = quality - decision.shadow_price * cost - latency_weight * latency
-    return worth
-
-
 def ranked(decision: Decision, latency_weight: float) -> list[str]:
-    """The providers that may serve it, the best expected first."""
-    worth = utilities(decision, latency_weight).tolist()
-    pairs = zip(worth, decision.providers, strict=True)
-    eligible = [(value, name) for value, name in pairs if name not in decision.ineligible]
-    # Sorted by worth alone: of two that are worth the same, the one that the route names first.
-    return [name for _, name in sorted(eligible, key=lambda pair: -pair[0])]
+    """The providers that may serve it, the best expected first, as the decision weighed them."""
+    price = decision.shadow_price
+    # Of a fallback nothing is expected, and of two that are worth the same the route names one first: the
+    # sort leaves their order.
+    quality, _, cost, _, latency, _ = decision.expected.tolist()
+    found = []
+    for i, name in enumerate(decision.providers):
+        if name in decision.ineligible:
+            continue
+        worth = quality[i] - price * cost[i] if price else quality[i]
+        if latency_weight and latency[i] == latency[i]:
+            worth -= latency_weight * latency[i]
+        found.append((0.0 if worth != worth else -worth, name))
+    found.sort(key=itemgetter(0))
+    return [name for _, name in found]

@@ -21,7 +21,9 @@ from typing import Any, Final
 from api.engine import snapshots
 from api.engine.configuration import Change
 from api.engine.fold import Fold
+from api.engine.warming import warm_up
 from api.store import Appended, Query, Row, Store, StoreUnavailable
+from optimizer.types import Decision
 
 SLICE_S: Final = 0.002
 """Longest that the fold holds the event loop at a time, as far as single events allow."""
@@ -57,6 +59,8 @@ class Engine:
         self.rebuild_until = 0
         self._rows: deque[Row] = deque()
         self._queued = 0
+        self.made: dict[str, Decision] = {}
+        """Decisions of this process that are being written, by uid: they need not be read from their lines."""
         self._draining = False
         self._stale = asyncio.Event()
         self._synced_s = monotonic()
@@ -105,6 +109,7 @@ class Engine:
         self.wake()
 
     def _rebuilt(self) -> Fold:
+        warm_up()
         last = self._store.last_seq()
         log = snapshots.identity(self._store)
         fold = snapshots.load_latest(self._state_dir, self.new_fold, log=log, last_seq=last)
@@ -170,8 +175,9 @@ class Engine:
         fold, rows = self.fold, self._rows
         while rows:
             row = rows.popleft()
+            made = self.made.pop(row.uid, None)
             if row.seq > fold.seq:
-                fold.apply(row)
+                fold.apply(row, made)
                 self.folded += 1
             if perf_counter() - started > SLICE_S:
                 break

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import json
 from collections import Counter
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any, Final
 
@@ -56,20 +56,18 @@ class Fold:
         self._parked_wait_s, self._parked_limit = parked_wait_s, parked_limit
         self._parked_rows = 0
         self._learn = learn
-        self._appliers: Mapping[str, Callable[[Row], None]] = {
-            "decision": self._decision,
-            "outcome": self._told,
-            "feedback": self._told,
-            "config": self._config,
-        }
 
-    def apply(self, row: Row) -> None:
-        """Fold the next row of the log."""
+    def apply(self, row: Row, made: Decision | None = None) -> None:
+        """Fold the next row of the log; ``made`` is what its line would be read as, where that is known."""
         self.clock_s = max(self.clock_s, row.at_s)
-        applier = self._appliers.get(row.kind)
-        if applier is not None and (self._learn or row.kind == "config"):
+        if self._learn or row.kind == "config":
             try:
-                applier(row)
+                if row.kind == "decision":
+                    self._decision(row, made)
+                elif row.kind == "config":
+                    self._config(row)
+                else:
+                    self._told(row)
             except _EXPECTED:
                 self.counts[row.kind, "rejected"] += 1
             except Exception as error:
@@ -84,8 +82,8 @@ class Fold:
         if served is not None and served.broken is None:
             served.broken = f"event {row.seq} could not be learned ({type(error).__name__})"
 
-    def _decision(self, row: Row) -> None:
-        event = decode(row.line)
+    def _decision(self, row: Row, made: Decision | None) -> None:
+        event = decode(row.line) if made is None else made
         served = self.routes.get(row.route or "")
         if served is None or not isinstance(event, Decision):
             self.counts["decision", "rejected"] += 1
