@@ -57,7 +57,7 @@ def create_app(settings: Settings, *, service: Service | None = None) -> FastAPI
     for router in [part.router(behind) for part in parts]:
         app.include_router(router)
         for route in router.routes:
-            if isinstance(route, StrictRoute) and route.path in _HOT and "POST" in route.methods:
+            if isinstance(route, StrictRoute) and route.path in _HOT and "POST" in (route.methods or ()):
                 app.router.routes.insert(0, _shortened(route))
 
     @app.get("/openapi.json", include_in_schema=False)

@@ -38,7 +38,7 @@ from api.service import Service, idempotent_id
 from api.store import Query, Row
 from optimizer.errors import InvalidInput, NoEligibleProvider
 from optimizer.log import encode
-from optimizer.types import Constraints, Context
+from optimizer.types import Constraints, Context, Decision
 
 _EXAMPLE = {"route": "quickstart", "prompt": "Where is my parcel?", "task": "shipping"}
 
@@ -87,63 +87,66 @@ class Decider:
         given_id = asked.id
         if given_id is None and key is not None and not asked.dry_run:
             given_id = idempotent_id("dec", caller.key, key)
-        at_s, text = service.clock(), text_of(asked)
-        goal = None if asked.objective is None else objective(asked.objective)
+        text = text_of(asked)
+        started = perf_counter()
         try:
-            ask = Ask(
-                route=asked.route,
-                decision_id=given_id or f"dec_{secrets.token_hex(12)}",
-                context=_context(asked, text),
-                candidates=asked.candidates,
-                constraints=_constraints(asked),
-                objective=goal,
-                draw=service.random.random(),
-                at_s=at_s,
-            )
-            started = perf_counter()
+            ask = self._ask(asked, text, given_id)
             decision, fault = decide(served, ask, starting=not service.engine.ready)
-            self._decided(perf_counter() - started)
         except (InvalidInput, NoEligibleProvider) as error:
             raise refused(error) from None
+        self._decided(perf_counter() - started)
         if fault is not None:
             service.engine.faults[asked.route, fault] += 1
-        latency_weight = (goal or served.router.route.objective).latency_weight
+        weights = ask.objective or served.router.route.objective
         notes = {
             "key": caller.key,
             "draw": ask.draw,
             "state_seq": service.engine.fold.seq,
             **_notes(asked, text if service.settings.store_prompts else None),
         }
-        if latency_weight:
-            notes["latency_weight"] = latency_weight
-        made = decision_answer(decision, notes, at_s, kept=not asked.dry_run)
+        if weights.latency_weight:
+            notes["latency_weight"] = weights.latency_weight
+        made = decision_answer(decision, notes, ask.at_s, kept=not asked.dry_run)
         if asked.dry_run:
             return made
         if made["explored"]:
             notes["explored"] = True
-        started = perf_counter()
-        row = Row(
-            0,
-            f"d:{decision.id}",
-            "decision",
-            asked.route,
-            decision.id,
-            at_s,
-            "" if given_id is None else digest_of(asked),
-            encode(decision),
-            json.dumps(notes),
+        return await self._kept(decision, notes, "" if given_id is None else digest_of(asked)) or made
+
+    def _ask(self, asked: DecisionIn, text: str | None, given_id: str | None) -> Ask:
+        return Ask(
+            route=asked.route,
+            decision_id=given_id or f"dec_{secrets.token_hex(12)}",
+            context=_context(asked, text),
+            candidates=asked.candidates,
+            constraints=_constraints(asked),
+            objective=None if asked.objective is None else objective(asked.objective),
+            draw=self._service.random.random(),
+            at_s=self._service.clock(),
         )
-        self._encoded(perf_counter() - started)
+
+    async def _kept(self, decision: Decision, notes: dict[str, Any], digest: str) -> dict[str, Any] | None:
+        """Write it. Where its id was written before, the answer of then; None where it is new."""
+        service = self._service
         started = perf_counter()
-        service.engine.made[row.uid] = decision
-        try:
-            ((kept, fresh),) = await service.append([row], needs_answer=given_id is not None)
-        except Problem:
-            service.engine.made.pop(row.uid, None)
-            raise
-        self._waited(perf_counter() - started)
+        uid, at_s = f"d:{decision.id}", decision.at_s or 0.0
+        line, extra = encode(decision), json.dumps(notes)
+        row = Row(0, uid, "decision", decision.route, decision.id, at_s, digest, line, extra)
+        now = perf_counter()
+        self._encoded(now - started)
+        if digest:
+            # Another decision may have been written under the id: only the log knows which.
+            ((kept, fresh),) = await service.append([row])
+        else:
+            service.engine.made[uid] = decision
+            try:
+                ((kept, fresh),) = await service.append([row], needs_answer=False)
+            except BaseException:
+                service.engine.made.pop(uid, None)
+                raise
+        self._waited(perf_counter() - now)
         if fresh:
-            return made
+            return None
         if (kept.kind, kept.digest) != (row.kind, row.digest):
             raise Problem("conflict", "The id belongs to another request: give each request its own.")
         return decision_of(kept)

@@ -60,7 +60,7 @@ class Engine:
         self._rows: deque[Row] = deque()
         self._queued = 0
         self.made: dict[str, Decision] = {}
-        """Decisions of this process that are being written, by uid: they need not be read from their lines."""
+        """Decisions that are being written here, by uid: they need not be read from their lines."""
         self._draining = False
         self._stale = asyncio.Event()
         self._synced_s = monotonic()
