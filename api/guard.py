@@ -24,6 +24,7 @@ OPEN_PATHS: Final = frozenset({"/livez", "/readyz", "/openapi.json", "/docs"})
 """Paths that need no key and are answered however busy it is."""
 
 STATE: Final = "fairlead"
+_UNREAD: Final = ("too-large", "unsupported", "request-timeout")
 Observe = Callable[[Scope, int, float], None]
 
 
@@ -84,7 +85,11 @@ class Guard:
             await self._let_in(scope, receive, sending)
         except Problem as problem:
             if not begun:
-                await problem.response()(scope, receive, sending)
+                response = problem.response()
+                if problem.kind in _UNREAD:
+                    # The rest of the body would be taken for the next request, or waited for.
+                    response.headers["Connection"] = "close"
+                await response(scope, receive, sending)
         except Exception as error:
             # Neither the message nor the trace: they can hold what the client sent.
             _LOG.error("%s %s failed: %s", scope["method"], _path(scope), _place(error))
