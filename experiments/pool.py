@@ -33,7 +33,7 @@ def in_processes(
 ) -> list[T]:
     """``work(*shared, *task, tick=...)`` of every task, in their order, by so many processes.
 
-    ``work`` is a function of a module; it calls ``tick`` with the rounds it has played, and ``progress`` hears
+    ``work`` is a function of a module; it calls ``tick`` with rounds it has played, and ``progress`` hears
     of them. An exception of a task ends all of them and is raised here.
     """
     # Spawned, not forked: DuckDB and the progress bar have threads. Workers inherit the environment.
