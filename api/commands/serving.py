@@ -6,7 +6,7 @@ import logging
 import socket
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from optimizer.errors import InvalidInput
 
@@ -14,6 +14,9 @@ if TYPE_CHECKING:
     import uvicorn
 
     from api.settings import Settings
+
+
+_BACKLOG: Final = 1024
 
 
 def serve(config: Path | None, *, check: bool, host: str | None = None, port: int | None = None) -> None:
@@ -98,7 +101,7 @@ def new_server(app: object, settings: Settings) -> uvicorn.Server:
         log_config=None,
         access_log=False,
         server_header=False,
-        backlog=1024,
+        backlog=_BACKLOG,
         timeout_keep_alive=30,
         timeout_graceful_shutdown=round(settings.shutdown_timeout_s),
     )
@@ -107,12 +110,17 @@ def new_server(app: object, settings: Settings) -> uvicorn.Server:
 
 def bind(host: str, port: int) -> socket.socket:
     """A listening socket; `InvalidInput` where the address cannot be had."""
+    made: socket.socket | None = None
     try:
         family, kind, number, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
         made = socket.socket(family, kind, number)
         made.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         made.bind(address)
+        # From here on who connects waits, and is not refused, until the server takes over.
+        made.listen(_BACKLOG)
     except OSError as error:
+        if made is not None:
+            made.close()
         reason = error.strerror or str(error)
         raise InvalidInput(
             f"{host}:{port} cannot be listened on ({reason}): choose another host or port"

@@ -108,13 +108,13 @@ def test_the_starter_file_is_valid_and_never_overwritten() -> None:
     ("text", "reason"),
     [
         ("routes: [{name: r, providers: [a]}]", "create that provider first"),
-        ("providers: [{name: a}]\nroutes: [{name: r, providers: [a], constraints: {capabilities: [x]}}]", "no provider has it"),
+        ("providers: [{name: a}]\nroutes: [{name: r, providers: [a], constraints: {deny: [a]}}]", "relax"),
         ("database_url: mysql://x", "postgresql://"),
         ("database_url: sqlite:////no/such/folder/f.db", "create it first"),
         ("database_url: postgresql://127.0.0.1:1/x", "cannot be reached"),
         ("host: 0.0.0.0", "create-key"),
     ],
-)  # fmt: skip
+)
 def test_checking_finds_what_would_keep_it_from_starting(text: str, reason: str) -> None:
     path = written(text)
     for arguments in (["serve", "--check"], ["serve"]):
