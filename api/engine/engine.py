@@ -111,8 +111,7 @@ class Engine:
     def _rebuilt(self) -> Fold:
         warm_up()
         last = self._store.last_seq()
-        log = snapshots.identity(self._store)
-        fold = snapshots.load_latest(self._state_dir, self.new_fold, log=log, last_seq=last)
+        fold = snapshots.start(self._state_dir, self._store, self.new_fold)
         self.rebuilt_to, self.rebuild_until = fold.seq, last
 
         def progress(seq: int) -> None:

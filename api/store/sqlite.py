@@ -13,7 +13,7 @@ import sqlite3
 import threading
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 from urllib.parse import quote
 
 import sqlalchemy
@@ -36,6 +36,7 @@ class SQLiteStore:
     """A log in the file ``path``. ``read_only``: for looking at it while another process writes."""
 
     shared = False
+    mark = "?"
 
     def __init__(self, path: str, *, read_only: bool = False) -> None:
         check_version(sqlite3.sqlite_version_info)
@@ -116,6 +117,26 @@ class SQLiteStore:
         self._last = previous + len(written)
         return outcome_of(rows, written, existing, previous)
 
+    def write(self, work: Callable[[sqlite3.Connection], Any]) -> Any:
+        """Run ``work`` on the writing connection in one transaction; only from the writer's thread."""
+        assert self._writer is not None, "opened read-only"
+        try:
+            self._writer.execute("BEGIN IMMEDIATE")
+            done = work(self._writer)
+            self._writer.execute("COMMIT")
+        except sqlite3.Error as error:
+            with contextlib.suppress(sqlite3.Error):
+                self._writer.rollback()
+            raise StoreUnavailable(f"the log cannot be written: {error}") from error
+        return done
+
+    def read(self, statement: str, values: Sequence[Any]) -> list[Any]:
+        """Rows of a statement."""
+        try:
+            return self._reader().execute(statement, values).fetchall()
+        except sqlite3.Error as error:
+            raise StoreUnavailable(f"the log cannot be read: {error}") from error
+
     @staticmethod
     def _existing(connection: sqlite3.Connection, uids: Sequence[str]) -> list[Row]:
         found: list[Row] = []
@@ -126,17 +147,12 @@ class SQLiteStore:
 
     def rows(self, query: Query) -> list[Row]:
         """What is in the log, read by a connection of the calling thread that cannot write."""
-        try:
-            return list(map(Row._make, self._reader().execute(*query.sql("?"))))
-        except sqlite3.Error as error:
-            raise StoreUnavailable(f"the log cannot be read: {error}") from error
+        return list(map(Row._make, self.read(*query.sql("?"))))
 
     def last_seq(self) -> int:
         """The last place in the log; 0 where it is empty."""
-        try:
-            return self._read_last(self._reader())
-        except sqlite3.Error as error:
-            raise StoreUnavailable(f"the log cannot be read: {error}") from error
+        ((last,),) = self.read("SELECT coalesce(max(seq), 0) FROM events", [])
+        return int(last)
 
     @staticmethod
     def _read_last(connection: sqlite3.Connection) -> int:

@@ -12,7 +12,7 @@ import pytest
 from api.engine import snapshots
 from api.engine.engine import Engine
 from api.engine.fold import Fold
-from api.engine.snapshots import load_latest, save
+from api.engine.snapshots import save
 from api.store import Query, open_store
 from tests.api.service.running import Running, running, settings_for
 
@@ -79,14 +79,13 @@ def test_a_damaged_snapshot_is_left_out_and_rebuilt(tmp_path: Path) -> None:
         play(service, 20)
     (path,) = snapshots.found(tmp_path / "state")
     store = open_store(url, read_only=True)
-    log, last = snapshots.identity(store), store.last_seq()
-    store.close()
+    last = store.last_seq()
     whole = {file: file.read_bytes() for file in path.iterdir()}
     assert len(whole) == 2
     rng = np.random.default_rng(0)
 
     def loaded() -> Fold:
-        return load_latest(tmp_path / "state", new_fold, log=log, last_seq=last)
+        return snapshots.start(tmp_path / "state", store, new_fold)
 
     assert loaded().seq == last
     for i in range(60):
@@ -99,8 +98,9 @@ def test_a_damaged_snapshot_is_left_out_and_rebuilt(tmp_path: Path) -> None:
         file.write_bytes(bytes(content))
         assert loaded().seq == 0, f"damage {i} was not noticed"
         file.write_bytes(whole[file])
-    assert load_latest(tmp_path / "state", new_fold, log="another", last_seq=last).seq == 0
-    assert load_latest(tmp_path / "state", new_fold, log=log, last_seq=last - 1).seq == 0
+    with pytest.raises(ValueError, match="another log"):
+        snapshots.load(path, new_fold, log="another")
+    store.close()
     (path / "fold.npz").write_bytes(b"")
     with running(tmp_path, url) as service:
         assert service.get("/v1/routes/quickstart/state")["decisions"] == 20
