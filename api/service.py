@@ -23,7 +23,7 @@ from api.guard import Load
 from api.metrics import EngineCollector, Metrics
 from api.problems import Problem
 from api.settings import Settings
-from api.store import Query, Row, StoreUnavailable, open_store
+from api.store import Query, Row, StoreUnavailable, open_store, retention
 from api.store.writer import QueueFull, Writer, Written
 
 _LOG = logging.getLogger("fairlead.service")
@@ -200,9 +200,11 @@ class Service:
                 for change in self.engine.due_prices():
                     # The uid is the same in every process, so that it is written once.
                     await self.append([self.change_row(change, by="clock", uid=f"activate:{change.id}")])
+                if self.store.shared:
+                    self.engine.rebuild_where_behind(await self.in_thread(retention.base_seq, self.store))
                 if self.store.shared or self.engine.lag == 0:
                     self.engine.wake()
-            except Problem as problem:
+            except (Problem, StoreUnavailable) as problem:
                 _LOG.warning("%s", problem)
             except Exception:
                 _LOG.exception("the regular look at prices and log failed")

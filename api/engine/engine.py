@@ -204,6 +204,13 @@ class Engine:
             self._waiting.append((seq, done))
             await done
 
+    def rebuild_where_behind(self, base: int) -> None:
+        """Begin again where events that were not folded yet are gone: a base stands for them."""
+        if self.ready and base > self._queued:
+            _LOG.warning("cut off for longer than events are kept: the state is rebuilt")
+            self.ready = False
+            self._tasks.append(asyncio.get_running_loop().create_task(self._rebuild()))
+
     @property
     def lag(self) -> int:
         """Rows that are known to be in the log and not folded yet."""
