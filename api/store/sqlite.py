@@ -12,6 +12,8 @@ import os
 import sqlite3
 import threading
 from collections.abc import Callable, Iterator, Sequence
+from functools import cache
+from itertools import chain
 from pathlib import Path
 from typing import Any, Final
 from urllib.parse import quote
@@ -24,10 +26,7 @@ from api.store.base import COLUMNS, Appended, Query, Row, StoreUnavailable, dist
 from optimizer.errors import InvalidInput
 
 OLDEST: Final = (3, 37, 0)
-_INSERT: Final = (
-    f"INSERT INTO events ({', '.join(COLUMNS)}) VALUES ({', '.join('?' * len(COLUMNS))}) "
-    "ON CONFLICT (uid) DO NOTHING"
-)
+_MOST_ROWS: Final = 64
 _MOST_PARAMETERS: Final = 500
 _BUSY_S: Final = 5.0
 
@@ -105,14 +104,14 @@ class SQLiteStore:
         connection.execute("BEGIN IMMEDIATE")
         written = _placed(wanted, previous)
         before = connection.total_changes
-        connection.executemany(_INSERT, written)
+        _insert(connection, written)
         if connection.total_changes - before < len(written):
             connection.execute("ROLLBACK")
             existing = self._existing(connection, [row.uid for row in wanted])
             known = {row.uid for row in existing}
             written = _placed([row for row in wanted if row.uid not in known], previous)
             connection.execute("BEGIN IMMEDIATE")
-            connection.executemany(_INSERT, written)
+            _insert(connection, written)
         connection.execute("COMMIT")
         self._last = previous + len(written)
         return outcome_of(rows, written, existing, previous)
@@ -203,6 +202,27 @@ def migrate(path: str) -> tuple[str | None, str]:
             return schema.migrate(connection, shown=path)
     finally:
         os.close(lock)
+
+
+@cache
+def _insert_statement(count: int) -> str:
+    row = f"({', '.join('?' * len(COLUMNS))})"
+    rows = ", ".join([row] * count)
+    return f"INSERT INTO events ({', '.join(COLUMNS)}) VALUES {rows} ON CONFLICT (uid) DO NOTHING"
+
+
+def _insert(connection: sqlite3.Connection, rows: Sequence[Row]) -> None:
+    """Insert rows, many by one statement.
+
+    Python's lock is let go of and taken again around each step of a statement, for which the event loop and
+    this thread compete. Counts are powers of two, so that the statements stay prepared.
+    """
+    start = 0
+    while start < len(rows):
+        count = min(1 << (len(rows) - start).bit_length() - 1, _MOST_ROWS)
+        values = list(chain.from_iterable(rows[start : start + count]))
+        connection.execute(_insert_statement(count), values)
+        start += count
 
 
 def _placed(rows: Sequence[Row], last: int) -> list[Row]:
