@@ -188,8 +188,8 @@ def missing_feedback(log: LogTally) -> Finding:
         measured=gap,
         limit=LARGEST_RESPONSE_GAP,
         passed=gap <= LARGEST_RESPONSE_GAP or p_value >= FALSE_ALARM,
-        text=f"{1.0 - rate:.1%} of the decisions have no reward; by provider the share is up to {gap:.1%} off that "
-        f"(p = {p_value:.2g}); where it does, what is left is no fair sample.",
+        text=f"{1.0 - rate:.1%} of the decisions have no reward; by provider the share is up to {gap:.1%} "
+        f"off that (p = {p_value:.2g}); where it does, what is left is no fair sample.",
     )
 
 

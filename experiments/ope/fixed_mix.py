@@ -14,9 +14,10 @@ import numpy as np
 
 from experiments.baselines import Hull, best_fixed_mix
 from experiments.ope.bootstrap import Resamples, percentile_of
-from experiments.ope.columns import Integers, Vector, places, same_length, vector
+from experiments.ope.columns import Integers, Matrix, Vector, places, same_length, vector
 from experiments.ope.decisions import SMALLEST_PROPENSITY
 from experiments.ope.estimates import LEVEL, Estimate
+from experiments.ope.moments import WIDTH
 from experiments.ope.terms import Terms
 from optimizer.errors import InvalidInput
 
@@ -66,39 +67,34 @@ def fixed_mix(
     """
     if len(fixed_quality) != len(fixed_cost_usd) or not fixed_quality:
         raise InvalidInput(
-            f"{len(fixed_quality)} fixed qualities and {len(fixed_cost_usd)} costs: give one of each per provider"
+            f"{len(fixed_quality)} fixed qualities and {len(fixed_cost_usd)} costs: "
+            "give one of each per provider"
         )
     pairs = list(zip(fixed_quality, fixed_cost_usd, strict=True))
-    known = [j for j, (place, _) in enumerate(pairs) if resamples.total[3 * place + 2] > 0.0]
+    known = [j for j, (place, _) in enumerate(pairs) if resamples.total[WIDTH * place + WIDTH - 1] > 0.0]
     if not known:
         raise InvalidInput("no decision has a provider among the fixed policies: name those of the log")
-    here = [
-        np.array([resamples.value({place: 1.0}) for place in (pairs[j][side] for j in known)])
-        for side in (0, 1)
-    ]
-    spend = resamples.value({cost_usd: 1.0})
-    hull = best_fixed_mix(here[1], here[0])
-    columns = tuple(known[corner] for corner in hull.providers)
-    lift = resamples.value({quality: 1.0}) - hull.quality_at(spend)
-    drawn_quality = np.column_stack([resamples.values({pairs[j][0]: 1.0}) for j in known])
-    drawn_cost = np.column_stack([resamples.values({pairs[j][1]: 1.0}) for j in known])
+    qualities, costs = ([{pairs[j][side]: 1.0} for j in known] for side in (0, 1))
+    hull = best_fixed_mix([resamples.value(c) for c in costs], [resamples.value(c) for c in qualities])
+    lift = resamples.value({quality: 1.0}) - hull.quality_at(resamples.value({cost_usd: 1.0}))
     lifts = _lifts(
-        resamples.values({quality: 1.0}), resamples.values({cost_usd: 1.0}), drawn_quality, drawn_cost
+        resamples.values({quality: 1.0}),
+        resamples.values({cost_usd: 1.0}),
+        np.column_stack([resamples.values(c) for c in qualities]),
+        np.column_stack([resamples.values(c) for c in costs]),
     )
     return FixedMix(
-        hull=Hull(hull.cost_usd, hull.quality, columns),
+        hull=Hull(hull.cost_usd, hull.quality, tuple(known[corner] for corner in hull.providers)),
         lift=percentile_of(lifts, value=lift, n=resamples.n, level=level),
         providers=tuple(known),
     )
 
 
-def _lifts(quality: Vector, spend: Vector, fixed_quality: np.ndarray, fixed_cost: np.ndarray) -> Vector:
+def _lifts(quality: Vector, spend: Vector, fixed_quality: Matrix, fixed_cost: Matrix) -> Vector:
     """Lift in every resample, shape (b,); a provider without a decision there is left out of its hull."""
     lifts = np.full(len(quality), np.nan)
-    for b in range(len(quality)):
-        seen = np.isfinite(fixed_quality[b]) & np.isfinite(fixed_cost[b])
-        if seen.any():
-            lifts[b] = quality[b] - best_fixed_mix(fixed_cost[b, seen], fixed_quality[b, seen]).quality_at(
-                spend[b]
-            )
+    seen = np.isfinite(fixed_quality) & np.isfinite(fixed_cost)
+    for b in np.flatnonzero(seen.any(axis=1)).tolist():
+        mix = best_fixed_mix(fixed_cost[b, seen[b]], fixed_quality[b, seen[b]])
+        lifts[b] = quality[b] - mix.quality_at(float(spend[b]))
     return lifts

@@ -55,10 +55,8 @@ def cross_fitted(
     folds = places("folds", folds, 2**31)
     same_length({"reward": reward, "features": features, "action": action, "folds": folds})
     check("reward", reward, np.isfinite(reward), "not a finite number", "leave such decisions out")
-    finite_rows = np.isfinite(features).all(axis=1)
-    check(
-        "features", features.sum(axis=1), finite_rows, "a row that is not finite", "fill it, or leave it out"
-    )
+    total = features @ np.ones(features.shape[1])
+    check("features", total, np.isfinite(total), "a row that is not finite", "fill it, or leave it out")
     predict = {"ridge": _ridge, "boosting": _boosting, "mean": _mean}.get(kind)
     if predict is None:
         raise InvalidInput(f"there is no reward model {kind!r}: choose ridge, boosting or mean")

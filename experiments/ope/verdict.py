@@ -83,7 +83,7 @@ def more_decisions(gain: Estimate, *, margin: float = 0.0) -> int | None:
 def rounded_up(count: float) -> int:
     """A count of decisions to two significant digits, upwards: more would be pretence."""
     step = 10 ** max(math.floor(math.log10(count)) - 1, 0)
-    return math.ceil(count / step) * step
+    return int(math.ceil(count / step) * step)
 
 
 def _refused(failed: Sequence[Finding], target: str) -> Verdict:
