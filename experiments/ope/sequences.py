@@ -24,12 +24,12 @@ from experiments.ope.estimates import FIRST, LEVEL, Contrast, Estimate, checked_
 from experiments.ope.moments import Moments
 from optimizer.errors import InvalidInput, finite
 
-# Every choice is valid. The closed sequences are tightest where V is about this, the asymptotic one at so
+# Every choice is valid. The closed sequences are tightest where V h² is about this, the asymptotic one at so
 # many decisions: about the size of log at which a rollout is decided.
 TIGHTEST_AT_VARIANCE: Final = 500.0
 TIGHTEST_AT_DECISIONS: Final = 5_000.0
 _KNOTS: Final = 2_000
-_HALVINGS: Final = 60
+_HALVINGS: Final = 30  # the upper end is taken, so what is left of the search is on the safe side
 
 
 def ips_sequence(decisions: Decisions, *, level: float = LEVEL) -> tuple[Vector, Vector]:
@@ -81,8 +81,12 @@ def dr_sequence(
     terms = dr(decisions).plain
     assert terms is not None
     tail = 0.5 * (1.0 - checked_level(level))
-    lower = lower_sequence(terms, least=-largest_weight, centre_at_most=1.0, alpha=tail)
-    upper = lower_sequence(1.0 - terms, least=-largest_weight, centre_at_most=1.0, alpha=tail)
+    # V counts in units of h², which is large here.
+    tightest_at = TIGHTEST_AT_VARIANCE / (largest_weight + 1.0) ** 2
+    lower, upper = (
+        lower_sequence(x, least=-largest_weight, centre_at_most=1.0, alpha=tail, tightest_at=tightest_at)
+        for x in (terms, 1.0 - terms)
+    )
     return np.maximum(lower, 0.0), np.minimum(1.0 - upper, 1.0)
 
 
