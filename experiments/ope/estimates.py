@@ -15,6 +15,7 @@ from dataclasses import dataclass
 from typing import Final
 
 import numpy as np
+from scipy.special import stdtrit
 
 from experiments.ope.columns import Vector
 from experiments.ope.moments import WIDTH, Moments
@@ -90,9 +91,7 @@ def difference(target: int, incumbent: int) -> Contrast:
 
 def t_quantile(degrees: int, level: float) -> float:
     """The two-sided quantile of Student's t."""
-    from scipy.stats import t
-
-    return float(t.ppf(0.5 + 0.5 * checked_level(level), degrees))
+    return float(stdtrit(degrees, 0.5 + 0.5 * checked_level(level)))
 
 
 def checked_level(level: float) -> float:
