@@ -29,7 +29,7 @@ from optimizer.errors import InvalidInput, finite
 TIGHTEST_AT_VARIANCE: Final = 500.0
 TIGHTEST_AT_DECISIONS: Final = 5_000.0
 _KNOTS: Final = 2_000
-_HALVINGS: Final = 30  # the upper end is taken, so what is left of the search is on the safe side
+_NEWTON_STEPS: Final = 12
 
 
 def ips_sequence(decisions: Decisions, *, level: float = LEVEL) -> tuple[Vector, Vector]:
@@ -169,14 +169,13 @@ def _boundary(variance: Vector, alpha: float, tightest_at: float) -> Vector:
     log = -2.0 * math.log(alpha)
     rho = tightest_at / (log + math.log1p(log))  # Howard et al. 2021, section 3.5, for the normal mixture
     target = -math.log(alpha)
-    low, high = np.zeros_like(knots), 4.0 * np.sqrt((knots + rho) * (target + 1.0)) + 4.0 * (target + 1.0)
-    while (short := _log_mixture(high, knots, rho) < target).any():
-        high = np.where(short, 2.0 * high, high)
-    for _ in range(_HALVINGS):
-        middle = 0.5 * (low + high)
-        above = _log_mixture(middle, knots, rho) >= target
-        low, high = np.where(above, low, middle), np.where(above, middle, high)
-    found: Vector = high[np.searchsorted(knots, variance, side="left")]
+    s = 4.0 * np.sqrt((knots + rho) * (target + 1.0)) + 4.0 * (target + 1.0)
+    while (short := _log_mixture(s, knots, rho) < target).any():
+        s = np.where(short, 2.0 * s, s)
+    # Convex in s, so that Newton's steps come down to the root and never pass it: they end on the safe side.
+    for _ in range(_NEWTON_STEPS):
+        s = s - np.maximum(_log_mixture(s, knots, rho) - target, 0.0) / _slope(s, knots, rho)
+    found: Vector = s[np.searchsorted(knots, variance, side="left")]
     return found
 
 
@@ -193,4 +192,12 @@ def _log_mixture(s: Vector, v: Vector, rho: float) -> Vector:
         + np.log(gammainc(shape, at))
         - shape * np.log(at)
     )
+    return found
+
+
+def _slope(s: Vector, v: Vector, rho: float) -> Vector:
+    """The derivative of `_log_mixture` in s: the mean of λ under the tilted density, in (0, 1)."""
+    at, shape = s + v + rho, v + rho
+    density = np.exp((shape - 1.0) * np.log(at) - at - gammaln(shape)) / gammainc(shape, at)
+    found: Vector = 1.0 + density - shape / at
     return found
