@@ -51,7 +51,7 @@ def check(name: str, values: NDArray[_Any], fine: NDArray[np.bool_], rule: str, 
     """Raise `InvalidInput` for the first value that is not `fine`, shape (n,)."""
     if not fine.all():
         row = int(fine.argmin())
-        raise InvalidInput(f"{name} of decision {row} is {values[row]}, which is {rule}: {remedy}")
+        raise InvalidInput(f"{name} of decision {row} is {values[row]:.12g}, which is {rule}: {remedy}")
 
 
 def same_length(columns: Mapping[str, NDArray[Any] | None]) -> int:
