@@ -25,12 +25,14 @@ from experiments.ope.importance import ips, on_policy, snips
 from experiments.ope.moments import Moments
 from experiments.ope.reward_models import cross_fitted, random_folds
 from experiments.ope.sequences import asymptotic_sequence, dr_sequence, gain_sequence, ips_sequence
+from experiments.ope.tallies import WeightTally
 from experiments.ope.terms import Terms
 
 _TABLES: Final = ("logparse", "paretobandit")
 _LOGS: Final = 1_000
 _DECISIONS: Final = 5_000
 _RESAMPLES: Final = 1_000
+_SMALL: Final = (50, 100, 200, 500, 1_000)
 _STEP: Final = 100  # the asymptotic sequence is looked at so often
 _NOMINAL: Final = ("SNIPS", "DR", "SNDR")
 _SEQUENCES: Final = ("IPS, sequence", "DR, sequence", "gain, sequence")
@@ -53,6 +55,8 @@ def coverage(options: Options) -> Section:
         found = _judged(world, logs, options.jobs)
         for target in TARGETS:
             _rows(section, f"{name}, {target}", [held[target] for held in found])
+        if name == "logparse":
+            _small(section, name, world, logs)
     return section
 
 
@@ -125,6 +129,32 @@ def _prefixes(terms: Terms, truth: float) -> tuple[bool, float]:
 def _cut(column: Vector | None, n: int) -> list[Vector | None]:
     starts = range(0, n, _STEP)
     return [None if column is None else column[start : start + _STEP] for start in starts]
+
+
+def _small(section: Section, label: str, world: World, logs: int) -> None:
+    """Coverage on logs that are too small, with their effective sample size: where the limit should lie."""
+    for decisions in _SMALL:
+        for target in TARGETS:
+            truth, sizes, held = world.value(target), [], []
+            for seed in range(logs):
+                log = draw_log(world, decisions=decisions, seed=seed)
+                columns = Decisions(
+                    reward=log.reward,
+                    action=log.action,
+                    propensity=log.propensity,
+                    target=world.targets[target][log.row],
+                    q_hat=world.early_model[log.row],
+                )
+                sizes.append(WeightTally.of(weight=columns.weight).effective_size)
+                if columns.weight.any():
+                    moments = Moments.of([snips(columns), dr(columns)])
+                    found = [asymptotic(moments, {place: 1.0}) for place in (0, 1)]
+                    held.append([e.low <= truth <= e.high for e in found])
+            shares = np.mean(held, axis=0).tolist()
+            size = float(np.mean(sizes))
+            for name, share in zip(("SNIPS", "DR, early model"), shares, strict=True):
+                text = f"{label}, {target}, {decisions} decisions, mean ESS {size:.0f}, {name}: coverage"
+                section.show(text, [share], digits=3)
 
 
 def _judged(world: World, logs: int, jobs: int) -> list[Mapping[str, Held]]:
