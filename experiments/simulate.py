@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import multiprocessing
 import os
+import signal
 from collections import deque
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future, ProcessPoolExecutor, wait
@@ -276,6 +277,11 @@ def _in_processes(
             progress(int(counter.value) - reported)
             reported = int(counter.value)
         return [future.result() for future in futures]
+    except KeyboardInterrupt:
+        # Nothing of a run that was broken off is used, so nobody waits for the rest of it.
+        for worker in multiprocessing.active_children():
+            worker.terminate()
+        raise
     finally:
         pool.shutdown(wait=True, cancel_futures=True)
         for name, value in before.items():
@@ -286,6 +292,8 @@ def _in_processes(
 
 
 def _begin(table: OutcomeTable, settings: Settings, counter: _Counter) -> None:
+    # Whoever breaks off the run breaks off the first process, and that one ends its workers.
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
     _TABLE[:] = [table, settings, counter]
 
 
