@@ -23,7 +23,7 @@ from experiments.ope.estimators import (
 )
 from experiments.ope.moments import Moments
 
-_SCRIPT: Final = Path(__file__).with_name("obp_process.py")
+SCRIPT: Final = Path(__file__).with_name("obp_process.py")
 _ABSENT: Final = (
     "obp is left out: no interpreter has it. Run `make peers-ope`, or name one in FAIRLEAD_OBP_PYTHON."
 )
@@ -136,7 +136,7 @@ def _ask(section: Section, options: Options, mode: str, columns: dict[str, Any])
         "sub_gaussian_lam": DEFAULT_SUB_GAUSSIAN_LAMBDA,
         "resamples": _RESAMPLES,
     }
-    answer = ask(options.obp, _SCRIPT, mode, columns | {k: np.array(v) for k, v in settings.items()})
+    answer = ask(options.obp, SCRIPT, mode, columns | {k: np.array(v) for k, v in settings.items()})
     section.notes += answer.pop("notes", [])
     return answer
 

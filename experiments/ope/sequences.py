@@ -113,6 +113,7 @@ def lower_sequence(
             f"centre_at_most {centre_at_most:g} is not above least {least:g}: give a larger one"
         )
     alpha = finite("alpha", alpha, low=1e-12, high=0.5, remedy="give an error probability such as 0.025")
+    tightest_at = finite("tightest_at", tightest_at, low=1e-6, high=1e12, remedy="give a V of likely size")
     count = np.arange(1.0, len(terms) + 1.0)
     total = np.cumsum(terms)
     # One imagined term in the middle comes first.
@@ -138,6 +139,7 @@ def asymptotic_sequence(
     """
     centre, error, n = value(moments, contrast), standard_error(moments, contrast), moments.n
     alpha = 1.0 - checked_level(level)
+    tightest_at = finite("tightest_at", tightest_at, low=1.0, remedy="give a likely number of decisions")
     log = -2.0 * math.log(alpha)
     scale = n * (log + math.log1p(log)) / tightest_at  # n ρ²
     reach = error * math.sqrt((scale + 1.0) / scale * (log + math.log(scale + 1.0)))

@@ -60,6 +60,16 @@ def test_columns_that_are_wrong(change: dict[str, Any], message: str) -> None:
     assert "\n" not in str(raised.value)
 
 
+@pytest.mark.parametrize("name", ["reward", "action", "target"])
+def test_a_masked_value_is_missing_and_not_what_lies_beneath(name: str) -> None:
+    masked = np.ma.masked_array(np.asarray(GOOD[name]), mask=False)
+    masked[1] = np.ma.masked
+    with pytest.raises(InvalidInput, match=f"{name} of decision 1 is missing"):
+        Decisions(**(GOOD | {name: masked}))
+    unmasked = np.ma.masked_array(np.asarray(GOOD[name]), mask=False)
+    assert len(Decisions(**(GOOD | {name: unmasked}))) == 2
+
+
 def test_no_decisions_at_all() -> None:
     empty = {"reward": [], "action": np.zeros(0, int), "propensity": [], "target": np.zeros((0, 2))}
     with pytest.raises(InvalidInput, match="there are 0 decisions"):
@@ -140,3 +150,6 @@ def test_moments_that_do_not_belong_together() -> None:
         asymptotic(one, {1: 1.0})
     with pytest.raises(InvalidInput, match="factor"):
         asymptotic(one, {0: math.nan})
+    drawn = resample([Terms(plain=np.ones(2))], seed=0, resamples=100)
+    with pytest.raises(InvalidInput, match="there is no estimate 1"):
+        percentile(drawn, {1: 1.0})

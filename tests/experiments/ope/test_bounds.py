@@ -65,6 +65,18 @@ def test_ranges_that_the_terms_leave_are_refused() -> None:
         empirical_bernstein(weighted, low=0.0, high=2.0)
 
 
+def test_the_ratio_s_bound_is_for_snips_of_rewards_in_the_unit_interval() -> None:
+    ones = np.ones(3)
+    for terms, message in (
+        (Terms(plain=ones, weighted=ones, weight=ones), "SNIPS alone"),
+        (Terms(plain=ones), "SNIPS alone"),
+        (Terms(weighted=-ones, weight=ones), "leave"),
+        (Terms(weighted=3.0 * ones, weight=ones), "leave"),
+    ):
+        with pytest.raises(InvalidInput, match=message):
+            bernstein_ratio(Moments.of([terms]), largest_weight=2.0)
+
+
 @pytest.mark.parametrize("delta", [0.0, -0.1, 1.5, math.nan])
 def test_error_probabilities_are_checked(delta: float) -> None:
     with pytest.raises(InvalidInput, match="delta"):

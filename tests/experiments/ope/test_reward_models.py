@@ -88,7 +88,7 @@ def test_predictions_stay_within_the_rewards() -> None:
     assert reward.min() <= found.min() and found.max() <= reward.max()
 
 
-def test_features_of_width_nothing_and_constant_ones_do_no_harm() -> None:
+def test_constant_features_do_no_harm() -> None:
     _, reward, action = linear_log(120, seed=5)
     constant = cross_fitted(
         "ridge",

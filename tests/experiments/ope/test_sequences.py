@@ -137,5 +137,7 @@ def test_what_the_theory_does_not_cover_is_refused() -> None:
         dr_sequence(replace(log, q_hat=np.full((10, 2), 1.2)), largest_weight=3.0)
     with pytest.raises(InvalidInput, match="terms of decision 1 is -1"):
         lower_sequence(np.array([1.0, -1.0]), least=0.0, centre_at_most=1.0, alpha=0.05)
+    with pytest.raises(InvalidInput, match="tightest_at is 0"):
+        lower_sequence(np.ones(2), least=0.0, centre_at_most=1.0, alpha=0.05, tightest_at=0.0)
     with pytest.raises(InvalidInput, match="not above least"):
         lower_sequence(np.ones(2), least=0.0, centre_at_most=0.0, alpha=0.05)

@@ -87,6 +87,12 @@ def test_counts_are_rounded_up_to_two_digits(count: float, expected: int) -> Non
     assert rounded_up(count) == expected
 
 
+def test_an_interval_without_ends_is_too_small_a_log() -> None:
+    found = judge(gain(0.1, math.inf, n=1), [GOOD], target="a", incumbent="b")
+    assert found.judgement == "not enough evidence"
+    assert "too few for an interval" in found.sentence
+
+
 def test_margins_are_numbers() -> None:
     with pytest.raises(InvalidInput, match="margin"):
         judge(gain(0.1, 0.01), [], target="a", incumbent="b", margin=math.nan)
