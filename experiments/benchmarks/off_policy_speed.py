@@ -1,4 +1,4 @@
-"""Section 7: seconds for off-policy estimates and their bootstrap, beside obp on the same columns."""
+"""Section 7: seconds of processor time for off-policy estimates and their bootstrap, beside obp on the same columns."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ T = TypeVar("T")
 
 
 def off_policy_speed(options: Options) -> Section:
-    """One thread each, one after the other; of three rounds that alternate between the two, the median."""
+    """Processor time of one thread each, so that a busy machine disturbs neither; the median of three rounds."""
     section = Section(number=7, title="Speed of off-policy estimates")
     _estimates(section, options)
     _bootstrap(section, options)
@@ -123,9 +123,9 @@ def _resampled(columns: dict[str, Any], chosen: Mapping[str, Estimator]) -> None
 
 
 def _timed(work: Callable[[], T]) -> tuple[float, T]:
-    started = time.perf_counter()
+    started = time.process_time()
     result = work()
-    return time.perf_counter() - started, result
+    return time.process_time() - started, result
 
 
 def _ask(section: Section, options: Options, mode: str, columns: dict[str, Any]) -> Answer:
