@@ -1,4 +1,4 @@
-"""Section 7: seconds of processor time for off-policy estimates and their bootstrap, beside obp on the same columns."""
+"""Section 7: processor seconds of off-policy estimates and their bootstrap, beside obp on equal columns."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ T = TypeVar("T")
 
 
 def off_policy_speed(options: Options) -> Section:
-    """Processor time of one thread each, so that a busy machine disturbs neither; the median of three rounds."""
+    """Processor time of one thread each, which a busy machine disturbs little; the median of three rounds."""
     section = Section(number=7, title="Speed of off-policy estimates")
     _estimates(section, options)
     _bootstrap(section, options)
