@@ -5,7 +5,7 @@ from __future__ import annotations
 import multiprocessing
 import os
 from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Future, ProcessPoolExecutor, wait
 from dataclasses import dataclass
 from functools import lru_cache
@@ -25,6 +25,7 @@ from optimizer.policies.presets import policy_from_name
 from optimizer.types import Context, Feedback, Outcome, Prices
 
 Tick = Callable[[int], None]
+Watch = Callable[[int, Mapping[int, float]], None]
 _TICK_EVERY: Final = 256
 _ONE_THREAD: Final = ("OPENBLAS_NUM_THREADS", "OMP_NUM_THREADS", "MKL_NUM_THREADS")
 _TABLE: list[Any] = []  # what a worker process was given at its start: table, settings, progress
@@ -130,8 +131,12 @@ def play(
     policy: str,
     goal: Goal,
     tick: Tick = lambda rounds: None,
+    watch: Watch = lambda step, probabilities: None,
 ) -> Trace:
-    """One run: choose, reveal the outcome of the choice at once and its quality when it is due."""
+    """One run: choose, reveal the outcome of the choice at once and its quality when it is due.
+
+    `watch` is told of each step what its choice was drawn from.
+    """
     player = _player(table, stream, policy, goal)
     offers = _offers(table, settings, stream.score_from)
     absent = [tuple(np.flatnonzero(row).tolist()) for row in ~table.available[stream.rows]]
@@ -150,6 +155,7 @@ def play(
                 player.offer(*offers.pop(step))
             column = player.choose(step, absent[step])
             columns.append(column)
+            watch(step, player.probabilities())
             name = str(step)
             tokens_in, tokens_out, latency = (values[step][column] for values in usage)
             outcome = Outcome(
