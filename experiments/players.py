@@ -30,6 +30,7 @@ from optimizer.router import Router
 from optimizer.types import (
     Budget,
     Constraints,
+    Context,
     Feedback,
     FloatArray,
     Objective,
@@ -112,11 +113,10 @@ class RouterPlayer:
     def choose(self, step: int, absent: tuple[int, ...]) -> int:
         if absent not in self._without:
             self._without[absent] = Constraints(deny=tuple(self._names[j] for j in absent))
-        decision = self.router.decide_features(
-            self._rows[step],
+        decision = self.router.decide(
+            Context(features=self._rows[step], input_tokens=self._input_tokens[step]),
             decision_id=str(step),
             draw=self._draws[step],
-            input_tokens=self._input_tokens[step],
             constraints=self._without[absent],
         )
         self.router.learn(decision)

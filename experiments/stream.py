@@ -6,7 +6,6 @@ whenever that number has doubled, up to `LAST_FIT`. Until the first fit its coor
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Final
@@ -21,7 +20,6 @@ from optimizer.types import Context
 
 FIRST_FIT: Final = 128
 LAST_FIT: Final = 16_384
-_LETTERS_PER_TOKEN: Final = 4
 _ORDER, _DRAWS, _FEEDBACK, _NOISE = range(4)  # one generator each, so that no option shifts another's dice
 
 
@@ -54,7 +52,7 @@ class Stream:
     score_from: int
     quality: Matrix
     cost_usd: Matrix
-    input_tokens: tuple[int, ...]
+    input_tokens: tuple[float, ...]
     draws: tuple[float, ...]
     told: tuple[bool, ...]
     noise: Matrix
@@ -83,7 +81,7 @@ def make_stream(table: OutcomeTable, settings: Settings, seed: int) -> Stream:
         score_from=len(warm),
         quality=quality,
         cost_usd=cost,
-        input_tokens=tuple(math.ceil(len(text) / _LETTERS_PER_TOKEN) for text in texts),
+        input_tokens=tuple(context.tokens for context in contexts),
         draws=tuple(np.random.default_rng([seed, _DRAWS]).random(n).tolist()),
         told=tuple((np.random.default_rng([seed, _FEEDBACK]).random(n) < settings.feedback_rate).tolist()),
         noise=np.random.default_rng([seed, _NOISE]).standard_normal((n, k)),

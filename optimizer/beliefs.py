@@ -21,13 +21,11 @@ from optimizer.features.base import Block
 from optimizer.models.linear import LinearBelief
 from optimizer.models.service import FailureBelief, LatencyBelief
 from optimizer.models.statistics import ROW_BOUND
+from optimizer.pricing import PriceTable
 from optimizer.route import Provider
 from optimizer.state import State, from_texts, joined, part, texts
 
 FloatArray = NDArray[np.float64]
-
-TYPICAL_OUTPUT_TOKENS: Final = 300.0
-"""Length of the answer for which the price list is read; what is learned is the multiple of it."""
 
 CONTEXT_WIDTH: Final = 0.3
 """Share of the posterior's width that Thompson sampling explores of what the context adds."""
@@ -43,8 +41,7 @@ SMOOTHING: Final = 0.002
 """Least spread of a utility, in points of quality: keeps the distribution continuous in the shadow price."""
 
 _MOST_VARIANCE: Final = 0.09
-_LEAST_RATIO: Final = 0.05
-_UNKNOWN_USD: Final = 1e-3
+_LEAST_UNITS: Final = 0.05
 
 
 @dataclass(frozen=True)
@@ -60,12 +57,23 @@ class Judgement:
     latency_s: FloatArray
     failure: FloatArray
 
+    def expected(self) -> FloatArray:
+        """What a `Decision` for the first request says is expected, shape (6, k)."""
+        found = np.empty((6, len(self.failure)))
+        found[0], found[2], found[3] = self.quality[0], self.cost_usd[0], self.cost_sd[0]
+        np.sqrt(self.quality_variance[0], out=found[1])
+        found[4], found[5] = self.latency_s, self.failure
+        return found
+
     def utility(self, shadow_price: float, latency_weight: float) -> tuple[FloatArray, FloatArray]:
         """Mean utility and its spread, quality − λ cost − weight · latency, each of shape (n, k)."""
         mean, spread = self.quality.copy(), self.width_variance.copy()
         _weigh(mean, spread, self.cost_usd, self.cost_sd, shadow_price)
         if latency_weight:
-            mean -= latency_weight * np.nan_to_num(self.latency_s)
+            # Who has no history is taken to be as quick as the others are on average.
+            known = np.isfinite(self.latency_s)
+            typical = float(self.latency_s[known].mean()) if known.any() else 0.0
+            mean -= latency_weight * np.where(known, self.latency_s, typical)
         return mean, spread
 
 
@@ -76,7 +84,7 @@ class Beliefs:
         self._fresh(blocks)
         self.latency: dict[str, LatencyBelief] = {}
         self.failure: dict[str, FailureBelief] = {}
-        self._unit_usd: dict[str, float] = {}
+        self._units: dict[str, tuple[int, float]] = {}
         self.configure(providers)
 
     def _fresh(self, blocks: Sequence[Block]) -> None:
@@ -100,23 +108,16 @@ class Beliefs:
         for name in self.names:
             self.latency.setdefault(name, LatencyBelief())
             self.failure.setdefault(name, FailureBelief())
-        prices = [provider.prices for provider in providers]
-        self._priced = np.array([price is not None for price in prices])
-        self._input = np.array([price.input_usd_per_mtok / 1e6 if price else 0.0 for price in prices])
-        per_call = [
-            price.per_call_usd + price.output_usd_per_mtok * TYPICAL_OUTPUT_TOKENS / 1e6 if price else 0.0
-            for price in prices
-        ]
-        self._list_call = np.array(per_call)
-        self._know_costs()
+        self._providers = tuple(providers)
+        self._price()
         self.quality.providers(self.names)
         self.cost.providers(self.names)
         self.refreshed()
 
     def refreshed(self) -> None:
         """Derive what every request needs from the posteriors and counts, once after each change."""
-        self._least_ratio = (
-            np.maximum(self.cost.posterior.mean @ self.cost.posterior.centre, _LEAST_RATIO) / 10
+        self._least_units = (
+            np.maximum(self.cost.posterior.mean @ self.cost.posterior.centre, _LEAST_UNITS) / 10
         )
         self.served()
 
@@ -129,10 +130,14 @@ class Beliefs:
     def state(self) -> State:
         """Everything that is believed, as plain arrays; providers and prices are the route's."""
         known = list(self.latency)
-        units = [self._unit_usd.get(name, math.nan) for name in known]
+        units = [self._units.get(name, (-1, 0.0)) for name in known]
         services = {f"latency{i}": self.latency[name].state() for i, name in enumerate(known)}
         services |= {f"failure{i}": self.failure[name].state() for i, name in enumerate(known)}
-        own = {"known": texts(known), "unit_usd": np.array(units)}
+        own = {
+            "known": texts(known),
+            "unit_order": np.array([order for order, _ in units], dtype=np.int64),
+            "unit_usd": np.array([usd for _, usd in units]),
+        }
         return {**own, **joined(quality=self.quality.state(), cost=self.cost.state(), **services)}
 
     def restore(self, state: State) -> None:
@@ -144,9 +149,9 @@ class Beliefs:
             self.latency[name], self.failure[name] = LatencyBelief(), FailureBelief()
             self.latency[name].restore(part(state, f"latency{i}"))
             self.failure[name].restore(part(state, f"failure{i}"))
-        units = zip(known, state["unit_usd"].tolist(), strict=True)
-        self._unit_usd = {name: usd for name, usd in units if not math.isnan(usd)}
-        self._know_costs()
+        units = zip(known, state["unit_order"].tolist(), state["unit_usd"].tolist(), strict=True)
+        self._units = {name: (order, usd) for name, order, usd in units if order >= 0}
+        self._price()
         self.refreshed()
 
     @property
@@ -154,38 +159,38 @@ class Beliefs:
         """95 % quantile of each provider's latency, NaN without history."""
         return self._tail
 
-    def list_cost(self, input_tokens: float | FloatArray) -> FloatArray:
-        """What the price list says of a call with the typical answer: USD, shape (k,) or (n, k)."""
-        tokens = input_tokens[:, None] if isinstance(input_tokens, np.ndarray) else input_tokens
-        listed: FloatArray = np.maximum(self._call + tokens * self._input, 1e-12)
-        return listed
-
-    def _know_costs(self) -> None:
-        units = np.array([self._unit_usd.get(name, np.nan) for name in self.names])
-        known = np.where(self._priced, self._list_call, units)
-        self.cost_known = np.isfinite(known)
+    @property
+    def cost_known(self) -> NDArray[np.bool_]:
         """Who has a price list or has been paid for, shape (k,); of the others a cost is only a guess."""
-        # A cost that nobody knows is taken to be the dearest that is known, never 0.
-        guess = float(np.nanmax(known)) if self.cost_known.any() else _UNKNOWN_USD
-        self._call = np.where(self.cost_known, known, guess)
+        return self._prices.known
 
-    def first_cost(self, name: str, cost_usd: float) -> bool:
-        """Take the first real cost as the unit of a provider without price list; True if it was the first."""
-        if name not in self.names or name in self._unit_usd or cost_usd <= 0:
-            return False
-        if self._priced[self.names.index(name)]:
-            return False
-        self._unit_usd[name] = 2.0 ** round(float(np.log2(cost_usd)))
-        self._know_costs()
-        return True
+    def prices(self, input_tokens: float | FloatArray) -> tuple[FloatArray, FloatArray]:
+        """USD known before the call and USD of the unit in which the rest is learned, (k,) or (n, k)."""
+        return self._prices.at(input_tokens)
+
+    def unit(self, name: str) -> tuple[int, float] | None:
+        """Unit in USD of a provider without price list, and the place of the decision it is taken from."""
+        return self._units.get(name)
+
+    def recount_cost(self, name: str, unit: tuple[int, float] | None) -> None:
+        """Drop what was learned of a provider's cost, and take another unit for it: it is counted again."""
+        if unit is None:
+            self._units.pop(name, None)
+        else:
+            self._units[name] = unit
+        self.cost.restart(name)
+        self._price()
+
+    def _price(self) -> None:
+        self._prices = PriceTable(self._providers, {name: usd for name, (_, usd) in self._units.items()})
 
     def _level_share(self) -> float:
         seen = max(self.quality.since_change, 0) / (EARLY_JUDGEMENTS * math.sqrt(len(self.names)))
         return PROVIDER_WIDTH + (1.0 - PROVIDER_WIDTH) / (1.0 + seen * seen)
 
-    def judge(self, rows: FloatArray, list_cost: FloatArray) -> Judgement:
-        """What is believed for requests with rows (n, d), intercept in front, and list costs (n, k)."""
-        list_cost = list_cost.reshape(len(rows), -1)
+    def judge(self, rows: FloatArray, prices: tuple[FloatArray, FloatArray]) -> Judgement:
+        """What is believed for requests with rows (n, d), intercept in front, and their `prices`."""
+        base, unit = prices[0].reshape(len(rows), -1), prices[1].reshape(len(rows), -1)
         mean, variance = self.quality.predict(rows)
         ratio = rows @ self.cost.posterior.mean.T
         width, cost_sd = np.empty(mean.shape), np.empty(mean.shape)
@@ -196,9 +201,10 @@ class Beliefs:
             width,
             ratio,
             cost_sd,
-            list_cost,
+            base,
+            unit,
             self._failure,
-            self._least_ratio,
+            self._least_units,
             self.quality.level_variance,
             self.cost.level_variance,
             CONTEXT_WIDTH**2,
@@ -238,15 +244,16 @@ def _assess(
     width: FloatArray,
     cost: FloatArray,
     cost_sd: FloatArray,
-    list_cost: FloatArray,
+    base: FloatArray,
+    unit: FloatArray,
     failure: FloatArray,
-    least_ratio: FloatArray,
+    least_units: FloatArray,
     quality_level: FloatArray,
     cost_level: FloatArray,
     context_share: float,
     level_share: float,
 ) -> None:
-    """From predictions to beliefs within what is possible; ``cost`` comes as a multiple of the list's."""
+    """From predictions to beliefs within what is possible; ``cost`` comes in units of the price list."""
     for k in range(len(failure)):
         level = min(max(quality_level[k], 0.0), _MOST_VARIANCE)
         relative_sd = math.sqrt(max(cost_level[k], 0.0))
@@ -254,8 +261,8 @@ def _assess(
             quality[n, k] = min(max(quality[n, k], -0.2), 1.2) * (1.0 - failure[k])
             added = max(min(variance[n, k], _MOST_VARIANCE) - level, 0.0)
             width[n, k] = context_share * added + level_share * level
-            cost[n, k] = max(cost[n, k], least_ratio[k]) * list_cost[n, k]
-            cost_sd[n, k] = min(relative_sd * list_cost[n, k], 0.5 * cost[n, k])
+            cost[n, k] = base[n, k] + max(cost[n, k], least_units[k]) * unit[n, k]
+            cost_sd[n, k] = min(relative_sd * unit[n, k], 0.5 * cost[n, k])
 
 
 @compiled

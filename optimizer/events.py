@@ -5,21 +5,20 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from functools import lru_cache
 from typing import Final
 
 import numpy as np
 from numpy.typing import NDArray
 
-from optimizer.errors import InvalidInput, finite, plain_text
-from optimizer.features.base import BOUND
-from optimizer.route import MAX_COST_USD
+from optimizer.errors import InvalidInput, finite
+from optimizer.route import MAX_COST_USD, Route
 
 FloatArray = NDArray[np.float64]
 
 MAX_LATENCY_S: Final = 1e6
 MAX_TOKENS: Final = 10**9
-_LATEST_S: Final = 1e12
+LETTERS_PER_TOKEN: Final = 4.0
+LATEST_S: Final = 1e12
 
 _NO_ATTRIBUTES: Mapping[str, str | float | bool] = {}
 
@@ -33,11 +32,18 @@ class Context:
     attributes: Mapping[str, str | float | bool] = field(default_factory=lambda: _NO_ATTRIBUTES)
     embedding: NDArray[np.float64] | None = None
     features: FloatArray | None = None
-    input_tokens: int | None = None
+    input_tokens: float | None = None
 
     def __post_init__(self) -> None:
         if self.input_tokens is not None:
             finite("input_tokens", self.input_tokens, low=0, high=MAX_TOKENS, remedy="give a count of tokens")
+
+    @property
+    def tokens(self) -> float:
+        """Input tokens as given, else a quarter of the text's characters."""
+        if self.input_tokens is not None:
+            return float(self.input_tokens)
+        return len(self.text or "") / LETTERS_PER_TOKEN
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -97,6 +103,12 @@ class Decision:
     def propensity(self) -> float:
         """Probability with which the selected provider was drawn."""
         return float(self.probabilities[self.providers.index(self.selected)])
+
+    @property
+    def expected_usd(self) -> float:
+        """What the call is expected to cost, 0 where nothing is known of it."""
+        cost = float(self.expected[2, self.providers.index(self.selected)])
+        return 0.0 if math.isnan(cost) else cost
 
     @property
     def candidates(self) -> tuple[Candidate, ...]:
@@ -200,80 +212,15 @@ class DriftAlarm:
             )
 
 
-def check_request(*, input_tokens: float, at_s: float | None) -> None:
-    """Raise `InvalidInput` for a length or a time that no request has."""
-    if 0 <= input_tokens <= MAX_TOKENS and (at_s is None or 0 <= at_s <= _LATEST_S):
-        return
-    finite("input_tokens", input_tokens, low=0, high=MAX_TOKENS, remedy="give a count of tokens")
-    if at_s is not None:
-        finite("at_s", at_s, low=0, high=_LATEST_S, remedy="give seconds since an epoch, or nothing")
+@dataclass(frozen=True, kw_only=True)
+class RouteChanged:
+    """The route is configured like this from place ``order`` on: decisions from there are made under it."""
+
+    order: int
+    route: Route
+
+    def __post_init__(self) -> None:
+        finite("order", self.order, low=0, high=2**53, remedy="give a place in the order, counted from 0")
 
 
-@lru_cache(maxsize=64)
-def _zeros(size: int) -> FloatArray:
-    return np.zeros(size)
-
-
-def check_decision(decision: Decision) -> None:
-    """Raise `InvalidInput` for a decision whose parts do not fit together or are not finite."""
-    n = len(decision.providers)
-    if decision.selected not in decision.providers:
-        raise InvalidInput(f"{decision.selected!r} is selected and not one of its providers")
-    shapes = {"probabilities": (n,), "floor": (n,), "expected": (6, n), "features": (decision.features.size,)}
-    for name, shape in shapes.items():
-        array: FloatArray = getattr(decision, name)
-        if array.shape != shape or array.dtype != np.float64:
-            raise InvalidInput(f"{name} is {array.dtype} of shape {array.shape}, not float64 of {shape}")
-        # A product with zeros is finite only where all of it is, and quicker to have; it cannot overflow.
-        if array.size and math.isfinite(np.dot(array.ravel(), _zeros(array.size))):
-            continue
-        # Among what is expected NaN says that something is not known; elsewhere it says nothing.
-        bad = np.isinf(array) if name == "expected" else ~np.isfinite(array)
-        if bad.any():
-            raise InvalidInput(f"{name} holds a number that is not finite")
-
-
-def _sound(decision: Decision, width: int) -> bool:
-    """A quick test that every ordinary decision passes and nothing else; the checks say what is wrong."""
-    k = len(decision.providers)
-    chances, floor, features = decision.probabilities, decision.floor, decision.features
-    return bool(
-        decision.selected in decision.providers
-        and chances.dtype == floor.dtype == features.dtype == decision.expected.dtype == np.float64
-        and chances.shape == floor.shape == (k,)
-        and decision.expected.shape == (6, k)
-        and features.shape == (width,)
-        # A sum is finite only where all of its parts are.
-        and math.isfinite(chances.sum() + floor.sum())
-        and features.max(initial=0.0) <= BOUND
-        and features.min(initial=0.0) >= -BOUND
-        and not np.isinf(decision.expected).any()
-        and type(decision.order) is int
-        and 0 <= decision.order <= 2**53
-        and 0 <= decision.input_tokens <= MAX_TOKENS
-        and (decision.at_s is None or 0 <= decision.at_s <= _LATEST_S)
-        and isinstance(decision.id, str)
-        and decision.id.isascii()
-        and "\0" not in decision.id
-    )
-
-
-def check_learnable(decision: Decision, *, width: int) -> None:
-    """Raise `InvalidInput` for a decision that a router with an encoder of this width must not learn from."""
-    if _sound(decision, width):
-        return
-    check_decision(decision)
-    plain_text("decision id", decision.id)
-    finite("order", decision.order, low=0, high=2**53, remedy="give the decision's place, counted from 0")
-    check_request(input_tokens=decision.input_tokens, at_s=decision.at_s)
-    features = decision.features
-    if len(features) != width:
-        raise InvalidInput(
-            f"decision {decision.id!r} has {len(features)} features of encoder {decision.encoder_version!r}, "
-            f"but {width} are needed: encode it anew, or rebuild with a router of that encoder"
-        )
-    if width and max(features.max(), -features.min()) > BOUND:
-        raise InvalidInput(f"features of decision {decision.id!r} reach beyond ±{BOUND:g}: clip them first")
-
-
-Event = Decision | Outcome | Feedback | DriftAlarm
+Event = Decision | Outcome | Feedback | DriftAlarm | RouteChanged

@@ -9,17 +9,19 @@ from typing import Final
 import numpy as np
 
 from optimizer.beliefs import Beliefs
+from optimizer.costs import Costs
 from optimizer.drift import DriftDetector
 from optimizer.entry import Change, Entry
 from optimizer.errors import InvalidInput
-from optimizer.facts import Facts, cost_of, facts_from_state, facts_state, prices_of
+from optimizer.facts import Facts, cost_of, facts_from_state, facts_state
 from optimizer.features.base import Block
+from optimizer.history import RouteHistory
 from optimizer.ledger import Ledger
 from optimizer.log import decode, encode
 from optimizer.models.linear import LinearBelief
 from optimizer.models.statistics import quantised
 from optimizer.state import State, from_texts, joined, part, texts
-from optimizer.types import Decision, DriftAlarm, Feedback, FloatArray, Outcome, Route
+from optimizer.types import Decision, DriftAlarm, Feedback, FloatArray, Outcome, RouteChanged
 
 LEAST_SHIFT: Final = 0.5
 """Smallest shift of a residual's mean, in standard deviations, that is taken for a change of the provider.
@@ -29,11 +31,13 @@ Learning moves residuals by less: what is chosen changes with what is believed."
 class Learning:
     """Folds events of one route into its beliefs."""
 
-    def __init__(self, route: Route, beliefs: Beliefs, *, detect_drift: bool) -> None:
+    def __init__(self, history: RouteHistory, beliefs: Beliefs, *, detect_drift: bool) -> None:
         self._beliefs = beliefs
-        self._ledger = Ledger(providers=[p.name for p in route.providers], metrics=route.metrics)
-        self._prices = prices_of(route)
+        self._history = history
+        route = history.latest
+        self._ledger = Ledger(providers=history.names(), metrics=route.metrics, sources=route.sources)
         self._facts: dict[str, Facts] = {}
+        self._costs = Costs(beliefs, history, self._ledger)
         self._detect = detect_drift
         self._detectors: dict[str, DriftDetector] = {}
         self._spending: list[float] = []
@@ -41,11 +45,30 @@ class Learning:
         self.alarms: list[DriftAlarm] = []
         self.refreshed = False
 
-    def configure(self, route: Route) -> None:
-        """Know the route's providers and their prices from now on."""
-        self._prices = prices_of(route)
-        for name in [provider.name for provider in route.providers]:
+    def configure(self, event: RouteChanged) -> bool:
+        """Take a configuration in at its place in the order; False where it is known already.
+
+        Decisions from its place on that came before it are learned anew under its prices, and a provider of
+        whose cost something else is learned from now on is counted anew.
+        """
+        kinds = {name: self._history.cost_kind(name) for name in self._history.names()}
+        if not self._history.add(event):
+            return False
+        self._beliefs.configure(self._history.latest.providers)
+        for name in self._history.names():
             self._ledger.add_provider(name)
+        moved = {name for name, kind in kinds.items() if self._history.cost_kind(name) != kind}
+        for entry in self._ledger.entries():
+            facts = self._facts[entry.id]
+            prices = self._history.prices_at(entry.order)
+            if prices is not facts.prices:
+                facts.prices = prices
+                moved |= {entry.provider}
+                if entry.outcome is not None:
+                    self._book(facts, cost_of(entry.outcome, prices.get(entry.outcome.served_provider)))
+        for name in sorted(moved):
+            self._recount(name)
+        return True
 
     def take_spending(self) -> list[float]:
         """Money to book since the last call: real cost less what had been booked for the decision."""
@@ -65,13 +88,10 @@ class Learning:
         changes = self._ledger.open(decision)
         if decision.id not in self._ledger:
             return False
-        self._facts[decision.id] = Facts(decision, self._prices, self._listed(decision.input_tokens))
+        self._facts[decision.id] = Facts(decision, self._history.prices_at(decision.order))
         for change in changes:
             self._fold(change)
         return True
-
-    def _listed(self, input_tokens: float) -> tuple[tuple[str, ...], FloatArray]:
-        return self._beliefs.names, self._beliefs.list_cost(input_tokens)
 
     def apply(self, event: Outcome | Feedback) -> None:
         """Fold an outcome or feedback; it waits where its decision is not known yet."""
@@ -85,11 +105,15 @@ class Learning:
         if moved or change.old_quality != change.new_quality:
             self._quality(change.old_provider, facts, change.old_quality, entry.order, sign=-1)
             self._quality(change.new_provider, facts, change.new_quality, entry.order, sign=1)
-            if change.old_quality is None and change.new_quality is not None and self._detect:
+            watched = self._detect and facts.row is not None
+            if watched and change.old_quality is None and change.new_quality is not None:
                 self._watch(change.new_provider, facts, change.new_quality, entry.order)
         if change.old_outcome is not change.new_outcome:
             self._outcome(facts, change.old_outcome, entry.order, sign=-1)
             self._outcome(facts, change.new_outcome, entry.order, sign=1)
+            for outcome in (change.old_outcome, change.new_outcome):
+                if outcome is not None and self._costs.moves_unit(facts, outcome, entry.order):
+                    self._recount(outcome.served_provider)
 
     def _quality(self, name: str, facts: Facts, value: float | None, order: int, *, sign: int) -> None:
         if value is None or facts.row is None:
@@ -111,20 +135,24 @@ class Learning:
             beliefs.latency[name].add(outcome.latency_s, sign=sign)
         cost = cost_of(outcome, facts.prices.get(name))
         if sign > 0:
-            # A cost that is taken back counts as expected again.
-            worth = cost if cost is not None else facts.expected_usd
-            if worth != facts.booked_usd:
-                self._spending.append(worth - facts.booked_usd)
-                facts.booked_usd = worth
-        if cost is not None:
-            if sign > 0 and beliefs.first_cost(name, cost):
-                facts.listed = self._listed(facts.decision.input_tokens)
-            listed = facts.listed_usd(name)
-            if listed is not None and facts.row is not None:
-                beliefs.cost.add(name, facts.row, cost / listed, order=order, sign=sign)
-                self._refresh_when_due(beliefs.cost, name)
+            self._book(facts, cost)
+        units = self._costs.units(facts, name, cost)
+        if units is not None and facts.row is not None:
+            beliefs.cost.add(name, facts.row, units, order=order, sign=sign)
+            self._refresh_when_due(beliefs.cost, name)
         if failed or outcome.latency_s is not None:
             beliefs.served()
+
+    def _book(self, facts: Facts, cost: float | None) -> None:
+        # A cost that is taken back counts as expected again.
+        worth = cost if cost is not None else facts.expected_usd
+        if worth != facts.booked_usd:
+            self._spending.append(worth - facts.booked_usd)
+            facts.booked_usd = worth
+
+    def _recount(self, name: str) -> None:
+        self._costs.recount(name, self._facts)
+        self.refreshed = True
 
     def _refresh_when_due(self, belief: LinearBelief, name: str) -> None:
         if name in self._beliefs.names and belief.due():
@@ -197,10 +225,10 @@ class Learning:
         outcome = entry.outcome
         if outcome is None:
             return
-        cost = cost_of(outcome, facts.prices.get(outcome.served_provider))
-        listed = facts.listed_usd(outcome.served_provider)
-        if cost is not None and listed is not None:
-            self._beliefs.cost.add(outcome.served_provider, row, cost / listed, order=entry.order)
+        name = outcome.served_provider
+        units = self._costs.units(facts, name, cost_of(outcome, facts.prices.get(name)))
+        if units is not None:
+            self._beliefs.cost.add(name, row, units, order=entry.order)
 
     def close_before(self, order: int) -> int:
         """Drop what is known of the decisions before ``order``, which nothing changes any more; how many."""
@@ -227,7 +255,7 @@ class Learning:
 
     def restore(self, state: State) -> None:
         """Become what gave `state`, on the same route."""
-        facts = facts_from_state(part(state, "facts"), self._prices)
+        facts = facts_from_state(part(state, "facts"), self._history)
         self._ledger.restore(part(state, "ledger"), [one.decision for one in facts])
         for entry, one in zip(self._ledger.entries(), facts, strict=True):
             # Where the route has moved to other features, the entry has them and the decision does not.
@@ -239,6 +267,7 @@ class Learning:
         self.alarms = [alarm for alarm in alarms if isinstance(alarm, DriftAlarm)]
         for i, name in enumerate(from_texts(state["detected"])):
             self._detectors[name] = DriftDetector.from_state(part(state, f"detector{i}"))
+        self.refreshed = False
 
     def recent_rows(self) -> list[tuple[FloatArray, float]]:
         """Features and input tokens of the latest decisions, oldest first."""

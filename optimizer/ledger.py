@@ -18,7 +18,7 @@ from optimizer.entry import Change, Entry, Opening
 from optimizer.errors import InvalidInput, UnknownDecision
 from optimizer.events import Feedback, Outcome
 from optimizer.log import decode, encode
-from optimizer.route import Metric
+from optimizer.route import Metric, Source
 from optimizer.state import State, from_texts, texts
 
 MAX_PARKED: Final = 10_000
@@ -29,7 +29,7 @@ class Ledger:
     """The decisions of one route that can still change, and the events that wait for theirs.
 
     The reward is the mean of the route's metrics by their weights, over those metrics for which
-    anything is in force; each metric is the mean of its sources.
+    anything is in force; each metric is the mean of its sources by their weights.
 
     At most ``max_parked`` events wait for their decision; beyond that the one that has waited
     longest for a decision goes and is counted in ``evicted``.
@@ -40,10 +40,12 @@ class Ledger:
         *,
         providers: Iterable[str],
         metrics: Iterable[Metric] = (Metric(),),
+        sources: Iterable[Source] = (),
         max_parked: int = MAX_PARKED,
     ) -> None:
         self._providers = set(providers)
         self._metrics = {metric.name: metric for metric in metrics}
+        self._weights = {source.name: source.weight for source in sources}
         self._max_parked = max_parked
         self._entries: dict[str, Entry] = {}
         self._parked: dict[str, dict[Outcome | Feedback, None]] = {}
@@ -59,6 +61,10 @@ class Ledger:
 
     def __contains__(self, decision_id: object) -> bool:
         return decision_id in self._entries
+
+    def is_open(self, order: int) -> bool:
+        """Whether something may still come of the decisions at this place."""
+        return order >= self._closed_before
 
     def add_provider(self, name: str) -> None:
         """Know a newcomer; who leaves the route stays known, for what still comes of its decisions."""
@@ -235,16 +241,20 @@ class Ledger:
         )
 
     def _quality(self, feedback: dict[tuple[str, str], tuple[Feedback, float | None]]) -> float | None:
-        shares: dict[str, list[float]] = {}
-        for (metric, _), (_, share) in feedback.items():
+        shares: dict[str, list[tuple[float, float]]] = {}
+        for (metric, source), (_, share) in feedback.items():
             if share is not None:
-                shares.setdefault(metric, []).append(share)
+                shares.setdefault(metric, []).append((self._weights.get(source, 1.0), share))
         if not shares:
             return None
         # fsum rounds once, so that the order in which sources reported leaves no trace in the last digit.
         weights = {name: self._metrics[name].weight for name in shares}
-        total = fsum(weights[name] * (fsum(found) / len(found)) for name, found in shares.items())
+        total = fsum(weights[name] * _mean(found) for name, found in shares.items())
         return min(total / fsum(weights.values()), 1.0)
+
+
+def _mean(weighed: list[tuple[float, float]]) -> float:
+    return fsum(weight * share for weight, share in weighed) / fsum(weight for weight, _ in weighed)
 
 
 def _outcome_rank(event: Outcome) -> tuple[object, ...]:

@@ -17,8 +17,19 @@ from typing import Any, Final, NamedTuple, NoReturn
 
 import numpy as np
 
+from optimizer.checks import check_decision
 from optimizer.errors import InvalidInput
-from optimizer.events import Decision, DriftAlarm, Event, Feedback, FloatArray, Outcome, check_decision
+from optimizer.events import (
+    Decision,
+    DriftAlarm,
+    Event,
+    Feedback,
+    FloatArray,
+    Outcome,
+    RouteChanged,
+)
+from optimizer.route import Route
+from optimizer.route_codec import from_json, to_json
 
 VERSION: Final = 1
 EXCERPT_CHARS: Final = 80
@@ -31,7 +42,8 @@ def encode(event: Event) -> str:
     kind = _KIND_OF.get(type(event))
     if kind is None:
         raise InvalidInput(
-            f"a {type(event).__name__} cannot be logged: give a decision, outcome, feedback or drift alarm"
+            f"a {type(event).__name__} cannot be logged: give a decision, outcome, feedback, drift "
+            "alarm or change of the route"
         )
     try:
         if isinstance(event, Decision):
@@ -88,8 +100,8 @@ def _refused(line: str, error: InvalidInput) -> InvalidInput:
 
 
 def _name_of(event: Event) -> str:
-    if isinstance(event, DriftAlarm):
-        return f"of {event.provider!r}"
+    if isinstance(event, DriftAlarm | RouteChanged):
+        return f"of {event.provider if isinstance(event, DriftAlarm) else event.route.name!r}"
     return repr(event.id if isinstance(event, Decision) else event.decision_id)
 
 
@@ -262,15 +274,18 @@ _DRIFT_ALARM: Final = {
     **dict.fromkeys(("since_order", "at_order"), _WHOLE),
     **dict.fromkeys(("before", "after"), _NUMBER),
 }
+_ROUTE_CHANGED: Final = {"order": _WHOLE, "route": _Field(to_json, lambda value: from_json(Route, value))}
 _KINDS: Final[dict[str, _Kind]] = {
     "decision": _Kind(_decision, _DECISION),
     "outcome": _Kind(lambda fields: Outcome(**fields), _OUTCOME),
     "feedback": _Kind(lambda fields: Feedback(**fields), _FEEDBACK),
     "drift_alarm": _Kind(lambda fields: DriftAlarm(**fields), _DRIFT_ALARM),
+    "route_changed": _Kind(lambda fields: RouteChanged(**fields), _ROUTE_CHANGED),
 }
 _KIND_OF: Final[dict[type, str]] = {
     Decision: "decision",
     Outcome: "outcome",
     Feedback: "feedback",
     DriftAlarm: "drift_alarm",
+    RouteChanged: "route_changed",
 }

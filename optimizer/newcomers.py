@@ -17,12 +17,12 @@ class Newcomers:
     """Which providers are new, and what they may take until they are known."""
 
     def __init__(self, *, share: float) -> None:
-        self._share = share
+        self.share = share
         self.names: set[str] = set()
 
     def configure(self, before: Sequence[str], after: Sequence[str], *, share: float) -> None:
         """Providers that are in ``after`` alone are new."""
-        self._share = share
+        self.share = share
         self.names = (self.names | (set(after) - set(before))) & set(after)
 
     def learned(self, counts: Mapping[str, int]) -> bool:
@@ -43,9 +43,9 @@ class Newcomers:
         new = np.array([name in self.names and name not in ruled_out for name in names])
         if not new.any() or new.all() or not probabilities[~new].sum() > 0:
             return probabilities
-        quota = np.where(new, self._share / new.sum(), 0.0)
+        quota = np.where(new, self.share / new.sum(), 0.0)
         if target_usd is not None:
-            quota = np.minimum(quota, self._share * target_usd / np.maximum(cost_usd, 1e-12))
+            quota = np.minimum(quota, self.share * target_usd / np.maximum(cost_usd, 1e-12))
         known = np.where(new, 0.0, probabilities)
         result: FloatArray = known / known.sum() * (1.0 - quota.sum()) + quota * new
         return result

@@ -99,9 +99,9 @@ class Pacing:
         """Remember a context and the money that is expected to go; solve again every few requests."""
         if self._pacer is None:
             return
-        self._window.append((decision.features, decision.input_tokens))
-        chosen = decision.providers.index(decision.selected)
-        self._pacer.request(float(decision.expected[2, chosen]), at_s=decision.at_s)
+        if decision.fallback_used is None:
+            self._window.append((decision.features, decision.input_tokens))
+        self._pacer.request(decision.expected_usd, at_s=decision.at_s)
         self._since += 1
         if self._since >= SOLVE_EVERY or self._pacer.requests == 1:
             self.solve(beliefs)
@@ -148,7 +148,7 @@ class Pacing:
         window = self._window or [(at[1:], TYPICAL_INPUT_TOKENS)]
         rows = np.ones((len(window), len(at)))
         rows[:, 1:] = [features for features, _ in window]
-        judged = beliefs.judge(rows, beliefs.list_cost(np.array([tokens for _, tokens in window])))
+        judged = beliefs.judge(rows, beliefs.prices(np.array([tokens for _, tokens in window])))
 
         def spend_at(shadow_price: float) -> float:
             utility, spread = judged.utility(shadow_price, self._objective.latency_weight)
@@ -166,7 +166,7 @@ class Pacing:
             return
         tokens = float(np.mean([tokens for _, tokens in self._window])) if self._window else 0.0
         at = beliefs.quality.posterior.centre[None]
-        cost = beliefs.judge(at, beliefs.list_cost(tokens)).cost_usd[0]
+        cost = beliefs.judge(at, beliefs.prices(tokens)).cost_usd[0]
         grant = self.target_usd or float(np.median(cost))
         floor = priced_floor(cost, grant, share=self._share)
         unknown = np.array([beliefs.quality.count(name) < ENOUGH_FEEDBACK for name in beliefs.names])

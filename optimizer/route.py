@@ -157,6 +157,18 @@ class Metric:
 
 
 @dataclass(frozen=True, kw_only=True)
+class Source:
+    """Who judges: a source of feedback that counts more or less than others, which weigh 1."""
+
+    name: str
+    weight: float = 1.0
+
+    def __post_init__(self) -> None:
+        plain_text("source", self.name)
+        finite("weight", self.weight, low=1e-6, high=1e6, remedy="give a weight of more than 0")
+
+
+@dataclass(frozen=True, kw_only=True)
 class Route:
     """One decision point of a product: its providers, objective, budget and rules.
 
@@ -173,6 +185,7 @@ class Route:
     budget: Budget | None = None
     constraints: Constraints = Constraints()
     metrics: tuple[Metric, ...] = (Metric(),)
+    sources: tuple[Source, ...] = ()
     default_provider: str | None = None
     newcomer_share: float = 0.2
     exploration_share: float = 0.002
@@ -191,5 +204,7 @@ class Route:
             )
         if len({metric.name for metric in self.metrics}) != len(self.metrics) or not self.metrics:
             raise InvalidInput(f"route {self.name!r} needs one or more metrics, each with a name of its own")
+        if len({source.name for source in self.sources}) != len(self.sources):
+            raise InvalidInput(f"route {self.name!r} lists a source of feedback twice: give each once")
         for name in ("newcomer_share", "exploration_share"):
             finite(name, getattr(self, name), low=0, high=1, remedy="give a share of requests in [0, 1]")

@@ -10,33 +10,38 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import asdict
 from pathlib import Path
 
 import numpy as np
 
 from optimizer.beliefs import Beliefs, row_of
+from optimizer.checks import check_learnable, check_request
 from optimizer.constraints import ConstraintChecker, check_contradictions, merge
 from optimizer.distribution import distribution, drawn, outside
 from optimizer.errors import InvalidInput, NoEligibleProvider
-from optimizer.events import Context, Decision, DriftAlarm, Event, FloatArray, check_learnable, check_request
+from optimizer.events import Context, Decision, DriftAlarm, Event, FloatArray, RouteChanged
+from optimizer.fallback import fallback
 from optimizer.features.base import Block, fingerprint
 from optimizer.features.encoder import Encoder
+from optimizer.history import RouteHistory
 from optimizer.learning import Learning
+from optimizer.log import decode, encode
 from optimizer.newcomers import Newcomers
 from optimizer.pacing import Pacing
 from optimizer.policies.base import Policy
 from optimizer.policies.thompson import Thompson
 from optimizer.route import Constraints, Objective, Route
+from optimizer.route_codec import to_json
 from optimizer.snapshot import read_snapshot, write_snapshot
 from optimizer.state import from_texts, joined, part, texts
+from optimizer.summary import summary
 
 
 class Router:
     """Chooses a provider for each request of one route, and learns from what comes of it.
 
     ``encoder`` turns contexts into features; a caller that has features already gives their blocks
-    as ``block_widths`` instead and asks with `decide_features`.
+    as ``block_widths`` instead, and contexts with ``features``.
     """
 
     def __init__(
@@ -54,16 +59,14 @@ class Router:
         self._encoder_version = encoder.version if encoder is not None else encoder_version
         self._policy: Policy = policy if policy is not None else Thompson()
         self._blocks, self._width = blocks, sum(block.width for block in blocks)
-        self.route = route
+        self._history = RouteHistory(route)
         self._beliefs = Beliefs(blocks, route.providers)
-        self._learning = Learning(route, self._beliefs, detect_drift=detect_drift)
+        self._learning = Learning(self._history, self._beliefs, detect_drift=detect_drift)
         self._pacing = Pacing(route, self._policy)
         self._newcomers = Newcomers(share=route.newcomer_share)
         self._order = 0
         self._apply(route)
-        self._pacing.configure(
-            route, self._beliefs, out=outside(self._names, self._checker.standing, self._newcomers)
-        )
+        self._pace()
 
     def _apply(self, route: Route) -> None:
         check_contradictions(route.constraints, route.providers)
@@ -75,15 +78,24 @@ class Router:
         out = outside(self._names, self._checker.standing, self._newcomers)
         self._pacing.configure(self.route, self._beliefs, out=out)
 
-    def configure(self, route: Route) -> None:
-        """Providers, prices, objective, budget and rules as they are from the next decision on."""
+    def configure(self, route: Route) -> RouteChanged:
+        """Providers, prices, objective, budget and rules as they are from the next decision on.
+
+        Returns the event, which belongs into the log at this place.
+        """
+        event = RouteChanged(order=self._order, route=route)
+        self.learn(event)
+        return event
+
+    def _configured(self, event: RouteChanged) -> None:
+        check_contradictions(event.route.constraints, event.route.providers)
+        before = self._names
+        if not self._learning.configure(event):
+            return
+        route = self._history.latest
         self._apply(route)
-        self._newcomers.configure(self._beliefs.names, self._names, share=route.newcomer_share)
-        self._beliefs.configure(route.providers)
-        self._learning.configure(route)
-        self._pacing.configure(
-            route, self._beliefs, out=outside(self._names, self._checker.standing, self._newcomers)
-        )
+        self._newcomers.configure(before, self._names, share=route.newcomer_share)
+        self._pace()
 
     @property
     def alarms(self) -> list[DriftAlarm]:
@@ -101,48 +113,13 @@ class Router:
         candidates: tuple[str, ...] | None = None,
         at_s: float | None = None,
     ) -> Decision:
-        """The choice for one request; ``draw`` in [0, 1) is the caller's random number."""
-        if context.features is not None:
-            features = context.features
-        elif self._encoder is not None:
-            features = self._encoder.encode(context)
-        else:
-            raise InvalidInput("this router has no encoder: give the context's features")
-        tokens = float(context.input_tokens or 0)
-        if context.input_tokens is None and context.text is not None:
-            tokens = len(context.text) / 4.0
-        return self.decide_features(
-            features,
-            decision_id=decision_id,
-            draw=draw,
-            input_tokens=tokens,
-            objective=objective,
-            constraints=constraints,
-            candidates=candidates,
-            at_s=at_s,
-            task=context.task,
-        )
-
-    def decide_features(
-        self,
-        features: FloatArray,
-        *,
-        decision_id: str,
-        draw: float,
-        input_tokens: float = 0.0,
-        objective: Objective | None = None,
-        constraints: Constraints | None = None,
-        candidates: tuple[str, ...] | None = None,
-        at_s: float | None = None,
-        task: str | None = None,
-    ) -> Decision:
-        """As `decide`, for features (width,) of the router's encoder; changes nothing."""
-        check_request(input_tokens=input_tokens, at_s=at_s)
+        """The choice for one request, by ``draw`` in [0, 1), the caller's random number; changes nothing."""
+        check_request(input_tokens=context.tokens, at_s=at_s)
+        features = context.features if context.features is not None else self._encoded(context)
         row = row_of(features, width=self._width)
         beliefs, pacing = self._beliefs, self._pacing
         pacing.check_time(at_s)
-        listed = beliefs.list_cost(input_tokens)
-        judged = beliefs.judge(row, listed)
+        judged = beliefs.judge(row, beliefs.prices(context.tokens))
         shadow_price, latency_weight = pacing.weights(objective)
         utility, spread = judged.utility(shadow_price, latency_weight)
         checker = self._checker
@@ -151,7 +128,7 @@ class Router:
             checker = ConstraintChecker(self.route.providers, merged)
         ruled_out = checker.check(
             candidates=candidates,
-            input_tokens=input_tokens,
+            input_tokens=context.tokens,
             expected_cost_usd=np.where(beliefs.cost_known, judged.cost_usd[0], np.nan),
             expected_latency_s=judged.latency_s,
             tail_latency_s=beliefs.tail_latency_s,
@@ -170,10 +147,6 @@ class Router:
             pacing=pacing,
         )
         chosen = drawn(probabilities, draw)
-        expected = np.empty((6, len(self._names)))
-        expected[0], expected[2], expected[3] = judged.quality[0], judged.cost_usd[0], judged.cost_sd[0]
-        np.sqrt(judged.quality_variance[0], out=expected[1])
-        expected[4], expected[5] = judged.latency_s, judged.failure
         return Decision(
             id=decision_id,
             order=self._order,
@@ -182,13 +155,32 @@ class Router:
             probabilities=probabilities,
             selected=self._names[chosen],
             features=row[0, 1:],
-            input_tokens=input_tokens,
-            expected=expected,
+            input_tokens=context.tokens,
+            expected=judged.expected(),
             ineligible=ruled_out,
             shadow_price=shadow_price,
             floor=floor,
             encoder_version=self._encoder_version,
             model_version=beliefs.quality.version,
+            at_s=at_s,
+            task=context.task,
+        )
+
+    def _encoded(self, context: Context) -> FloatArray:
+        if self._encoder is None:
+            raise InvalidInput("this router has no encoder: give the context's features")
+        return self._encoder.encode(context)
+
+    def fallback(
+        self, *, decision_id: str, reason: str, at_s: float | None = None, task: str | None = None
+    ) -> Decision:
+        """The default provider's decision, for when `decide` failed: it depends on nothing learned."""
+        return fallback(
+            self.route,
+            decision_id=decision_id,
+            reason=reason,
+            order=self._order,
+            width=self._width,
             at_s=at_s,
             task=task,
         )
@@ -202,12 +194,13 @@ class Router:
             self._order = max(self._order, event.order + 1)
         elif isinstance(event, DriftAlarm):
             self._learning.alarm(event)
+        elif isinstance(event, RouteChanged):
+            self._configured(event)
+            self._order = max(self._order, event.order + 1)
         else:
             self._learning.apply(event)
         if self._newcomers.names and self._newcomers.learned(self._learning.counts):
-            self._pacing.configure(
-                self.route, self._beliefs, out=outside(self._names, self._checker.standing, self._newcomers)
-            )
+            self._pace()
         for usd in self._learning.take_spending():
             self._pacing.spend(usd)
         if self._learning.refreshed:
@@ -237,24 +230,32 @@ class Router:
             beliefs=self._beliefs.state(),
             learning=self._learning.state(),
             pacing=self._pacing.state(),
-            router={"newcomers": texts(sorted(self._newcomers.names))},
+            router={
+                "newcomers": texts(sorted(self._newcomers.names)),
+                "configured": texts(encode(event) for event in self._history.events),
+            },
         )
         write_snapshot(path, arrays, meta={**self._identity(), "order": self._order, "offset": offset})
 
     def _identity(self) -> dict[str, str]:
-        route = fingerprint(json.dumps(asdict(self.route), default=sorted))
+        route = fingerprint(json.dumps(to_json(self._history.first)))
         encoder = fingerprint(self._encoder_version, repr(self._blocks))
         return {"route": route, "encoder": encoder, "policy": self._policy.name}
 
     def load(self, path: str | Path) -> int:
         """Become the router that was saved, and return its offset; fold the rest of the log on top.
 
-        For a router that has learned nothing, of the same route, encoder and policy. `SnapshotError` where
-        the file is damaged or of another route, encoder, policy or format; this router is then as it was.
+        For a router that has learned nothing, made with the same first route, encoder and policy;
+        configurations since then are in the file. `SnapshotError` where the file is damaged or of another
+        route, encoder, policy or format; this router is then as it was.
         """
-        if self._learning.known:
+        if self._learning.known or self._order:
             raise InvalidInput("this router has learned already: load into a new one of the same route")
         arrays, meta = read_snapshot(path, expected=self._identity())
+        for line in from_texts(arrays["router/configured"]):
+            event = decode(line)
+            assert isinstance(event, RouteChanged)
+            self._configured(event)
         self._beliefs.restore(part(arrays, "beliefs"))
         self._learning.restore(part(arrays, "learning"))
         self._pacing.restore(part(arrays, "pacing"))
@@ -278,22 +279,8 @@ class Router:
         self._pacing.solve(self._beliefs)
 
     def summary(self) -> dict[str, object]:
-        """What is learned, readable: trust in context, shadow price, spend, and each provider's level."""
-        at = self._beliefs.quality.posterior.centre
-        level = self._beliefs.quality.posterior.mean @ at
-        trusted = sorted(self._beliefs.quality.members.items(), key=lambda item: -item[1])
+        """What is learned, readable (`optimizer.summary`), and after how many places in the order."""
         return {
             "decisions": self._order,
-            "trust": {name: round(weight, 4) for name, weight in trusted if weight > 1e-3},
-            "shadow_price": self._pacing.shadow_price,
-            "spent_usd": self._pacing.spent_usd,
-            "providers": {
-                name: {
-                    "quality": round(float(level[i]), 4),
-                    "feedback": self._learning.counts.get(name, 0),
-                    "newcomer": name in self._newcomers.names,
-                }
-                for i, name in enumerate(self._names)
-            },
-            "alarms": len(self.alarms),
+            **summary(self._beliefs, self._learning, self._pacing, self._newcomers),
         }

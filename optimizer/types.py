@@ -13,8 +13,9 @@ from optimizer.events import (
     Feedback,
     FloatArray,
     Outcome,
+    RouteChanged,
 )
-from optimizer.route import Budget, Constraints, Metric, Objective, Prices, Provider, Route
+from optimizer.route import Budget, Constraints, Metric, Objective, Prices, Provider, Route, Source
 
 __all__ = [
     "Budget",
@@ -33,4 +34,6 @@ __all__ = [
     "Prices",
     "Provider",
     "Route",
+    "RouteChanged",
+    "Source",
 ]

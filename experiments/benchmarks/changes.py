@@ -15,7 +15,7 @@ from experiments.simulate import play, simulate
 from experiments.stream import make_stream
 from optimizer.route import Budget, Prices, Provider, Route
 from optimizer.router import Router
-from optimizer.types import Feedback, FloatArray, Outcome
+from optimizer.types import Context, Feedback, Outcome
 
 _SEEDS: Final = 20
 _PHASE: Final = 608
@@ -86,19 +86,19 @@ def _price(section: Section, table: OutcomeTable) -> None:
 
     router = Router(route(prices), block_widths=segment.blocks, encoder_version=segment.version)
     for step in range(stream.score_from):
-        decision = router.decide_features(
-            segment.features[step], decision_id=str(step), draw=stream.draws[step]
+        decision = router.decide(
+            Context(features=segment.features[step]), decision_id=str(step), draw=stream.draws[step]
         )
         column = table.providers.index(decision.selected)
         cost, quality = float(stream.cost_usd[step, column]), float(stream.quality[step, column])
         router.learn(decision)
         router.learn(Outcome(decision_id=decision.id, served_provider=decision.selected, cost_usd=cost))
         router.learn(Feedback(decision_id=decision.id, value=quality))
-    probe: FloatArray = segment.features[stream.score_from]
+    probe = Context(features=segment.features[stream.score_from])
     j = table.providers.index(PRO)
-    before = router.decide_features(probe, decision_id="before", draw=0.5)
+    before = router.decide(probe, decision_id="before", draw=0.5)
     router.configure(route([price.scaled(_FACTOR if i == j else 1.0) for i, price in enumerate(prices)]))
-    after = router.decide_features(probe, decision_id="after", draw=0.5)
+    after = router.decide(probe, decision_id="after", draw=0.5)
     ratio = float(after.expected[2, j] / before.expected[2, j]) / _FACTOR
     section.at_most(
         "price cut to 1 %: |expected cost ÷ new price − 1| at the next decision", [abs(ratio - 1.0)], 0.01

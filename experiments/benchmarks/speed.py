@@ -16,7 +16,7 @@ from experiments.scenario import Matrix
 from optimizer.features.base import Block
 from optimizer.route import Budget, Prices, Provider, Route
 from optimizer.router import Router
-from optimizer.types import Decision, Feedback, Outcome
+from optimizer.types import Context, Decision, Feedback, Outcome
 
 _SEEDS: Final = 2
 _SETTLE: Final = 200
@@ -68,7 +68,7 @@ def _timed_router(k: int, d: int, rounds: int) -> tuple[Matrix, Matrix]:
     for step in range(rounds):
         x = task.features[step, :-1]
         start = time.perf_counter_ns()
-        decision = router.decide_features(x, decision_id=str(step), draw=draws[step])
+        decision = router.decide(Context(features=x), decision_id=str(step), draw=draws[step])
         chosen = time.perf_counter_ns()
         column = places[decision.selected]
         usd, reward = float(cost[column]), float(task.observed[step, column])
@@ -91,7 +91,7 @@ def _router_pair(k: int, d: int, seed: int, rounds: int) -> tuple[Choose, Learn]
     last: list[Decision] = []
 
     def choose(step: int, x: Matrix) -> int:
-        decision = router.decide_features(x[:-1], decision_id=str(step), draw=draws[step])
+        decision = router.decide(Context(features=x[:-1]), decision_id=str(step), draw=draws[step])
         last[:] = [decision]
         return places[decision.selected]
 

@@ -100,6 +100,14 @@ class LinearBelief:
         if not condition(mean, cov, x, target, sign * noise, posterior.centre, self.level_variance, place):
             self._fitted_total = -1.0
 
+    def restart(self, name: str) -> None:
+        """Forget one provider's observations; those of later decisions are counted from nothing."""
+        gone = self._current[name].count + self._past[name].count
+        self.total -= gone
+        self.since_change -= self._current[name].count
+        self._current[name], self._past[name] = self._empty(), self._empty()
+        self._fitted_total = -1.0
+
     def count(self, name: str) -> int:
         """Observations of one provider in force since its last change."""
         return self._current[name].count

@@ -1,9 +1,9 @@
-"""The demonstration: quick, and it shows what it promises."""
+"""The demonstration shows what it promises, and the router earns it."""
 
 from __future__ import annotations
 
 import io
-import time
+import re
 
 from rich.console import Console
 
@@ -11,10 +11,12 @@ from experiments.demo import run_demo
 
 
 def test_the_demo_shows_what_was_learned_and_saved() -> None:
-    started = time.perf_counter()
     screen = io.StringIO()
     run_demo(Console(file=screen, width=120))
     text = " ".join(screen.getvalue().split())
-    assert time.perf_counter() - started < 15.0
     for said in ("synthetic data", "What it earned", "who serves what", "Saved", "Price cut", "Outage"):
         assert said in text
+    lift = {name: float(value) for name, value in re.findall(r"│ (router|uniform) .*?([+-][0-9.]+) │", text)}
+    assert lift["router"] > 0.05 > lift["uniform"]
+    before, after = re.findall(r"its share went from (\d+)% to (\d+)% within", text)[0]
+    assert int(after) >= int(before) + 5

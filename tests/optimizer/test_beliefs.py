@@ -1,9 +1,10 @@
 import numpy as np
 import pytest
 
-from optimizer.beliefs import PROVIDER_WIDTH, SMOOTHING, TYPICAL_OUTPUT_TOKENS, Beliefs
+from optimizer.beliefs import PROVIDER_WIDTH, SMOOTHING, Beliefs
 from optimizer.features.base import Block
 from optimizer.models.statistics import quantised
+from optimizer.pricing import TYPICAL_OUTPUT_TOKENS
 from optimizer.types import Prices, Provider
 
 BLOCKS = (Block("context", 2, isotropic=False),)
@@ -17,11 +18,16 @@ def beliefs(**prices) -> Beliefs:
 
 
 def judged(found, row=(1.0, 0.0, 0.0), tokens=100.0):
-    return found.judge(np.array([row]), found.list_cost(tokens))
+    return found.judge(np.array([row]), found.prices(tokens))
+
+
+def listed(input_tokens, *, small=TYPICAL_OUTPUT_TOKENS, large=TYPICAL_OUTPUT_TOKENS) -> list[float]:
+    """USD of a call with so many output tokens, worked by hand."""
+    return [(input_tokens * 1.0 + small * 4.0) / 1e6, 0.001 + (input_tokens * 10.0 + large * 50.0) / 1e6]
 
 
 def taught(found, n=200, seed=1):
-    """Small is good at .6 and costs as listed, large at .8 and costs twice as much."""
+    """Small is good at .6 and answers at typical length, large at .8 and at twice that."""
     rng = np.random.default_rng(seed)
     for order in range(n):
         row = quantised(rng.normal(size=2))
@@ -34,27 +40,20 @@ def taught(found, n=200, seed=1):
     return found
 
 
-def test_the_price_list_is_read_for_a_typical_answer():
-    small = (500 * 1.0 + TYPICAL_OUTPUT_TOKENS * 4.0) / 1e6
-    large = 0.001 + (500 * 10.0 + TYPICAL_OUTPUT_TOKENS * 50.0) / 1e6
-    np.testing.assert_allclose(beliefs().list_cost(500.0), [small, large])
-    np.testing.assert_allclose(beliefs().list_cost(np.array([500.0, 0.0]))[0], [small, large])
-
-
 def test_before_anything_is_learned_cost_is_as_listed_and_quality_even():
     found = beliefs()
     judgement = judged(found)
-    np.testing.assert_allclose(judgement.cost_usd[0], found.list_cost(100.0))
+    np.testing.assert_allclose(judgement.cost_usd[0], listed(100.0))
     np.testing.assert_allclose(judgement.quality, 0.5)
     assert np.isnan(judgement.latency_s).all()
     np.testing.assert_array_equal(judgement.failure, 0.0)
 
 
-def test_quality_and_the_multiple_of_the_price_list_are_learned():
+def test_quality_and_the_length_of_answers_are_learned():
     found = taught(beliefs())
     judgement = judged(found)
     np.testing.assert_allclose(judgement.quality[0], [0.6, 0.8], atol=0.03)
-    np.testing.assert_allclose(judgement.cost_usd[0] / found.list_cost(100.0), [1.0, 2.0], rtol=0.05)
+    np.testing.assert_allclose(judgement.cost_usd[0], listed(100.0, small=300, large=600), rtol=0.05)
 
 
 def test_a_new_price_scales_the_cost_at_once():
@@ -63,28 +62,24 @@ def test_a_new_price_scales_the_cost_at_once():
     found.configure([Provider(name="small", prices=SMALL), Provider(name="large", prices=LARGE.scaled(0.25))])
     after = judged(found)
     np.testing.assert_allclose(after.cost_usd[0], before.cost_usd[0] * [1.0, 0.25])
+    # Of the output's price alone, only what the answer costs changes.
+    dearer = Prices(input_usd_per_mtok=1.0, output_usd_per_mtok=8.0)
+    found.configure([Provider(name="small", prices=dearer), Provider(name="large", prices=LARGE)])
+    answer = before.cost_usd[0, 0] - 100 * 1.0 / 1e6
+    np.testing.assert_allclose(judged(found).cost_usd[0], before.cost_usd[0] + [answer, 0.0])
     np.testing.assert_array_equal(after.quality, before.quality)
 
 
 def test_a_cost_that_nobody_knows_is_the_dearest_known_and_never_nothing():
     found = beliefs(small=SMALL, large=LARGE, unknown=None)
-    cost = found.list_cost(0.0)
+    cost = judged(found, tokens=0.0).cost_usd[0]
     assert cost[2] == cost[:2].max()
-    assert (beliefs(one=None, two=None).list_cost(0.0) > 0).all()
-
-
-def test_the_first_real_cost_is_the_unit_of_a_provider_without_prices():
-    found = beliefs(small=SMALL, unknown=None)
-    assert not found.first_cost("unknown", 0.0)
-    assert found.first_cost("unknown", 0.03)
-    assert not found.first_cost("unknown", 5.0)
-    assert not found.first_cost("small", 0.03)
-    assert 0.03 / 2**0.5 <= found.list_cost(0.0)[1] <= 0.03 * 2**0.5
+    assert (judged(beliefs(one=None, two=None)).cost_usd > 0).all()
 
 
 def test_a_free_provider_has_a_cost_of_next_to_nothing():
     free = Prices(input_usd_per_mtok=0.0, output_usd_per_mtok=0.0)
-    assert 0.0 < beliefs(free=free).list_cost(1e6)[0] < 1e-9
+    assert 0.0 < judged(beliefs(free=free), tokens=1e6).cost_usd[0, 0] < 1e-9
 
 
 def test_utility_is_quality_less_what_cost_and_latency_weigh():
@@ -100,9 +95,14 @@ def test_utility_is_quality_less_what_cost_and_latency_weigh():
     assert (spread >= free).all() and (free >= SMOOTHING).all()
 
 
-def test_an_unknown_latency_is_not_held_against_a_provider_nor_makes_nan():
-    mean, _ = judged(taught(beliefs())).utility(0.0, 5.0)
-    assert np.isfinite(mean).all()
+def test_an_unknown_latency_is_taken_to_be_that_of_the_others():
+    found = taught(beliefs())
+    mean, _ = judged(found).utility(0.0, 5.0)
+    np.testing.assert_allclose(mean, judged(found).quality)
+    found.latency["small"].add(2.0)
+    found.served()
+    mean, _ = judged(found).utility(0.0, 0.1)
+    np.testing.assert_allclose(mean, judged(found).quality - 0.2)
 
 
 def test_failures_take_their_share_of_quality():

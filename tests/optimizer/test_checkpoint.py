@@ -11,7 +11,7 @@ from optimizer.features.base import Block
 from optimizer.log import encode
 from optimizer.router import Router
 from optimizer.snapshot import SnapshotError
-from optimizer.types import Budget, DriftAlarm, Event, Feedback, Outcome, Prices, Provider, Route
+from optimizer.types import Budget, Context, DriftAlarm, Event, Feedback, Outcome, Prices, Provider, Route
 
 WIDTH = 3
 BLOCKS = (Block("context", WIDTH, isotropic=False),)
@@ -43,8 +43,11 @@ def served(router: Router, n: int, *, first: int = 0) -> list[Event]:
 
     for i in range(first, first + n):
         features = rng.normal(size=WIDTH)
-        decision = router.decide_features(
-            features, decision_id=str(i), draw=float(rng.random()), input_tokens=float(i % 90), at_s=60.0 * i
+        decision = router.decide(
+            Context(features=features, input_tokens=i % 90),
+            decision_id=str(i),
+            draw=float(rng.random()),
+            at_s=60.0 * i,
         )
         learn(decision)
         served_by = decision.selected if rng.random() < 0.9 else "lab/middle"
@@ -64,7 +67,9 @@ def assert_same(one: Router, other: Router) -> None:
     for i in range(5):
         features = rng.normal(size=WIDTH)
         left, right = (
-            encode(router.decide_features(features, decision_id=f"ask-{i}", draw=0.3, input_tokens=20.0))
+            encode(
+                router.decide(Context(features=features, input_tokens=20), decision_id=f"ask-{i}", draw=0.3)
+            )
             for router in (one, other)
         )
         assert left == right
@@ -103,7 +108,7 @@ def test_a_price_change_and_an_alarm_are_remembered(tmp_path: Path) -> None:
     )
     router.learn(alarm)
     router.save(tmp_path / "state.npz")
-    again = fresh(route)
+    again = fresh()
     again.load(tmp_path / "state.npz")
     assert again.alarms[-1] == alarm
     # Usage of an old decision is priced by the list of its time, in both.
@@ -126,7 +131,9 @@ def test_features_that_were_computed_anew_are_remembered(tmp_path: Path) -> None
         each.learn(Feedback(decision_id="5", value=0.9, revision=99))
         each.learn(Feedback(decision_id="50", value=0.9, revision=99))
     row = rng.normal(size=WIDTH + 2)
-    left, right = (encode(each.decide_features(row, decision_id="x", draw=0.5)) for each in (router, again))
+    left, right = (
+        encode(each.decide(Context(features=row), decision_id="x", draw=0.5)) for each in (router, again)
+    )
     assert left == right
 
 

@@ -45,7 +45,7 @@ def test_a_draw_outside_its_range_is_refused(draw):
         decided(served(), draw=draw)
 
 
-@pytest.mark.parametrize("wrong", [{"input_tokens": np.inf}, {"at_s": np.nan}])
+@pytest.mark.parametrize("wrong", [{"at_s": -1.0}, {"at_s": np.nan}])
 def test_a_request_that_cannot_be_is_refused(wrong):
     with pytest.raises(InvalidInput):
         decided(served(), **wrong)

@@ -8,8 +8,9 @@ from optimizer.beliefs import Beliefs
 from optimizer.errors import InvalidInput
 from optimizer.facts import cost_of
 from optimizer.features.base import Block
+from optimizer.history import RouteHistory
 from optimizer.learning import Learning
-from optimizer.types import Decision, DriftAlarm, Feedback, Outcome, Prices, Provider, Route
+from optimizer.types import Decision, DriftAlarm, Feedback, Outcome, Prices, Provider, Route, RouteChanged
 
 WIDTH = 2
 BLOCKS = (Block("context", WIDTH, isotropic=False),)
@@ -24,12 +25,11 @@ def route(*names, prices=PRICES) -> Route:
 def learning(declared=None, *, detect_drift=False) -> tuple[Learning, Beliefs]:
     declared = declared or route()
     beliefs = Beliefs(BLOCKS, declared.providers)
-    return Learning(declared, beliefs, detect_drift=detect_drift), beliefs
+    return Learning(RouteHistory(declared), beliefs, detect_drift=detect_drift), beliefs
 
 
-def configured(found, beliefs, declared) -> None:
-    beliefs.configure(declared.providers)
-    found.configure(declared)
+def configured(found, declared, order=10) -> None:
+    found.configure(RouteChanged(order=order, route=declared))
 
 
 def decision(order, selected="a", providers=NAMES, expected=0.5) -> Decision:
@@ -144,7 +144,7 @@ def test_decisions_from_before_a_provider_joined_are_folded():
 def test_what_comes_of_a_provider_after_it_left_is_still_counted(prices):
     found, beliefs = learning(route(prices=prices))
     fold(found, decision(0, "c"))
-    configured(found, beliefs, route("a", "b", prices=prices))
+    configured(found, route("a", "b", prices=prices))
     late = Outcome(decision_id="0", served_provider="c", cost_usd=2e-3, latency_s=1.0)
     fold(found, late, Feedback(decision_id="0", value=0.5))
     assert found.counts == {"c": 1}
@@ -155,7 +155,7 @@ def test_what_comes_of_a_provider_after_it_left_is_still_counted(prices):
 def test_moving_to_other_features_counts_providers_that_left_too():
     found, beliefs = learning()
     fold(found, *history(30))
-    configured(found, beliefs, route("a", "b"))
+    configured(found, route("a", "b"))
     rng = np.random.default_rng(2)
     found.reencode({str(i): rng.normal(size=5) for i in range(30)}, (Block("other", 5, isotropic=True),))
     assert [beliefs.quality.count(name) for name in NAMES] == [10, 10, 10]

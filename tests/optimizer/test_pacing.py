@@ -64,7 +64,7 @@ def decision(i, expected_usd=1e-3) -> Decision:
 
 def spend(pacing, found) -> float:
     """Expected USD of the average request at the price in force."""
-    judged = found.judge(found.quality.posterior.centre[None], found.list_cost(10.0))
+    judged = found.judge(found.quality.posterior.centre[None], found.prices(10.0))
     utility, spread = judged.utility(*pacing.weights(None))
     return float((Thompson().probabilities(utility, spread) * judged.cost_usd).sum())
 

@@ -59,8 +59,10 @@ def test_each_decision_is_reproduced_from_the_log_before_it() -> None:
     router = fresh()
     for event in events:
         if hasattr(event, "features"):
-            again = router.decide_features(
-                event.features, decision_id=event.id, draw=0.5, input_tokens=event.input_tokens
+            again = router.decide(
+                Context(features=event.features, input_tokens=event.input_tokens),
+                decision_id=event.id,
+                draw=0.5,
             )
             assert np.array_equal(again.probabilities, event.probabilities)
         router.learn(event)

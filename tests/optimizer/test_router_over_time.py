@@ -9,6 +9,7 @@ from optimizer.router import Router
 from optimizer.types import (
     Budget,
     Constraints,
+    Context,
     DriftAlarm,
     Feedback,
     Outcome,
@@ -119,7 +120,7 @@ def test_other_features_count_every_decision_anew():
         again = replace(event, features=rows[event.id]) if hasattr(event, "probabilities") else event
         clean.learn(again)
     assert_same_statistics(found, clean)
-    decision = found.decide_features(np.zeros(2), decision_id="next", draw=0.5)
+    decision = found.decide(Context(features=np.zeros(2)), decision_id="next", draw=0.5)
     assert (decision.encoder_version, decision.order) == ("second", 150)
 
 

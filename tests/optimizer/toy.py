@@ -5,6 +5,7 @@ import numpy as np
 from optimizer.features.base import Block
 from optimizer.router import Router
 from optimizer.types import (
+    Context,
     Feedback,
     Outcome,
     Prices,
@@ -34,7 +35,7 @@ def router(declared=None, **more) -> Router:
 
 def decided(found, features=None, *, draw=0.5, decision_id="asked", **more):
     features = np.zeros(WIDTH) if features is None else np.asarray(features, dtype=float)
-    return found.decide_features(features, decision_id=decision_id, draw=draw, **more)
+    return found.decide(Context(features=features), decision_id=decision_id, draw=draw, **more)
 
 
 def chances(decision) -> dict[str, float]:

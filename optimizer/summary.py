@@ -1,0 +1,48 @@
+"""What a router has learned, readable: for people, and for whoever watches it."""
+
+from __future__ import annotations
+
+from typing import Final
+
+import numpy as np
+
+from optimizer.beliefs import Beliefs
+from optimizer.learning import Learning
+from optimizer.newcomers import Newcomers
+from optimizer.pacing import TYPICAL_INPUT_TOKENS, Pacing
+
+_WORTH_SAYING: Final = 1e-3
+
+
+def summary(beliefs: Beliefs, learning: Learning, pacing: Pacing, newcomers: Newcomers) -> dict[str, object]:
+    """Trust in context, shadow price, spend, and what is believed of each provider for the average request.
+
+    Costs are those of a call with 100 input tokens; what is not known is None.
+    """
+    judged = beliefs.judge(
+        beliefs.quality.posterior.centre[None].copy(), beliefs.prices(TYPICAL_INPUT_TOKENS)
+    )
+    trusted = sorted(beliefs.quality.members.items(), key=lambda item: -item[1])
+    latency, tail = judged.latency_s, beliefs.tail_latency_s
+    return {
+        "trust": {name: round(weight, 4) for name, weight in trusted if weight > _WORTH_SAYING},
+        "shadow_price": pacing.shadow_price,
+        "spent_usd": pacing.spent_usd,
+        "target_usd": pacing.target_usd,
+        "providers": {
+            name: {
+                "quality": round(float(judged.quality[0, i]), 4),
+                "quality_sd": round(float(np.sqrt(judged.quality_variance[0, i])), 4),
+                "cost_usd": float(judged.cost_usd[0, i]) if beliefs.cost_known[i] else None,
+                "latency_s": float(latency[i]) if np.isfinite(latency[i]) else None,
+                "tail_latency_s": float(tail[i]) if np.isfinite(tail[i]) else None,
+                "failure": float(judged.failure[i]),
+                "feedback": learning.counts.get(name, 0),
+                "floor": float(pacing.floor[i]),
+                "newcomer": name in newcomers.names,
+            }
+            for i, name in enumerate(beliefs.names)
+        },
+        "newcomer_share": newcomers.share,
+        "alarms": len(learning.alarms),
+    }
