@@ -1,0 +1,278 @@
+"""One part of a log: the terms of every estimator, summed into what merges with the other parts.
+
+Reward models are cross-fitted within the part, so that memory stays bounded and parts depend on nothing but
+themselves: the same part gives the same sums in any process.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, fields
+from functools import partial
+from typing import Any, Final, Self
+
+import numpy as np
+from numpy.typing import NDArray
+
+from experiments.logs.columns import Columns
+from experiments.logs.log import Log
+from experiments.logs.read import Part, Reader
+from experiments.ope.bootstrap import Resamples, resample
+from experiments.ope.decisions import Decisions
+from experiments.ope.estimators import ESTIMATORS, Estimator
+from experiments.ope.fixed_mix import fixed_terms
+from experiments.ope.moments import Moments
+from experiments.ope.reward_models import cross_fitted, random_folds
+from experiments.ope.tallies import LogTally, WeightTally
+from experiments.ope.terms import Terms
+from experiments.replay.settings import ReplaySettings, metrics_of, model_of, needs_contexts
+from experiments.replay.slices import slices, time_bucket
+from experiments.targets.learned import context_encoder, features_of
+from optimizer.types import FloatArray
+
+WEIGHT_EDGES: Final = np.concatenate([[0.0, 1e-9], np.geomspace(1 / 32, 1024, 31)])
+Key = tuple[str, str]
+"""A slice: what it is by, and its value."""
+
+Tuning = Mapping[str, float]
+"""λ by the name of an estimator."""
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Slice:
+    """What a slice says of one target: the moments of all metrics on-policy and by the primary, and weights."""
+
+    moments: Moments
+    weights: WeightTally
+
+    def merge(self, other: Self) -> Self:
+        """Both parts together."""
+        return type(self)(moments=self.moments.merge(other.moments), weights=self.weights.merge(other.weights))
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class TargetPart:
+    """What the decisions with known outcomes say of one target.
+
+    ``moments`` hold every metric's estimates in the order of `ReplaySettings.names`, metric by metric;
+    ``histogram`` counts weights between `WEIGHT_EDGES`; ``shares`` (k,) sums the target's probabilities.
+    """
+
+    moments: Moments
+    weights: WeightTally
+    histogram: NDArray[np.int64]
+    shares: FloatArray
+    resamples: Resamples | None
+    slices: Mapping[Key, Slice] = field(default_factory=dict)
+
+    def merge(self, other: Self) -> Self:
+        """Both parts together."""
+        both = {key: _merged(self.slices.get(key), other.slices.get(key)) for key in {**self.slices, **other.slices}}
+        return type(self)(
+            moments=self.moments.merge(other.moments),
+            weights=self.weights.merge(other.weights),
+            histogram=self.histogram + other.histogram,
+            shares=self.shares + other.shares,
+            resamples=_merged(self.resamples, other.resamples),
+            slices=both,
+        )
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class LogPart:
+    """What a part says of the log itself.
+
+    ``cells`` (tasks + 1, k, 6) sums per task (the last: none) and provider: decisions, weights 1 / p, weighted
+    rewards, weighted USD, rewards, squares of the weights. ``smallest`` is the least propensity of anybody
+    eligible. ``fixed`` resamples the always-one-provider policies.
+    """
+
+    tally: LogTally
+    cells: FloatArray
+    smallest: float
+    fixed: Resamples | None
+
+    def merge(self, other: Self) -> Self:
+        """Both parts together."""
+        return type(self)(
+            tally=self.tally.merge(other.tally),
+            cells=self.cells + other.cells,
+            smallest=min(self.smallest, other.smallest),
+            fixed=_merged(self.fixed, other.fixed),
+        )
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class PartResult:
+    """One part, or several merged: the log, and each target by its place."""
+
+    log: LogPart
+    targets: tuple[TargetPart | None, ...]
+
+    def merge(self, other: Self) -> Self:
+        """Both parts together."""
+        pairs = zip(self.targets, other.targets, strict=True)
+        return type(self)(log=self.log.merge(other.log), targets=tuple(_merged(a, b) for a, b in pairs))
+
+
+def _merged(first: Any, second: Any) -> Any:
+    if first is None or second is None:
+        return second if first is None else first
+    return first.merge(second)
+
+
+def read_part(log: Log, settings: ReplaySettings, part: Part) -> Columns:
+    """The columns of a part that estimates need."""
+    with Reader(log) as reader:
+        return reader.read(part, contexts=needs_contexts(settings, log))
+
+
+def evaluate(
+    log: Log,
+    settings: ReplaySettings,
+    number: int,
+    part: Part,
+    targets: Sequence[FloatArray],
+    tuning: Sequence[Tuning],
+) -> PartResult | None:
+    """Everything about one part, None where nothing is in it; ``targets`` are the probabilities (n, k) of each target for its decisions."""
+    columns = read_part(log, settings, part)
+    if not len(columns):
+        return None
+    metrics = metrics_of(log)
+    known = np.isfinite(columns.reward)
+    for name in metrics[1:]:
+        known &= np.isfinite(getattr(columns, name))
+    rows = np.flatnonzero(known)
+    about_log = _log_part(columns, log, settings, number, rows)
+    if not len(rows):
+        return PartResult(log=about_log, targets=tuple(None for _ in targets))
+    valued = columns.where(rows)
+    models = predictions(valued, log, settings, number, metrics)
+    found = [
+        _target_part(valued, log, settings, number, metrics, models, probabilities[rows], lam)
+        for probabilities, lam in zip(targets, tuning, strict=True)
+    ]
+    return PartResult(log=about_log, targets=tuple(found))
+
+
+def predictions(
+    columns: Columns, log: Log, settings: ReplaySettings, number: int, metrics: Sequence[str]
+) -> dict[str, FloatArray]:
+    """Predictions of every metric, shape (n, k) each; the log's own for the reward where it has them."""
+    kind = model_of(settings, log)
+    own = columns.reward_predictions if kind == "column" else None
+    fitted = "mean" if kind in ("column", "auto") else kind
+    folds = random_folds(len(columns), seed=1_000_003 * settings.seed + number)
+    features = (
+        features_of(columns, context_encoder()) if fitted in ("ridge", "boosting") else np.zeros((len(columns), 1))
+    )
+    found = {}
+    for name in metrics:
+        if name == "reward" and own is not None:
+            found[name] = own
+        elif len(columns) < 2:
+            found[name] = np.full(columns.eligible.shape, float(getattr(columns, name)[0]))
+        else:
+            found[name] = cross_fitted(
+                fitted, features=features, reward=getattr(columns, name), action=columns.provider,
+                providers=len(log.providers), folds=folds,
+            )  # fmt: skip
+    return found
+
+
+def decisions_of(
+    columns: Columns, metric: str, probabilities: FloatArray, q_hat: FloatArray | None
+) -> Decisions:
+    """The columns as the estimators take them, for one metric."""
+    assert columns.propensities is not None
+    return Decisions(
+        reward=getattr(columns, metric),
+        action=columns.provider,
+        propensity=columns.propensities[np.arange(len(columns)), columns.provider],
+        target=probabilities,
+        q_hat=q_hat,
+    )
+
+
+def estimator(name: str, tuning: Tuning) -> Estimator:
+    """The estimator by its name, with the λ that was tuned for it."""
+    found = ESTIMATORS[name]
+    if name in tuning and isinstance(found, partial):
+        return partial(found.func, lam=tuning[name])
+    return found
+
+
+def _target_part(
+    columns: Columns,
+    log: Log,
+    settings: ReplaySettings,
+    number: int,
+    metrics: Sequence[str],
+    models: Mapping[str, FloatArray],
+    probabilities: FloatArray,
+    tuning: Tuning,
+) -> TargetPart:
+    given = {name: decisions_of(columns, name, probabilities, models[name]) for name in metrics}
+    terms: dict[tuple[str, str], Terms] = {
+        (metric, name): estimator(name, tuning)(given[metric]) for metric in metrics for name in settings.names
+    }
+    weight = given["reward"].weight
+    brief = [terms[metric, name] for metric in metrics for name in (settings.names[0], settings.primary)]
+
+    def sliced(rows: NDArray[np.intp]) -> Slice:
+        return Slice(
+            moments=Moments.of([_some(part, rows) for part in brief]),
+            weights=WeightTally.of(weight=weight[rows]),
+        )
+
+    found = {(by, name): sliced(rows) for by in settings.by for name, rows in slices(columns, by)}
+    bucket = time_bucket(columns, log)
+    for place in np.unique(bucket).tolist():
+        found["time", str(place)] = sliced(np.flatnonzero(bucket == place))
+    return TargetPart(
+        moments=Moments.of(list(terms.values())),
+        weights=WeightTally.of(weight=weight, target=probabilities, logging=columns.propensities),
+        histogram=np.histogram(weight, bins=np.append(WEIGHT_EDGES, np.inf))[0].astype(np.int64),
+        shares=probabilities.sum(axis=0),
+        resamples=None
+        if not settings.resamples
+        else resample(brief, seed=settings.seed, partition=number, resamples=settings.resamples),
+        slices=found,
+    )
+
+
+def _some(terms: Terms, rows: NDArray[np.intp]) -> Terms:
+    """The terms of these decisions."""
+    columns = {f.name: getattr(terms, f.name) for f in fields(terms)}
+    return Terms(**{name: None if column is None else column[rows] for name, column in columns.items()})
+
+
+def _log_part(
+    columns: Columns, log: Log, settings: ReplaySettings, number: int, rows: NDArray[np.intp]
+) -> LogPart:
+    propensities = columns.propensities
+    assert propensities is not None
+    served = np.where(columns.served >= 0, columns.served, (columns.provider + 1) % len(log.providers))
+    valued = columns.where(rows)
+    weight = 1.0 / propensities[rows, valued.provider]
+    k = len(log.providers)
+    cells = np.zeros(((len(log.tasks) + 1) * k, 6))
+    place = np.where(valued.task >= 0, valued.task, len(log.tasks)) * k + valued.provider
+    cost = np.nan_to_num(valued.cost_usd)
+    values = (np.ones(len(rows)), weight, weight * valued.reward, weight * cost, valued.reward, weight**2)
+    for i, column in enumerate(values):
+        cells[:, i] = np.bincount(place, weights=column, minlength=len(cells))
+    fixed = None
+    if settings.resamples and "cost_usd" in metrics_of(log) and len(rows):
+        given = {"action": valued.provider, "propensity": 1.0 / weight, "providers": k}
+        both = fixed_terms(reward=valued.reward, **given) + fixed_terms(reward=valued.cost_usd, **given)
+        fixed = resample(both, seed=settings.seed, partition=number, resamples=settings.resamples)
+    return LogPart(
+        tally=LogTally.of(
+            logging=propensities, selected=columns.provider, served=served, has_reward=np.isfinite(columns.reward)
+        ),
+        cells=cells.reshape(len(log.tasks) + 1, k, 6),
+        smallest=float(np.where(columns.eligible, propensities, 1.0).min()) if len(columns) else 1.0,
+        fixed=fixed,
+    )
