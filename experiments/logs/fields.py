@@ -75,7 +75,7 @@ def field_sql(name: str, source: str, kind_of_source: str | None) -> FieldSql:
     if kind_of_source == "JSON":
         return _from_json(kind, source)
     if kind_of_source == "VARCHAR":
-        return _from_text(kind, source)
+        return _from_text(name, kind, source)
     return _from_typed(kind, source, kind_of_source)
 
 
@@ -104,7 +104,7 @@ def _from_json(kind: Kind, source: str) -> FieldSql:
     return _timed(found) if kind == "time" else found
 
 
-def _from_text(kind: Kind, source: str) -> FieldSql:
+def _from_text(name: str, kind: Kind, source: str) -> FieldSql:
     """Text as a CSV file has it: lists and objects are written in it as JSON, and no text is no value."""
     there = f"({source} IS NOT NULL AND {source} <> '')"
     if kind in ("text", "time"):
@@ -116,10 +116,22 @@ def _from_text(kind: Kind, source: str) -> FieldSql:
             value=f"CASE WHEN {there} THEN {value} END",
             wrong=f"CASE WHEN {there} AND NOT {fits} THEN {_shown(source)} END",
         )
-    document = f"CASE WHEN {there} AND json_valid({source}) THEN {source}::JSON END"
-    inner = _from_json(kind, f"({document})")
-    broken = f"CASE WHEN {there} AND NOT json_valid({source}) THEN {_shown(source)} END"
+    # The document stands in a column of its own (`document_sql`): repeated here, it would grow beyond reason.
+    inner = _from_json(kind, document_name(name))
+    broken = f"CASE WHEN {there} AND {document_name(name)} IS NULL THEN {_shown(source)} END"
     return FieldSql(value=inner.value, wrong=f"coalesce({broken}, {inner.wrong})")
+
+
+def document_name(name: str) -> str:
+    """The column in which `document_sql` puts the document of column ``name``."""
+    return f"document_of_{name}"
+
+
+def document_sql(name: str, source: str, kind_of_source: str | None) -> str | None:
+    """SQL of the JSON document in a text column that holds lists or objects; None for every other column."""
+    if kind_of_source != "VARCHAR" or KINDS[name] in ("text", "time", "number"):
+        return None
+    return f"CASE WHEN json_valid({source}) THEN {source}::JSON END AS {document_name(name)}"
 
 
 def _from_typed(kind: Kind, source: str, kind_of_source: str) -> FieldSql:

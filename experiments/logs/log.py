@@ -6,7 +6,7 @@ import tempfile
 from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any, Final
@@ -63,6 +63,7 @@ class Log:
     first_s: float
     last_s: float
     left_out: tuple[rules.Bad, ...]
+    part_rows: int = PART_ROWS
 
     @property
     def providers(self) -> tuple[str, ...]:
@@ -74,8 +75,9 @@ class Log:
         """The rows that are left out, in their order."""
         return np.array(sorted({row for row, _ in self.left_out}), dtype=np.int64)
 
-    def parts(self, size: int = PART_ROWS) -> list[tuple[int, int]]:
+    def parts(self) -> list[tuple[int, int]]:
         """From where to where each part goes; together they are the log."""
+        size = self.part_rows
         return [(start, min(start + size, self.places)) for start in range(0, self.places, size)]
 
     def reasons(self) -> dict[str, int]:
@@ -97,8 +99,8 @@ class Log:
 
 
 @contextmanager
-def open_log(path: str | Path, *, skip_bad: bool = False) -> Iterator[Log]:
-    """Check a log and give it; its work files are gone afterwards.
+def open_log(path: str | Path, *, skip_bad: bool = False, part_rows: int = PART_ROWS) -> Iterator[Log]:
+    """Check a log and give it, in parts of ``part_rows``; its work files are gone afterwards.
 
     A row that breaks a rule raises `InvalidInput`, or is left out with ``skip_bad``. Memory stays bounded:
     DuckDB keeps to `source.MEMORY` and spills to the temporary folder.
@@ -112,7 +114,7 @@ def open_log(path: str | Path, *, skip_bad: bool = False) -> Iterator[Log]:
                 log = _checked(connection, path, source, folder, skip_bad=skip_bad)
         except duckdb.Error as error:
             raise InvalidInput(unreadable(path, error)) from None
-        yield log
+        yield replace(log, part_rows=part_rows)
 
 
 def _checked(

@@ -13,7 +13,7 @@ from typing import Final
 
 import duckdb
 
-from experiments.logs.fields import KINDS, MEANINGS, REQUIRED, FieldSql, field_sql
+from experiments.logs.fields import KINDS, MEANINGS, REQUIRED, FieldSql, document_sql, field_sql
 from experiments.logs.text import MAX_LINE_BYTES, SEPARATOR, scan_text
 from optimizer.errors import InvalidInput
 
@@ -111,11 +111,20 @@ def _columns_there(path: Path, found: dict[str, str]) -> dict[str, tuple[str, st
     return {name: (f'"{name}"', found[name]) for name in KINDS if name in found}
 
 
+def _with_documents(there: dict[str, tuple[str, str]], table: str) -> str:
+    """The table, and beside its columns of text those that hold JSON as documents."""
+    found = [document_sql(name, *source) for name, source in there.items()]
+    documents = [sql for sql in found if sql is not None]
+    return f"(SELECT {', '.join(['*', *documents])} FROM {table})" if documents else table
+
+
 def _from_parquet(connection: duckdb.DuckDBPyConnection, path: Path) -> Source:
     table = f"read_parquet({_quoted(path)}, file_row_number=true)"
     found = {str(row[0]): str(row[1]) for row in connection.execute(f"DESCRIBE FROM {table}").fetchall()}
-    columns = _typed_columns(_columns_there(path, found), "file_row_number + 1")
-    return Source(path=path, relation=f"(SELECT {columns}, file_row_number AS place FROM {table})", unread=())
+    there = _columns_there(path, found)
+    columns = _typed_columns(there, "file_row_number + 1")
+    documents = _with_documents(there, table)
+    return Source(path=path, relation=f"(SELECT {columns}, file_row_number AS place FROM {documents})", unread=())
 
 
 def _from_text(connection: duckdb.DuckDBPyConnection, path: Path, folder: Path) -> Source:
@@ -133,8 +142,9 @@ def _from_text(connection: duckdb.DuckDBPyConnection, path: Path, folder: Path) 
     else:
         described = connection.execute(f"DESCRIBE FROM {_CSV}", [location]).fetchall()
         found = {str(row[0]): str(row[1]) for row in described}
-        columns = _typed_columns(_columns_there(path, found), "row_number() OVER ()")
-        connection.execute(f"COPY (SELECT {columns} FROM {_CSV}) {target}", [location])
+        there = _columns_there(path, found)
+        columns = _typed_columns(there, "row_number() OVER ()")
+        connection.execute(f"COPY (SELECT {columns} FROM {_with_documents(there, _CSV)}) {target}", [location])
         unread = [(line - 1, reason) for line, reason in facts.bad]  # line 1 is the header
         unread += _rejected(connection, facts.lines, facts.ends)
     relation = (

@@ -7,6 +7,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final, Protocol
 
+import numpy as np
+
 from experiments.logs.columns import Columns
 from experiments.logs.log import Log
 from experiments.scenario import Goal
@@ -70,6 +72,27 @@ def target_specs(names: Sequence[str], goals: Sequence[Goal], *, feedback_delay:
             spec = TargetSpec(name=name, goal=goal, feedback_delay=feedback_delay)
             found[spec if spec.learns and not spec.is_file else TargetSpec(name=name, feedback_delay=feedback_delay)] = None
     return list(found)
+
+
+def goals_of(
+    log: Log, *, wtp_usd: float | None, budget_usd: float | None, frontier: int | None
+) -> list[Goal]:
+    """What targets aim at: one willingness to pay or budget, or ``frontier`` of the first between the extremes.
+
+    The extremes are a tenth of the cheapest and a hundred times the dearest provider's mean cost: there, cost is
+    all that counts, and hardly counts.
+    """
+    if sum(value is not None for value in (wtp_usd, budget_usd, frontier)) > 1:
+        raise InvalidInput("more than one of --wtp, --budget and --frontier is given: choose one")
+    if frontier is None:
+        return [Goal(wtp_usd=wtp_usd, budget_usd=budget_usd)]
+    costs = [fact.mean_cost_usd for fact in log.facts if fact.mean_cost_usd > 0.0]
+    if not costs:
+        raise InvalidInput(f"{log.path} has no cost above 0, so there is no frontier: leave --frontier out")
+    if not 2 <= frontier <= 100:
+        raise InvalidInput(f"the frontier has {frontier} points: give a number from 2 to 100")
+    grid = np.geomspace(0.1 * min(costs), 100.0 * max(costs), frontier)
+    return [Goal(wtp_usd=float(f"{value:.3g}")) for value in grid.tolist()]
 
 
 def check_target(spec: TargetSpec, log: Log) -> None:

@@ -82,7 +82,7 @@ class RouterTarget:
             context = Context(
                 task=known.task if known is not None else None,
                 features=rows[i],
-                input_tokens=int(tokens) if isinstance(tokens, (int, float)) else None,
+                input_tokens=float(tokens) if isinstance(tokens, (int, float)) else None,
             )
             able = [self._names[j] for j in np.flatnonzero(columns.eligible[i] & (self._place >= 0))]
             if not able:

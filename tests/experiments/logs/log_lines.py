@@ -57,6 +57,7 @@ def drawn_lines(
                 provider=NAMES[chosen],
                 served_provider=NAMES[chosen],
                 reward=float(rng.random() < mean),
+                cost_usd=0.001 * 10**chosen,
             )
         )
     return found

@@ -24,8 +24,8 @@ DOCS = Path(__file__).resolve().parents[3] / "docs/log-format.md"
 
 
 def read_all(path: Path, *, size: int = 100_000, skip_bad: bool = False) -> tuple[Log, list[Columns]]:
-    with open_log(path, skip_bad=skip_bad) as log, Reader(log) as reader:
-        return log, [reader.read(part, contexts=True) for part in log.parts(size)]
+    with open_log(path, skip_bad=skip_bad, part_rows=size) as log, Reader(log) as reader:
+        return log, [reader.read(part, contexts=True) for part in log.parts()]
 
 
 def rich_lines() -> list[dict[str, Any]]:
