@@ -22,7 +22,7 @@ from experiments.targets.own_budget import OwnBudget
 from optimizer.features import Attributes, Block, Encoder, TaskLabel
 from optimizer.policies.base import Policy
 from optimizer.router import Router
-from optimizer.types import Context, Feedback, FloatArray, Outcome, Route
+from optimizer.types import Context, Feedback, FloatArray, Outcome, Prices, Route
 
 TOKENS: Final = "input_tokens"
 """The attribute that says how long a request is, where a log has it."""
@@ -139,9 +139,11 @@ class RidgeTarget:
     It keeps the features of all decisions, ``rows`` of shape (n, d), in memory.
     """
 
-    def __init__(self, rows: FloatArray, *, goal: Goal, providers: int, feedback_delay: int = 0) -> None:
-        self._player = RidgePlayer(goal=goal, n_providers=providers, noise=None)
-        self._player.offer(range(providers), [None] * providers)
+    def __init__(
+        self, rows: FloatArray, *, goal: Goal, prices: Sequence[Prices | None], feedback_delay: int = 0
+    ) -> None:
+        self._player = RidgePlayer(goal=goal, n_providers=len(prices), noise=None)
+        self._player.offer(range(len(prices)), prices)
         self._player.start(Segment(start=0, stop=len(rows), features=rows, blocks=(), version=""))
         self._step = 0
         self._delay = feedback_delay

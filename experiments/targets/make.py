@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import yaml
 
-from experiments.logs.log import Log
+from experiments.logs.log import Log, ProviderFacts
 from experiments.logs.read import Reader
 from experiments.targets.base import COLUMN, PEER, Target, TargetSpec, check_target
 from experiments.targets.learned import RidgeTarget, RouterTarget, context_encoder, features_of
@@ -19,7 +19,7 @@ from optimizer.errors import InvalidInput
 from optimizer.features import Block
 from optimizer.policies.presets import policy_from_name
 from optimizer.route_codec import from_json
-from optimizer.types import Budget, FloatArray, Objective, Provider, Route
+from optimizer.types import Budget, FloatArray, Objective, Prices, Provider, Route
 
 _MOST_BYTES = 1 << 30
 
@@ -35,15 +35,14 @@ def make_target(spec: TargetSpec, log: Log, reader: Reader) -> Target:
         return FixedTarget(log.providers.index(spec.name.removeprefix("fixed:")))
     if spec.name == PEER:
         rows = _all_features(log, reader)
-        return RidgeTarget(
-            rows, goal=spec.goal, providers=len(log.providers), feedback_delay=spec.feedback_delay
-        )
+        prices = [list_price(fact) for fact in log.facts]
+        return RidgeTarget(rows, goal=spec.goal, prices=prices, feedback_delay=spec.feedback_delay)
     if spec.is_file:
         return _declared(Path(spec.name), spec, log)
     budget = spec.goal.budget_usd
     route = Route(
         name="replay",
-        providers=tuple(Provider(name=name) for name in log.providers),
+        providers=tuple(Provider(name=fact.name, prices=list_price(fact)) for fact in log.facts),
         objective=Objective(willingness_to_pay_usd=spec.goal.wtp_usd),
     )
     return RouterTarget(
@@ -54,6 +53,17 @@ def make_target(spec: TargetSpec, log: Log, reader: Reader) -> Target:
         own_budget=None if budget is None else OwnBudget(Budget(usd_per_request=budget)),
         feedback_delay=spec.feedback_delay,
     )
+
+
+def list_price(fact: ProviderFacts) -> Prices | None:
+    """What a glance at a price list tells before the first request: the mean cost of a call, to one digit.
+
+    None where the log has no cost of the provider. It does not look at quality; see `outcome_table.price_list`.
+    """
+    if not fact.mean_cost_usd >= 0.0:
+        return None
+    usd = float(f"{fact.mean_cost_usd:.0e}")
+    return Prices(input_usd_per_mtok=0.0, output_usd_per_mtok=0.0, per_call_usd=usd)
 
 
 def _blocks(log: Log, declared: Sequence[Any] = ()) -> tuple[Block, ...]:

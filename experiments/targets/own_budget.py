@@ -35,7 +35,8 @@ class OwnBudget:
         self._pacer.request(spend, at_s=decision.at_s)
         self._window.append((context, able))
         self._since += 1
-        if self._since >= _SOLVE_EVERY or self._pacer.requests == 1:
+        # Often at first, when every decision changes what is believed.
+        if self._since >= min(_SOLVE_EVERY, 1 + self._pacer.requests // 4):
             self._solve(router, decision)
             self._since = 0
 
