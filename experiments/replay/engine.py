@@ -46,9 +46,11 @@ class DaskEngine:
         """The results in the order of the tasks."""
         from distributed import as_completed
 
+        if not tasks:
+            return []
         futures = [self._client.submit(function, *task, pure=False) for task in tasks]
         try:
-            for _ in as_completed(futures):
+            for _ in as_completed(futures, loop=self._client.loop):
                 tick(1)
             found: list[R] = self._client.gather(futures)
         finally:

@@ -31,6 +31,12 @@ from experiments.targets.learned import context_encoder, features_of
 from optimizer.types import FloatArray
 
 WEIGHT_EDGES: Final = np.concatenate([[0.0, 1e-9], np.geomspace(1 / 32, 1024, 31)])
+PAIRED: Final = "paired"
+"""The logging policy itself by the primary estimator, which gains are paired with."""
+
+BRIEF: Final = 3
+"""Estimates per metric of slices and resamples: on-policy, the target by the primary estimator, `PAIRED`."""
+
 Key = tuple[str, str]
 """A slice: what it is by, and its value."""
 
@@ -40,7 +46,7 @@ Tuning = Mapping[str, float]
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Slice:
-    """What a slice says of one target: the moments of all metrics on-policy and by the primary, and weights."""
+    """What a slice says of one target: the moments of `BRIEF` estimates per metric, and the weights."""
 
     moments: Moments
     weights: WeightTally
@@ -54,8 +60,8 @@ class Slice:
 class TargetPart:
     """What the decisions with known outcomes say of one target.
 
-    ``moments`` hold every metric's estimates in the order of `ReplaySettings.names`, metric by metric;
-    ``histogram`` counts weights between `WEIGHT_EDGES`; ``shares`` (k,) sums the target's probabilities.
+    ``moments`` hold every metric's estimates in the order of `ReplaySettings.names` and then `PAIRED`, metric by
+    metric; ``histogram`` counts weights between `WEIGHT_EDGES`; ``shares`` (k,) sums the target's probabilities.
     """
 
     moments: Moments
@@ -213,12 +219,19 @@ def _target_part(
     probabilities: FloatArray,
     tuning: Tuning,
 ) -> TargetPart:
+    assert columns.propensities is not None
+    logging = columns.propensities / columns.propensities.sum(axis=1, keepdims=True)
     given = {name: decisions_of(columns, name, probabilities, models[name]) for name in metrics}
-    terms: dict[tuple[str, str], Terms] = {
-        (metric, name): estimator(name, tuning)(given[metric]) for metric in metrics for name in settings.names
-    }
+    logged = {name: decisions_of(columns, name, logging, models[name]) for name in metrics}
+    primary = estimator(settings.primary, tuning)
+    terms: dict[tuple[str, str], Terms] = {}
+    for metric in metrics:
+        for name in settings.names:
+            terms[metric, name] = estimator(name, tuning)(given[metric])
+        # What the gain is paired with: noise that both policies share, that of the draw included, cancels.
+        terms[metric, PAIRED] = primary(logged[metric])
     weight = given["reward"].weight
-    brief = [terms[metric, name] for metric in metrics for name in (settings.names[0], settings.primary)]
+    brief = [terms[metric, name] for metric in metrics for name in (settings.names[0], settings.primary, PAIRED)]
 
     def sliced(rows: NDArray[np.intp]) -> Slice:
         return Slice(

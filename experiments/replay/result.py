@@ -19,7 +19,7 @@ from experiments.ope.fixed_mix import FixedMix, fixed_mix
 from experiments.ope.sequences import asymptotic_sequence
 from experiments.ope.tallies import LogTally
 from experiments.ope.verdict import Verdict, judge
-from experiments.replay.part import PartResult, Slice, TargetPart, Tuning
+from experiments.replay.part import BRIEF, PartResult, Slice, TargetPart, Tuning
 from experiments.replay.settings import INCUMBENT, ON_POLICY, ReplaySettings, metrics_of
 from experiments.replay.slices import MOST_SLICES, TIME_BUCKETS
 from experiments.targets.base import TargetSpec
@@ -46,7 +46,7 @@ class Judged:
     """One target.
 
     ``estimates`` by metric (``reward``, ``cost_usd``, ``latency_s``, and ``utility`` where there is one) and
-    estimator; ``gains`` by metric, of the primary estimator over the incumbent, paired. ``intervals`` are of the
+    estimator; ``gains`` by metric, of the target over the logging policy, both by the primary estimator, paired. ``intervals`` are of the
     gain in the quantity of the verdict, but for empirical Bernstein, which bounds the IPS estimate of quality.
     ``mix`` compares with the best fixed mix at the target's own spend.
     """
@@ -104,9 +104,16 @@ class Replay:
 
     @property
     def headline(self) -> Judged:
-        """The target that the first sentence is about: of those to promote the best, else the first."""
+        """The target that the first sentence is about: of those to promote the best, else the first.
+
+        The best has the highest lift over the best fixed mix, since gains for different goals do not compare.
+        """
         promoted = [one for one in self.judged if one.verdict.judgement == "promote"]
-        return max(promoted, key=lambda one: one.gains[one.quantity].value) if promoted else self.judged[0]
+        return max(promoted, key=_lift) if promoted else self.judged[0]
+
+
+def _lift(one: Judged) -> float:
+    return one.gains[one.quantity].value if one.mix is None else one.mix.lift.value
 
 
 ALL: Final = "(all)"
@@ -125,7 +132,7 @@ def summarised(log: Log, settings: ReplaySettings, found: PartResult, tuning: Se
     first = next(part for part in found.targets if part is not None)
     mixes = [one.mix for one in judged if one.mix is not None]
     incumbent = {
-        metric: asymptotic(first.moments, {i * len(settings.names): 1.0}, level=settings.level)
+        metric: asymptotic(first.moments, {i * (len(settings.names) + 1): 1.0}, level=settings.level)
         for i, metric in enumerate(metrics)
     }
     return Replay(
@@ -176,7 +183,7 @@ def _judged(
     tuning: Tuning,
 ) -> Judged:
     names, level = settings.names, settings.level
-    width, primary = len(names), names.index(settings.primary)
+    width, primary = len(names) + 1, names.index(settings.primary)
     has_utility = bool(spec.goal.wtp_usd or settings.wtp_usd or settings.latency_weight)
     for needed, wanted in (("cost_usd", spec.goal.wtp_usd or settings.wtp_usd), ("latency_s", settings.latency_weight)):
         if wanted and needed not in metrics:
@@ -190,7 +197,7 @@ def _judged(
         metric: {name: asymptotic(part.moments, some[place], level=level) for place, name in enumerate(names)}
         for metric, some in contrasts.items()
     }
-    gain_of = {metric: _less(some[primary], some[0]) for metric, some in contrasts.items()}
+    gain_of = {metric: _less(some[primary], some[-1]) for metric, some in contrasts.items()}
     gains = {metric: asymptotic(part.moments, contrast, level=level) for metric, contrast in gain_of.items()}
     quantity = UTILITY if has_utility else "reward"
     findings = diagnose(part.weights, found.log.tally, providers=log.providers)
@@ -235,11 +242,11 @@ def _intervals(
         "anytime": asymptotic_sequence(part.moments, gain, level=level),
     }
     if part.resamples is not None:
-        # Only the incumbent and the primary were resampled, two per metric.
-        brief = [{2 * i + place: 1.0 for i in (0,)} for place in (0, 1)]
-        if quantity == UTILITY:
-            brief = [dict(_contrast(settings, spec, metrics, 2, place)) for place in (0, 1)]
-        intervals["bootstrap"] = percentile(part.resamples, _less(brief[1], brief[0]), level=level)
+        target, paired = (
+            _contrast(settings, spec, metrics, BRIEF, place) if quantity == UTILITY else {place: 1.0}
+            for place in (1, 2)
+        )
+        intervals["bootstrap"] = percentile(part.resamples, _less(target, paired), level=level)
     if "ips" in names and found.log.smallest > 0.0:
         top = 1.0 / found.log.smallest
         intervals["empirical Bernstein (IPS)"] = empirical_bernstein(
@@ -259,7 +266,7 @@ def _slice(
         n=part.moments.n,
         incumbent=incumbent,
         target=target,
-        gain=asymptotic(part.moments, {1: 1.0, 0: -1.0}, level=level),
+        gain=asymptotic(part.moments, {1: 1.0, 2: -1.0}, level=level),
         effective_size=part.weights.effective_size,
     )
 
@@ -271,8 +278,8 @@ def _mix(
     if part.resamples is None or fixed is None:
         return None
     both = _beside(part.resamples, fixed)
-    first = 2 * len(metrics)
-    cost = 2 * metrics.index("cost_usd") + 1
+    first = BRIEF * len(metrics)
+    cost = BRIEF * metrics.index("cost_usd") + 1
     return fixed_mix(
         both, quality=1, cost_usd=cost, fixed_quality=range(first, first + k),
         fixed_cost_usd=range(first + k, first + 2 * k), level=settings.level,

@@ -12,6 +12,7 @@ from datetime import UTC, datetime
 from typing import Any, Final
 
 import altair as alt
+import numpy as np
 
 from experiments.charts import FAINT, INK, themed
 from experiments.ope.estimates import Estimate
@@ -69,12 +70,15 @@ def plane(result: Replay, width: int) -> alt.LayerChart:
     ]
     layers: list[alt.Chart] = []
     if result.hull is not None and len(result.hull.cost_usd) > 1:
-        corners = [
+        # Mixtures are straight lines in dollars, and curves on a logarithmic axis.
+        start = max(float(result.hull.cost_usd[0]), 1e-4 * float(result.hull.cost_usd[-1]))
+        spends = np.geomspace(start, float(result.hull.cost_usd[-1]), 120)
+        curve = [
             {"cost": _PER * c, "quality": q}
-            for c, q in zip(result.hull.cost_usd.tolist(), result.hull.quality.tolist(), strict=True)
-            if c > 0.0
+            for c, q in zip(spends.tolist(), result.hull.quality_at(spends).tolist(), strict=True)
         ]
-        layers.append(_data(corners).mark_line(color=FAINT, strokeDash=[5, 4], strokeWidth=1.5).encode(x=x, y=y, order="cost:Q"))
+        mix = _data(curve).mark_line(color=FAINT, strokeDash=[5, 4], strokeWidth=1.5)
+        layers.append(mix.encode(x=x, y=y, order="cost:Q"))
     lines = [row for row in policies if sum(other["policy"] == row["policy"] for other in policies) > 1]
     if lines:
         band = _data(lines).mark_area(opacity=0.16).encode(x=x, y=alt.Y("low:Q"), y2="high:Q", color=colour)
@@ -109,7 +113,7 @@ def _scale(labels: Sequence[str]) -> alt.Scale:
 
 
 def _legend(width: int) -> alt.Legend:
-    return alt.Legend(orient="top", columns=1 if width < 500 else 3, labelLimit=width - 60, symbolSize=90)
+    return alt.Legend(orient="top", columns=1 if width < 500 else 3, labelLimit=width - 60, symbolSize=90, symbolOpacity=1.0)
 
 
 def forest(rows: Sequence[tuple[str, Estimate]], width: int, *, title: str, zero: bool, bold: str = "") -> alt.LayerChart:

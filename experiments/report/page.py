@@ -77,7 +77,12 @@ def _first_screen(result: Replay, one: Judged) -> str:
 def _figures(result: Replay, one: Judged) -> list[str]:
     primary, level = result.settings.primary, f"{result.settings.level:.0%}"
     quality = one.estimates["reward"][primary]
-    found = [
+    found = []
+    if one.quantity != "reward":
+        gain, goal = one.gains[one.quantity], one.spec.goal.wtp_usd or result.settings.wtp_usd
+        worth = "" if goal is None else f"quality less cost, at ${goal:g} a point, "
+        found.append(figure("Gain", number(gain.value, 3, sign=True), f"{worth}{level} interval {_between(gain, 3)}"))
+    found += [
         figure("Quality", number(quality.value, 3), f"{number(one.gains['reward'].value, 3, sign=True)} against now, "
                f"{level} interval {_between(one.gains['reward'], 3)}")
     ]  # fmt: skip
@@ -202,16 +207,22 @@ def _win_map(result: Replay) -> str:
 
 
 def _diagnostics(result: Replay) -> str:
-    parts = []
-    for one in result.judged:
-        rows = [[f.name, "passed" if f.passed else "FAILS", number(f.measured, 4), number(f.limit, 4), f.text] for f in one.findings]
-        parts.append(f"<h3>{escape(one.label)}</h3>" + table(["check", "", "measured", "limit", "what it says"], rows, text=[4]))
-    first, rest = parts[0], parts[1:]
+    first, *rest = [_findings(one) for one in result.judged]
     return (
         "<h2>Can the log be trusted?</h2><p>A check that fails names no winner, whatever the intervals say.</p>"
         + first
         + (folded("The other policies", "".join(rest)) if rest else "")
     )
+
+
+def _findings(one: Judged) -> str:
+    """A list and not a table: on a phone the sentences of a table would be an inch wide."""
+    entries = "".join(
+        f"<li><b class={'passes' if f.passed else 'fails'}>{'passed' if f.passed else 'FAILS'}</b> "
+        f"<b>{escape(f.name)}</b>: {number(f.measured, 4)} (limit {number(f.limit, 4)}). {escape(f.text)}</li>"
+        for f in one.findings
+    )
+    return f"<h3>{escape(one.label)}</h3><ul class=others>{entries}</ul>"
 
 
 def _how(result: Replay) -> str:

@@ -12,7 +12,11 @@ DEFINITIONS: Final = (
         "What the target policy would have earned on these very requests, estimated from the logged choices that "
         "it might have made too.",
     ),
-    ("Gain", "Value of the target minus that of the logging policy, paired: both on the same decisions."),
+    (
+        "Gain",
+        "Value of the target minus that of the logging policy, both by the same estimator on the same decisions, so "
+        "that noise which they share cancels. It can differ a little from the target's value minus the mean as logged.",
+    ),
     (
         "Utility",
         "Quality − cost_usd / willingness to pay − latency_s × latency weight; the verdict is about it where a "
