@@ -43,7 +43,9 @@ def replay(
     resamples: Annotated[int, Option(help="Bootstrap resamples; 0 for none, and no lift.")] = 2000,
     feedback_delay: Annotated[int, Option(help=_DELAY)] = 0,
     seed: Annotated[int, Option(help="Of folds and resamples.")] = 0,
-    engine: Annotated[Literal["local", "dask"], Option(help="Where it runs; the numbers are the same.")] = "local",
+    engine: Annotated[
+        Literal["local", "dask"], Option(help="Where it runs; the numbers are the same.")
+    ] = "local",
     scheduler: Annotated[str | None, Option(metavar="ADDRESS", help=_SCHEDULER)] = None,
     workers: Annotated[int, Option(help="Dask processes to start, without --scheduler.")] = 2,
     skip_bad: Annotated[bool, Option("--skip-bad", help=_SKIP)] = False,
@@ -68,7 +70,8 @@ def replay(
 
         fairlead replay log.parquet --frontier 7 --engine dask --workers 2 --report out.html
 
-    A verdict is promote, keep, or not enough evidence; diagnostics that fail name no winner. The log's form is in
+    A verdict is promote, keep, or not enough evidence; diagnostics that fail name no winner. The log's
+    form is in
     docs/log-format.md, every number in docs/replay.md. `fairlead import-log` makes such a log from others,
     `fairlead simulate --log` from a table of outcomes.
     """
@@ -143,7 +146,9 @@ def _describe(path: Path, skip_bad: bool, outputs: tuple[Path | None, Path | Non
 
     report, as_json, as_csv = outputs
     if report or as_csv:
-        raise ValueError("--descriptive has no report and no CSV: leave --report and --csv out, or give --json.")
+        raise ValueError(
+            "--descriptive has no report and no CSV: leave --report and --csv out, or give --json."
+        )
     with open_log(path, skip_bad=skip_bad) as log:
         found = descriptive.describe(log)
     if as_json:
@@ -167,8 +172,8 @@ def import_log(
 ) -> None:
     """Write a log of decisions from the log of another system; docs/log-format.md says what each lacks.
 
-        fairlead import-log spend.csv --from litellm --weights acme/large=0.5,acme/small=0.5
-        --rewards judged.csv --out log.parquet
+    fairlead import-log spend.csv --from litellm --weights acme/large=0.5,acme/small=0.5
+    --rewards judged.csv --out log.parquet
     """
     from api import options
     from experiments.logs.importers import ImportOptions, import_lines, read_rewards

@@ -18,7 +18,7 @@ know the price list, where there is one, at 300 tokens of output; else they take
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Final, Protocol
 
 import numpy as np
@@ -46,6 +46,10 @@ _STEP: Final = 0.05
 _SMOOTHING: Final = 0.05
 _HIGHEST_PRICE: Final = 5.0
 _GUESSED_OUTPUT_TOKENS: Final = 300.0
+
+
+Watch = Callable[[int, Mapping[int, float]], None]
+"""Is told of a step, and of the probability of each column that its choice could fall on."""
 
 
 class Player(Protocol):

@@ -225,7 +225,8 @@ def check_one_run(table: OutcomeTable, settings: Settings) -> None:
     for name, some in several.items():
         if len(some) > 1:
             raise ValueError(
-                f"a log holds one run, but there are {len(some)} {name}: give one --policy, and one --wtp or --budget."
+                f"a log holds one run, but there are {len(some)} {name}: give one --policy, and one "
+                "--wtp or --budget."
             )
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import multiprocessing
 import os
 from collections import deque
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import Future, ProcessPoolExecutor, wait
 from dataclasses import dataclass
 from functools import lru_cache
@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from experiments.outcome_table import OutcomeTable, PriceEstimate, price_list
-from experiments.players import FixedPlayer, Player, RidgePlayer, RouterPlayer, UniformPlayer
+from experiments.players import FixedPlayer, Player, RidgePlayer, RouterPlayer, UniformPlayer, Watch
 from experiments.records import Record, measure, oracle_quality
 from experiments.scenario import PEERS, Goal, Matrix, Settings, check_scenario, goals, split_rows
 from experiments.stream import Stream, encoder_parts, fit_on, make_stream
@@ -25,7 +25,6 @@ from optimizer.policies.presets import policy_from_name
 from optimizer.types import Context, Feedback, Outcome, Prices
 
 Tick = Callable[[int], None]
-Watch = Callable[[int, Mapping[int, float]], None]
 _TICK_EVERY: Final = 256
 _ONE_THREAD: Final = ("OPENBLAS_NUM_THREADS", "OMP_NUM_THREADS", "MKL_NUM_THREADS")
 _TABLE: list[Any] = []  # what a worker process was given at its start: table, settings, progress
@@ -133,10 +132,7 @@ def play(
     tick: Tick = lambda rounds: None,
     watch: Watch = lambda step, probabilities: None,
 ) -> Trace:
-    """One run: choose, reveal the outcome of the choice at once and its quality when it is due.
-
-    `watch` is told of each step what its choice was drawn from.
-    """
+    """One run: choose, reveal the outcome at once and quality when due; `watch` hears the distributions."""
     player = _player(table, stream, policy, goal)
     offers = _offers(table, settings, stream.score_from)
     absent = [tuple(np.flatnonzero(row).tolist()) for row in ~table.available[stream.rows]]
@@ -285,10 +281,8 @@ def _in_processes(
     finally:
         pool.shutdown(wait=True, cancel_futures=True)
         for name, value in before.items():
-            if value is None:
-                os.environ.pop(name, None)
-            else:
-                os.environ[name] = value
+            os.environ.pop(name, None)
+            os.environ.update({} if value is None else {name: value})
 
 
 def _begin(table: OutcomeTable, settings: Settings, counter: _Counter) -> None:

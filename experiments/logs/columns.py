@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import json
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -48,9 +48,7 @@ class Columns:
 
     def contexts(self) -> list[Context]:
         """What was known of each request, for an encoder; needs ``attributes``."""
-        import json
-
-        given: Sequence[Any] = self.attributes if self.attributes is not None else [None] * len(self)
+        given: list[Any] = [None] * len(self) if self.attributes is None else self.attributes.tolist()
         return [
             Context(
                 task=self.tasks[task] if task >= 0 else None,

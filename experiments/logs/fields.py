@@ -1,4 +1,4 @@
-"""The columns of a log, and the SQL that reads each from a line of JSON, from text, or from a typed column."""
+"""The columns of a log, and the SQL that reads each from JSON, from text, or from a typed column."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Logs of other systems as lines of the canonical form, one kind of log each; what is not in them stays empty."""
+"""Logs of other systems as lines of the canonical form; what is not in them stays empty."""
 
 from __future__ import annotations
 
@@ -43,7 +43,8 @@ class ImportOptions:
             min(self.weights.values()) <= 0.0 or abs(sum(self.weights.values()) - 1.0) > 1e-6
         ):
             raise InvalidInput(
-                f"the weights {dict(self.weights)} are not all above 0 with a sum of 1: give the shares in which "
+                f"the weights {dict(self.weights)} are not all above 0 with a sum of 1: give the shares "
+                "in which "
                 "traffic was split at random"
             )
 
@@ -82,7 +83,8 @@ def _objects(path: Path) -> Iterator[tuple[int, dict[str, Any]]]:
                 value = json.loads(raw.decode("utf-8"))
             except (ValueError, RecursionError) as error:
                 raise InvalidInput(
-                    f"{path}, row {number}: the line is not one whole JSON object ({error}): mend it, or wait until "
+                    f"{path}, row {number}: the line is not one whole JSON object ({error}): mend it, or "
+                    "wait until "
                     "the file is whole."
                 ) from None
             if not isinstance(value, dict):
@@ -115,7 +117,8 @@ def _dsjson(path: Path, options: ImportOptions) -> Iterator[Line]:
             ) from None
         if float(event.get("pdrop", 0.0)) > 0.0:
             raise InvalidInput(
-                f"{where}: pdrop is {event['pdrop']}, so events were dropped at random and the rest would need "
+                f"{where}: pdrop is {event['pdrop']}, so events were dropped at random and the rest "
+                "would need "
                 "weights: import a log that is whole."
             )
         reward = (-cost - low) / (high - low)
@@ -276,11 +279,13 @@ def read_rewards(path: Path) -> dict[str, float]:
         )
     try:
         with duckdb.connect() as connection:
-            query = f"SELECT request_id::VARCHAR, reward::DOUBLE FROM {reader[path.suffix]} WHERE reward IS NOT NULL"
+            columns, table = "request_id::VARCHAR, reward::DOUBLE", reader[path.suffix]
+            query = f"SELECT {columns} FROM {table} WHERE reward IS NOT NULL"
             found = connection.execute(query, [str(path)]).fetchall()
     except duckdb.Error as error:
         raise InvalidInput(
-            f"{path}: cannot be read as rewards by request_id ({str(error).splitlines()[0]}): give the columns "
+            f"{path}: cannot be read as rewards by request_id ({str(error).splitlines()[0]}): give the "
+            "columns "
             "request_id and reward, a number in [0, 1]."
         ) from None
     return {str(name): float(value) for name, value in found}

@@ -29,7 +29,7 @@ _LISTED: Final = 1000
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class ProviderFacts:
-    """One provider of a log: how often it was chosen, and the means of what it earned and cost (NaN: unknown)."""
+    """One provider of a log: how often it was chosen, and its means of what came of it (NaN: unknown)."""
 
     name: str
     chosen: int
@@ -183,12 +183,14 @@ def _provider_facts(
         )
     if len(names) == 1:
         raise InvalidInput(
-            f"{path}: {names[0][0]!r} is the only provider in all rows, so there was nothing to choose: give a log "
+            f"{path}: {names[0][0]!r} is the only provider in all rows, so there was nothing to choose: "
+            "give a log "
             "of two providers or more."
         )
     if len(names) > _MOST_PROVIDERS:
         raise InvalidInput(
-            f"{path}: there are {len(names):,} providers, more than {_MOST_PROVIDERS:,}: check what the column holds."
+            f"{path}: there are {len(names):,} providers, more than {_MOST_PROVIDERS:,}: check what the "
+            "column holds."
         )
     query = (
         "SELECT provider, count(*), count(reward), avg(reward), avg(cost_usd), avg(latency_s) "

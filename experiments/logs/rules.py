@@ -48,8 +48,11 @@ def _always() -> Iterator[tuple[str, str]]:
         "'provider ' || left(provider, 60) || ' is not among providers (' || left(array_to_string(providers, "
         "', '), 80) || '), so it could not be chosen: add it there with its propensity'",
     )
-    for name, high, meaning in (("reward", 1.0, "quality in [0, 1]"), ("cost_usd", _LATEST_USD, "USD from 0 to 1e6"),
-                                ("latency_s", 1e6, "seconds from 0 to 1e6")):  # fmt: skip
+    for name, high, meaning in (
+        ("reward", 1.0, "quality in [0, 1]"),
+        ("cost_usd", _LATEST_USD, "USD from 0 to 1e6"),
+        ("latency_s", 1e6, "seconds from 0 to 1e6"),
+    ):
         yield (
             f"{name} IS NOT NULL AND NOT coalesce({name} BETWEEN 0 AND {high}, false)",
             f"'{name} is ' || {_number(name)} || ', outside {meaning}: rescale it, or leave it out'",
@@ -65,17 +68,20 @@ def _distribution(name: str) -> Iterator[tuple[str, str]]:
     """What must hold of a list of probabilities over ``providers``."""
     yield (
         f"len({name}) <> len(providers)",
-        f"'{name} has ' || len({name}) || ' numbers for ' || len(providers) || ' providers: give one for each'",
+        f"'{name} has ' || len({name}) || ' numbers for ' || len(providers) || ' providers: give one for "
+        "each'",
     )
     yield (
         f"NOT coalesce(list_min({name}) >= 0 AND list_max({name}) <= 1 + {SUM_TOLERANCE}, false) "
         f"OR list_count({name}) <> len({name})",
-        f"'{name} has ' || coalesce({_number(f'CASE WHEN list_max({name}) > 1 THEN list_max({name}) ELSE list_min({name}) END')}"
+        f"'{name} has ' || "
+        f"coalesce({_number(f'if(list_max({name}) > 1, list_max({name}), list_min({name}))')}"
         ", 'nothing') || ', which is no probability: give numbers in [0, 1]'",
     )
     yield (
         f"abs(list_sum({name}) - 1) > {SUM_TOLERANCE}",
-        f"'{name} sum to ' || {_number(f'list_sum({name})')} || ', not 1: log the whole distribution that the choice "
+        f"'{name} sum to ' || {_number(f'list_sum({name})')} || ', not 1: log the whole distribution "
+        "that the choice "
         "was drawn from'",
     )
 
@@ -84,20 +90,29 @@ def row_rules(*, propensities: bool, targets: bool, predictions: bool, width: in
     """The rules of a log that has these columns; features are ``width`` wide, 0 for none."""
     rules = list(_always())
     if propensities:
-        rules.append(("propensities IS NULL", "'propensities are missing here and present elsewhere: log them for "
-                      "every decision'"))  # fmt: skip
+        rules.append(
+            (
+                "propensities IS NULL",
+                "'propensities are missing here and present elsewhere: log them for every decision'",
+            )
+        )
         rules += _distribution("propensities")
         chosen = f"propensities[{_CHOSEN}]"
         rules.append(
             (
                 f"{chosen} <= 0",
-                "'the propensity of the chosen provider ' || left(provider, 60) || ' is 0, yet it was chosen: log "
+                "'the propensity of the chosen provider ' || left(provider, 60) || ' is 0, yet it was "
+                "chosen: log "
                 "the probability that it was drawn with'",
             )
         )
     if targets:
-        rules.append(("target_propensities IS NULL", "'target_propensities are missing here and present elsewhere: "
-                      "give them for every decision'"))  # fmt: skip
+        rules.append(
+            (
+                "target_propensities IS NULL",
+                "'target_propensities are missing here and present elsewhere: give them for every decision'",
+            )
+        )
         rules += _distribution("target_propensities")
     if predictions:
         rules.append(
@@ -105,7 +120,8 @@ def row_rules(*, propensities: bool, targets: bool, predictions: bool, width: in
                 "reward_predictions IS NULL OR len(reward_predictions) <> len(providers) OR "
                 "list_count(reward_predictions) <> len(providers) OR NOT coalesce(isfinite(list_sum("
                 "reward_predictions)), false)",
-                "'reward_predictions are not one finite number for each of the ' || len(providers) || ' providers: "
+                "'reward_predictions are not one finite number for each of the ' || len(providers) || ' "
+                "providers: "
                 "give them for every decision, or for none'",
             )
         )
@@ -135,7 +151,8 @@ def broken_rows(
 def repeated_ids(connection: duckdb.DuckDBPyConnection, relation: str) -> list[Bad]:
     """Every row whose decision_id stands in an earlier one."""
     query = (
-        f"SELECT r.row, r.decision_id, first_row FROM {relation} r JOIN (SELECT decision_id, min(row) AS first_row "
+        f"SELECT r.row, r.decision_id, first_row FROM {relation} r JOIN (SELECT decision_id, min(row) AS "
+        "first_row "
         f"FROM {relation} WHERE decision_id IS NOT NULL GROUP BY decision_id HAVING count(*) > 1) d "
         "ON r.decision_id = d.decision_id WHERE r.row > first_row ORDER BY r.row"
     )

@@ -72,6 +72,7 @@ def time_text(at_s: float | None, decision_id: str) -> str:
     """A time in seconds since 1970 as RFC 3339 in UTC, to the microsecond."""
     if at_s is None:
         raise InvalidInput(
-            f"decision {decision_id!r} has no time, and a log is ordered by it: give `decide` the time as at_s"
+            f"decision {decision_id!r} has no time, and a log is ordered by it: give `decide` the time "
+            "as at_s"
         )
     return datetime.fromtimestamp(at_s, UTC).isoformat(timespec="microseconds").replace("+00:00", "Z")

@@ -48,7 +48,9 @@ def connect(folder: Path, *, threads: int = 2) -> duckdb.DuckDBPyConnection:
         "memory_limit": MEMORY, "threads": threads, "temp_directory": str(folder / "spill"),
         "preserve_insertion_order": True,
     }  # fmt: skip
-    return duckdb.connect(config=settings)
+    connection = duckdb.connect(config=settings)
+    connection.execute("SET enable_progress_bar = false")  # the command line has one of its own
+    return connection
 
 
 def read_source(path: Path, folder: Path) -> Source:
@@ -124,7 +126,9 @@ def _from_parquet(connection: duckdb.DuckDBPyConnection, path: Path) -> Source:
     there = _columns_there(path, found)
     columns = _typed_columns(there, "file_row_number + 1")
     documents = _with_documents(there, table)
-    return Source(path=path, relation=f"(SELECT {columns}, file_row_number AS place FROM {documents})", unread=())
+    return Source(
+        path=path, relation=f"(SELECT {columns}, file_row_number AS place FROM {documents})", unread=()
+    )
 
 
 def _from_text(connection: duckdb.DuckDBPyConnection, path: Path, folder: Path) -> Source:
@@ -144,7 +148,9 @@ def _from_text(connection: duckdb.DuckDBPyConnection, path: Path, folder: Path) 
         found = {str(row[0]): str(row[1]) for row in described}
         there = _columns_there(path, found)
         columns = _typed_columns(there, "row_number() OVER ()")
-        connection.execute(f"COPY (SELECT {columns} FROM {_with_documents(there, _CSV)}) {target}", [location])
+        connection.execute(
+            f"COPY (SELECT {columns} FROM {_with_documents(there, _CSV)}) {target}", [location]
+        )
         unread = [(line - 1, reason) for line, reason in facts.bad]  # line 1 is the header
         unread += _rejected(connection, facts.lines, facts.ends)
     relation = (
@@ -166,12 +172,14 @@ def _json_rows(lines: int, ends: bool) -> str:
     columns = _typed_columns(sources, "row")
     cut = f"row = {lines}" if not ends else "false"
     broken = (
-        f"CASE WHEN NOT whole AND {cut} THEN '{CUT_SHORT}' WHEN NOT whole THEN 'the line is ' || left(line, 60) "
+        f"CASE WHEN NOT whole AND {cut} THEN '{CUT_SHORT}' WHEN NOT whole THEN 'the line is ' || "
+        "left(line, 60) "
         "|| ', which is not one whole JSON object: mend it' END"
     )
     inner = (
         f"SELECT row, line, whole, CASE WHEN whole THEN json_extract(line, {paths}) END AS x FROM ("
-        "SELECT row, line, CASE WHEN json_valid(line) THEN json_type(line) = 'OBJECT' ELSE false END AS whole FROM ("
+        "SELECT row, line, CASE WHEN json_valid(line) THEN json_type(line) = 'OBJECT' ELSE false END AS "
+        "whole FROM ("
         f"SELECT row_number() OVER () AS row, line FROM {_LINES}) WHERE trim(line) <> '')"
     )
     return (

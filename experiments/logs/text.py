@@ -1,4 +1,4 @@
-"""What only a look at the bytes can tell of a text file: encoding, gigantic lines, an end that is cut short."""
+"""What only the bytes of a text file tell: encoding, gigantic lines, an end that is cut short."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ class TextFacts:
 
 
 def scan_text(path: Path, *, copy_to: Path | None = None) -> TextFacts:
-    """Go through the file once, in blocks; ``copy_to`` gets it with an empty line in place of each bad one."""
+    """Go through the file once, in blocks; ``copy_to`` gets it with empty lines in place of bad ones."""
     bad: list[tuple[int, str]] = []
     number, carry, skipping = 0, b"", False
     copy = copy_to.open("wb") if copy_to is not None else None

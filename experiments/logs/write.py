@@ -31,7 +31,7 @@ _PARQUET: Final = {
 
 
 def write_log(path: Path, lines: Iterable[Line]) -> int:
-    """Write the lines and say how many; the suffix says the format. The old file stays until all is written."""
+    """Write the lines, and say how many; the suffix is the format. The old file stays until the end."""
     if path.suffix not in SUFFIXES:
         raise InvalidInput(f"{path}: unknown suffix {path.suffix!r}: use one of {', '.join(SUFFIXES)}.")
     with _whole(path) as partial:
@@ -108,10 +108,11 @@ def _parquet(rows: Path, target: Path) -> None:
         quoted = str(target).replace("'", "''")
         try:
             connection.execute(
-                f"COPY (SELECT {', '.join(kept)} FROM {table}) TO '{quoted}' (FORMAT parquet, COMPRESSION zstd)",
+                f"COPY (SELECT {', '.join(kept)} FROM {table}) TO '{quoted}' (FORMAT parquet, "
+                "COMPRESSION zstd)",
                 [location],
             )
         except duckdb.Error as error:
             raise InvalidInput(
                 f"the log cannot be written as Parquet ({str(error).splitlines()[0]}): try .jsonl"
-            )
+            ) from None

@@ -1,4 +1,4 @@
-"""What a log without propensities supports: means of the traffic as it was, and a model estimate that is biased."""
+"""What a log without propensities supports: means of the traffic, and a model estimate that is biased."""
 
 from __future__ import annotations
 
@@ -20,7 +20,8 @@ from experiments.records import plain
 from experiments.targets.learned import context_encoder, features_of
 
 WARNING = (
-    "The direct method trusts its model: where providers were chosen by what kind of request it was, or for reasons "
+    "The direct method trusts its model: where providers were chosen by what kind of request it was, or "
+    "for reasons "
     "that the log does not hold, it is off by an unknown amount, and no interval says so."
 )
 
@@ -50,8 +51,8 @@ def describe(log: Log) -> Description:
                 continue
             predicted = cross_fitted(
                 "ridge", features=features_of(valued, context_encoder()), reward=valued.reward,
-                action=valued.provider, providers=len(log.providers), folds=random_folds(len(valued), seed=number),
-            )  # fmt: skip
+                action=valued.provider, providers=len(log.providers), folds=random_folds(len(valued),
+                seed=number), )  # fmt: skip
             totals += predicted.sum(axis=0)
             counted += len(valued)
     judged = [fact for fact in log.facts if fact.judged]
@@ -88,9 +89,14 @@ def show(console: Console, found: Description) -> None:
             fact.name, f"{fact.chosen:,}", _shown(fact.mean_reward), _shown(1000.0 * fact.mean_cost_usd),
             _shown(fact.mean_latency_s), _shown(found.direct.get(fact.name, math.nan)),
         )  # fmt: skip
-    table.add_row("all", f"{found.rows:,}", _shown(found.mean_reward), _shown(1000.0 * found.mean_cost_usd), "", "")
+    table.add_row(
+        "all", f"{found.rows:,}", _shown(found.mean_reward), _shown(1000.0 * found.mean_cost_usd), "", ""
+    )
     console.print(table)
-    for sentence in (*found.notes, WARNING if found.direct else "No reward is logged, so only costs are shown."):
+    for sentence in (
+        *found.notes,
+        WARNING if found.direct else "No reward is logged, so only costs are shown.",
+    ):
         console.print(sentence, highlight=False)
     console.print("No policy is judged: that takes propensities.", style="bold", highlight=False)
 

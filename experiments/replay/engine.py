@@ -1,4 +1,4 @@
-"""Where the parts of a replay run: in this process, or on dask workers. The results are the same, bit for bit.
+"""Where the parts of a replay run: in this process or on dask workers, with the same results bit for bit.
 
 Results come in the order of the tasks and are merged in it, so neither the number of workers nor who finishes
 first changes a single bit.
@@ -44,13 +44,13 @@ class DaskEngine:
 
     def map(self, function: Callable[..., R], tasks: Sequence[tuple[Any, ...]], tick: Tick) -> list[R]:
         """The results in the order of the tasks."""
-        from distributed import as_completed
+        import distributed
 
         if not tasks:
             return []
         futures = [self._client.submit(function, *task, pure=False) for task in tasks]
         try:
-            for _ in as_completed(futures, loop=self._client.loop):
+            for _ in distributed.as_completed(futures, loop=self._client.loop):
                 tick(1)
             found: list[R] = self._client.gather(futures)
         finally:
@@ -60,7 +60,7 @@ class DaskEngine:
 
 @contextmanager
 def make_engine(name: str, *, scheduler: str | None, workers: int) -> Iterator[Engine]:
-    """`local`, or `dask` on the cluster at ``scheduler``; without one, on ``workers`` processes started for it."""
+    """`local`, or `dask` on the cluster at ``scheduler``, else on ``workers`` processes started for it."""
     if name == "local":
         if scheduler is not None:
             raise InvalidInput(f"a scheduler {scheduler!r} is given to the local engine: add --engine dask")
@@ -70,21 +70,24 @@ def make_engine(name: str, *, scheduler: str | None, workers: int) -> Iterator[E
         raise InvalidInput(f"there is no engine {name!r}: choose local or dask")
     if workers < 1:
         raise InvalidInput(f"the number of workers is {workers}: give at least 1")
-    from distributed import Client, LocalCluster
+    import distributed
 
     if scheduler is not None:
         try:
-            client = Client(scheduler, timeout=10, set_as_default=False)
+            client = distributed.Client(scheduler, timeout=10, set_as_default=False)
         except (OSError, ValueError, TimeoutError) as error:
             raise InvalidInput(
-                f"no dask scheduler answers at {scheduler!r} ({error}): start one with `dask scheduler`, or leave "
+                f"no dask scheduler answers at {scheduler!r} ({error}): start one with `dask scheduler`, "
+                "or leave "
                 "--scheduler out"
             ) from None
         with client:
             yield DaskEngine(client)
         return
     with (
-        LocalCluster(n_workers=workers, threads_per_worker=1, processes=True, dashboard_address=None) as cluster,
-        Client(cluster, set_as_default=False) as client,
+        distributed.LocalCluster(
+            n_workers=workers, threads_per_worker=1, processes=True, dashboard_address=None
+        ) as cluster,
+        distributed.Client(cluster, set_as_default=False) as client,
     ):
         yield DaskEngine(client)

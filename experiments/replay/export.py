@@ -83,7 +83,9 @@ def csv_text(result: Replay) -> str:
     """One line per target, slice, metric and estimator."""
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
-    writer.writerow(["target", "slice", "metric", "estimator", "value", "low", "high", "standard_error", "n", "verdict"])
+    writer.writerow(
+        ["target", "slice", "metric", "estimator", "value", "low", "high", "standard_error", "n", "verdict"]
+    )
 
     def write(target: str, where: str, metric: str, name: str, one: Estimate, verdict: str = "") -> None:
         numbers = [plain(value) for value in (one.value, one.low, one.high, one.standard_error)]
@@ -94,7 +96,14 @@ def csv_text(result: Replay) -> str:
             for name, one in some.items():
                 write(judged.label, "", NAMES[metric], name, one, judged.verdict.judgement)
         for metric, one in judged.gains.items():
-            write(judged.label, "", f"{NAMES[metric]} gain", result.settings.primary, one, judged.verdict.judgement)
+            write(
+                judged.label,
+                "",
+                f"{NAMES[metric]} gain",
+                result.settings.primary,
+                one,
+                judged.verdict.judgement,
+            )
         for part in judged.slices:
             where = f"{part.by}={part.value}"
             write(judged.label, where, "quality", result.settings.primary, part.target)

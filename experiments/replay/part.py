@@ -7,9 +7,8 @@ themselves: the same part gives the same sums in any process.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, fields
+from dataclasses import fields
 from functools import partial
-from typing import Any, Final, Self
 
 import numpy as np
 from numpy.typing import NDArray
@@ -17,114 +16,27 @@ from numpy.typing import NDArray
 from experiments.logs.columns import Columns
 from experiments.logs.log import Log
 from experiments.logs.read import Part, Reader
-from experiments.ope.bootstrap import Resamples, resample
+from experiments.ope.bootstrap import resample
 from experiments.ope.decisions import Decisions
 from experiments.ope.estimators import ESTIMATORS, Estimator
 from experiments.ope.fixed_mix import fixed_terms
 from experiments.ope.moments import Moments
-from experiments.ope.reward_models import cross_fitted, random_folds
+from experiments.ope.reward_models import Kind, cross_fitted, random_folds
 from experiments.ope.tallies import LogTally, WeightTally
 from experiments.ope.terms import Terms
 from experiments.replay.settings import ReplaySettings, metrics_of, model_of, needs_contexts
 from experiments.replay.slices import slices, time_bucket
+from experiments.replay.sums import (
+    PAIRED,
+    WEIGHT_EDGES,
+    LogPart,
+    PartResult,
+    Slice,
+    TargetPart,
+    Tuning,
+)
 from experiments.targets.learned import context_encoder, features_of
 from optimizer.types import FloatArray
-
-WEIGHT_EDGES: Final = np.concatenate([[0.0, 1e-9], np.geomspace(1 / 32, 1024, 31)])
-PAIRED: Final = "paired"
-"""The logging policy itself by the primary estimator, which gains are paired with."""
-
-BRIEF: Final = 3
-"""Estimates per metric of slices and resamples: on-policy, the target by the primary estimator, `PAIRED`."""
-
-Key = tuple[str, str]
-"""A slice: what it is by, and its value."""
-
-Tuning = Mapping[str, float]
-"""λ by the name of an estimator."""
-
-
-@dataclass(frozen=True, kw_only=True, eq=False)
-class Slice:
-    """What a slice says of one target: the moments of `BRIEF` estimates per metric, and the weights."""
-
-    moments: Moments
-    weights: WeightTally
-
-    def merge(self, other: Self) -> Self:
-        """Both parts together."""
-        return type(self)(moments=self.moments.merge(other.moments), weights=self.weights.merge(other.weights))
-
-
-@dataclass(frozen=True, kw_only=True, eq=False)
-class TargetPart:
-    """What the decisions with known outcomes say of one target.
-
-    ``moments`` hold every metric's estimates in the order of `ReplaySettings.names` and then `PAIRED`, metric by
-    metric; ``histogram`` counts weights between `WEIGHT_EDGES`; ``shares`` (k,) sums the target's probabilities.
-    """
-
-    moments: Moments
-    weights: WeightTally
-    histogram: NDArray[np.int64]
-    shares: FloatArray
-    resamples: Resamples | None
-    slices: Mapping[Key, Slice] = field(default_factory=dict)
-
-    def merge(self, other: Self) -> Self:
-        """Both parts together."""
-        both = {key: _merged(self.slices.get(key), other.slices.get(key)) for key in {**self.slices, **other.slices}}
-        return type(self)(
-            moments=self.moments.merge(other.moments),
-            weights=self.weights.merge(other.weights),
-            histogram=self.histogram + other.histogram,
-            shares=self.shares + other.shares,
-            resamples=_merged(self.resamples, other.resamples),
-            slices=both,
-        )
-
-
-@dataclass(frozen=True, kw_only=True, eq=False)
-class LogPart:
-    """What a part says of the log itself.
-
-    ``cells`` (tasks + 1, k, 6) sums per task (the last: none) and provider: decisions, weights 1 / p, weighted
-    rewards, weighted USD, rewards, squares of the weights. ``smallest`` is the least propensity of anybody
-    eligible. ``fixed`` resamples the always-one-provider policies.
-    """
-
-    tally: LogTally
-    cells: FloatArray
-    smallest: float
-    fixed: Resamples | None
-
-    def merge(self, other: Self) -> Self:
-        """Both parts together."""
-        return type(self)(
-            tally=self.tally.merge(other.tally),
-            cells=self.cells + other.cells,
-            smallest=min(self.smallest, other.smallest),
-            fixed=_merged(self.fixed, other.fixed),
-        )
-
-
-@dataclass(frozen=True, kw_only=True, eq=False)
-class PartResult:
-    """One part, or several merged: the log, and each target by its place."""
-
-    log: LogPart
-    targets: tuple[TargetPart | None, ...]
-
-    def merge(self, other: Self) -> Self:
-        """Both parts together."""
-        pairs = zip(self.targets, other.targets, strict=True)
-        return type(self)(log=self.log.merge(other.log), targets=tuple(_merged(a, b) for a, b in pairs))
-
-
-def _merged(first: Any, second: Any) -> Any:
-    if first is None or second is None:
-        return second if first is None else first
-    return first.merge(second)
 
 
 def read_part(log: Log, settings: ReplaySettings, part: Part) -> Columns:
@@ -141,7 +53,10 @@ def evaluate(
     targets: Sequence[FloatArray],
     tuning: Sequence[Tuning],
 ) -> PartResult | None:
-    """Everything about one part, None where nothing is in it; ``targets`` are the probabilities (n, k) of each target for its decisions."""
+    """Everything about one part, None where nothing is in it.
+
+    ``targets`` are the probabilities (n, k) of each target for the decisions of the part.
+    """
     columns = read_part(log, settings, part)
     if not len(columns):
         return None
@@ -168,10 +83,12 @@ def predictions(
     """Predictions of every metric, shape (n, k) each; the log's own for the reward where it has them."""
     kind = model_of(settings, log)
     own = columns.reward_predictions if kind == "column" else None
-    fitted = "mean" if kind in ("column", "auto") else kind
+    fitted: Kind = kind if kind in ("ridge", "boosting") else "mean"
     folds = random_folds(len(columns), seed=1_000_003 * settings.seed + number)
     features = (
-        features_of(columns, context_encoder()) if fitted in ("ridge", "boosting") else np.zeros((len(columns), 1))
+        features_of(columns, context_encoder())
+        if fitted in ("ridge", "boosting")
+        else np.zeros((len(columns), 1))
     )
     found = {}
     for name in metrics:
@@ -231,7 +148,9 @@ def _target_part(
         # What the gain is paired with: noise that both policies share, that of the draw included, cancels.
         terms[metric, PAIRED] = primary(logged[metric])
     weight = given["reward"].weight
-    brief = [terms[metric, name] for metric in metrics for name in (settings.names[0], settings.primary, PAIRED)]
+    brief = [
+        terms[metric, name] for metric in metrics for name in (settings.names[0], settings.primary, PAIRED)
+    ]
 
     def sliced(rows: NDArray[np.intp]) -> Slice:
         return Slice(
@@ -278,12 +197,20 @@ def _log_part(
         cells[:, i] = np.bincount(place, weights=column, minlength=len(cells))
     fixed = None
     if settings.resamples and "cost_usd" in metrics_of(log) and len(rows):
-        given = {"action": valued.provider, "propensity": 1.0 / weight, "providers": k}
-        both = fixed_terms(reward=valued.reward, **given) + fixed_terms(reward=valued.cost_usd, **given)
+        both = [
+            terms
+            for reward in (valued.reward, valued.cost_usd)
+            for terms in fixed_terms(
+                reward=reward, action=valued.provider, propensity=1.0 / weight, providers=k
+            )
+        ]
         fixed = resample(both, seed=settings.seed, partition=number, resamples=settings.resamples)
     return LogPart(
         tally=LogTally.of(
-            logging=propensities, selected=columns.provider, served=served, has_reward=np.isfinite(columns.reward)
+            logging=propensities,
+            selected=columns.provider,
+            served=served,
+            has_reward=np.isfinite(columns.reward),
         ),
         cells=cells.reshape(len(log.tasks) + 1, k, 6),
         smallest=float(np.where(columns.eligible, propensities, 1.0).min()) if len(columns) else 1.0,

@@ -1,4 +1,4 @@
-"""A replay from end to end: learned targets first, in the order of the log; then all parts; then the merge."""
+"""A replay from end to end: targets learn in the order of the log; then all parts; then the merge."""
 
 from __future__ import annotations
 
@@ -14,9 +14,11 @@ from experiments.logs.read import Part, Reader
 from experiments.ope.tuning import slope
 from experiments.ope.weights import Tame, clip, shrink, switch
 from experiments.replay.engine import Engine, Tick
-from experiments.replay.part import PartResult, Tuning, decisions_of, evaluate, predictions, read_part
-from experiments.replay.result import Replay, summarised
+from experiments.replay.part import decisions_of, evaluate, predictions, read_part
+from experiments.replay.result import Replay
 from experiments.replay.settings import ReplaySettings, metrics_of
+from experiments.replay.summarise import summarised
+from experiments.replay.sums import PartResult, Tuning
 from experiments.targets.base import TargetSpec, check_target
 from experiments.targets.make import make_target
 from optimizer.errors import InvalidInput
@@ -55,15 +57,19 @@ def replay(log: Log, settings: ReplaySettings, engine: Engine, *, progress: Prog
         tuning = engine.map(tuned, tasks, progress("tuning", len(tasks)))
     parts = [(log, settings, number, part, tuning) for number, part in enumerate(log.parts())]
     found = engine.map(judge_part, parts, progress("estimating", len(parts)))
-    return summarised(log, settings, reduce(PartResult.merge, [one for one in found if one is not None]), tuning)
+    return summarised(
+        log, settings, reduce(PartResult.merge, [one for one in found if one is not None]), tuning
+    )
 
 
 def without_propensities(path: Path) -> str:
     """Why importance weighting is refused, and what the log does support."""
     return (
-        f"{path} has no propensities, so nothing tells how likely each choice was, and a reward cannot be weighted "
+        f"{path} has no propensities, so nothing tells how likely each choice was, and a reward cannot "
+        "be weighted "
         "to stand for another policy: log the distribution that choices are drawn from, declare known random "
-        "splits with `fairlead import-log --weights`, or give --descriptive for what this log supports (means, "
+        "splits with `fairlead import-log --weights`, or give --descriptive for what this log supports "
+        "(means, "
         "cost by provider, and a biased model estimate)"
     )
 

@@ -22,9 +22,10 @@ _SLICES: Final = ("task", "week")
 class ReplaySettings:
     """What is judged (``targets``), by what (``estimators``, of which ``primary`` decides), and how surely.
 
-    ``wtp_usd`` sets the utility that the verdict is about; None: quality. ``by`` slices by ``task``, ``week`` or
-    the name of an attribute. ``resamples`` of the bootstrap, 0 for none. ``margin`` is the smallest gain that is
-    worth a change.
+    ``wtp_usd`` sets the utility that the verdict is about; None: quality. ``by`` slices by ``task``,
+    ``week`` or
+    the name of an attribute. ``resamples`` of the bootstrap, 0 for none. ``margin`` is the smallest gain
+    that is worth a change.
     """
 
     targets: tuple[TargetSpec, ...]
@@ -48,9 +49,13 @@ class ReplaySettings:
         if self.primary not in self.estimators:
             raise InvalidInput(f"{self.primary!r} decides but is not computed: add it to the estimators")
         checked_level(self.level)
-        finite("margin", self.margin, low=0.0, high=1e6, remedy="give the smallest gain that is worth a change")
+        finite(
+            "margin", self.margin, low=0.0, high=1e6, remedy="give the smallest gain that is worth a change"
+        )
         if self.wtp_usd is not None:
-            finite("wtp", self.wtp_usd, low=1e-12, high=1e9, remedy="give USD per point of quality, more than 0")
+            finite(
+                "wtp", self.wtp_usd, low=1e-12, high=1e9, remedy="give USD per point of quality, more than 0"
+            )
         remedy = "give points of quality per second, at least 0"
         finite("latency weight", self.latency_weight, low=0.0, high=1e6, remedy=remedy)
         if self.seed < 0:
@@ -71,7 +76,8 @@ def metrics_of(log: Log) -> tuple[str, ...]:
     """The columns of outcomes that the log has anywhere, `reward` first."""
     if not any(fact.judged for fact in log.facts):
         raise InvalidInput(
-            f"{log.path} has no reward in any row, so nothing tells whether a policy is good: join feedback to it, "
+            f"{log.path} has no reward in any row, so nothing tells whether a policy is good: join "
+            "feedback to it, "
             "or look at it with --descriptive"
         )
     found = ["reward"]

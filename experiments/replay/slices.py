@@ -42,7 +42,13 @@ def _week(at_s: float) -> str:
 def _shown(value: object) -> str:
     if value is None:
         return WITHOUT
-    return str(value).lower() if isinstance(value, bool) else f"{value:g}" if isinstance(value, float) else str(value)
+    return (
+        str(value).lower()
+        if isinstance(value, bool)
+        else f"{value:g}"
+        if isinstance(value, float)
+        else str(value)
+    )
 
 
 def time_bucket(columns: Columns, log: Log) -> Places:

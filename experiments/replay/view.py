@@ -21,7 +21,9 @@ def stages(console: Console, *, quiet: bool) -> Iterator[Stages]:
     """A bar per stage of a replay; none where nobody watches."""
     columns = (TextColumn("{task.description}"), BarColumn(), TextColumn("{task.completed}/{task.total}"),
                TimeElapsedColumn(), TimeRemainingColumn())  # fmt: skip
-    with Progress(*columns, console=console, transient=True, disable=quiet or not console.is_terminal) as bars:
+    with Progress(
+        *columns, console=console, transient=True, disable=quiet or not console.is_terminal
+    ) as bars:
 
         def begin(stage: str, tasks: int) -> Tick:
             bar = bars.add_task(stage, total=tasks)

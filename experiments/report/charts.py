@@ -16,8 +16,8 @@ import numpy as np
 
 from experiments.charts import FAINT, INK, themed
 from experiments.ope.estimates import Estimate
-from experiments.replay.part import WEIGHT_EDGES
 from experiments.replay.result import ALL, Cell, Judged, Replay, bucket_middle_s
+from experiments.replay.sums import WEIGHT_EDGES
 
 LOGGED: Final = "as logged"
 COLOURS: Final = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9")
@@ -50,21 +50,36 @@ def families(result: Replay) -> dict[str, list[Judged]]:
 
 
 def plane(result: Replay, width: int) -> alt.LayerChart:
-    """Quality against cost: the logging policy, the targets with intervals, the providers and their best mix."""
+    """Quality against cost: logging policy, targets with intervals, providers and their best mix."""
     primary = result.settings.primary
     policies = [_point(LOGGED, result.incumbent["reward"], result.incumbent["cost_usd"])]
     for name, some in families(result).items():
         for one in some:
             label = name if len(some) > 1 else one.label
-            policies.append(_point(label, one.estimates["reward"][primary], one.estimates["cost_usd"][primary]))
+            policies.append(
+                _point(label, one.estimates["reward"][primary], one.estimates["cost_usd"][primary])
+            )
     labels = list(dict.fromkeys(row["policy"] for row in policies))
     colour = alt.Color("policy:N", title=None, scale=_scale(labels), legend=_legend(width))
-    shape = alt.Shape("policy:N", title=None, scale=alt.Scale(domain=labels, range=_cycled(_SHAPES, labels)), legend=_legend(width))  # noqa: E501
-    x = alt.X("cost:Q", title="Mean cost, USD per 1,000 requests (log scale)", scale=alt.Scale(type="log", nice=False, padding=24),
-              axis=alt.Axis(format="~g", tickCount=5))  # fmt: skip
+    shape = alt.Shape(
+        "policy:N",
+        title=None,
+        scale=alt.Scale(domain=labels, range=_cycled(_SHAPES, labels)),
+        legend=_legend(width),
+    )
+    x = alt.X(
+        "cost:Q",
+        title="Mean cost, USD per 1,000 requests (log scale)",
+        scale=alt.Scale(type="log", nice=False, padding=24),
+        axis=alt.Axis(format="~g", tickCount=5),
+    )
     y = alt.Y("quality:Q", title="Mean quality, 0 to 1", scale=alt.Scale(zero=False, padding=14))
     providers = [
-        {"cost": _PER * cell.cost_usd, "quality": cell.quality, "name": short(cell.provider.rpartition("/")[2], 18)}
+        {
+            "cost": _PER * cell.cost_usd,
+            "quality": cell.quality,
+            "name": short(cell.provider.rpartition("/")[2], 18),
+        }
         for cell in result.cells
         if cell.task == ALL and cell.cost_usd > 0.0
     ]
@@ -90,7 +105,11 @@ def plane(result: Replay, width: int) -> alt.LayerChart:
     layers.append(dots.encode(x=x, y=y))
     text = _data(providers).mark_text(dy=-11, fontSize=10, color=INK, align="center")
     layers.append(text.encode(x=x, y=y, text="name:N"))
-    layers.append(_data(policies).mark_point(size=85, filled=True, opacity=1.0).encode(x=x, y=y, color=colour, shape=shape))
+    layers.append(
+        _data(policies)
+        .mark_point(size=85, filled=True, opacity=1.0)
+        .encode(x=x, y=y, color=colour, shape=shape)
+    )
     return _finished(layers, width, _HEIGHT + 40)
 
 
@@ -98,9 +117,14 @@ def _point(label: str, quality: Estimate, cost: Estimate) -> _Row:
     usd = _ends(cost, _PER)
     least = max(usd["value"], 1e-9) / 100.0
     return {
-        "policy": label, "quality": quality.value, "low": quality.low, "high": quality.high,
-        "cost": max(usd["value"], least), "cost_low": max(usd["low"], least), "cost_high": max(usd["high"], least),
-    }  # fmt: skip
+        "policy": label,
+        "quality": quality.value,
+        "low": quality.low,
+        "high": quality.high,
+        "cost": max(usd["value"], least),
+        "cost_low": max(usd["low"], least),
+        "cost_high": max(usd["high"], least),
+    }
 
 
 def _cycled(values: Sequence[str], labels: Sequence[str]) -> list[str]:
@@ -108,17 +132,27 @@ def _cycled(values: Sequence[str], labels: Sequence[str]) -> list[str]:
 
 
 def _scale(labels: Sequence[str]) -> alt.Scale:
-    colours = [INK, *_cycled(COLOURS, labels[1:])] if labels and labels[0] == LOGGED else _cycled(COLOURS, labels)
+    colours = (
+        [INK, *_cycled(COLOURS, labels[1:])] if labels and labels[0] == LOGGED else _cycled(COLOURS, labels)
+    )
     return alt.Scale(domain=list(labels), range=colours)
 
 
 def _legend(width: int) -> alt.Legend:
-    return alt.Legend(orient="top", columns=1 if width < 500 else 3, labelLimit=width - 60, symbolSize=90, symbolOpacity=1.0)
+    return alt.Legend(
+        orient="top", columns=1 if width < 500 else 3, labelLimit=width - 60, symbolSize=90, symbolOpacity=1.0
+    )
 
 
-def forest(rows: Sequence[tuple[str, Estimate]], width: int, *, title: str, zero: bool, bold: str = "") -> alt.LayerChart:
+def forest(
+    rows: Sequence[tuple[str, Estimate]], width: int, *, title: str, zero: bool, bold: str = ""
+) -> alt.LayerChart:
     """Values with intervals, one line each, in the given order."""
-    data = [{"name": short(name), **_ends(one), "strong": name == bold} for name, one in rows if math.isfinite(one.half_width)]
+    data = [
+        {"name": short(name), **_ends(one), "strong": name == bold}
+        for name, one in rows
+        if math.isfinite(one.half_width)
+    ]
     order = [row["name"] for row in data]
     x = alt.X("value:Q", title=title, scale=alt.Scale(zero=False, padding=12), axis=alt.Axis(tickCount=5))
     y = alt.Y("name:N", title=None, sort=order, axis=alt.Axis(labelLimit=170, labelFontSize=12))
@@ -126,7 +160,9 @@ def forest(rows: Sequence[tuple[str, Estimate]], width: int, *, title: str, zero
     layers: list[alt.Chart] = []
     if zero:
         layers.append(_data([{"value": 0.0}]).mark_rule(color=FAINT, strokeDash=[4, 4]).encode(x=x))
-    layers.append(_data(data).mark_rule(strokeWidth=2).encode(x=alt.X("low:Q"), x2="high:Q", y=y, color=colour))
+    layers.append(
+        _data(data).mark_rule(strokeWidth=2).encode(x=alt.X("low:Q"), x2="high:Q", y=y, color=colour)
+    )
     layers.append(_data(data).mark_point(size=70, filled=True, opacity=1.0).encode(x=x, y=y, color=colour))
     return _finished(layers, width - 150, 24 * max(len(data), 1) + 10)
 
@@ -134,13 +170,18 @@ def forest(rows: Sequence[tuple[str, Estimate]], width: int, *, title: str, zero
 def weights(one: Judged, width: int) -> alt.LayerChart:
     """How many decisions have which importance weight."""
     edges = WEIGHT_EDGES.tolist()
-    rows = []
+    rows: list[_Row] = []
     for i, count in enumerate(one.histogram):
         name = "0" if i == 0 else f"< {edges[2]:.2g}" if i == 1 else f"{edges[i]:.2g}"
-        rows.append({"place": i, "weight": name, "decisions": count})
-    used = [row["place"] for row in rows if row["decisions"]]
-    shown = [row for row in rows if min(used) <= row["place"] <= max(used)] if used else rows
-    x = alt.X("weight:N", title="Importance weight, from", sort=[row["weight"] for row in shown], axis=alt.Axis(labelAngle=-60))
+        rows.append({"weight": name, "decisions": count})
+    used = [i for i, count in enumerate(one.histogram) if count]
+    shown = rows[min(used) : max(used) + 1] if used else rows
+    x = alt.X(
+        "weight:N",
+        title="Importance weight, from",
+        sort=[row["weight"] for row in shown],
+        axis=alt.Axis(labelAngle=-60),
+    )
     y = alt.Y("decisions:Q", title="Decisions", axis=alt.Axis(format="~s", tickCount=5))
     return _finished([_data(shown).mark_bar(color=COLOURS[0]).encode(x=x, y=y)], width, 220)
 
@@ -155,11 +196,17 @@ def over_time(result: Replay, one: Judged, width: int) -> alt.LayerChart:
     rows = [row for row in rows if math.isfinite(row["high"] - row["low"])]
     labels = [LOGGED, short(one.label)]
     colour = alt.Color("policy:N", title=None, scale=_scale(labels), legend=_legend(width))
-    dash = alt.StrokeDash("policy:N", title=None, legend=None, scale=alt.Scale(domain=labels, range=[[5, 3], [1, 0]]))
+    dash = alt.StrokeDash(
+        "policy:N", title=None, legend=None, scale=alt.Scale(domain=labels, range=[[5, 3], [1, 0]])
+    )
     x = alt.X("when:T", title="Time of the decisions (UTC)", axis=alt.Axis(tickCount=5, labelOverlap=True))
     y = alt.Y("value:Q", title="Mean quality", scale=alt.Scale(zero=False))
     band = _data(rows).mark_area(opacity=0.15).encode(x=x, y=alt.Y("low:Q"), y2="high:Q", color=colour)
-    return _finished([band, _data(rows).mark_line(strokeWidth=2).encode(x=x, y=y, color=colour, strokeDash=dash)], width, 240)
+    return _finished(
+        [band, _data(rows).mark_line(strokeWidth=2).encode(x=x, y=y, color=colour, strokeDash=dash)],
+        width,
+        240,
+    )
 
 
 def win_map(cells: Sequence[Cell], width: int, *, tasks: int = 15) -> alt.LayerChart:
@@ -167,23 +214,45 @@ def win_map(cells: Sequence[Cell], width: int, *, tasks: int = 15) -> alt.LayerC
     sizes: dict[str, int] = {}
     for cell in cells:
         sizes[cell.task] = sizes.get(cell.task, 0) + cell.n
-    shown = sorted((task for task in sizes if task != ALL), key=lambda task: -sizes[task])[:tasks] + [ALL]
-    best = {task: max((c for c in cells if c.task == task), key=lambda c: c.quality).provider for task in shown}
+    commonest = sorted((task for task in sizes if task != ALL), key=lambda task: -sizes[task])
+    shown = [*commonest[:tasks], ALL]
+    best = {
+        task: max((c for c in cells if c.task == task), key=lambda c: c.quality).provider for task in shown
+    }
     narrow = width < 500
-    rows = [
+    rows: list[_Row] = [
         {
-            "task": short(cell.task, 16 if narrow else 24), "provider": short(cell.provider.rpartition("/")[2], 16),
-            "quality": cell.quality, "text": f"{cell.quality:.2f}", "best": best[cell.task] == cell.provider,
+            "task": short(cell.task, 16 if narrow else 24),
+            "provider": short(cell.provider.rpartition("/")[2], 16),
+            "quality": cell.quality,
+            "text": f"{cell.quality:.2f}",
+            "best": best[cell.task] == cell.provider,
         }
         for cell in cells
         if cell.task in shown
-    ]  # fmt: skip
+    ]
     providers = list(dict.fromkeys(row["provider"] for row in rows))
-    x = alt.X("provider:N", title=None, sort=providers, axis=alt.Axis(labelAngle=-60 if narrow else -35, orient="top", labelLimit=120))
-    y = alt.Y("task:N", title=None, sort=[short(t, 16 if narrow else 24) for t in shown], axis=alt.Axis(labelLimit=150))
-    colour = alt.Color("quality:Q", title="Quality", scale=alt.Scale(scheme="viridis", domain=[0, 1]), legend=None)
+    x = alt.X(
+        "provider:N",
+        title=None,
+        sort=providers,
+        axis=alt.Axis(labelAngle=-60 if narrow else -35, orient="top", labelLimit=120),
+    )
+    y = alt.Y(
+        "task:N",
+        title=None,
+        sort=[short(t, 16 if narrow else 24) for t in shown],
+        axis=alt.Axis(labelLimit=150),
+    )
+    colour = alt.Color(
+        "quality:Q", title="Quality", scale=alt.Scale(scheme="viridis", domain=[0, 1]), legend=None
+    )
     grid = _data(rows).mark_rect().encode(x=x, y=y, color=colour)
-    frame = _data([row for row in rows if row["best"]]).mark_rect(fill=None, stroke="#D55E00", strokeWidth=3).encode(x=x, y=y)
+    frame = (
+        _data([row for row in rows if row["best"]])
+        .mark_rect(fill=None, stroke="#D55E00", strokeWidth=3)
+        .encode(x=x, y=y)
+    )
     layers = [grid, frame]
     if len(providers) <= (7 if narrow else 16):
         ink = alt.condition("datum.quality > 0.55", alt.value("#000000"), alt.value("#ffffff"))

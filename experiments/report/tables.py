@@ -21,8 +21,10 @@ def ends(one: Estimate, digits: int = 4, *, sign: bool = False, scale: float = 1
     return [number(scale * value, digits, sign=sign) for value in (one.value, one.low, one.high)]
 
 
-def table(heads: Sequence[str], rows: Iterable[Sequence[str]], *, strong: str = "", text: Sequence[int] = ()) -> str:
-    """A table that scrolls by itself where it is too wide; the row whose first cell is ``strong`` stands out."""
+def table(
+    heads: Sequence[str], rows: Iterable[Sequence[str]], *, strong: str = "", text: Sequence[int] = ()
+) -> str:
+    """A table that scrolls where it is too wide; the row whose first cell is ``strong`` stands out."""
     head = "".join(f"<th scope='col'>{escape(name)}</th>" for name in heads)
     body = []
     for row in rows:
@@ -30,7 +32,9 @@ def table(heads: Sequence[str], rows: Iterable[Sequence[str]], *, strong: str = 
             f"<td{' class=text' if i in text else ''}>{escape(cell)}</td>" for i, cell in enumerate(row)
         )
         body.append(f"<tr{' class=strong' if row[0] == strong else ''}>{cells}</tr>")
-    return f"<div class=scroll><table><thead><tr>{head}</tr></thead><tbody>{''.join(body)}</tbody></table></div>"
+    return (
+        f"<div class=scroll><table><thead><tr>{head}</tr></thead><tbody>{''.join(body)}</tbody></table></div>"
+    )
 
 
 def folded(summary: str, content: str) -> str:

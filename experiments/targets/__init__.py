@@ -1,1 +1,1 @@
-"""Target policies: the probabilities that a policy being judged would have given to the decisions of a log."""
+"""Target policies: the probabilities that a policy to be judged would have given to logged decisions."""

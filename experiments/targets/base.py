@@ -34,6 +34,9 @@ class Target(Protocol):
         ...
 
 
+NO_GOAL: Final = Goal()
+
+
 @dataclass(frozen=True, kw_only=True)
 class TargetSpec:
     """A target by name, with the goal it aims at and how late it hears a reward, in decisions.
@@ -42,7 +45,7 @@ class TargetSpec:
     """
 
     name: str
-    goal: Goal = Goal()
+    goal: Goal = NO_GOAL
     feedback_delay: int = 0
 
     @property
@@ -59,7 +62,7 @@ class TargetSpec:
     def label(self) -> str:
         """What reports call it: the name, and its goal where it has one of its own."""
         name = Path(self.name).stem if self.is_file else self.name
-        return name if self.goal == Goal() or not self.learns else f"{name} @ {self.goal}"
+        return name if self.goal == NO_GOAL or not self.learns else f"{name} @ {self.goal}"
 
 
 def target_specs(names: Sequence[str], goals: Sequence[Goal], *, feedback_delay: int) -> list[TargetSpec]:
@@ -68,19 +71,23 @@ def target_specs(names: Sequence[str], goals: Sequence[Goal], *, feedback_delay:
         raise InvalidInput(f"the feedback delay is {feedback_delay}: give a number of decisions, at least 0")
     found: dict[TargetSpec, None] = {}
     for name in names:
-        for goal in goals or [Goal()]:
+        for goal in goals or [NO_GOAL]:
             spec = TargetSpec(name=name, goal=goal, feedback_delay=feedback_delay)
-            found[spec if spec.learns and not spec.is_file else TargetSpec(name=name, feedback_delay=feedback_delay)] = None
+            found[
+                spec
+                if spec.learns and not spec.is_file
+                else TargetSpec(name=name, feedback_delay=feedback_delay)
+            ] = None
     return list(found)
 
 
 def goals_of(
     log: Log, *, wtp_usd: float | None, budget_usd: float | None, frontier: int | None
 ) -> list[Goal]:
-    """What targets aim at: one willingness to pay or budget, or ``frontier`` of the first between the extremes.
+    """What targets aim at: one willingness to pay or budget, or ``frontier`` of the first.
 
-    The extremes are a tenth of the cheapest and a hundred times the dearest provider's mean cost: there, cost is
-    all that counts, and hardly counts.
+    A frontier runs from a tenth of the cheapest and a hundred times the dearest provider's mean cost: there,
+    cost is all that counts, and hardly counts.
     """
     if sum(value is not None for value in (wtp_usd, budget_usd, frontier)) > 1:
         raise InvalidInput("more than one of --wtp, --budget and --frontier is given: choose one")
@@ -103,12 +110,15 @@ def check_target(spec: TargetSpec, log: Log) -> None:
     elif spec.name == COLUMN:
         if not log.has_targets:
             raise InvalidInput(
-                f"{log.path} has no column target_propensities, which the target 'column' is read from: write it "
+                f"{log.path} has no column target_propensities, which the target 'column' is read from: "
+                "write it "
                 "into the log"
             )
     elif spec.name.startswith("fixed:"):
         if spec.name.removeprefix("fixed:") not in log.providers:
-            raise InvalidInput(f"target {spec.name!r} names no provider of the log: choose among {', '.join(log.providers)}")
+            raise InvalidInput(
+                f"target {spec.name!r} names no provider of the log: choose among {', '.join(log.providers)}"
+            )
     elif spec.name not in (*PLAIN, PEER):
         try:
             policy_from_name(spec.name, providers=log.providers)

@@ -1,8 +1,8 @@
 """Targets that learn: they see the log in its order, and answer each decision before they learn of it.
 
 So a policy is never judged by what it has learned from: its probabilities for a decision depend on what came
-before, and importance weights of such a policy keep their expectation of 1 (docs/adr/0030). What it learns from
-are the logged choices and what came of them, whoever made them.
+before, and importance weights of such a policy keep their expectation of 1 (docs/adr/0030). What it learns
+from are the logged choices and what came of them, whoever made them.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ TOKENS: Final = "input_tokens"
 """The attribute that says how long a request is, where a log has it."""
 
 _KEPT: Final = 20_000
-"""Decisions that a router keeps open for late rewards; beyond the longest delay, as the log has no later ones."""
+"""Decisions that a router keeps open, beyond those whose rewards are still to come."""
 
 
 def features_of(columns: Columns, encoder: Encoder) -> FloatArray:
@@ -46,8 +46,8 @@ def context_encoder() -> Encoder:
 class RouterTarget:
     """The router itself, with any policy, learning from the log as it goes.
 
-    ``own_budget`` paces a budget by what this target would have spent itself; without it a budget of the route
-    is kept by the money in the log, which is right where this router wrote it.
+    ``own_budget`` paces a budget by what this target would have spent itself; without it a budget of the
+    route is kept by the money in the log, which is right where this router wrote it.
     """
 
     def __init__(

@@ -58,7 +58,8 @@ def make_target(spec: TargetSpec, log: Log, reader: Reader) -> Target:
 def list_price(fact: ProviderFacts) -> Prices | None:
     """What a glance at a price list tells before the first request: the mean cost of a call, to one digit.
 
-    None where the log has no cost of the provider. It does not look at quality; see `outcome_table.price_list`.
+    None where the log has no cost of the provider. It does not look at quality; see
+    `outcome_table.price_list`.
     """
     if not fact.mean_cost_usd >= 0.0:
         return None
@@ -76,24 +77,31 @@ def _blocks(log: Log, declared: Sequence[Any] = ()) -> tuple[Block, ...]:
     width = sum(block.width for block in blocks)
     if width != log.width:
         raise InvalidInput(
-            f"the blocks are {width} wide and the features of {log.path} {log.width}: declare those of the log"
+            f"the blocks are {width} wide and the features of {log.path} {log.width}: declare those of "
+            "the log"
         )
     return blocks
 
 
 def _declared(path: Path, spec: TargetSpec, log: Log) -> Target:
-    """A router as a YAML file declares it: the fields of a route, its policy, and the blocks of the features."""
+    """A router as a YAML file declares it: the fields of a route, its policy, and blocks of features."""
     try:
         found = yaml.safe_load(path.read_text(encoding="utf-8"))
     except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
-        raise InvalidInput(f"target {path} cannot be read as YAML ({' '.join(str(error).split())}): mend it") from None
+        raise InvalidInput(
+            f"target {path} cannot be read as YAML ({' '.join(str(error).split())}): mend it"
+        ) from None
     if not isinstance(found, dict):
-        raise InvalidInput(f"target {path} declares no router: write the fields of a route, as in docs/replay.md")
+        raise InvalidInput(
+            f"target {path} declares no router: write the fields of a route, as in docs/replay.md"
+        )
     policy, blocks = str(found.pop("policy", "default")), found.pop("blocks", [])
     try:
         route = from_json(Route, found)
         if not {provider.name for provider in route.providers} & set(log.providers):
-            raise InvalidInput(f"none of its providers is in the log: choose among {', '.join(log.providers)}")
+            raise InvalidInput(
+                f"none of its providers is in the log: choose among {', '.join(log.providers)}"
+            )
         return RouterTarget(
             route,
             names=log.providers,
@@ -110,7 +118,8 @@ def _all_features(log: Log, reader: Reader) -> FloatArray:
     width = log.width or encoder.width
     if log.rows * width * 8 > _MOST_BYTES:
         raise InvalidInput(
-            f"linucb keeps the features of all {log.rows:,} decisions in memory, {log.rows * width * 8 / 1e9:.1f} GB: "
+            f"linucb keeps the features of all {log.rows:,} decisions in memory, "
+            f"{log.rows * width * 8 / 1e9:.1f} GB: "
             "judge a shorter log, or greedy instead"
         )
     return np.vstack([features_of(reader.read(part, contexts=True), encoder) for part in log.parts()])

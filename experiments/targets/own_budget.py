@@ -16,8 +16,8 @@ _SOLVE_EVERY: Final = 64
 class OwnBudget:
     """The router's own pacer, booked with the spend that the target's distribution is expected to have.
 
-    The log says what its choices cost, which is not what the target would have spent. Expected spend comes from
-    the cost model, which learns from the log like everything else.
+    The log says what its choices cost, which is not what the target would have spent. Expected spend comes
+    from the cost model, which learns from the log like everything else.
     """
 
     def __init__(self, budget: Budget) -> None:

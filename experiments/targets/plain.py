@@ -18,7 +18,7 @@ class UniformTarget:
 
 
 class FixedTarget:
-    """Always one provider; where it was not eligible, the cheapest that was (providers are ordered by cost)."""
+    """Always one provider; where it was not eligible, the first that was: providers are ordered by cost."""
 
     def __init__(self, column: int) -> None:
         self._column = column

@@ -99,10 +99,16 @@ BAD: list[tuple[dict[str, Any], str]] = [
     ({"propensities": [0.5, 1.5, 0.2]}, r"propensities has 1\.5, which is no probability"),
     ({"propensities": [0.5, 0.3, 0.1]}, r"propensities sum to 0\.9, not 1: log the whole distribution"),
     ({"propensities": [0.5, 0.5]}, r"propensities has 2 numbers for 3 providers: give one for each"),
-    ({"propensities": [0.5, 0.5, 0.0], "provider": "c/dear"}, r"the chosen provider c/dear is 0, yet it was chosen"),
+    (
+        {"propensities": [0.5, 0.5, 0.0], "provider": "c/dear"},
+        r"the chosen provider c/dear is 0, yet it was chosen",
+    ),
     ({"propensities": [0.5, float("nan"), 0.5]}, r"propensities .* no probability"),
     ({"propensities": ...}, r"propensities are missing here and present elsewhere"),
-    ({"propensities": [0.5, "0.3", 0.2]}, r"propensities is \[0\.5,\"0\.3\",0\.2\], which is not a list of numbers"),
+    (
+        {"propensities": [0.5, "0.3", 0.2]},
+        r"propensities is \[0\.5,\"0\.3\",0\.2\], which is not a list of numbers",
+    ),
     ({"provider": "z/new"}, r"provider z/new is not among providers \(a/cheap, b/mid, c/dear\).*add it"),
     ({"provider": ...}, r"provider is empty"),
     ({"providers": []}, r"providers is empty"),
@@ -122,7 +128,7 @@ BAD: list[tuple[dict[str, Any], str]] = [
     ({"decided_at": "2026-03-01T20:00:00"}, r"has no zone: append Z for UTC"),
     ({"decided_at": "2026-13-01T20:00:00Z"}, r"which is no time: write it as"),
     ({"context": ["t1"]}, r"context is \[\"t1\"\], which is not an object"),
-]  # fmt: skip
+]
 
 
 @pytest.mark.parametrize(("change", "told"), BAD)
@@ -166,13 +172,33 @@ def sound(n: int) -> bytes:
 
 
 FILES: list[tuple[str, bytes, str, int]] = [
-    ("half.jsonl", sound(20) + b'{"decision_id": "d20", "decid', r"row 21: the line is cut short .* wait until", 20),
-    ("text.jsonl", sound(20) + b"hello\n", r"row 21: the line is hello, which is not one whole JSON object", 20),
+    (
+        "half.jsonl",
+        sound(20) + b'{"decision_id": "d20", "decid',
+        r"row 21: the line is cut short .* wait until",
+        20,
+    ),
+    (
+        "text.jsonl",
+        sound(20) + b"hello\n",
+        r"row 21: the line is hello, which is not one whole JSON object",
+        20,
+    ),
     ("list.jsonl", b"[1]\n" + sound(20), r"row 1: the line is \[1\], which is not one whole JSON object", 20),
-    ("giant.jsonl", b'{"x": "' + b"x" * (5 * MAX_LINE_BYTES) + b'"}\n' + sound(20), r"row 1: the line is longer", 20),
-    ("latin.jsonl", sound(20) + '{"decision_id": "é"}\n'.encode("latin-1"), r"row 21: byte 17 .* not UTF-8", 20),
+    (
+        "giant.jsonl",
+        b'{"x": "' + b"x" * (5 * MAX_LINE_BYTES) + b'"}\n' + sound(20),
+        r"row 1: the line is longer",
+        20,
+    ),
+    (
+        "latin.jsonl",
+        sound(20) + '{"decision_id": "é"}\n'.encode("latin-1"),
+        r"row 21: byte 17 .* not UTF-8",
+        20,
+    ),
     ("nul.jsonl", sound(10) + b"\0" * 100 + b"\n", r"row 11: the line holds a control character", 10),
-]  # fmt: skip
+]
 
 
 @pytest.mark.parametrize(("name", "content", "told", "kept"), FILES)
@@ -241,7 +267,7 @@ def test_a_truncated_parquet_file(tmp_path: Path) -> None:
 
 def test_one_provider_only(tmp_path: Path) -> None:
     only = lines(20, providers=["a/cheap"], propensities=[1.0], provider="a/cheap")
-    with pytest.raises(InvalidInput, match="'a/cheap' is the only provider .* nothing to choose"):
+    with pytest.raises(InvalidInput, match=r"'a/cheap' is the only provider .* nothing to choose"):
         read_all(write_jsonl(tmp_path / "log.jsonl", only))
 
 

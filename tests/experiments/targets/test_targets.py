@@ -101,7 +101,9 @@ def columns_of(path: Path) -> Columns:
         return reader.read(log.parts()[0], contexts=True)
 
 
-def played(path: Path, name: str, columns: Columns, *, goal: Goal | None = None, delay: int = 0) -> FloatArray:
+def played(
+    path: Path, name: str, columns: Columns, *, goal: Goal | None = None, delay: int = 0
+) -> FloatArray:
     with open_log(path) as log, Reader(log) as reader:
         spec = TargetSpec(name=name, goal=goal or Goal(wtp_usd=0.05), feedback_delay=delay)
         return make_target(spec, log, reader).probabilities(columns)
