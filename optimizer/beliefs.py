@@ -110,6 +110,7 @@ class Beliefs:
             self.failure.setdefault(name, FailureBelief())
         self._providers = tuple(providers)
         self._price()
+        self._all_served()
         self.quality.providers(self.names)
         self.cost.providers(self.names)
         self.refreshed()
@@ -119,13 +120,26 @@ class Beliefs:
         self._least_units = (
             np.maximum(self.cost.posterior.mean @ self.cost.posterior.centre, _LEAST_UNITS) / 10
         )
-        self.served()
 
-    def served(self) -> None:
-        """Derive what follows from latencies and failures."""
-        self._latency = np.array([self.latency[name].mean_s() for name in self.names])
-        self._tail = np.array([self.latency[name].quantile_s() for name in self.names])
-        self._failure = np.array([self.failure[name].probability() for name in self.names])
+    def _all_served(self) -> None:
+        self._latency, self._tail, self._failure = np.empty((3, len(self.names)))
+        for name in self.names:
+            self.served(name)
+
+    def fails(self, name: str) -> bool:
+        """Whether a provider of the route is expected to fail at times."""
+        return name in self.names and bool(self._failure[self.names.index(name)] > 0.0)
+
+    def served(self, name: str) -> None:
+        """Derive what follows from a provider's latencies and failures."""
+        if name not in self.names:
+            return
+        place = self.names.index(name)
+        # New arrays: decisions and judgements hold the old ones.
+        self._latency, self._tail, self._failure = map(np.copy, (self._latency, self._tail, self._failure))
+        self._latency[place] = self.latency[name].mean_s()
+        self._tail[place] = self.latency[name].quantile_s()
+        self._failure[place] = self.failure[name].probability()
 
     def state(self) -> State:
         """Everything that is believed, as plain arrays; providers and prices are the route's."""
@@ -152,6 +166,7 @@ class Beliefs:
         units = zip(known, state["unit_order"].tolist(), state["unit_usd"].tolist(), strict=True)
         self._units = {name: (order, usd) for name, order, usd in units if order >= 0}
         self._price()
+        self._all_served()
         self.refreshed()
 
     @property

@@ -163,26 +163,6 @@ def _standing_reason(provider: Provider, constraints: Constraints) -> str | None
     return None if provider.healthy else "is marked unhealthy"
 
 
-def ineligible(
-    route_providers: Sequence[Provider],
-    constraints: Constraints,
-    *,
-    candidates: tuple[str, ...] | None = None,
-    input_tokens: float,
-    expected_cost_usd: FloatArray,
-    expected_latency_s: FloatArray,
-    tail_latency_s: FloatArray,
-) -> dict[str, str]:
-    """`ConstraintChecker.check` for rules that are used once."""
-    return ConstraintChecker(route_providers, constraints).check(
-        candidates=candidates,
-        input_tokens=input_tokens,
-        expected_cost_usd=expected_cost_usd,
-        expected_latency_s=expected_latency_s,
-        tail_latency_s=tail_latency_s,
-    )
-
-
 def check_contradictions(constraints: Constraints, providers: Sequence[Provider]) -> None:
     """Raise `InvalidInput` for rules that no provider of the list can satisfy, whatever the request.
 

@@ -132,7 +132,7 @@ class Learning:
         else:
             beliefs.failure[name].remove(order, failed)
         if outcome.latency_s is not None:
-            beliefs.latency[name].add(outcome.latency_s, sign=sign)
+            beliefs.latency[name].add(outcome.latency_s, order, sign=sign)
         cost = cost_of(outcome, facts.prices.get(name))
         if sign > 0:
             self._book(facts, cost)
@@ -140,8 +140,8 @@ class Learning:
         if units is not None and facts.row is not None:
             beliefs.cost.add(name, facts.row, units, order=order, sign=sign)
             self._refresh_when_due(beliefs.cost, name)
-        if failed or outcome.latency_s is not None:
-            beliefs.served()
+        if failed or outcome.latency_s is not None or beliefs.fails(name):
+            beliefs.served(name)
 
     def _book(self, facts: Facts, cost: float | None) -> None:
         # A cost that is taken back counts as expected again.

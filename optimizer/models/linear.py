@@ -108,6 +108,20 @@ class LinearBelief:
         self._current[name], self._past[name] = self._empty(), self._empty()
         self._fitted_total = -1.0
 
+    def merge(self, other: LinearBelief) -> None:
+        """Add all that another replica learned of the same quantity; its changes are those known here."""
+        if other.changes != self.changes:
+            raise InvalidInput(
+                f"replicas date the changes of providers differently ({self.changes} and {other.changes}): "
+                "give both the same drift alarms first"
+            )
+        for name in other._current:
+            for mine, theirs in ((self._current, other._current), (self._past, other._past)):
+                mine.setdefault(name, self._empty()).merge(theirs[name])
+        self.total += other.total
+        self.since_change += other.since_change
+        self.refresh()
+
     def count(self, name: str) -> int:
         """Observations of one provider in force since its last change."""
         return self._current[name].count

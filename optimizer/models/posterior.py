@@ -133,7 +133,7 @@ class Mixture:
 
     def _average(self, sums: Sums, spread: float) -> tuple[FloatArray, FloatArray, FloatArray, FloatArray]:
         alone = _Members(self._precision, sums, spread)
-        pooled = alone.pooled()
+        pooled = _PooledMembers(alone)
         evidence = np.concatenate([alone.evidence.sum(axis=1), pooled.evidence.sum(axis=1)])
         weights = np.exp(evidence - evidence.max())
         weights /= weights.sum()
@@ -145,8 +145,8 @@ class Mixture:
         cov = np.zeros_like(sums.gram)
         for member in np.flatnonzero(kept):
             off = means[member] - mean
-            source = alone if member < len(self._precision) else pooled
-            within = source.covariance(int(member) % len(self._precision))
+            source, pattern = divmod(int(member), len(self._precision))
+            within = (alone, pooled)[source].covariance(pattern)
             cov += kept[member] * (within + off[:, :, None] * off[:, None, :])
         return mean, cov, kept @ noises, weights
 
@@ -155,71 +155,72 @@ class _Members:
     """Posteriors of all patterns p and providers k at once, with σ² from a normal-inverse-gamma prior."""
 
     def __init__(self, precision: FloatArray, sums: Sums, spread: float) -> None:
-        self._precision, self._sums, self._spread = precision, sums, spread
+        self.precision, self.sums, self.spread = precision, sums, spread
         size = precision.shape[1]
         index = np.arange(size)
         a: FloatArray = np.repeat(sums.gram[None], len(precision), axis=0)
         a[:, :, index, index] += precision[:, None, :]
-        self._inverse, log_determinant = _inverted(a)
+        self.inverse, log_determinant = _inverted(a)
         # The precision relative to the prior's: 1 + what the observations add.
         self._log_ratio = log_determinant - np.log(precision).sum(axis=1)[:, None]
         target = np.broadcast_to(sums.moment, a.shape[:3])
-        self.mean, self.noise, self.evidence = self._solve(target, sums.square[None, :])
-        self._common: FloatArray | None = None
+        self.mean, self.noise, self.evidence = self.solve(target, sums.square[None, :])
 
-    def _solve(self, moment: FloatArray, square: FloatArray) -> tuple[FloatArray, FloatArray, FloatArray]:
-        weight = (self._inverse @ moment[..., None])[..., 0]
+    def solve(self, moment: FloatArray, square: FloatArray) -> tuple[FloatArray, FloatArray, FloatArray]:
+        """Mean of the weights (p, k, d), variance of the noise and log evidence (p, k) for these targets."""
+        weight = (self.inverse @ moment[..., None])[..., 0]
         rest = np.maximum(square - (weight * moment).sum(axis=-1), 1e-12)
-        count = np.maximum(self._sums.count, 0.0)
+        count = np.maximum(self.sums.count, 0.0)
         shape = 1.0 + count / 2
-        rate = self._spread + rest / 2
+        rate = self.spread + rest / 2
         evidence = (
             gammaln(shape)
             - shape * np.log(rate)
-            + np.log(self._spread)
+            + np.log(self.spread)
             - self._log_ratio / 2
             - count / 2 * np.log(2 * np.pi)
         )
         return weight, rate / shape, evidence
 
-    def pooled(self) -> _Members:
-        """The same patterns with a common part w_0 learned from all providers."""
-        sums, precision, size = self._sums, self._precision, self._precision.shape[1]
+    def covariance(self, pattern: int) -> FloatArray:
+        """Covariance of the weights under one pattern, shape (k, d, d)."""
+        within: FloatArray = self.noise[pattern][:, None, None] * self.inverse[pattern]
+        return within
+
+
+class _PooledMembers:
+    """The same patterns with a common part w_0 learned from all providers."""
+
+    def __init__(self, alone: _Members) -> None:
+        self._alone = alone
+        sums, precision, size = alone.sums, alone.precision, alone.precision.shape[1]
         # Λ A⁻¹: what integrating each provider's deviation out leaves of its information about w_0.
-        passed = precision[:, None, :, None] * self._inverse
-        information = -passed * precision[:, None, None, :]
+        self._passed = precision[:, None, :, None] * alone.inverse
+        information = -self._passed * precision[:, None, None, :]
         index = np.arange(size)
         information[:, :, index, index] += precision[:, None, :]
         prior = np.where(precision >= _OFF, _OFF, precision * _COMMON_RATIO)
         prior[:, 0] = _COMMON_INTERCEPT
-        prior /= self._spread
-        total = (information / self.noise[..., None, None]).sum(axis=1)
+        prior /= alone.spread
+        total = (information / alone.noise[..., None, None]).sum(axis=1)
         total[:, index, index] += prior
-        pull = ((passed @ sums.moment[..., None])[..., 0] / self.noise[..., None]).sum(axis=1)
-        inverse, log_determinant = _inverted(total)
-        common = (inverse @ pull[..., None])[..., 0]
+        pull = ((self._passed @ sums.moment[..., None])[..., 0] / alone.noise[..., None]).sum(axis=1)
+        self._common, log_determinant = _inverted(total)
+        common = (self._common @ pull[..., None])[..., 0]
         applied = np.einsum("kij,pj->pki", sums.gram, common)
         square = sums.square - 2 * (common @ sums.moment.T) + np.einsum("pki,pi->pk", applied, common)
-        result = object.__new__(_Members)
-        result.__dict__.update(self.__dict__)
-        deviation, result.noise, result.evidence = self._solve(sums.moment - applied, square)
-        result.mean = deviation + common[:, None]
+        deviation, self.noise, evidence = alone.solve(sums.moment - applied, square)
+        self.mean = deviation + common[:, None]
         # Laplace's integral over w_0, exact for Gaussians.
         integral = (np.log(prior).sum(axis=1) - log_determinant - (common**2 * prior).sum(axis=1)) / 2
-        result.evidence = result.evidence + integral[:, None] / len(sums.count)
-        result._passed, result._common = passed, inverse
-        return result
-
-    _passed: FloatArray
+        self.evidence = evidence + integral[:, None] / len(sums.count)
 
     def covariance(self, pattern: int) -> FloatArray:
         """Covariance of the weights under one pattern, shape (k, d, d)."""
-        within: FloatArray = self.noise[pattern][:, None, None] * self._inverse[pattern]
-        if self._common is None:
-            return within
+        within = self.noise[pattern][:, None, None] * self._alone.inverse[pattern]
         passed = self._passed[pattern]
-        shared: FloatArray = passed.transpose(0, 2, 1) @ self._common[pattern] @ passed
-        return within + shared
+        shared: FloatArray = within + passed.transpose(0, 2, 1) @ self._common[pattern] @ passed
+        return shared
 
 
 def _inverted(stack: FloatArray) -> tuple[FloatArray, FloatArray]:

@@ -7,10 +7,17 @@ from bisect import insort
 from typing import Final
 
 import numpy as np
+from numpy.typing import NDArray
 
 from optimizer.state import State
 
+FloatArray = NDArray[np.float64]
+
+BUCKET: Final = 512
+"""Decisions in whose run latencies count alike; an earlier run counts half as much as the next."""
+
 _BINS: Final = 96
+_MOST_BUCKETS: Final = 32
 _LOWEST_S: Final = 1e-3
 _PER_DECADE: Final = 16.0
 _RECENT: Final = 64
@@ -21,44 +28,79 @@ _KEPT: Final = 256
 class LatencyBelief:
     """Counts of latencies in logarithmic bins (16 a decade, from 1 ms): mean and tail, additive.
 
-    A quantile is exact to the width of a bin, 15 %.
+    Counts are kept by the bucket of `BUCKET` decisions that the decision fell into, and those of a bucket
+    count for half as much with each bucket since: a provider that became slower is noticed within some
+    hundred decisions, and no arrival, late or repeated, changes what counts. A quantile is exact to the
+    width of a bin, 15 %.
     """
 
     def __init__(self) -> None:
-        self._counts = np.zeros(_BINS, dtype=np.int64)
-        self._sum_us = 0
+        # Per bucket the counts of all bins, then the sum in microseconds.
+        self._buckets: dict[int, NDArray[np.int64]] = {}
 
-    def add(self, latency_s: float, *, sign: int = 1) -> None:
-        """Count a latency, or take it back."""
+    def add(self, latency_s: float, order: int, *, sign: int = 1) -> None:
+        """Count the latency of the decision at ``order``, or take it back."""
+        counts = np.zeros(_BINS + 1, dtype=np.int64)
         place = int(_PER_DECADE * math.log10(max(latency_s, _LOWEST_S) / _LOWEST_S))
-        self._counts[min(place, _BINS - 1)] += sign
-        self._sum_us += sign * round(latency_s * 1e6)
+        counts[min(place, _BINS - 1)] = sign
+        counts[_BINS] = sign * round(latency_s * 1e6)
+        self._add(order // BUCKET, counts)
+
+    def merge(self, other: LatencyBelief) -> None:
+        """Add all that another replica counted."""
+        for bucket, counts in other._buckets.items():
+            self._add(bucket, counts)
+
+    def _add(self, bucket: int, counts: NDArray[np.int64]) -> None:
+        kept = self._buckets.get(bucket)
+        if kept is None:
+            self._buckets[bucket] = counts.copy()
+            self._buckets = {each: self._buckets[each] for each in sorted(self._buckets)[-_MOST_BUCKETS:]}
+        else:
+            kept += counts
+            if not kept[:_BINS].any():
+                del self._buckets[bucket]
 
     @property
     def count(self) -> int:
         """Latencies in force."""
-        return int(self._counts.sum())
+        return sum(int(counts[:_BINS].sum()) for counts in self._buckets.values())
+
+    def _weighed(self) -> FloatArray:
+        newest = max(self._buckets)
+        total = np.zeros(_BINS + 1)
+        for bucket in sorted(self._buckets):
+            total += 0.5 ** (newest - bucket) * self._buckets[bucket]
+        return total
 
     def mean_s(self) -> float:
         """Mean in seconds; NaN where nothing is known."""
-        count = self.count
-        return self._sum_us / 1e6 / count if count else math.nan
+        if not self._buckets:
+            return math.nan
+        weighed = self._weighed()
+        return float(weighed[_BINS] / 1e6 / weighed[:_BINS].sum())
 
     def quantile_s(self, share: float = 0.95) -> float:
         """Upper end of the bin that holds the quantile, in seconds; NaN where nothing is known."""
-        count = self.count
-        if not count:
+        if not self._buckets:
             return math.nan
-        place = int(np.searchsorted(np.cumsum(self._counts), share * count))
+        cumulated = np.cumsum(self._weighed()[:_BINS])
+        place = int(np.searchsorted(cumulated, share * cumulated[-1]))
         return float(_LOWEST_S * 10 ** ((place + 1) / _PER_DECADE))
 
     def state(self) -> State:
-        """The counts and the sum, as whole numbers."""
-        return {"counts": self._counts.copy(), "sum_us": np.array(self._sum_us, dtype=np.int64)}
+        """The counts and sums of each bucket, as whole numbers: shape (buckets, bins + 1)."""
+        known = sorted(self._buckets)
+        counts = [self._buckets[bucket] for bucket in known]
+        return {
+            "buckets": np.array(known, dtype=np.int64),
+            "counts": np.array(counts, dtype=np.int64).reshape(len(known), _BINS + 1),
+        }
 
     def restore(self, state: State) -> None:
         """Become what gave `state`."""
-        self._counts, self._sum_us = state["counts"].copy(), int(state["sum_us"])
+        pairs = zip(state["buckets"].tolist(), state["counts"], strict=True)
+        self._buckets = {bucket: counts.copy() for bucket, counts in pairs}
 
 
 class FailureBelief:
@@ -75,6 +117,10 @@ class FailureBelief:
         """Count one outcome of the decision at ``order``."""
         insort(self._recent, (order, failed))
         del self._recent[:-_KEPT]
+
+    def merge(self, other: FailureBelief) -> None:
+        """Add what another replica counted."""
+        self._recent = sorted(self._recent + other._recent)[-_KEPT:]
 
     def remove(self, order: int, failed: bool) -> None:
         """Take one outcome back, where it is still among those counted."""

@@ -40,19 +40,3 @@ def priced_floor(
     part = np.divide(limit, extra, out=affordable.astype(np.float64), where=dear)
     floor: FloatArray = share / count * part
     return floor
-
-
-def apply_floor(probabilities: FloatArray, floor: FloatArray) -> FloatArray:
-    """``probabilities`` × (1 − sum of floors) + ``floor``: at least the floor each, and a sum of 1.
-
-    Shapes (k,) or (n, k); a floor of shape (k,) holds for every row. A provider of probability 0 and
-    floor 0, as one that is ruled out, stays at 0 exactly.
-    """
-    total = np.add.reduce(floor, axis=-1, keepdims=True)
-    if not (np.minimum.reduce(floor, axis=None) >= 0 and np.maximum.reduce(total, axis=None) <= 1.0 + 1e-12):
-        raise InvalidInput(
-            f"floors {np.array2string(floor, precision=4)} are not all in [0, 1] with a sum of at most 1: "
-            "lower the share that goes to exploration"
-        )
-    mixed: FloatArray = probabilities * np.maximum(1.0 - total, 0.0) + floor
-    return mixed

@@ -85,8 +85,8 @@ def test_a_free_provider_has_a_cost_of_next_to_nothing():
 def test_utility_is_quality_less_what_cost_and_latency_weigh():
     found = taught(beliefs())
     for name, latency in (("small", 0.5), ("large", 2.0)):
-        found.latency[name].add(latency)
-    found.served()
+        found.latency[name].add(latency, 0)
+        found.served(name)
     judgement = judged(found)
     mean, spread = judgement.utility(30.0, 0.1)
     expected = judgement.quality[0] - 30.0 * judgement.cost_usd[0] - 0.1 * np.array([0.5, 2.0])
@@ -99,8 +99,8 @@ def test_an_unknown_latency_is_taken_to_be_that_of_the_others():
     found = taught(beliefs())
     mean, _ = judged(found).utility(0.0, 5.0)
     np.testing.assert_allclose(mean, judged(found).quality)
-    found.latency["small"].add(2.0)
-    found.served()
+    found.latency["small"].add(2.0, 0)
+    found.served("small")
     mean, _ = judged(found).utility(0.0, 0.1)
     np.testing.assert_allclose(mean, judged(found).quality - 0.2)
 
@@ -110,7 +110,7 @@ def test_failures_take_their_share_of_quality():
     before = judged(found).quality[0]
     for order in range(40):
         found.failure["large"].add(order, failed=order % 2 == 0)
-    found.served()
+    found.served("large")
     after = judged(found)
     assert after.failure[1] == pytest.approx(0.5, abs=0.06)
     np.testing.assert_allclose(after.quality[0], before * (1.0 - after.failure))
@@ -124,7 +124,7 @@ def test_exploration_width_is_less_than_the_whole_belief():
 
 def test_other_features_forget_quality_and_cost_and_keep_the_rest():
     found = taught(beliefs())
-    found.latency["small"].add(0.5)
+    found.latency["small"].add(0.5, 0)
     found.quality.changes["large"] = 7
     found.restart((Block("other", 5, isotropic=True),))
     assert found.quality.count("small") == 0

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from optimizer.constraints import ConstraintChecker, check_contradictions, ineligible, merge
+from optimizer.constraints import ConstraintChecker, check_contradictions, merge
 from optimizer.errors import InvalidInput
 from optimizer.types import Constraints, Provider
 
@@ -17,9 +17,7 @@ SICK = Provider(name="other/sick", healthy=False)
 def check(
     rules: Constraints, *, candidates: tuple[str, ...] | None = None, tokens: float = 10
 ) -> dict[str, str]:
-    return ineligible(
-        (A, B),
-        rules,
+    return ConstraintChecker((A, B), rules).check(
         candidates=candidates,
         input_tokens=tokens,
         expected_cost_usd=np.array([0.2, np.nan]),

@@ -4,7 +4,7 @@ import random
 import numpy as np
 import pytest
 
-from optimizer.models.service import FailureBelief, LatencyBelief
+from optimizer.models.service import BUCKET, FailureBelief, LatencyBelief
 
 BIN = 10 ** (1 / 16)
 
@@ -21,7 +21,7 @@ def test_a_quantile_is_exact_to_the_width_of_a_bin(share, median_s):
     latencies = median_s * np.random.default_rng(1).lognormal(0.0, 0.6, size=5_001)
     belief = LatencyBelief()
     for latency in latencies:
-        belief.add(float(latency))
+        belief.add(float(latency), 0)
     exact = np.quantile(latencies, share, method="inverted_cdf")
     assert exact / (1 + 1e-9) <= belief.quantile_s(share) <= exact * BIN * (1 + 1e-9)
     assert belief.mean_s() == pytest.approx(latencies.mean(), abs=1e-6)
@@ -31,21 +31,31 @@ def test_latencies_in_any_order_and_taken_back_leave_the_same_belief():
     latencies = np.random.default_rng(2).lognormal(size=200).tolist()
     plain, other = LatencyBelief(), LatencyBelief()
     for latency in latencies:
-        plain.add(latency)
+        plain.add(latency, 0)
     signed = [(one, 1) for one in latencies + latencies[:50]] + [(one, -1) for one in latencies[:50]]
     random.Random(3).shuffle(signed)
     for latency, sign in signed:
-        other.add(latency, sign=sign)
+        other.add(latency, 0, sign=sign)
     assert other.count == 200
     assert other.mean_s() == plain.mean_s()
     for share in (0.05, 0.5, 0.9, 1.0):
         assert other.quantile_s(share) == plain.quantile_s(share)
 
 
+def test_what_lies_further_back_counts_for_less():
+    belief = LatencyBelief()
+    for order in range(40 * BUCKET):
+        belief.add(1.0 if order < 39 * BUCKET else 3.0, order)
+    assert belief.mean_s() == pytest.approx(2.0, abs=0.01)
+    belief.add(1e-3, 0)  # long forgotten
+    assert belief.mean_s() == pytest.approx(2.0, abs=0.01)
+    assert belief.state()["buckets"].tolist() == list(range(8, 40))
+
+
 @pytest.mark.parametrize("latency_s", [0.0, 1e-9, 1e6])
 def test_latencies_beyond_the_bins_count_at_their_ends(latency_s):
     belief = LatencyBelief()
-    belief.add(latency_s)
+    belief.add(latency_s, 0)
     assert 1e-3 < belief.quantile_s() <= 1e3 * BIN
     assert belief.mean_s() == pytest.approx(latency_s, abs=1e-6)
 

@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from optimizer.errors import InvalidInput
-from optimizer.policies.floor import apply_floor, priced_floor
+from optimizer.policies.floor import priced_floor
 
 
 @given(st.lists(st.floats(0, 10) | st.just(np.nan), min_size=1, max_size=8), st.floats(0, 5), st.floats(0, 1))
@@ -20,8 +20,6 @@ def test_extra_spending_and_sum_are_bounded(costs: list[float], budget: float, s
     known = ~np.isnan(cost)
     if known.any():
         assert (floor[known] * (cost[known] - cost[known].min())).sum() <= share * budget + 1e-9
-    mixed = apply_floor(np.full(len(cost), 1 / len(cost)), floor)
-    assert (mixed >= floor).all() and mixed.sum() == pytest.approx(1, abs=1e-12)
 
 
 def test_by_hand() -> None:
@@ -30,7 +28,6 @@ def test_by_hand() -> None:
     floor = priced_floor(cost, 0.01, share=0.03, eligible=eligible)
     assert floor == pytest.approx([0.01, 0.01 * 0.01 / 5, 0, 0])
     assert priced_floor(cost, None, share=0.03, eligible=eligible) == pytest.approx(floor)
-    assert apply_floor(np.array([1.0, 0, 0, 0]), floor)[3] == 0
 
 
 def test_refuses_nonsense() -> None:
@@ -38,5 +35,3 @@ def test_refuses_nonsense() -> None:
         priced_floor(np.ones(2), 1.0, share=2)
     with pytest.raises(InvalidInput, match="budget_usd"):
         priced_floor(np.ones(2), np.nan, share=0.1)
-    with pytest.raises(InvalidInput, match="floors"):
-        apply_floor(np.array([0.5, 0.5]), np.array([0.9, 0.9]))
