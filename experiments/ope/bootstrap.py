@@ -18,7 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from experiments.ope.columns import Matrix, Vector
-from experiments.ope.estimates import FIRST, LEVEL, Contrast, Estimate, checked_level
+from experiments.ope.estimates import FIRST, LEVEL, Contrast, Estimate, checked_level, factors
 from experiments.ope.moments import WIDTH, rows_of
 from experiments.ope.terms import Terms, positive
 from optimizer.compiled import compiled
@@ -45,6 +45,10 @@ class Resamples:
     counts: Vector
     total: Vector
 
+    def __len__(self) -> int:
+        """The number of estimates m."""
+        return len(self.total) // WIDTH
+
     def merge(self, other: Resamples) -> Resamples:
         """The resamples of both parts together."""
         if self.sums.shape != other.sums.shape:
@@ -63,7 +67,7 @@ class Resamples:
         """The contrast's value in every resample, shape (b,); NaN where a resample has no weight."""
         found = np.zeros(len(self.sums))
         with np.errstate(invalid="ignore", divide="ignore"):
-            for i, factor in contrast.items():
+            for i, factor in factors(self, contrast):
                 plain, weighted, weight = self.sums[:, WIDTH * i : WIDTH * (i + 1)].T
                 ratio = np.where(weight > 0.0, weighted / weight, np.nan)
                 found += factor * (plain / self.counts + ratio)
@@ -71,7 +75,7 @@ class Resamples:
 
     def value(self, contrast: Contrast = FIRST) -> float:
         """The contrast's value on the decisions themselves."""
-        parts = ((f, *self.total[WIDTH * i : WIDTH * (i + 1)].tolist()) for i, f in contrast.items())
+        parts = ((f, *self.total[WIDTH * i : WIDTH * (i + 1)].tolist()) for i, f in factors(self, contrast))
         return float(sum(f * (plain / self.n + top / positive(bottom)) for f, plain, top, bottom in parts))
 
 
@@ -83,14 +87,15 @@ def resample(
         raise InvalidInput(f"resamples is {resamples}: a quantile takes at least {_FEWEST}")
     if seed < 0 or partition < 0:
         raise InvalidInput(f"seed {seed} and partition {partition} must not be negative: give 0 or more")
-    rng = np.random.Generator(np.random.SFC64([seed, partition]))
+    source = np.random.SFC64([seed, partition])
     width = WIDTH * len(terms)
     sums, counts = np.zeros((resamples, width)), np.zeros(resamples)
     total, n = np.zeros(width), 0
     space = np.empty(resamples * _ROWS)
     for rows in rows_of(terms, _ROWS):
         drawn = space[: resamples * len(rows)]
-        _look_up(np.frombuffer(rng.bytes(len(drawn)), dtype=np.uint8), _COUNTS, drawn)
+        words = source.random_raw(-(-len(drawn) // 8))  # an eighth of the time of `Generator.bytes`
+        _look_up(words.astype("<u8", copy=False).view(np.uint8), _COUNTS, drawn)
         block = drawn.reshape(len(rows), resamples)
         sums += block.T @ rows
         counts += block.sum(axis=0)
@@ -136,5 +141,5 @@ def percentile_of(values: Vector, *, value: float, n: int, level: float = LEVEL)
 @compiled
 def _look_up(drawn: NDArray[np.uint8], table: Vector, found: Vector) -> None:
     """found = table[drawn] without a copy of the indices, which is what numpy spends most of its time on."""
-    for i in range(len(drawn)):
+    for i in range(len(found)):
         found[i] = table[drawn[i]]

@@ -65,8 +65,12 @@ def bernstein_ratio(
     so the set covers it whatever the bias of the ratio.
     """
     largest_weight = finite("largest_weight", largest_weight, low=1.0, remedy="give the bound of the weights")
-    if moments.high[WIDTH * place + 2] > largest_weight:
-        seen = moments.high[WIDTH * place + 2]
+    plain, top, seen = moments.high[WIDTH * place : WIDTH * (place + 1)].tolist()
+    if plain != 0.0 or moments.low[WIDTH * place] != 0.0:
+        raise InvalidInput("this bound holds for SNIPS alone: bound IPS or DR by empirical_bernstein")
+    if moments.low[WIDTH * place + 1] < 0.0 or top > largest_weight:
+        raise InvalidInput("weighted rewards leave [0, largest_weight]: scale the rewards to [0, 1]")
+    if seen > largest_weight:
         raise InvalidInput(
             f"a weight is {seen:g}, above largest_weight {largest_weight:g}: give a bound that holds"
         )

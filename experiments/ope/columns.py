@@ -51,7 +51,7 @@ def check(name: str, values: NDArray[_Any], fine: NDArray[np.bool_], rule: str, 
     """Raise `InvalidInput` for the first value that is not `fine`, shape (n,)."""
     if not fine.all():
         row = int(fine.argmin())
-        raise InvalidInput(f"{name} of decision {row} is {values[row]}, which is {rule}: {remedy}")
+        raise InvalidInput(f"{name} of decision {row} is {values[row]:.12g}, which is {rule}: {remedy}")
 
 
 def same_length(columns: Mapping[str, NDArray[Any] | None]) -> int:
@@ -74,6 +74,10 @@ def _floats(name: str, values: ArrayLike, dimensions: int) -> NDArray[np.float64
 
 
 def _array(name: str, values: ArrayLike, dimensions: int) -> NDArray[Any]:
+    absent = np.ma.getmaskarray(values) if isinstance(values, np.ma.MaskedArray) else None
+    if absent is not None and absent.any():
+        row = int(absent.reshape(len(absent), -1).any(axis=1).argmax())
+        raise InvalidInput(f"{name} of decision {row} is missing: leave such decisions out, or fill it in")
     found = np.asarray(values)
     if found.ndim != dimensions:
         raise InvalidInput(f"{name} has shape {found.shape}: give {('n,', 'n, k')[dimensions - 1]} numbers")

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from typing import Final
 
 import numpy as np
+from scipy.special import chdtrc
 
 from experiments.ope.tallies import LogTally, WeightTally
 
@@ -95,13 +96,14 @@ def mean_weight(weights: WeightTally) -> Finding:
     reach = _Z * math.sqrt(variance / (n - 1)) if n > 1 else math.inf
     # Equal weights leave a spread of 0: rounding is then no evidence.
     passed = abs(mean - 1.0) <= max(reach, 1e-9)
+    cause = ": propensities are wrong, or the log lacks choices that the target would make."
     return Finding(
         name="mean weight",
         measured=mean,
         limit=1.0,
         passed=passed,
         text=f"The mean weight is {mean:.3f}, 99.9% interval [{mean - reach:.3f}, {mean + reach:.3f}], and "
-        f"should be 1{'.' if passed else ': the propensities are wrong, or the target lacks support.'}",
+        f"should be 1{'.' if passed else cause}",
     )
 
 
@@ -194,6 +196,4 @@ def missing_feedback(log: LogTally) -> Finding:
 
 
 def _chi_square_tail(statistic: float, degrees: int) -> float:
-    from scipy.stats import chi2
-
-    return float(chi2.sf(statistic, degrees)) if degrees else 1.0
+    return float(chdtrc(degrees, statistic)) if degrees else 1.0

@@ -10,11 +10,12 @@ deviation of one decision is (a − A) + (b − (B / C) c) / C.
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sized
 from dataclasses import dataclass
 from typing import Final
 
 import numpy as np
+from scipy.special import stdtrit
 
 from experiments.ope.columns import Vector
 from experiments.ope.moments import WIDTH, Moments
@@ -90,9 +91,7 @@ def difference(target: int, incumbent: int) -> Contrast:
 
 def t_quantile(degrees: int, level: float) -> float:
     """The two-sided quantile of Student's t."""
-    from scipy.stats import t
-
-    return float(t.ppf(0.5 + 0.5 * checked_level(level), degrees))
+    return float(stdtrit(degrees, 0.5 + 0.5 * checked_level(level)))
 
 
 def checked_level(level: float) -> float:
@@ -103,11 +102,11 @@ def checked_level(level: float) -> float:
     return level
 
 
-def factors(moments: Moments, contrast: Contrast) -> list[tuple[int, float]]:
-    """The contrast's estimates and factors, checked."""
+def factors(estimates: Sized, contrast: Contrast) -> list[tuple[int, float]]:
+    """The contrast's places and factors, checked against how many estimates there are."""
     for i, factor in contrast.items():
-        if not 0 <= i < len(moments):
-            raise InvalidInput(f"there is no estimate {i}: the moments hold 0 to {len(moments) - 1}")
+        if not 0 <= i < len(estimates):
+            raise InvalidInput(f"there is no estimate {i}: name one from 0 to {len(estimates) - 1}")
         finite(f"the factor of estimate {i}", factor, remedy="give a finite factor")
     return list(contrast.items())
 

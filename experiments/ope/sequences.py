@@ -24,12 +24,12 @@ from experiments.ope.estimates import FIRST, LEVEL, Contrast, Estimate, checked_
 from experiments.ope.moments import Moments
 from optimizer.errors import InvalidInput, finite
 
-# Every choice is valid. The closed sequences are tightest where V is about this, the asymptotic one at so
+# Every choice is valid. The closed sequences are tightest where V h² is about this, the asymptotic one at so
 # many decisions: about the size of log at which a rollout is decided.
 TIGHTEST_AT_VARIANCE: Final = 500.0
 TIGHTEST_AT_DECISIONS: Final = 5_000.0
 _KNOTS: Final = 2_000
-_HALVINGS: Final = 60
+_NEWTON_STEPS: Final = 12
 
 
 def ips_sequence(decisions: Decisions, *, level: float = LEVEL) -> tuple[Vector, Vector]:
@@ -81,8 +81,12 @@ def dr_sequence(
     terms = dr(decisions).plain
     assert terms is not None
     tail = 0.5 * (1.0 - checked_level(level))
-    lower = lower_sequence(terms, least=-largest_weight, centre_at_most=1.0, alpha=tail)
-    upper = lower_sequence(1.0 - terms, least=-largest_weight, centre_at_most=1.0, alpha=tail)
+    # V counts in units of h², which is large here.
+    tightest_at = TIGHTEST_AT_VARIANCE / (largest_weight + 1.0) ** 2
+    lower, upper = (
+        lower_sequence(x, least=-largest_weight, centre_at_most=1.0, alpha=tail, tightest_at=tightest_at)
+        for x in (terms, 1.0 - terms)
+    )
     return np.maximum(lower, 0.0), np.minimum(1.0 - upper, 1.0)
 
 
@@ -109,6 +113,7 @@ def lower_sequence(
             f"centre_at_most {centre_at_most:g} is not above least {least:g}: give a larger one"
         )
     alpha = finite("alpha", alpha, low=1e-12, high=0.5, remedy="give an error probability such as 0.025")
+    tightest_at = finite("tightest_at", tightest_at, low=1e-6, high=1e12, remedy="give a V of likely size")
     count = np.arange(1.0, len(terms) + 1.0)
     total = np.cumsum(terms)
     # One imagined term in the middle comes first.
@@ -134,6 +139,7 @@ def asymptotic_sequence(
     """
     centre, error, n = value(moments, contrast), standard_error(moments, contrast), moments.n
     alpha = 1.0 - checked_level(level)
+    tightest_at = finite("tightest_at", tightest_at, low=1.0, remedy="give a likely number of decisions")
     log = -2.0 * math.log(alpha)
     scale = n * (log + math.log1p(log)) / tightest_at  # n ρ²
     reach = error * math.sqrt((scale + 1.0) / scale * (log + math.log(scale + 1.0)))
@@ -165,14 +171,13 @@ def _boundary(variance: Vector, alpha: float, tightest_at: float) -> Vector:
     log = -2.0 * math.log(alpha)
     rho = tightest_at / (log + math.log1p(log))  # Howard et al. 2021, section 3.5, for the normal mixture
     target = -math.log(alpha)
-    low, high = np.zeros_like(knots), 4.0 * np.sqrt((knots + rho) * (target + 1.0)) + 4.0 * (target + 1.0)
-    while (short := _log_mixture(high, knots, rho) < target).any():
-        high = np.where(short, 2.0 * high, high)
-    for _ in range(_HALVINGS):
-        middle = 0.5 * (low + high)
-        above = _log_mixture(middle, knots, rho) >= target
-        low, high = np.where(above, low, middle), np.where(above, middle, high)
-    found: Vector = high[np.searchsorted(knots, variance, side="left")]
+    s = 4.0 * np.sqrt((knots + rho) * (target + 1.0)) + 4.0 * (target + 1.0)
+    while (short := _log_mixture(s, knots, rho) < target).any():
+        s = np.where(short, 2.0 * s, s)
+    # Convex in s, so that Newton's steps come down to the root and never pass it: they end on the safe side.
+    for _ in range(_NEWTON_STEPS):
+        s = s - np.maximum(_log_mixture(s, knots, rho) - target, 0.0) / _slope(s, knots, rho)
+    found: Vector = s[np.searchsorted(knots, variance, side="left")]
     return found
 
 
@@ -189,4 +194,12 @@ def _log_mixture(s: Vector, v: Vector, rho: float) -> Vector:
         + np.log(gammainc(shape, at))
         - shape * np.log(at)
     )
+    return found
+
+
+def _slope(s: Vector, v: Vector, rho: float) -> Vector:
+    """The derivative of `_log_mixture` in s: the mean of λ under the tilted density, in (0, 1)."""
+    at, shape = s + v + rho, v + rho
+    density = np.exp((shape - 1.0) * np.log(at) - at - gammaln(shape)) / gammainc(shape, at)
+    found: Vector = 1.0 + density - shape / at
     return found

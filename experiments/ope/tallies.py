@@ -19,6 +19,7 @@ from experiments.ope.columns import (
     same_length,
     vector,
 )
+from experiments.ope.decisions import SMALLEST_PROPENSITY
 from optimizer.errors import InvalidInput
 
 BINS: Final = 10
@@ -111,9 +112,8 @@ class WeightTally:
             same_length({"weight": weight, "target": target, "logging": logging})
             without = float(target[~(logging > 0.0)].sum())
         n = same_length({"weight": weight})
-        check(
-            "weight", weight, (weight >= 0.0) & np.isfinite(weight), "not a weight of at least 0", "check it"
-        )
+        possible = (weight >= 0.0) & (weight <= 1.0 / SMALLEST_PROPENSITY)
+        check("weight", weight, possible, "not a weight from 0 to 1e12", "check target and propensity")
         return cls(
             n=n,
             total=float(weight.sum()),

@@ -54,7 +54,9 @@ def judge(
     if gain.high <= margin:
         return Verdict(judgement="keep", sentence=f"Keep {incumbent}: against it {target} earns {said}.")
     more = more_decisions(gain, margin=margin)
-    if more is None:
+    if not math.isfinite(gain.half_width):
+        needed = "they are too few for an interval"
+    elif more is None:
         needed = "the two are too close for this log to tell them apart"
     else:
         needed = f"about {more:,} more decisions at this exploration rate would tell"
