@@ -15,7 +15,6 @@ from numpy.typing import NDArray
 
 from experiments.logs.columns import Columns
 from experiments.logs.log import Log
-from experiments.logs.read import Part, Reader
 from experiments.ope.bootstrap import resample
 from experiments.ope.decisions import Decisions
 from experiments.ope.estimators import ESTIMATORS, Estimator
@@ -24,7 +23,7 @@ from experiments.ope.moments import Moments
 from experiments.ope.reward_models import Kind, cross_fitted, random_folds
 from experiments.ope.tallies import LogTally, WeightTally
 from experiments.ope.terms import Terms
-from experiments.replay.settings import ReplaySettings, metrics_of, model_of, needs_contexts
+from experiments.replay.settings import ReplaySettings, metrics_of, model_of
 from experiments.replay.slices import slices, time_bucket
 from experiments.replay.sums import (
     PAIRED,
@@ -39,27 +38,15 @@ from experiments.targets.learned import context_encoder, features_of
 from optimizer.types import FloatArray
 
 
-def read_part(log: Log, settings: ReplaySettings, part: Part) -> Columns:
-    """The columns of a part that estimates need."""
-    with Reader(log) as reader:
-        return reader.read(part, contexts=needs_contexts(settings, log))
-
-
 def evaluate(
+    columns: Columns,
     log: Log,
     settings: ReplaySettings,
     number: int,
-    part: Part,
     targets: Sequence[FloatArray],
     tuning: Sequence[Tuning],
-) -> PartResult | None:
-    """Everything about one part, None where nothing is in it.
-
-    ``targets`` are the probabilities (n, k) of each target for the decisions of the part.
-    """
-    columns = read_part(log, settings, part)
-    if not len(columns):
-        return None
+) -> PartResult:
+    """Everything about part ``number``; ``targets`` are their probabilities (n, k) for its decisions."""
     metrics = metrics_of(log)
     known = np.isfinite(columns.reward)
     for name in metrics[1:]:

@@ -9,14 +9,15 @@ from typing import Final
 
 import numpy as np
 
+from experiments.logs.columns import Columns
 from experiments.logs.log import Log
 from experiments.logs.read import Part, Reader
 from experiments.ope.tuning import slope
 from experiments.ope.weights import Tame, clip, shrink, switch
 from experiments.replay.engine import Engine, Tick
-from experiments.replay.part import decisions_of, evaluate, predictions, read_part
+from experiments.replay.part import decisions_of, evaluate, predictions
 from experiments.replay.result import Replay
-from experiments.replay.settings import ReplaySettings, metrics_of
+from experiments.replay.settings import ReplaySettings, metrics_of, needs_contexts
 from experiments.replay.summarise import summarised
 from experiments.replay.sums import PartResult, Tuning
 from experiments.targets.base import TargetSpec, check_target
@@ -91,29 +92,30 @@ def judge_part(
     log: Log, settings: ReplaySettings, number: int, part: Part, tuning: Sequence[Tuning]
 ) -> PartResult | None:
     """One part with every target; None where all of its rows were left out."""
-    return evaluate(log, settings, number, part, _probabilities(log, settings, number, part), tuning)
+    columns, targets = _read(log, settings, number, part)
+    return evaluate(columns, log, settings, number, targets, tuning) if len(columns) else None
 
 
-def _probabilities(log: Log, settings: ReplaySettings, number: int, part: Part) -> list[FloatArray]:
-    """Every target's probabilities for a part, shape (n, k): kept, or made from the columns."""
+def _read(log: Log, settings: ReplaySettings, number: int, part: Part) -> tuple[Columns, list[FloatArray]]:
+    """A part, and every target's probabilities for it, shape (n, k): kept, or made from the columns."""
+    found: list[FloatArray] = []
     with Reader(log) as reader:
-        plain = [i for i, spec in enumerate(settings.targets) if not spec.learns]
-        columns = reader.read(part) if plain else None
-        found: list[FloatArray] = []
+        columns = reader.read(part, contexts=needs_contexts(settings, log))
         for i, spec in enumerate(settings.targets):
-            if columns is None or spec.learns:
+            if spec.learns:
                 found.append(np.load(_saved(log, i, number), allow_pickle=False))
             else:
                 found.append(make_target(spec, log, reader).probabilities(columns))
-    return found
+    return columns, found
 
 
 def tuned(log: Log, settings: ReplaySettings, place: int) -> Tuning:
     """λ of every estimator that has one, by SLOPE on the quality of the first part."""
-    part = log.parts()[0]
-    columns = read_part(log, settings, part)
+    columns, targets = _read(log, settings, 0, log.parts()[0])
     rows = np.flatnonzero(np.isfinite(columns.reward))
-    probabilities = _probabilities(log, settings, 0, part)[place]
+    probabilities = targets[place]
+    if not len(rows):
+        return {}
     valued = columns.where(rows)
     model = predictions(valued, log, settings, 0, ("reward",))["reward"]
     decisions = decisions_of(valued, "reward", probabilities[rows], model)
