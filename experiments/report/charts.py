@@ -193,9 +193,15 @@ def over_time(result: Replay, one: Judged, width: int) -> alt.LayerChart:
         when = datetime.fromtimestamp(bucket_middle_s(result, int(part.value)), UTC).isoformat()
         rows.append({"when": when, "policy": LOGGED, **_ends(part.incumbent)})
         rows.append({"when": when, "policy": short(one.label), **_ends(part.target)})
-    rows = [row for row in rows if math.isfinite(row["high"] - row["low"])]
+    # Quality has no place outside [0, 1]; the table has the ends as computed.
+    rows = [
+        row | {"low": max(row["low"], 0.0), "high": min(row["high"], 1.0)}
+        for row in rows
+        if math.isfinite(row["high"] - row["low"])
+    ]
     labels = [LOGGED, short(one.label)]
-    colour = alt.Color("policy:N", title=None, scale=_scale(labels), legend=_legend(width))
+    legend = alt.Legend(orient="top", symbolType="stroke", symbolStrokeWidth=3, symbolOpacity=1.0)
+    colour = alt.Color("policy:N", title=None, scale=_scale(labels), legend=legend)
     dash = alt.StrokeDash(
         "policy:N", title=None, legend=None, scale=alt.Scale(domain=labels, range=[[5, 3], [1, 0]])
     )

@@ -194,7 +194,8 @@ def win_map(result: Replay) -> str:
 
 
 def diagnostics(result: Replay) -> str:
-    first, *rest = [_findings(one) for one in result.judged]
+    top = result.headline
+    first, *rest = [_findings(one) for one in (top, *(o for o in result.judged if o is not top))]
     return (
         "<h2>Can the log be trusted?</h2><p>A check that fails names no winner, whatever the intervals "
         "say.</p>" + first + (folded("The other policies", "".join(rest)) if rest else "")
@@ -205,7 +206,7 @@ def _findings(one: Judged) -> str:
     """A list and not a table: on a phone the sentences of a table would be an inch wide."""
     entries = "".join(
         f"<li><b class={'passes' if f.passed else 'fails'}>{'passed' if f.passed else 'FAILS'}</b> "
-        f"<b>{escape(f.name)}</b>: {number(f.measured, 4)} (limit {number(f.limit, 4)}). "
+        f"<b>{escape(f.name)}</b>: {f.measured:.3g} (limit {f.limit:.3g}). "
         f"{escape(f.text)}</li>"
         for f in one.findings
     )
