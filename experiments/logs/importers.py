@@ -209,6 +209,7 @@ def _spend_rows(path: Path) -> Iterator[tuple[int, dict[str, Any]]]:
             )
         try:
             with duckdb.connect() as connection:
+                connection.execute("SET enable_progress_bar = false")
                 found = connection.execute(f"SELECT COLUMNS(*)::VARCHAR FROM {reader}", [str(path)])
                 heads = [str(column[0]) for column in found.description or ()]
                 rows = iter(

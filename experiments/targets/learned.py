@@ -112,7 +112,7 @@ class RouterTarget:
             self._learn(name, columns, i)
         self._step += 1
         if self._step % _KEPT == 0:
-            router.close_before(decision.order - _KEPT - self._delay)
+            router.close_before(max(decision.order - _KEPT - self._delay, 0))
         return found
 
     def _learn(self, name: str, columns: Columns, i: int) -> None:
