@@ -115,7 +115,7 @@ def sweep(points: int, folder: Path) -> bool:
     goal = Goal(wtp_usd=0.02)
     write_log(path, simulated_lines(table, settings, policy="epsilon-greedy:0.3", goal=goal, seed=0))
     times, texts = [], []
-    with open_log(path) as log:
+    with open_log(path, part_rows=750) as log:
         goals = goals_of(log, wtp_usd=None, budget_usd=None, frontier=points)
         specs = target_specs(["default", "greedy"], goals, feedback_delay=0)
         judged = ReplaySettings(targets=tuple(specs), resamples=0, model="mean")
