@@ -88,19 +88,24 @@ def resample(
     if seed < 0 or partition < 0:
         raise InvalidInput(f"seed {seed} and partition {partition} must not be negative: give 0 or more")
     source = np.random.SFC64([seed, partition])
-    width = WIDTH * len(terms)
-    sums, counts = np.zeros((resamples, width)), np.zeros(resamples)
-    total, n = np.zeros(width), 0
+    # Absent columns are 0 or 1 throughout; only the others are multiplied, beside ones that count decisions.
+    columns = [column for part in terms for column in (part.plain, part.weighted, part.weight)]
+    present = [j for j, column in enumerate(columns) if column is not None]
+    beside, drawn_sums = np.ones((_ROWS, len(present) + 1)), np.zeros((resamples, len(present) + 1))
+    total, n = np.zeros(len(columns)), 0
     space = np.empty(resamples * _ROWS)
     for rows in rows_of(terms, _ROWS):
         drawn = space[: resamples * len(rows)]
         words = source.random_raw(-(-len(drawn) // 8))  # an eighth of the time of `Generator.bytes`
         _look_up(words.astype("<u8", copy=False).view(np.uint8), _COUNTS, drawn)
-        block = drawn.reshape(len(rows), resamples)
-        sums += block.T @ rows
-        counts += block.sum(axis=0)
+        beside[: len(rows), :-1] = rows[:, present]
+        drawn_sums += drawn.reshape(len(rows), resamples).T @ beside[: len(rows)]
         total += rows.sum(axis=0)
         n += len(rows)
+    counts = drawn_sums[:, -1]
+    sums = np.zeros((resamples, len(columns)))
+    sums[:, WIDTH - 1 :: WIDTH] = counts[:, None]
+    sums[:, present] = drawn_sums[:, :-1]
     return Resamples(n=n, sums=sums, counts=counts, total=total)
 
 
