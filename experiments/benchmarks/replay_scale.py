@@ -144,9 +144,9 @@ def sweep(points: int, folder: Path) -> bool:
     same = texts[0] == texts[1]
     ratio = paths[1] / paths[0]
     print(
-        f"{len(specs)} policies × {len(table):,} decisions: one worker {walls[0]:.1f} s, two {walls[1]:.1f} s, "
-        f"ratio {walls[1] / walls[0]:.2f}; processor seconds of driver and busiest worker, which a busy machine "
-        f"does not change, {paths[0]:.1f} and {paths[1]:.1f}, ratio {ratio:.2f} (limit {_LIMIT_RATIO:g}); "
+        f"{len(specs)} policies × {len(table):,} decisions: one worker {walls[0]:.1f} s, two {walls[1]:.1f} "
+        f"(ratio {walls[1] / walls[0]:.2f}); processor seconds of driver and busiest worker, which load "
+        f"does not change: {paths[0]:.1f} and {paths[1]:.1f} (ratio {ratio:.2f}, limit {_LIMIT_RATIO:g}); "
         f"results {'identical' if same else 'DIFFER'}"
     )
     return same and ratio <= _LIMIT_RATIO
