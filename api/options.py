@@ -31,6 +31,23 @@ def newcomer(text: str) -> Newcomer:
     return Newcomer(provider=name, step=int(step))
 
 
+def shares(text: str | None) -> dict[str, float] | None:
+    """A=0.7,B=0.3."""
+    if text is None:
+        return None
+    found = {}
+    for part in text.split(","):
+        name, share = _parts(part.strip(), r"(.+)=([^=]+)", "NAME=SHARE", "acme/large=0.3")
+        found[name] = _number(share, text)
+    return found
+
+
+def reward_range(text: str) -> tuple[float, float]:
+    """LOW:HIGH."""
+    low, high = _parts(text, r"([^:]+):([^:]+)", "LOW:HIGH", "-1:0")
+    return _number(low, text), _number(high, text)
+
+
 def names(text: str | None) -> list[str] | None:
     """A,B,C."""
     if text is None:
