@@ -9,6 +9,7 @@ from pathlib import Path
 
 import duckdb
 
+from experiments.database import connect
 from experiments.scenario import Newcomer, PriceChange, QualityChange
 
 
@@ -120,7 +121,7 @@ def read_prompts(path: Path, *, column: str) -> list[str]:
     location = re.sub(r"([*?\[])", r"[\1]", str(path))  # these would be read as wildcards
     reader = _READERS[path.suffix]
     try:
-        with duckdb.connect() as connection:
+        with connect() as connection:
             found = connection.execute(f"DESCRIBE SELECT * FROM {reader}", [location]).fetchall()
             columns = {str(row[0]): str(row[1]) for row in found}
             if column not in columns:

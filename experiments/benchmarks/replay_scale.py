@@ -23,7 +23,7 @@ import numpy as np
 from experiments.bundled import bundled_path
 from experiments.logs.log import Log, open_log
 from experiments.logs.simulated import simulated_lines
-from experiments.logs.source import connect
+from experiments.logs.source import bounded
 from experiments.logs.write import write_log
 from experiments.outcome_table import read_outcome_table
 from experiments.replay import export
@@ -49,7 +49,7 @@ def write_large_log(path: Path, *, rows: int, providers: int) -> None:
     shares /= shares.sum(axis=1, keepdims=True)
     names = [f"maker/model-{j:02d}" for j in range(providers)]
     uniform = "(hash(i * 8 + {0})::DOUBLE / 18446744073709551616.0)".format
-    with connect(path.parent) as connection:
+    with bounded(path.parent) as connection:
         patterns, sums = _sql(shares), _sql(np.cumsum(shares, axis=1)[:, :-1])
         listed = "[" + ", ".join(f"'{name}'" for name in names) + "]"
         query = f"""

@@ -11,6 +11,7 @@ from typing import Any, Final
 
 import duckdb
 
+from experiments.database import connect
 from experiments.logs.served import served_lines
 from experiments.logs.text import MAX_LINE_BYTES
 from experiments.logs.write import Line
@@ -208,8 +209,7 @@ def _spend_rows(path: Path) -> Iterator[tuple[int, dict[str, Any]]]:
                 f"{path}: unknown suffix {path.suffix!r}: export the table as .jsonl, .csv or .parquet."
             )
         try:
-            with duckdb.connect() as connection:
-                connection.execute("SET enable_progress_bar = false")
+            with connect() as connection:
                 found = connection.execute(f"SELECT COLUMNS(*)::VARCHAR FROM {reader}", [str(path)])
                 heads = [str(column[0]) for column in found.description or ()]
                 rows = iter(
@@ -279,7 +279,7 @@ def read_rewards(path: Path) -> dict[str, float]:
             f"{path}: give an existing .csv or .jsonl file with the columns request_id and reward."
         )
     try:
-        with duckdb.connect() as connection:
+        with connect() as connection:
             columns, table = "request_id::VARCHAR, reward::DOUBLE", reader[path.suffix]
             query = f"SELECT {columns} FROM {table} WHERE reward IS NOT NULL"
             found = connection.execute(query, [str(path)]).fetchall()

@@ -16,7 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from experiments.logs import rules
-from experiments.logs.source import Source, connect, read_source, unreadable
+from experiments.logs.source import Source, bounded, read_source, unreadable
 from optimizer.errors import InvalidInput
 
 PART_ROWS: Final = 100_000
@@ -110,7 +110,7 @@ def open_log(path: str | Path, *, skip_bad: bool = False, part_rows: int = PART_
         folder = Path(made)
         source = read_source(path, folder)
         try:
-            with connect(folder) as connection:
+            with bounded(folder) as connection:
                 log = _checked(connection, path, source, folder, skip_bad=skip_bad)
         except duckdb.Error as error:
             raise InvalidInput(unreadable(path, error)) from None

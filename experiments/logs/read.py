@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from experiments.logs.columns import Columns, Places
 from experiments.logs.log import Log, task_sql
-from experiments.logs.source import connect
+from experiments.logs.source import bounded
 from optimizer.types import FloatArray
 
 Part = tuple[int, int]
@@ -21,7 +21,7 @@ class Reader:
     def __init__(self, log: Log) -> None:
         self._log = log
         # One thread: rows and the elements of their lists come in the order of the file.
-        self._connection = connect(log.folder, threads=1)
+        self._connection = bounded(log.folder, threads=1)
         self._served = self._hashes(log.providers)
 
     def __enter__(self) -> Reader:

@@ -13,6 +13,7 @@ from typing import Final
 
 import duckdb
 
+from experiments.database import connect
 from experiments.logs.fields import KINDS, MEANINGS, REQUIRED, FieldSql, document_sql, field_sql
 from experiments.logs.text import MAX_LINE_BYTES, SEPARATOR, scan_text
 from optimizer.errors import InvalidInput
@@ -42,15 +43,14 @@ class Source:
     unread: tuple[tuple[int, str], ...]
 
 
-def connect(folder: Path, *, threads: int = 2) -> duckdb.DuckDBPyConnection:
+def bounded(folder: Path, *, threads: int = 2) -> duckdb.DuckDBPyConnection:
     """A connection that keeps to a bounded memory and spills into ``folder``."""
-    settings: dict[str, str | bool | int | float | list[str]] = {
-        "memory_limit": MEMORY, "threads": threads, "temp_directory": str(folder / "spill"),
-        "preserve_insertion_order": True,
-    }  # fmt: skip
-    connection = duckdb.connect(config=settings)
-    connection.execute("SET enable_progress_bar = false")  # the command line has one of its own
-    return connection
+    return connect(
+        memory_limit=MEMORY,
+        threads=threads,
+        temp_directory=str(folder / "spill"),
+        preserve_insertion_order=True,
+    )
 
 
 def read_source(path: Path, folder: Path) -> Source:
@@ -62,7 +62,7 @@ def read_source(path: Path, folder: Path) -> Source:
     if path.stat().st_size == 0:
         raise InvalidInput(f"{path}: the log is empty (0 bytes): give one with at least one decision.")
     try:
-        with connect(folder) as connection:
+        with bounded(folder) as connection:
             if path.suffix == ".parquet":
                 return _from_parquet(connection, path)
             return _from_text(connection, path, folder)

@@ -15,7 +15,7 @@ from typing import Any, Final, TextIO
 import duckdb
 
 from experiments.logs.fields import KINDS
-from experiments.logs.source import SUFFIXES, connect
+from experiments.logs.source import SUFFIXES, bounded
 from experiments.records import plain
 from optimizer.errors import InvalidInput
 
@@ -98,7 +98,7 @@ def _parquet(rows: Path, target: Path) -> None:
     columns = ", ".join(f"'{name}': '{kind}'" for name, kind in _PARQUET.items())
     location = re.sub(r"([*?\[])", r"[\1]", str(rows))
     table = f"read_json(?, format='newline_delimited', columns={{{columns}}}, maximum_object_size=67108864)"
-    with tempfile.TemporaryDirectory(prefix="fairlead-") as folder, connect(Path(folder)) as connection:
+    with tempfile.TemporaryDirectory(prefix="fairlead-") as folder, bounded(Path(folder)) as connection:
         counts = connection.execute(
             f"SELECT {', '.join(f'count({n})' for n in KINDS)} FROM {table}", [location]
         )
