@@ -11,9 +11,10 @@ from typing import Final
 import numpy as np
 from numpy.typing import NDArray
 
-from experiments.outcome_table import OutcomeTable, PriceEstimate, price_list
+from experiments.outcome_table import OutcomeTable
 from experiments.players import FixedPlayer, Player, RidgePlayer, RouterPlayer, UniformPlayer, Watch
 from experiments.pool import in_processes
+from experiments.price_list import PriceEstimate, price_list
 from experiments.records import Record, measure, oracle_quality
 from experiments.scenario import PEERS, Goal, Matrix, Settings, check_scenario, goals, split_rows
 from experiments.stream import Stream, encoder_parts, fit_on, make_stream

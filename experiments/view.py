@@ -17,7 +17,7 @@ from rich.table import Table
 
 from experiments.baselines import oracle, provider_means
 from experiments.charts import PlanePoint, cost_quality_chart, save_chart
-from experiments.outcome_table import PriceEstimate
+from experiments.price_list import PriceEstimate
 from experiments.records import Record, Seen, averaged, fixed_mix, mean_share
 from experiments.scenario import PEERS, Goal, split_rows
 from experiments.simulate import Result, Tick

@@ -15,7 +15,8 @@ import numpy as np
 
 from experiments.benchmarks.tables import PEER, Options
 from experiments.benchmarks.task import Task
-from experiments.outcome_table import OutcomeTable, price_list
+from experiments.outcome_table import OutcomeTable
+from experiments.price_list import price_list
 from experiments.records import Record, measure
 from experiments.scenario import Settings, goals
 from experiments.stream import Stream, make_stream

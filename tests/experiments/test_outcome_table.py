@@ -11,7 +11,8 @@ import duckdb
 import numpy as np
 import pytest
 
-from experiments.outcome_table import OutcomeTable, PriceEstimate, TableError, price_list, read_outcome_table
+from experiments.outcome_table import OutcomeTable, TableError, read_outcome_table
+from experiments.price_list import PriceEstimate, price_list
 
 REAL_DATA = Path(os.environ.get("FAIRLEAD_DATA", Path(__file__).parents[2].parent / "shared" / "data"))
 COLUMNS = {

@@ -7,7 +7,8 @@ import pytest
 
 from experiments.baselines import best_fixed_mix, budget_grid, oracle, provider_means
 from experiments.bundled import bundled_path
-from experiments.outcome_table import OutcomeTable, price_list, read_outcome_table
+from experiments.outcome_table import OutcomeTable, read_outcome_table
+from experiments.price_list import price_list
 from experiments.supervised import supervised_reference
 from experiments.synthetic import DEMO_OUTAGE, DEMO_PRICE_CUT, PROVIDERS, generate, write
 
