@@ -34,9 +34,10 @@ def test_python_blocks_of_the_readme_run(block: str) -> None:
     assert done.stdout.strip()
 
 
-@pytest.mark.parametrize("block", blocks("sh"))
-def test_commands_of_the_readme_run(block: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.chdir(ROOT)
+@pytest.mark.parametrize("block", [*blocks("sh"), *blocks("sh", REPLAY)])
+def test_commands_of_the_pages_run(block: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "data").symlink_to(ROOT / "data")
+    monkeypatch.chdir(tmp_path)
     targets = re.findall(
         r"^([a-z][a-z-]*):", (ROOT / "Makefile").read_text(encoding="utf-8"), flags=re.MULTILINE
     )
@@ -50,15 +51,10 @@ def test_commands_of_the_readme_run(block: str, monkeypatch: pytest.MonkeyPatch)
         assert result.exit_code == 0, result.output
 
 
-@pytest.mark.parametrize("block", blocks("sh", REPLAY))
-def test_commands_of_the_replay_page_run(block: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    (tmp_path / "data").symlink_to(ROOT / "data")
-    monkeypatch.chdir(tmp_path)
-    for line in block.strip().splitlines():
-        command, *arguments = shlex.split(line)
-        assert command == ".venv/bin/fairlead", line
-        result = CliRunner().invoke(app, arguments)
-        assert result.exit_code == 0, result.output
+def test_the_readme_asks_as_the_page_of_the_service_does() -> None:
+    asked = [line for line in README.splitlines() if line.startswith("curl ")]
+    page = (ROOT / "docs/service.md").read_text(encoding="utf-8").splitlines()
+    assert asked == [line for line in page if line.startswith("curl ")]
 
 
 def test_the_replay_page_names_every_option() -> None:
