@@ -34,6 +34,7 @@ from optimizer.route_codec import from_json, to_json
 VERSION: Final = 1
 EXCERPT_CHARS: Final = 80
 
+_JSON: Final = json.JSONEncoder(allow_nan=False, separators=(",", ":"))
 _REMEDY = "mend the line, or leave it out, and read the log again"
 
 
@@ -49,7 +50,7 @@ def encode(event: Event) -> str:
         if isinstance(event, Decision):
             check_decision(event)
         fields = {name: field.write(getattr(event, name)) for name, field in _KINDS[kind].fields.items()}
-        return json.dumps({"v": VERSION, "kind": kind, **fields}, allow_nan=False, separators=(",", ":"))
+        return _JSON.encode({"v": VERSION, "kind": kind, **fields})
     except (TypeError, ValueError, AttributeError) as error:
         raise InvalidInput(f"{kind} {_name_of(event)} cannot be logged: {error}") from error
 
@@ -197,7 +198,7 @@ def _read_reasons(value: object) -> dict[str, str]:
 
 
 def _write_array(array: FloatArray) -> str:
-    return base64.b64encode(np.ascontiguousarray(array, dtype="<f8").tobytes()).decode("ascii")
+    return binascii.b2a_base64(np.ascontiguousarray(array, dtype="<f8").data, newline=False).decode("ascii")
 
 
 def _read_array(value: object) -> FloatArray:
@@ -211,6 +212,8 @@ def _read_array(value: object) -> FloatArray:
 
 
 def _write_number(value: object) -> float:
+    if type(value) is float:
+        return value
     # Integral and Real, and not int and float, because numpy's numbers are welcome too.
     if isinstance(value, bool) or not isinstance(value, Real):
         raise TypeError(f"{value!r} is not a number")
@@ -218,12 +221,16 @@ def _write_number(value: object) -> float:
 
 
 def _write_whole(value: object) -> int:
+    if type(value) is int and -(2**63) <= value < 2**63:
+        return value
     if not isinstance(value, Integral):
         raise TypeError(f"{value!r} is not a whole number")
     return _read_whole(value if isinstance(value, bool) else int(value))
 
 
 def _write_text(value: str) -> str:
+    if type(value) is str:
+        return value
     if not isinstance(value, str):
         raise TypeError(f"{value!r} is not text")
     return str(value)
