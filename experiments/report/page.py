@@ -64,7 +64,7 @@ def _first_screen(result: Replay, one: Judged) -> str:
         f"<div class=word>{escape(word)}</div><p>{escape(verdict.sentence)}</p></div>"
         f"<div class=figures>{''.join(_figures(result, one))}</div>"
         + (
-            folded(f"The other {len(result.judged) - 1} policies", f"<ul class=others>{others}</ul>")
+            folded("The other policies", f"<ul class=others>{others}</ul>")
             if others
             else ""
         )
