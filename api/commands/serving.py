@@ -6,7 +6,7 @@ import logging
 import socket
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from optimizer.errors import InvalidInput
 
@@ -14,6 +14,8 @@ if TYPE_CHECKING:
     import uvicorn
 
     from api.settings import Settings
+
+_BACKLOG: Final = 1024
 
 
 def serve(config: Path | None, *, check: bool, host: str | None = None, port: int | None = None) -> None:
@@ -98,7 +100,7 @@ def new_server(app: object, settings: Settings) -> uvicorn.Server:
         log_config=None,
         access_log=False,
         server_header=False,
-        backlog=1024,
+        backlog=_BACKLOG,
         timeout_keep_alive=30,
         timeout_graceful_shutdown=round(settings.shutdown_timeout_s),
     )
@@ -112,6 +114,8 @@ def bind(host: str, port: int) -> socket.socket:
         made = socket.socket(family, kind, number)
         made.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         made.bind(address)
+        # From here on who connects waits for the start instead of being refused: the message may say so.
+        made.listen(_BACKLOG)
     except OSError as error:
         reason = error.strerror or str(error)
         raise InvalidInput(
