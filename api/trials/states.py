@@ -22,6 +22,8 @@ from optimizer.log import decode
 from optimizer.snapshot import read_snapshot
 from optimizer.types import Decision, Feedback, Outcome
 
+Array = NDArray[Any]
+
 _SUMS: Final = ("gram", "moment", "scalars")
 """Ends of the names of the arrays that hold sufficient statistics, as whole numbers."""
 
@@ -48,10 +50,10 @@ def folded(rows: Iterable[Row], fold: Fold | None = None) -> Fold:
     return made
 
 
-def arrays_of(fold: Fold) -> dict[str, NDArray[Any]]:
+def arrays_of(fold: Fold) -> dict[str, Array]:
     """Everything in a fold, as arrays by name."""
     state = json.dumps(fold.state(), sort_keys=True, allow_nan=False)
-    found: dict[str, NDArray[Any]] = {"fold": np.array(state)}
+    found: dict[str, Array] = {"fold": np.array(state)}
     with TemporaryDirectory() as folder:
         for name, served in fold.routes.items():
             path = Path(folder) / "router.npz"
@@ -62,7 +64,7 @@ def arrays_of(fold: Fold) -> dict[str, NDArray[Any]]:
     return found
 
 
-def differences(one: Mapping[str, NDArray[Any]], other: Mapping[str, NDArray[Any]]) -> list[str]:
+def differences(one: Mapping[str, Array], other: Mapping[str, Array]) -> list[str]:
     """Names of the arrays that are not the same in both, bit for bit."""
     names = sorted(one.keys() | other.keys())
     return [
@@ -76,7 +78,7 @@ def differences(one: Mapping[str, NDArray[Any]], other: Mapping[str, NDArray[Any
     ]
 
 
-def sums_of(arrays: Mapping[str, NDArray[Any]]) -> dict[str, NDArray[Any]]:
+def sums_of(arrays: Mapping[str, Array]) -> dict[str, Array]:
     """The sufficient statistics among the arrays of a fold."""
     return {name: value for name, value in arrays.items() if name.rpartition("/")[2] in _SUMS}
 
@@ -111,7 +113,7 @@ def effects_differ(rows: Sequence[Row], fold: Fold) -> list[str]:
     return found
 
 
-def told_once(rows: Sequence[Row], served: ServedRoute) -> dict[str, NDArray[Any]]:
+def told_once(rows: Sequence[Row], served: ServedRoute) -> dict[str, Array]:
     """The sufficient statistics of a clean log: every decision, then the last word on each, said once."""
     config = [row for row in rows if row.kind == "config"]
     fold = folded(config)
