@@ -12,8 +12,6 @@ from api.store import Row
 from optimizer.log import decode
 from optimizer.types import Decision, Feedback, Outcome
 
-_NAMES = ("quality", "quality_sd", "cost_usd", "cost_usd_sd", "latency_s", "failure")
-
 
 def timestamp(at_s: float) -> str:
     """RFC 3339, UTC, with microseconds."""
@@ -25,18 +23,29 @@ def decision_answer(
 ) -> dict[str, Any]:
     """`api.schemas.decisions.DecisionOut` of a decision and the notes that were kept with it."""
     chances = decision.probabilities.tolist()
-    # NaN, which JSON does not have, is the one number that is not itself.
-    columns = [[None if x != x else x for x in column] for column in decision.expected.T.tolist()]
+    columns = decision.expected.T.tolist()
+    if decision.fallback_used is not None:
+        # Of a fallback nothing is expected. NaN, which JSON does not have, is the one number not itself.
+        columns = [[None if x != x else x for x in column] for column in columns]
     reasons = decision.ineligible
     candidates = [
         {
             "provider": name,
-            "propensity": chances[i],
-            "expected": dict(zip(_NAMES, columns[i], strict=True)),
+            "propensity": chance,
+            "expected": {
+                "quality": quality,
+                "quality_sd": quality_sd,
+                "cost_usd": cost_usd,
+                "cost_usd_sd": cost_usd_sd,
+                "latency_s": latency_s if latency_s == latency_s else None,
+                "failure": failure,
+            },
             "eligible": name not in reasons,
             "reason": reasons.get(name),
         }
-        for i, name in enumerate(decision.providers)
+        for name, chance, (quality, quality_sd, cost_usd, cost_usd_sd, latency_s, failure) in zip(
+            decision.providers, chances, columns, strict=True
+        )
     ]
     order = ranked(decision, notes.get("latency_weight", 0.0))
     explored = decision.fallback_used is None and decision.selected != order[0]

@@ -2,21 +2,18 @@
 
 from __future__ import annotations
 
-import multiprocessing
-import os
-import signal
 from collections import deque
 from collections.abc import Callable, Sequence
-from concurrent.futures import Future, ProcessPoolExecutor, wait
 from dataclasses import dataclass
 from functools import lru_cache
-from typing import Any, Final, Protocol
+from typing import Final
 
 import numpy as np
 from numpy.typing import NDArray
 
 from experiments.outcome_table import OutcomeTable, PriceEstimate, price_list
 from experiments.players import FixedPlayer, Player, RidgePlayer, RouterPlayer, UniformPlayer
+from experiments.pool import in_processes
 from experiments.records import Record, measure, oracle_quality
 from experiments.scenario import PEERS, Goal, Matrix, Settings, check_scenario, goals, split_rows
 from experiments.stream import Stream, encoder_parts, fit_on, make_stream
@@ -27,8 +24,6 @@ from optimizer.types import Context, Feedback, Outcome, Prices
 
 Tick = Callable[[int], None]
 _TICK_EVERY: Final = 256
-_ONE_THREAD: Final = ("OPENBLAS_NUM_THREADS", "OMP_NUM_THREADS", "MKL_NUM_THREADS")
-_TABLE: list[Any] = []  # what a worker process was given at its start: table, settings, progress
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -70,7 +65,7 @@ def simulate(
     parts = min(len(plays), -(-jobs // settings.seeds)) if jobs > settings.seeds else 1
     tasks = [(seed, plays[part::parts]) for seed in settings.seed_list for part in range(parts)]
     if jobs > 1:
-        played = _in_processes(table, settings, tasks, jobs, progress)
+        played = in_processes(play_seed, (table, settings), tasks, jobs=jobs, progress=progress)
     else:
         played = [play_seed(table, settings, seed, some, tick=progress) for seed, some in tasks]
     place = {play: i for i, play in enumerate(plays)}
@@ -244,64 +239,3 @@ def _supervised(
         return None, [f"The supervised reference is left out: {error}"]
     changes = settings.price_changes or settings.quality_changes or settings.newcomers
     return found, ["The supervised reference sees the table without the changes."] if changes else []
-
-
-class _Counter(Protocol):
-    value: int
-
-    def get_lock(self) -> Any: ...
-
-
-def _in_processes(
-    table: OutcomeTable,
-    settings: Settings,
-    tasks: Sequence[tuple[int, list[tuple[str, Goal]]]],
-    jobs: int,
-    progress: Tick,
-) -> list[Played]:
-    # Spawned, not forked: DuckDB and the progress bar have threads. Workers inherit the environment.
-    context = multiprocessing.get_context("spawn")
-    counter = context.Value("q", 0)
-    before = {name: os.environ.get(name) for name in _ONE_THREAD}
-    os.environ.update(dict.fromkeys(_ONE_THREAD, "1"))
-    reported = 0
-    workers = min(jobs, len(tasks))
-    pool = ProcessPoolExecutor(workers, context, initializer=_begin, initargs=(table, settings, counter))
-    try:
-        futures: list[Future[Played]] = [pool.submit(_work, seed, plays) for seed, plays in tasks]
-        running = set(futures)
-        while running:
-            done, running = wait(running, timeout=0.2, return_when="FIRST_EXCEPTION")
-            for future in done:
-                future.result()
-            progress(int(counter.value) - reported)
-            reported = int(counter.value)
-        return [future.result() for future in futures]
-    except KeyboardInterrupt:
-        # Nothing of a run that was broken off is used, so nobody waits for the rest of it.
-        for worker in multiprocessing.active_children():
-            worker.terminate()
-        raise
-    finally:
-        pool.shutdown(wait=True, cancel_futures=True)
-        for name, value in before.items():
-            if value is None:
-                os.environ.pop(name, None)
-            else:
-                os.environ[name] = value
-
-
-def _begin(table: OutcomeTable, settings: Settings, counter: _Counter) -> None:
-    # Whoever breaks off the run breaks off the first process, and that one ends its workers.
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
-    _TABLE[:] = [table, settings, counter]
-
-
-def _work(seed: int, plays: list[tuple[str, Goal]]) -> Played:
-    table, settings, counter = _TABLE
-
-    def tick(rounds: int) -> None:
-        with counter.get_lock():
-            counter.value += rounds
-
-    return play_seed(table, settings, seed, plays, tick=tick)

@@ -100,17 +100,20 @@ class Pacer:
         """
         target = max(self.target_usd(), least_usd)
         unit = 1.0 / target
-        if spend_at(0.0) <= target:
-            self.shadow_price = 0.0
+        if self.shadow_price == 0.0 and spend_at(0.0) <= target:
             return 0.0
         low, high = math.log(1e-6 * unit), math.log(1e4 * unit)
         point = math.log(self.shadow_price) if self.shadow_price > 0 else math.log(0.1 * unit)
         point = min(max(point, low), high)
         step, below, above = 0.1, None, None
-        for _ in range(_STEPS):
+        for steps in range(_STEPS):
             gap = spend_at(math.exp(point)) / target - 1.0
             if abs(gap) < _TOLERANCE or (gap < 0 and point <= low) or (gap > 0 and point >= high):
                 break
+            if steps == 0 and gap < 0 and spend_at(0.0) <= target:
+                # Less is asked for than is spent at this price: perhaps no price is needed any more.
+                self.shadow_price = 0.0
+                return 0.0
             if gap > 0:
                 below = (point, gap)
             else:

@@ -13,7 +13,7 @@ from typing import Final
 import numpy as np
 
 from optimizer.beliefs import Beliefs
-from optimizer.budget import Pacer
+from optimizer.budget import HORIZON, Pacer
 from optimizer.errors import InvalidInput
 from optimizer.newcomers import ENOUGH_FEEDBACK
 from optimizer.policies.base import Policy
@@ -23,6 +23,8 @@ from optimizer.types import Decision, FloatArray, Objective, Route
 
 WINDOW: Final = 64
 SOLVE_EVERY: Final = 32
+"""Requests between two solutions of the shadow price at first, while beliefs still move much; once as many
+have been made as the budget looks ahead, twice as many, which is a whole window."""
 TYPICAL_INPUT_TOKENS: Final = 100.0
 MOST_REQUESTS_A_CALL: Final = 20.0
 """A provider has no floor where one call costs more than the budget of so many requests."""
@@ -103,7 +105,8 @@ class Pacing:
             self._window.append((decision.features, decision.input_tokens))
         self._pacer.request(decision.expected_usd, at_s=decision.at_s)
         self._since += 1
-        if self._since >= SOLVE_EVERY or self._pacer.requests == 1:
+        due = SOLVE_EVERY if self._pacer.requests <= HORIZON else WINDOW
+        if self._since >= due or self._pacer.requests == 1:
             self.solve(beliefs)
 
     def spend(self, usd: float) -> None:

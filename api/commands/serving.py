@@ -15,6 +15,7 @@ if TYPE_CHECKING:
 
     from api.settings import Settings
 
+
 _BACKLOG: Final = 1024
 
 
@@ -109,14 +110,17 @@ def new_server(app: object, settings: Settings) -> uvicorn.Server:
 
 def bind(host: str, port: int) -> socket.socket:
     """A listening socket; `InvalidInput` where the address cannot be had."""
+    made: socket.socket | None = None
     try:
         family, kind, number, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
         made = socket.socket(family, kind, number)
         made.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         made.bind(address)
-        # From here on who connects waits for the start instead of being refused: the message may say so.
+        # From here on who connects waits, and is not refused, until the server takes over.
         made.listen(_BACKLOG)
     except OSError as error:
+        if made is not None:
+            made.close()
         reason = error.strerror or str(error)
         raise InvalidInput(
             f"{host}:{port} cannot be listened on ({reason}): choose another host or port"

@@ -108,12 +108,14 @@ class DecisionBatchIn(Strict):
 class ExpectedOut(Answer):
     """What is expected of a provider for this request, each with its standard deviation where known."""
 
-    quality: float
-    quality_sd: float
-    cost_usd: float
-    cost_usd_sd: float
+    quality: float | None = Field(
+        description="Like all of these null where nothing is known, as of a fallback."
+    )
+    quality_sd: float | None
+    cost_usd: float | None
+    cost_usd_sd: float | None
     latency_s: float | None
-    failure: float = Field(description="Share of calls that fail.")
+    failure: float | None = Field(description="Share of calls that fail.")
 
 
 class CandidateOut(Answer):

@@ -108,6 +108,8 @@ class PostgresStore:
                 return self._append(self._writer, rows)
             except psycopg.Error as error:
                 self._drop_writer()
+                if isinstance(error, psycopg.DataError | psycopg.IntegrityError | psycopg.ProgrammingError):
+                    raise  # a row that can never be written, now or later
                 lost = isinstance(error, psycopg.OperationalError) and error.sqlstate in (
                     None,
                     "57P01",

@@ -93,6 +93,8 @@ class SQLiteStore:
             self._doubtful = True
             with contextlib.suppress(sqlite3.Error):
                 connection.rollback()
+            if isinstance(error, sqlite3.IntegrityError | sqlite3.ProgrammingError | sqlite3.InterfaceError):
+                raise  # a row that can never be written, now or later
             raise StoreUnavailable(f"the log cannot be written: {error}") from error
 
     def _append(self, connection: sqlite3.Connection, rows: Sequence[Row]) -> Appended:

@@ -78,12 +78,23 @@ class Running:
         body = {"route": "quickstart", "prompt": "Where is my parcel?", **fields}
         return self.post("/v1/decisions", body, status=200)
 
+    def make_key(self, admin: str | None, **fields: Any) -> tuple[str, str]:
+        """The id of a new key and the key, made by another one, or by nobody where there is none yet."""
+        headers = {} if admin is None else bearer(admin)
+        made = self.post("/v1/keys", {"name": "test", **fields}, status=201, **headers)
+        return made["id"], made["key"]
+
     def stop(self) -> None:
         """End as SIGTERM does."""
         self.client.close()
         self._server.should_exit = True
         self._thread.join(timeout=30.0)
         assert not self._thread.is_alive()
+
+
+def bearer(token: str) -> dict[str, str]:
+    """The header that a key is sent in."""
+    return {"Authorization": f"Bearer {token}"}
 
 
 def settings_for(folder: Path, url: str | None = None, **given: Any) -> Settings:

@@ -1,0 +1,272 @@
+"""The served state: the same after every way of getting to it, and never in the way of an answer."""
+
+import threading
+import time
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from api.engine import snapshots
+from api.engine.engine import Engine
+from api.engine.fold import Fold
+from api.engine.snapshots import load_latest, save
+from api.store import Query, open_store
+from tests.api.service.running import Running, running, settings_for
+
+
+def play(service: Running, rounds: int, *, seed: int = 0) -> None:
+    """Traffic with everything that can happen to a decision."""
+    rng = np.random.default_rng(seed)
+    for i in range(rounds):
+        name = f"s{seed}d{i}"
+        if rng.random() < 0.1:
+            service.post("/v1/feedback", {"decision_id": name, "value": float(rng.random())}, status=200)
+        service.decide(id=name, task=["a", "b"][i % 2], session_id=f"s{i % 5}")
+        if rng.random() < 0.7:
+            usage = {"input_tokens": 10, "output_tokens": int(rng.integers(1, 900))}
+            body = {"usage": usage, "latency_s": float(rng.random())}
+            service.post(f"/v1/decisions/{name}/outcome", body, status=200)
+        if rng.random() < 0.7:
+            service.post("/v1/feedback", {"decision_id": name, "value": float(rng.random())}, status=200)
+    service.post("/v1/feedback", {"session_id": "s1", "value": 0.5, "source": "human"}, status=200)
+    service.until(service.settled)
+
+
+def same(first: Fold, second: Fold, folder: Path) -> bool:
+    """Whether two folds are the same, bit for bit: their snapshots are."""
+    paths = [save(fold, folder / name, log="") for fold, name in ((first, "one"), (second, "two"))]
+    files = [{path.name: path.read_bytes() for path in folder.iterdir()} for folder in paths]
+    return files[0] == files[1]
+
+
+def fold_of(url: str) -> Fold:
+    store = open_store(url, read_only=True)
+    fold = snapshots.rebuild(new_fold(), store, until=store.last_seq())
+    store.close()
+    return fold
+
+
+def new_fold() -> Fold:
+    return Fold(parked_wait_s=3_600.0, parked_limit=10_000)
+
+
+def test_the_served_state_is_the_fold_of_the_log(tmp_path: Path, store_url: str) -> None:
+    with running(tmp_path, store_url) as service:
+        play(service, 40)
+        service.post("/v1/feedback", {"decision_id": "never", "value": 1.0}, status=200)
+        service.client.patch("/v1/routes/quickstart", json={"budget": {"usd_per_request": 0.001}})
+        play(service, 10, seed=1)
+        assert same(service.service.engine.fold, fold_of(store_url), tmp_path)
+    # Ended, it has left a snapshot, from which the next start begins.
+    (path,) = snapshots.found(tmp_path / "state")
+    store = open_store(store_url, read_only=True)
+    assert int(path.name) == store.last_seq()
+    loaded = snapshots.load(path, new_fold, log=snapshots.identity(store))
+    store.close()
+    assert same(loaded, fold_of(store_url), tmp_path / "loaded")
+    with running(tmp_path, store_url) as service:
+        assert service.get("/v1/routes/quickstart/state")["decisions"] == 50
+        play(service, 10, seed=2)
+        assert same(service.service.engine.fold, fold_of(store_url), tmp_path / "again")
+
+
+def test_a_damaged_snapshot_is_left_out_and_rebuilt(tmp_path: Path) -> None:
+    url = f"sqlite:///{tmp_path}/log.db"
+    with running(tmp_path, url) as service:
+        play(service, 20)
+    (path,) = snapshots.found(tmp_path / "state")
+    store = open_store(url, read_only=True)
+    log, last = snapshots.identity(store), store.last_seq()
+    store.close()
+    whole = {file: file.read_bytes() for file in path.iterdir()}
+    assert len(whole) == 2
+    rng = np.random.default_rng(0)
+
+    def loaded() -> Fold:
+        return load_latest(tmp_path / "state", new_fold, log=log, last_seq=last)
+
+    assert loaded().seq == last
+    for i in range(60):
+        file = sorted(whole)[i % 2]
+        content = bytearray(whole[file])
+        if i < 40:
+            content[rng.integers(len(content))] ^= 1 << int(rng.integers(8))
+        else:
+            del content[rng.integers(len(content)) :]
+        file.write_bytes(bytes(content))
+        assert loaded().seq == 0, f"damage {i} was not noticed"
+        file.write_bytes(whole[file])
+    assert load_latest(tmp_path / "state", new_fold, log="another", last_seq=last).seq == 0
+    assert load_latest(tmp_path / "state", new_fold, log=log, last_seq=last - 1).seq == 0
+    (path / "fold.npz").write_bytes(b"")
+    with running(tmp_path, url) as service:
+        assert service.get("/v1/routes/quickstart/state")["decisions"] == 20
+        assert same(service.service.engine.fold, fold_of(url), tmp_path)
+
+
+def test_a_snapshot_can_be_taken_while_it_is_served(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    with running(tmp_path, snapshot_every_s=0.2) as service:
+        play(service, 10)
+        service.until(lambda: bool(snapshots.found(tmp_path / "state")))
+        assert service.decide()["fallback_used"] is None
+
+
+def held_back(monkeypatch: pytest.MonkeyPatch) -> threading.Event:
+    """Hold every rebuild back until the event is set."""
+    go, original = threading.Event(), Engine._rebuilt
+
+    def waiting(self: Engine) -> Fold:
+        fold = original(self)
+        while not go.wait(0.01) and not self._stop.is_set():
+            pass
+        return fold
+
+    monkeypatch.setattr(Engine, "_rebuilt", waiting)
+    return go
+
+
+def test_while_it_is_rebuilt_the_default_answers_and_nothing_is_lost(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, store_url: str
+) -> None:
+    with running(tmp_path, store_url) as service:
+        play(service, 10)
+    go = held_back(monkeypatch)
+    made = Running(settings_for(tmp_path, store_url))
+    try:
+        told = made.get("/readyz", status=503)
+        assert (told["ready"], told["progress"] < 1) == (False, True)
+        decision = made.decide(id="early")
+        assert decision["fallback_used"] == "the state is being rebuilt"
+        assert decision["selected"] == "small"
+        assert (
+            made.post("/v1/feedback", {"decision_id": "early", "value": 1.0}, status=200)["state"] == "parked"
+        )
+        made.post("/v1/providers", {"name": "third"}, status=201)
+        go.set()
+        made.until_ready()
+        assert made.get("/readyz")["ready"] is True
+        assert made.decide()["fallback_used"] is None
+        made.until(made.settled)
+        state = made.get("/v1/routes/quickstart/state")
+        assert (state["decisions"], state["fallbacks"]) == (12, 1)
+        assert same(made.service.engine.fold, fold_of(store_url), tmp_path)
+    finally:
+        go.set()
+        made.stop()
+
+
+def test_a_fault_inside_is_answered_by_the_default_provider(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with running(tmp_path) as service:
+        router = service.service.engine.fold.routes["quickstart"].router
+
+        def broken(*_: Any, **__: Any) -> Any:
+            raise np.linalg.LinAlgError("singular")
+
+        with monkeypatch.context() as patch:
+            patch.setattr(router, "decide", broken)
+            made = service.decide(id="d")
+            assert made["fallback_used"] == "the router failed (LinAlgError)"
+            assert made["propensity"] == 1.0
+        assert service.decide()["fallback_used"] is None
+        text = service.client.get("/metrics").text
+        assert 'fairlead_routing_faults_total{fault="LinAlgError",route="quickstart"} 1.0' in text
+        assert 'fairlead_fallback_decisions_total{route="quickstart"} 1.0' in text
+        # What comes of it counts like anything else, and the log replays.
+        service.post("/v1/feedback", {"decision_id": "d", "value": 1.0}, status=200)
+        service.until(service.settled)
+        assert same(service.service.engine.fold, fold_of(service.settings.database_url), tmp_path)
+
+
+def test_an_event_that_cannot_be_learned_breaks_its_route_and_nothing_else(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with running(tmp_path) as service:
+        service.post("/v1/routes", {"name": "other", "providers": ["small"]}, status=201)
+        router = service.service.engine.fold.routes["quickstart"].router
+
+        def broken(*_: Any) -> None:
+            raise ZeroDivisionError
+
+        monkeypatch.setattr(router, "learn", broken)
+        service.decide()
+        service.until(service.settled)
+        assert "could not be learned" in service.get("/v1/routes/quickstart/state")["broken"]
+        assert "could not be learned" in service.decide()["fallback_used"]
+        other = service.post("/v1/decisions", {"route": "other", "prompt": "x"}, status=200)
+        assert other["fallback_used"] is None
+        assert 'fairlead_route_broken{route="quickstart"} 1.0' in service.client.get("/metrics").text
+
+
+def test_a_route_on_vectors_learns_on_what_the_caller_sends(tmp_path: Path) -> None:
+    with running(tmp_path) as service:
+        body = {"name": "vectors", "providers": ["small", "large"], "features": {"vector": 3}}
+        service.post("/v1/routes", body, status=201)
+        assert service.get("/v1/routes/vectors")["feature_width"] == 3
+        ask = {"route": "vectors", "features": [1.0, -1.0, 1e9], "input_tokens": 10}
+        assert service.post("/v1/decisions", ask, status=200)["fallback_used"] is None
+        assert service.post("/v1/decisions", {**ask, "features": [1.0]}, status=422)
+        assert service.post("/v1/decisions", {"route": "vectors", "prompt": "x"}, status=422)
+        service.until(service.settled)
+        assert service.service.engine.fold.counts["decision", "rejected"] == 0
+
+
+def test_too_many_requests_at_once_are_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    with running(tmp_path, max_in_flight=4) as service:
+        store, original = service.service.store, service.service.store.append
+        go = threading.Event()
+
+        def slow(rows: Any) -> Any:
+            go.wait(10)
+            return original(rows)
+
+        monkeypatch.setattr(store, "append", slow)
+        body = {"route": "quickstart", "prompt": "x"}
+
+        def post(_: int) -> tuple[int, float, str | None]:
+            started = time.monotonic()
+            response = service.client.post("/v1/decisions", json=body)
+            return response.status_code, time.monotonic() - started, response.headers.get("retry-after")
+
+        with ThreadPoolExecutor(12) as pool:
+            futures = [pool.submit(post, i) for i in range(12)]
+            time.sleep(1.0)
+            go.set()
+            found = [future.result() for future in futures]
+        assert sorted({code for code, _, _ in found}) == [200, 503]
+        assert sum(code == 200 for code, _, _ in found) == 4
+        assert all(after == "1" for code, _, after in found if code == 503)
+        assert service.decide()["id"]
+
+
+def test_ending_answers_what_is_in_flight_and_loses_nothing(tmp_path: Path) -> None:
+    url = f"sqlite:///{tmp_path}/log.db"
+    service = Running(settings_for(tmp_path, url)).until_ready()
+    acknowledged: list[str] = []
+    import httpx
+
+    def ask(number: int) -> None:
+        with httpx.Client(base_url=f"http://127.0.0.1:{service.port}", timeout=10.0) as client:
+            for _ in range(10_000):
+                try:
+                    response = client.post("/v1/decisions", json={"route": "quickstart", "prompt": "x"})
+                except httpx.HTTPError:
+                    return
+                if response.status_code == 200:
+                    acknowledged.append(response.json()["id"])
+
+    threads = [threading.Thread(target=ask, args=[i]) for i in range(4)]
+    for thread in threads:
+        thread.start()
+    service.until(lambda: len(acknowledged) > 50)
+    service.stop()
+    for thread in threads:
+        thread.join()
+    store = open_store(url, read_only=True)
+    written = {row.decision_id for row in store.rows(Query(limit=100_000, kind="decision"))}
+    store.close()
+    assert set(acknowledged) <= written
