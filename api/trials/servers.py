@@ -38,13 +38,18 @@ class Server:
     """
 
     def __init__(
-        self, folder: Path, settings: Mapping[str, Any], *, environment: Mapping[str, str] | None = None
+        self,
+        folder: Path,
+        settings: Mapping[str, Any],
+        *,
+        environment: Mapping[str, str] | None = None,
+        command: str | None = None,
     ) -> None:
         folder.mkdir(parents=True, exist_ok=True)
         self._config, self._report = folder / "fairlead.yaml", folder / "report.txt"
         given = {"host": "127.0.0.1", "port": 0, **settings}
         self._config.write_text(yaml.safe_dump(given), encoding="utf-8")
-        self._environment = environment
+        self._environment, self._command = environment, command or _COMMAND
         self._process: BaseProcess | subprocess.Popen[bytes] | None = None
         self.port = 0
 
@@ -64,7 +69,7 @@ class Server:
         else:
             with open(self._report, "wb") as report:
                 self._process = subprocess.Popen(
-                    [sys.executable, "-c", _COMMAND, "serve", "--config", str(self._config)],
+                    [sys.executable, "-c", self._command, "serve", "--config", str(self._config)],
                     env={**os.environ, **self._environment},
                     stdin=subprocess.DEVNULL,
                     stdout=report,

@@ -121,6 +121,13 @@ class Traffic:
         if sent.uid:
             self._said = [*self._said[-_KEPT:], sent]
 
+    async def post(self, connection: Connection, kind: str, path: str, body: dict[str, Any], uid: str) -> Any:
+        """Send one thing and keep account of it; the answer, None where it was refused for now."""
+        sent = Sent(kind, path, body, uid)
+        await self._say(connection, sent)
+        known = self.ledger.acknowledged.get(uid)
+        return None if known is None else known[1]
+
     async def client(self, port: int) -> None:
         """Say one thing after the other until the service dies."""
         weights, ways = zip(*self._ways, strict=True)
