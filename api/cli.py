@@ -265,11 +265,15 @@ def migrate(config: _CONFIG = None) -> None:
 
 
 @app.command()
-def snapshot(config: _CONFIG = None) -> None:
+def snapshot(
+    config: _CONFIG = None,
+    until: Annotated[int | None, Option(hidden=True)] = None,
+    base: Annotated[Path | None, Option(hidden=True)] = None,
+) -> None:
     """Fold the log and save what was learned, so that the next start is quick."""
     from api.commands import keeping
 
-    keeping.snapshot(config)
+    keeping.snapshot(config, until=until, base=base)
 
 
 @app.command()

@@ -13,6 +13,7 @@ from math import ceil
 from time import perf_counter
 from typing import Any, Final
 
+from starlette.responses import Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from api.auth import ANYBODY, Allowance, Authority, Caller
@@ -54,6 +55,7 @@ class Guard:
         authority: Authority,
         load: Load,
         allowance: Allowance,
+        shortcut: Callable[[Scope], Awaitable[Response] | None],
         is_full: Callable[[], bool],
         observe: Observe,
     ) -> None:
@@ -64,6 +66,7 @@ class Guard:
         self._observe = observe
         self._allowance = allowance
         self._load = load
+        self._shortcut = shortcut
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """One request."""
@@ -133,7 +136,11 @@ class Guard:
                 body = await self._read(receive, headers)
                 arrived = True
                 scope[STATE] = Arrived(caller, body)
-                await self._app(scope, _replayed(body, receive), send)
+                answered = self._shortcut(scope)
+                if answered is None:
+                    await self._app(scope, _replayed(body, receive), send)
+                else:
+                    await (await answered)(scope, receive, send)
         except TimeoutError:
             if arrived:
                 raise Problem("timeout", f"It took more than {limit_s:g} s.", retry_after_s=1) from None

@@ -6,16 +6,15 @@ import asyncio
 import contextlib
 import hashlib
 import logging
-import os
 import random
 import secrets
-import sys
 import time
 from collections.abc import Awaitable, Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from time import perf_counter
 from typing import Any, Final
 
+from api import upkeep
 from api.auth import Allowance, Authority, Caller
 from api.declared import declared_changes
 from api.engine.configuration import Change
@@ -24,7 +23,7 @@ from api.guard import Load
 from api.metrics import EngineCollector, Metrics
 from api.problems import Problem
 from api.settings import Settings
-from api.store import Query, Row, StoreUnavailable, open_store
+from api.store import Query, Row, StoreUnavailable, open_store, retention
 from api.store.writer import QueueFull, Writer, Written
 
 _LOG = logging.getLogger("fairlead.service")
@@ -93,7 +92,9 @@ class Service:
         self.writer.start()
         self.engine.start()
         loop = asyncio.get_running_loop()
-        self._tasks = [loop.create_task(self._tick()), loop.create_task(self._take_snapshots())]
+        self._tasks = [loop.create_task(self._tick()), loop.create_task(upkeep.take_snapshots(self))]
+        if self.settings.retention_days is not None:
+            self._tasks.append(loop.create_task(upkeep.remove_old_events(self)))
         if self.store.shared:
             from api.store.notices import listen
 
@@ -199,44 +200,15 @@ class Service:
                 for change in self.engine.due_prices():
                     # The uid is the same in every process, so that it is written once.
                     await self.append([self.change_row(change, by="clock", uid=f"activate:{change.id}")])
+                if self.store.shared:
+                    self.engine.rebuild_where_behind(await self.in_thread(retention.base_seq, self.store))
                 if self.store.shared or self.engine.lag == 0:
                     self.engine.wake()
-            except Problem as problem:
+            except (Problem, StoreUnavailable) as problem:
                 _LOG.warning("%s", problem)
             except Exception:
                 _LOG.exception("the regular look at prices and log failed")
             await asyncio.sleep(max(self.settings.poll_s - (perf_counter() - started), 0.01))
-
-    async def _take_snapshots(self) -> None:
-        """Let a process of its own fold the log and save a snapshot, now and then."""
-        saved = 0
-        while True:
-            await asyncio.sleep(self.settings.snapshot_every_s)
-            seq = self.engine.fold.seq
-            if not self.engine.ready or seq == saved:
-                continue
-            environment = {
-                **{name: value for name, value in os.environ.items() if not name.startswith("FAIRLEAD_")},
-                "FAIRLEAD_CONFIG": os.devnull,
-                "FAIRLEAD_DATABASE_URL": self.settings.database_url,
-                "FAIRLEAD_STATE_DIR": str(self.settings.state_dir),
-                "FAIRLEAD_PARKED_WAIT_S": repr(self.settings.parked_wait_s),
-                "FAIRLEAD_PARKED_LIMIT": str(self.settings.parked_limit),
-            }
-            command = [sys.executable, "-c", "from api.cli import main; main()", "snapshot"]
-            process = await asyncio.create_subprocess_exec(
-                *command, env=environment, stdin=asyncio.subprocess.DEVNULL, stdout=asyncio.subprocess.DEVNULL
-            )
-            try:
-                code = await process.wait()
-            except asyncio.CancelledError:
-                process.terminate()
-                await process.wait()
-                raise
-            if code == 0:
-                saved = seq
-            else:
-                _LOG.warning("no snapshot was saved: `fairlead snapshot` ended with code %s", code)
 
 
 def idempotent_id(prefix: str, caller: str | None, given: str) -> str:

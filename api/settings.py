@@ -71,6 +71,11 @@ class Settings(BaseSettings):
     snapshot_every_s: Seconds = Field(
         default=300.0, description="Seconds between snapshots, taken by a process of their own."
     )
+    retention_days: Annotated[float, Field(gt=0, le=1e6, allow_inf_nan=False)] | None = Field(
+        default=None,
+        description="Days for which events are kept; then only what was learned of them and sums by day are. "
+        "Without it nothing is removed.",
+    )
     poll_s: Seconds = Field(
         default=1.0,
         description="Seconds between looks at the log for what other processes wrote and at prices that "

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import sys
 import time
@@ -72,29 +73,40 @@ def migrate(config: Path | None) -> None:
         print(f"The tables are at version {after} now ({'new' if before is None else f'before: {before}'}).")
 
 
-def snapshot(config: Path | None) -> None:
-    """Fold the log, without stopping who serves, and save what was learned."""
+def snapshot(config: Path | None, *, until: int | None = None, base: Path | None = None) -> None:
+    """Fold the log, without stopping who serves, and save what was learned.
+
+    With ``base`` it is saved there, as it was at the place ``until``, with the roll-ups of the events that it
+    stands for and that no base stood for before.
+    """
     from api.engine import snapshots
     from api.engine.fold import Fold
     from api.settings import read_settings
-    from api.store import open_store
+    from api.store import open_store, retention
 
     settings = read_settings(config)
     if sys.platform != "win32":
         # Whoever serves comes first.
         os.nice(10)
     store = open_store(settings.database_url, read_only=True)
+    rollup = retention.Rollup()
     try:
         last, log = store.last_seq(), snapshots.identity(store)
 
         def new_fold() -> Fold:
             return Fold(parked_wait_s=settings.parked_wait_s, parked_limit=settings.parked_limit)
 
-        fold = snapshots.load_latest(settings.state_dir, new_fold, log=log, last_seq=last)
-        snapshots.rebuild(fold, store, until=last)
+        # A base is folded from the one before it: a snapshot may be of a later place already.
+        fold = snapshots.start(settings.state_dir if base is None else base, store, new_fold)
+        seen = (lambda row: None) if base is None else rollup.add
+        snapshots.rebuild(fold, store, until=last if until is None else min(until, last), seen=seen)
     finally:
         store.close()
-    print(f"Saved {snapshots.save(fold, settings.state_dir, log=log)}")
+    path = snapshots.save(fold, settings.state_dir if base is None else base, log=log)
+    if base is not None:
+        rows = [[*key, *sums.values()] for key, sums in sorted(rollup.sums.items())]
+        (base / "rollups.json").write_text(json.dumps(rows), encoding="utf-8")
+    print(f"Saved {path}")
 
 
 def create_key(config: Path | None, name: str, scopes: list[str]) -> None:

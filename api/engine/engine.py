@@ -111,8 +111,7 @@ class Engine:
     def _rebuilt(self) -> Fold:
         warm_up()
         last = self._store.last_seq()
-        log = snapshots.identity(self._store)
-        fold = snapshots.load_latest(self._state_dir, self.new_fold, log=log, last_seq=last)
+        fold = snapshots.start(self._state_dir, self._store, self.new_fold)
         self.rebuilt_to, self.rebuild_until = fold.seq, last
 
         def progress(seq: int) -> None:
@@ -204,6 +203,13 @@ class Engine:
             done: asyncio.Future[None] = asyncio.get_running_loop().create_future()
             self._waiting.append((seq, done))
             await done
+
+    def rebuild_where_behind(self, base: int) -> None:
+        """Begin again where events that were not folded yet are gone: a base stands for them."""
+        if self.ready and base > self._queued:
+            _LOG.warning("cut off for longer than events are kept: the state is rebuilt")
+            self.ready = False
+            self._tasks.append(asyncio.get_running_loop().create_task(self._rebuild()))
 
     @property
     def lag(self) -> int:

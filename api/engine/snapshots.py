@@ -13,15 +13,21 @@ import shutil
 import zipfile
 from collections.abc import Callable
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Final
 
 import numpy as np
 
 from api.engine.fold import Fold
-from api.store.base import Query, Store
+from api.store import retention
+from api.store.base import Query, Row, Store
 from optimizer.features.storage import read_arrays, write_arrays
 
 KEPT: Final = 2
+_DAMAGE: Final = (
+    OSError, ValueError, KeyError, TypeError, IndexError, AttributeError, EOFError, zipfile.BadZipFile,
+    AssertionError,
+)  # fmt: skip
 _KIND, _FORMAT = "fairlead-fold", 1
 _LOG = logging.getLogger("fairlead.snapshots")
 
@@ -74,23 +80,36 @@ def load(path: Path, new_fold: Callable[[], Fold], *, log: str) -> Fold:
     return fold
 
 
-def load_latest(folder: Path, new_fold: Callable[[], Fold], *, log: str, last_seq: int) -> Fold:
-    """The latest snapshot that is whole and of this log, else a fold of nothing."""
+def start(folder: Path, store: Store, new_fold: Callable[[], Fold]) -> Fold:
+    """Where to begin to fold: the latest snapshot that is whole and of this log, else the base, else nothing.
+
+    Snapshots from before the base are of no use, since the events after them may be gone.
+    """
+    base, last, log = retention.base_seq(store), store.last_seq(), identity(store)
     for path in found(folder):
-        if int(path.name) > last_seq:
-            _LOG.warning("%s is of another log, which is longer: left out", path)
+        if not base <= int(path.name) <= last:
+            _LOG.warning("%s is of another log, or older than the base: left out", path)
             continue
         try:
             return load(path, new_fold, log=log)
-        except (OSError, ValueError, KeyError, TypeError, IndexError, AttributeError) as error:
+        except _DAMAGE as error:
             _LOG.warning("%s cannot be used (%s): the state is rebuilt", path, type(error).__name__)
-        except (EOFError, zipfile.BadZipFile, AssertionError) as error:
-            _LOG.warning("%s cannot be used (%s): the state is rebuilt", path, type(error).__name__)
+    if base:
+        # Damaged, it is not left out: without it what it stands for could not be had again.
+        with TemporaryDirectory() as temporary:
+            for name, content in retention.base_files(store, base).items():
+                (Path(temporary) / Path(name).name).write_bytes(content)
+            return load(Path(temporary), new_fold, log=log)
     return new_fold()
 
 
 def rebuild(
-    fold: Fold, store: Store, *, until: int, progress: Callable[[int], None] = lambda seq: None
+    fold: Fold,
+    store: Store,
+    *,
+    until: int,
+    progress: Callable[[int], None] = lambda seq: None,
+    seen: Callable[[Row], None] = lambda row: None,
 ) -> Fold:
     """Fold the log up to a place, page by page."""
     while fold.seq < until:
@@ -99,11 +118,13 @@ def rebuild(
             break
         for row in rows:
             fold.apply(row)
+            seen(row)
         progress(fold.seq)
     return fold
 
 
 def identity(store: Store) -> str:
     """What tells this log from another: its first event. Empty while there is none."""
-    first = store.rows(Query(limit=1))
+    # A change of the configuration, since those are never removed.
+    first = store.rows(Query(limit=1, kind="config"))
     return f"{first[0].uid}@{first[0].at_s!r}" if first else ""

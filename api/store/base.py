@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, Final, NamedTuple, Protocol
 
@@ -86,6 +86,8 @@ class Store(Protocol):
 
     shared: bool
     """Whether other processes may write to it too."""
+    mark: str
+    """What stands for a parameter in a statement."""
 
     def append(self, rows: Sequence[Row]) -> Appended:
         """Write the rows that are new at the end, all or none, and return once they are durable."""
@@ -95,6 +97,12 @@ class Store(Protocol):
 
     def last_seq(self) -> int:
         """The last place in the log; 0 where it is empty."""
+
+    def write(self, work: Callable[[Any], Any]) -> Any:
+        """Run ``work`` on the writing connection in one transaction; only from the writer's thread."""
+
+    def read(self, statement: str, values: Sequence[Any]) -> list[Any]:
+        """Rows of a statement."""
 
     def close(self) -> None:
         """Let go of the log; whatever was appended is in it."""

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import contextlib
 import threading
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any, Final
 
 import psycopg
@@ -79,6 +79,7 @@ class PostgresStore:
     """A log in the tables of one database."""
 
     shared = True
+    mark = "%s"
 
     def __init__(self, url: str, *, read_only: bool = False) -> None:
         self._info = connection_info(url)
@@ -138,6 +139,19 @@ class PostgresStore:
         written = [row._replace(seq=places[row.uid]) for row in wanted if row.uid in places]
         return outcome_of(rows, written, existing, int(previous))
 
+    def write(self, work: Callable[[psycopg.Connection[Any]], Any]) -> Any:
+        """Run ``work`` on the writing connection in one transaction; only from the writer's thread."""
+        try:
+            if self._writer is None or self._writer.closed:
+                self._writer = psycopg.connect(self._info)
+            with self._writer.transaction():
+                self._writer.execute(f"SELECT pg_advisory_xact_lock({LOCK})")
+                return work(self._writer)
+        except psycopg.Error as error:
+            self._drop_writer()
+            reason = " ".join(str(error).split())
+            raise StoreUnavailable(f"the log cannot be written: {reason}") from error
+
     def _drop_writer(self) -> None:
         if self._writer is not None:
             with contextlib.suppress(psycopg.Error):
@@ -146,14 +160,15 @@ class PostgresStore:
 
     def rows(self, query: Query) -> list[Row]:
         """What is in the log, read by a connection of the calling thread."""
-        return list(map(Row._make, self._read(*query.sql("%s"))))
+        return list(map(Row._make, self.read(*query.sql("%s"))))
 
     def last_seq(self) -> int:
         """The last place in the log; 0 where it is empty."""
-        ((last,),) = self._read("SELECT coalesce(max(seq), 0) FROM events", [])
+        ((last,),) = self.read("SELECT coalesce(max(seq), 0) FROM events", [])
         return int(last)
 
-    def _read(self, statement: str, values: Sequence[Any]) -> list[Any]:
+    def read(self, statement: str, values: Sequence[Any]) -> list[Any]:
+        """Rows of a statement."""
         for last_try in (False, True):
             connection: psycopg.Connection[Any] | None = getattr(self._local, "connection", None)
             try:

@@ -12,8 +12,10 @@ import os
 import sqlite3
 import threading
 from collections.abc import Callable, Iterator, Sequence
+from functools import cache
+from itertools import chain
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 from urllib.parse import quote
 
 import sqlalchemy
@@ -24,10 +26,7 @@ from api.store.base import COLUMNS, Appended, Query, Row, StoreUnavailable, dist
 from optimizer.errors import InvalidInput
 
 OLDEST: Final = (3, 37, 0)
-_INSERT: Final = (
-    f"INSERT INTO events ({', '.join(COLUMNS)}) VALUES ({', '.join('?' * len(COLUMNS))}) "
-    "ON CONFLICT (uid) DO NOTHING"
-)
+_MOST_ROWS: Final = 64
 _MOST_PARAMETERS: Final = 500
 _BUSY_S: Final = 5.0
 
@@ -36,6 +35,7 @@ class SQLiteStore:
     """A log in the file ``path``. ``read_only``: for looking at it while another process writes."""
 
     shared = False
+    mark = "?"
 
     def __init__(self, path: str, *, read_only: bool = False) -> None:
         check_version(sqlite3.sqlite_version_info)
@@ -104,17 +104,37 @@ class SQLiteStore:
         connection.execute("BEGIN IMMEDIATE")
         written = _placed(wanted, previous)
         before = connection.total_changes
-        connection.executemany(_INSERT, written)
+        _insert(connection, written)
         if connection.total_changes - before < len(written):
             connection.execute("ROLLBACK")
             existing = self._existing(connection, [row.uid for row in wanted])
             known = {row.uid for row in existing}
             written = _placed([row for row in wanted if row.uid not in known], previous)
             connection.execute("BEGIN IMMEDIATE")
-            connection.executemany(_INSERT, written)
+            _insert(connection, written)
         connection.execute("COMMIT")
         self._last = previous + len(written)
         return outcome_of(rows, written, existing, previous)
+
+    def write(self, work: Callable[[sqlite3.Connection], Any]) -> Any:
+        """Run ``work`` on the writing connection in one transaction; only from the writer's thread."""
+        assert self._writer is not None, "opened read-only"
+        try:
+            self._writer.execute("BEGIN IMMEDIATE")
+            done = work(self._writer)
+            self._writer.execute("COMMIT")
+        except sqlite3.Error as error:
+            with contextlib.suppress(sqlite3.Error):
+                self._writer.rollback()
+            raise StoreUnavailable(f"the log cannot be written: {error}") from error
+        return done
+
+    def read(self, statement: str, values: Sequence[Any]) -> list[Any]:
+        """Rows of a statement."""
+        try:
+            return self._reader().execute(statement, values).fetchall()
+        except sqlite3.Error as error:
+            raise StoreUnavailable(f"the log cannot be read: {error}") from error
 
     @staticmethod
     def _existing(connection: sqlite3.Connection, uids: Sequence[str]) -> list[Row]:
@@ -126,17 +146,12 @@ class SQLiteStore:
 
     def rows(self, query: Query) -> list[Row]:
         """What is in the log, read by a connection of the calling thread that cannot write."""
-        try:
-            return list(map(Row._make, self._reader().execute(*query.sql("?"))))
-        except sqlite3.Error as error:
-            raise StoreUnavailable(f"the log cannot be read: {error}") from error
+        return list(map(Row._make, self.read(*query.sql("?"))))
 
     def last_seq(self) -> int:
         """The last place in the log; 0 where it is empty."""
-        try:
-            return self._read_last(self._reader())
-        except sqlite3.Error as error:
-            raise StoreUnavailable(f"the log cannot be read: {error}") from error
+        ((last,),) = self.read("SELECT coalesce(max(seq), 0) FROM events", [])
+        return int(last)
 
     @staticmethod
     def _read_last(connection: sqlite3.Connection) -> int:
@@ -192,6 +207,27 @@ def migrate(path: str) -> tuple[str | None, str]:
 def _unusable(path: str, error: Exception) -> InvalidInput:
     reason = getattr(error, "orig", error)
     return InvalidInput(f"{path} cannot be used as a log ({reason}): check the file and its folder")
+
+
+@cache
+def _insert_statement(count: int) -> str:
+    row = f"({', '.join('?' * len(COLUMNS))})"
+    rows = ", ".join([row] * count)
+    return f"INSERT INTO events ({', '.join(COLUMNS)}) VALUES {rows} ON CONFLICT (uid) DO NOTHING"
+
+
+def _insert(connection: sqlite3.Connection, rows: Sequence[Row]) -> None:
+    """Insert rows, many by one statement.
+
+    Python's lock is let go of and taken again around each step of a statement, for which the event loop and
+    this thread compete. Counts are powers of two, so that the statements stay prepared.
+    """
+    start = 0
+    while start < len(rows):
+        count = min(1 << (len(rows) - start).bit_length() - 1, _MOST_ROWS)
+        values = list(chain.from_iterable(rows[start : start + count]))
+        connection.execute(_insert_statement(count), values)
+        start += count
 
 
 def _placed(rows: Sequence[Row], last: int) -> list[Row]:

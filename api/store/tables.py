@@ -3,7 +3,7 @@
 No `from __future__ import annotations` here: SQLModel reads the annotations as they are.
 """
 
-from sqlalchemy import BigInteger, Column, Double, Index, Integer, Text, text
+from sqlalchemy import BigInteger, Column, Double, Index, Integer, LargeBinary, Text, text
 from sqlmodel import Field, SQLModel
 
 
@@ -34,3 +34,34 @@ class EventTable(SQLModel, table=True):
     digest: str = Field(sa_column=Column(Text, nullable=False))
     line: str = Field(sa_column=Column(Text, nullable=False))
     extra: str = Field(sa_column=Column(Text, nullable=False))
+
+
+class BaseTable(SQLModel, table=True):
+    """The state that stands for the events that were removed: the files of one snapshot."""
+
+    __tablename__ = "bases"
+
+    seq: int = Field(
+        sa_column=Column(
+            BigInteger().with_variant(Integer(), "sqlite"), primary_key=True, autoincrement=False
+        )
+    )
+    name: str = Field(sa_column=Column(Text, primary_key=True))
+    content: bytes = Field(sa_column=Column(LargeBinary, nullable=False))
+
+
+class RollupTable(SQLModel, table=True):
+    """What is left of removed events for people: one row per day, route and provider."""
+
+    __tablename__ = "rollups"
+
+    day: str = Field(sa_column=Column(Text, primary_key=True))
+    route: str = Field(sa_column=Column(Text, primary_key=True))
+    provider: str = Field(sa_column=Column(Text, primary_key=True))
+    decisions: int = Field(sa_column=Column(BigInteger, nullable=False))
+    fallbacks: int = Field(sa_column=Column(BigInteger, nullable=False))
+    outcomes: int = Field(sa_column=Column(BigInteger, nullable=False))
+    failures: int = Field(sa_column=Column(BigInteger, nullable=False))
+    cost_usd: float = Field(sa_column=Column(Double, nullable=False))
+    feedback: int = Field(sa_column=Column(BigInteger, nullable=False))
+    value_sum: float = Field(sa_column=Column(Double, nullable=False))

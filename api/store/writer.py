@@ -12,7 +12,7 @@ from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from time import perf_counter
-from typing import Final
+from typing import Any, Final
 
 from api.store.base import Appended, Row, Store, StoreUnavailable
 
@@ -81,6 +81,10 @@ class Writer:
     def post(self, rows: Sequence[Row]) -> None:
         """Write rows soon, within 20 ms where the store keeps up."""
         self._put(_Waiting(rows, None))
+
+    async def run(self, work: Callable[..., Any], *arguments: Any) -> Any:
+        """Run something in the thread that writes, between two commits."""
+        return await asyncio.get_running_loop().run_in_executor(self._thread, work, *arguments)
 
     def _put(self, one: _Waiting) -> None:
         if self.depth + len(one.rows) > self._queue_limit or self._closing:

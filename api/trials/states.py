@@ -91,9 +91,8 @@ def of_snapshot(folder: Path, rows: Sequence[Row]) -> Fold:
 
 def rebuilt(folder: Path, store: Store) -> Fold:
     """What a service makes at its start: the latest snapshot that is whole, and the log from there on."""
-    last, log = store.last_seq(), snapshots.identity(store)
-    fold = snapshots.load_latest(folder, new_fold, log=log, last_seq=last)
-    return snapshots.rebuild(fold, store, until=last)
+    fold = snapshots.start(folder, store, new_fold)
+    return snapshots.rebuild(fold, store, until=store.last_seq())
 
 
 def effects_differ(rows: Sequence[Row], fold: Fold) -> list[str]:

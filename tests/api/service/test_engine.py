@@ -12,7 +12,7 @@ import pytest
 from api.engine import snapshots
 from api.engine.engine import Engine
 from api.engine.fold import Fold
-from api.engine.snapshots import load_latest, save
+from api.engine.snapshots import save
 from api.store import Query, open_store
 from tests.api.service.running import Running, running, settings_for
 
@@ -24,7 +24,8 @@ def play(service: Running, rounds: int, *, seed: int = 0) -> None:
         name = f"s{seed}d{i}"
         if rng.random() < 0.1:
             service.post("/v1/feedback", {"decision_id": name, "value": float(rng.random())}, status=200)
-        service.decide(id=name, task=["a", "b"][i % 2], session_id=f"s{i % 5}")
+        given = {"id": name} if i % 3 else {}
+        name = service.decide(task=["a", "b"][i % 2], session_id=f"s{i % 5}", **given)["id"]
         if rng.random() < 0.7:
             usage = {"input_tokens": 10, "output_tokens": int(rng.integers(1, 900))}
             body = {"usage": usage, "latency_s": float(rng.random())}
@@ -79,14 +80,13 @@ def test_a_damaged_snapshot_is_left_out_and_rebuilt(tmp_path: Path) -> None:
         play(service, 20)
     (path,) = snapshots.found(tmp_path / "state")
     store = open_store(url, read_only=True)
-    log, last = snapshots.identity(store), store.last_seq()
-    store.close()
+    last = store.last_seq()
     whole = {file: file.read_bytes() for file in path.iterdir()}
     assert len(whole) == 2
     rng = np.random.default_rng(0)
 
     def loaded() -> Fold:
-        return load_latest(tmp_path / "state", new_fold, log=log, last_seq=last)
+        return snapshots.start(tmp_path / "state", store, new_fold)
 
     assert loaded().seq == last
     for i in range(60):
@@ -99,8 +99,9 @@ def test_a_damaged_snapshot_is_left_out_and_rebuilt(tmp_path: Path) -> None:
         file.write_bytes(bytes(content))
         assert loaded().seq == 0, f"damage {i} was not noticed"
         file.write_bytes(whole[file])
-    assert load_latest(tmp_path / "state", new_fold, log="another", last_seq=last).seq == 0
-    assert load_latest(tmp_path / "state", new_fold, log=log, last_seq=last - 1).seq == 0
+    with pytest.raises(ValueError, match="another log"):
+        snapshots.load(path, new_fold, log="another")
+    store.close()
     (path / "fold.npz").write_bytes(b"")
     with running(tmp_path, url) as service:
         assert service.get("/v1/routes/quickstart/state")["decisions"] == 20
@@ -270,3 +271,35 @@ def test_ending_answers_what_is_in_flight_and_loses_nothing(tmp_path: Path) -> N
     written = {row.decision_id for row in store.rows(Query(limit=100_000, kind="decision"))}
     store.close()
     assert set(acknowledged) <= written
+
+
+def test_a_clock_that_jumps_back_is_survived(tmp_path: Path) -> None:
+    now = [time.time()]
+    with running(tmp_path, clock=lambda: now[0]) as service:
+        service.client.patch("/v1/routes/quickstart", json={"budget": {"usd_per_day": 10}})
+        for step_s in (0.0, -86_400.0, 3_600.0, -10 * 86_400.0, 20 * 86_400.0):
+            now[0] += step_s
+            made = service.decide()
+            assert made["fallback_used"] is None
+            service.post(f"/v1/decisions/{made['id']}/outcome", {"cost_usd": 0.01}, status=200)
+            service.post("/v1/feedback", {"decision_id": made["id"], "value": 1.0}, status=200)
+        service.until(service.settled)
+        assert service.service.engine.fold.counts["feedback", "joined"] == 5
+        assert same(service.service.engine.fold, fold_of(service.settings.database_url), tmp_path)
+
+
+def test_a_locked_database_is_a_problem_until_it_is_let_go(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    import sqlite3
+
+    monkeypatch.setattr("api.store.sqlite._BUSY_S", 0.2)
+    with running(tmp_path) as service:
+        other = sqlite3.connect(tmp_path / "log.db", isolation_level=None)
+        other.execute("BEGIN IMMEDIATE")
+        response = service.client.post("/v1/decisions", json={"route": "quickstart", "prompt": "x"})
+        assert (response.status_code, response.headers["retry-after"]) == (503, "1")
+        assert service.decide(dry_run=True)["selected"]
+        other.execute("ROLLBACK")
+        other.close()
+        assert service.decide()["id"]

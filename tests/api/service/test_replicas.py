@@ -10,7 +10,7 @@ import psycopg
 import pytest
 
 from api.engine.fold import Fold
-from api.engine.snapshots import save
+from api.engine.snapshots import identity, save
 from tests.api.service.running import Running, bearer, settings_for
 
 
@@ -156,3 +156,25 @@ def test_a_server_that_restarts_is_waited_for(pair: tuple[Running, Running], pos
     assert len(written) == len(set(written))
     assert set(acknowledged) <= set(written)
     assert pair[0].get("/v1/routes/quickstart/state")["decisions"] == len(written)
+
+
+def test_a_process_cut_off_for_too_long_begins_again_from_the_base(
+    pair: tuple[Running, Running], postgres_url: str, tmp_path: Path
+) -> None:
+    from api.store import open_store, retention
+
+    behind = pair[1].service.engine
+    assert pair[1]._loop is not None
+    pair[1]._loop.call_soon_threadsafe(behind._tasks[1].cancel)
+    for i in range(5):
+        pair[0].decide(id=f"d{i}")
+    pair[0].until(pair[0].settled)
+    fold = pair[0].service.engine.fold
+    store = open_store(postgres_url)
+    path = save(fold, tmp_path / "base", log=identity(store))
+    files = {file.name: file.read_bytes() for file in path.iterdir()}
+    assert retention.keep_base(store, fold.seq, files, [])
+    assert retention.remove_some(store, fold.seq) == 5
+    store.close()
+    pair[1].until(lambda: behind.ready and behind.fold.seq >= fold.seq)
+    assert pair[1].get("/v1/routes/quickstart/state")["decisions"] == 5

@@ -15,6 +15,7 @@ from sqlmodel import SQLModel
 from api.store import Query, Row, SchemaMismatch, Store, StoreUnavailable, migrate_store, open_store
 from api.store import postgres as postgres_module
 from api.store import sqlite as sqlite_module
+from api.store.schema import known_versions
 from optimizer.errors import InvalidInput
 
 
@@ -133,15 +134,16 @@ def test_tables_of_an_older_release_ask_for_the_migration(
     store_url: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     open_store(store_url).close()
-    known = ["0001", "0002"]
+    known = [*known_versions(), "9998"]
     monkeypatch.setattr("api.store.schema.known_versions", lambda: known)
     with pytest.raises(SchemaMismatch, match="fairlead migrate"):
         open_store(store_url)
 
 
 def test_the_migration_creates_the_tables_and_is_idempotent(store_url: str) -> None:
-    assert migrate_store(store_url) == (None, "0001")
-    assert migrate_store(store_url) == ("0001", "0001")
+    latest = known_versions()[-1]
+    assert migrate_store(store_url) == (None, latest)
+    assert migrate_store(store_url) == (latest, latest)
     store = open_store(store_url)
     assert store.last_seq() == 0
     store.close()
