@@ -33,7 +33,7 @@ def write_log(
 ) -> Fold:
     """Append ``rounds`` decisions, each with an outcome and one judgement; the state they lead to."""
     rng, fold = random.Random(seed), new_fold()
-    store_all(store, fold, _declared(settings, fold))
+    store_all(store, fold, declared_rows(settings, fold))
     served = fold.routes[ROUTE]
     waiting: list[Row] = []
     seq = fold.seq
@@ -72,7 +72,8 @@ def write_log(
     return fold
 
 
-def _declared(settings: Settings, fold: Fold) -> list[Row]:
+def declared_rows(settings: Settings, fold: Fold) -> list[Row]:
+    """What the settings declare, as rows to be appended."""
     changes = declared_changes(settings, fold, now_s=START_S)
     return [Row(0, uid, "config", None, None, START_S, "", one.line(), "{}") for uid, one in changes]
 

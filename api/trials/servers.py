@@ -128,10 +128,14 @@ class Server:
 
 @contextlib.contextmanager
 def serving(
-    folder: Path, settings: Mapping[str, Any], *, environment: Mapping[str, str] | None = None
+    folder: Path,
+    settings: Mapping[str, Any],
+    *,
+    environment: Mapping[str, str] | None = None,
+    command: str | None = None,
 ) -> Iterator[Server]:
     """A server that listens, and is gone at the end whatever happened."""
-    server = Server(folder, settings, environment=environment)
+    server = Server(folder, settings, environment=environment, command=command)
     try:
         yield server.start()
     finally:
