@@ -20,12 +20,12 @@ define require_python
 endef
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test check bench peers clean
+.PHONY: help demo test check bench peers peers-ope clean
 
 help:  ## show this list
 	@echo "Fairlead learns which LLM provider gives the best trade-off for each request."
 	@echo "Targets (make TARGET):"
-	@sed -n 's/^\([a-z][a-z-]*\):.*## \(.*\)/  \1|\2/p' Makefile | awk -F'|' '{ printf "%-10s %s\n", $$1, $$2 }'
+	@sed -n 's/^\([a-z][a-z-]*\):.*## \(.*\)/  \1|\2/p' Makefile | awk -F'|' '{ printf "%-11s %s\n", $$1, $$2 }'
 	@echo "Settings: PYTHON=python3.12 (interpreter), WORKERS=2 (parallel tests), ARGS='-k name' (for pytest, demo, bench)"
 
 demo: .venv/ready  ## show on the bundled sample what routing earns
@@ -47,8 +47,10 @@ bench: .venv-dev/ready  ## measure against the best fixed mix and published resu
 
 peers: .venv-peers/ready  ## install the routers that make bench compares with, in an environment of their own
 
+peers-ope: .venv-obp/ready  ## install obp, which make bench compares off-policy estimates with, likewise
+
 clean:  ## remove the environments, caches and build results
-	@rm -rf .venv .venv-dev .venv-peers build dist .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
+	@rm -rf .venv .venv-dev .venv-peers .venv-obp build dist .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
 	@find . -name __pycache__ -type d -prune -exec rm -rf {} +
 	@echo "Removed environments, caches and build results"
 
@@ -75,4 +77,15 @@ clean:  ## remove the environments, caches and build results
 	@echo "Setting up .venv-peers with paretobandit and vowpalwabbit (once, a few minutes)"
 	@rm -rf .venv-peers && $(PYTHON) -m venv .venv-peers
 	@.venv-peers/bin/python -m pip install -qq --disable-pip-version-check paretobandit==0.1.1 vowpalwabbit==9.11.9
+	@touch $@
+
+# obp asks for Python below 3.11 and for torch, but off-policy evaluation needs neither (obp_process.py); the
+# other versions are those that obp itself pins, and have no wheels for Python 3.12 and newer.
+.venv-obp/ready:
+	$(require_python)
+	@echo "Setting up .venv-obp with obp (once, a minute or two)"
+	@rm -rf .venv-obp && $(PYTHON) -m venv .venv-obp
+	@.venv-obp/bin/python -m pip install -qq --disable-pip-version-check numpy==1.23.5 scipy==1.9.3 \
+	  scikit-learn==1.1.3 pandas==1.5.2 matplotlib==3.7.5 seaborn==0.11.2 pyyaml==6.0.4 tqdm==4.67.1
+	@.venv-obp/bin/python -m pip install -qq --disable-pip-version-check --no-deps --ignore-requires-python obp==0.5.7
 	@touch $@

@@ -1,4 +1,4 @@
-"""The command line: `fairlead serve` and what keeps it in order, `simulate`, `demo`, `fit-features`.
+"""The command line: the commands below, and those of `replay_commands` and `service_commands`.
 
 Bad input gets one sentence on stderr and exit code 2. Heavy packages are imported by the command that needs
 them, so that help appears at once.
@@ -16,6 +16,8 @@ from typing import Annotated, Any, Literal
 import typer
 from typer import Option
 from typer.core import TyperGroup
+
+from api import replay_commands, service_commands
 
 _INTERRUPTED = 130
 _INTERRUPTION = "fairlead: interrupted; a file that had not been written by then was not written."
@@ -87,6 +89,7 @@ _QUALITY = f"Its mean quality is VALUE within these steps. {_STEPS}"
 _ADD = f"It joins the route at STEP. {_STEPS}"
 _DISTINCT = "Keep the first prompt of each text, or all."
 _LIST = "Tell the router prices, recovered from the table."
+_LOG = "Write the decisions of one run, to be replayed: .jsonl, .csv or .parquet. One policy, one goal."
 _SUPERVISED = "Also compute the full-information reference."
 
 
@@ -117,6 +120,7 @@ def simulate(
     json: Annotated[Path | None, Option(help="Write records and summary.")] = None,
     csv: Annotated[Path | None, Option(help="Write one line per record.")] = None,
     chart: Annotated[Path | None, Option(help="Draw the cost–quality plane: .png, .svg or .html.")] = None,
+    log: Annotated[Path | None, Option(help=_LOG)] = None,
     quiet: Annotated[bool, Option("--quiet", help="No progress bar and no table.")] = False,
 ) -> None:
     """Play a table of outcomes as traffic: only the chosen provider's outcome is revealed.
@@ -130,6 +134,10 @@ def simulate(
         fairlead simulate outcomes.csv --warmup-split val --score-split test --budgets 7
         --policy default --policy linucb --policy thompson --seeds 20 --json result.json --chart plane.png
 
+    A log under a policy that explores, to judge others on where the truth is known:
+
+        fairlead simulate outcomes.parquet --policy epsilon-greedy:0.2 --wtp 0.01 --log log.parquet
+
     A provider gets cheaper at step 600, another worse for 500 steps:
 
         fairlead simulate outcomes.parquet --budget 0.001 --price-change acme/large=0.3@600
@@ -138,8 +146,8 @@ def simulate(
     from api import options
     from experiments.scenario import Settings
 
-    outputs = [(json, ()), (csv, ()), (chart, (".png", ".svg", ".html"))]
-    options.check_outputs(table, outputs)
+    files = [(json, ()), (csv, ()), (chart, (".png", ".svg", ".html"))]
+    options.check_outputs(table, [*files, (log, (".jsonl", ".csv", ".parquet"))])
     settings = Settings(
         policies=tuple(policy or ["default"]),
         budgets_usd=tuple(budget or ()),
@@ -160,7 +168,8 @@ def simulate(
     )
     if jobs is not None and jobs < 1:
         raise ValueError(f"the number of jobs is {jobs}: give a whole number of at least 1.")
-    _simulate(table, settings, options.names(providers), distinct_prompts, jobs, (json, csv, chart), quiet)
+    outputs = (json, csv, chart, log)
+    _simulate(table, settings, options.names(providers), distinct_prompts, jobs, outputs, quiet)
 
 
 def _simulate(
@@ -169,7 +178,7 @@ def _simulate(
     providers: list[str] | None,
     distinct: bool,
     jobs: int | None,
-    outputs: tuple[Path | None, Path | None, Path | None],
+    outputs: tuple[Path | None, Path | None, Path | None, Path | None],
     quiet: bool,
 ) -> None:
     from rich.console import Console
@@ -180,14 +189,22 @@ def _simulate(
 
     table = read_outcome_table(path, providers=providers, distinct_prompts=distinct)
     scenario.check_scenario(table, settings)
+    if outputs[-1]:
+        scenario.check_one_run(table, settings)
     rounds = sum(map(len, scenario.split_rows(table, settings))) * settings.seeds * len(settings.policies)
     rounds *= len(scenario.goals(table, settings))
     cores = min(os.cpu_count() or 1, settings.seeds) if jobs is None else jobs
     with view.progress_bar(Console(stderr=True), rounds, quiet=quiet) as progress:
         result = run(table, settings, jobs=cores, progress=progress)
-    as_json, as_csv, chart = outputs
+    as_json, as_csv, chart, log = outputs
     if chart:
         view.write_chart(result, chart)
+    if log:
+        from experiments.logs.simulated import simulated_lines
+        from experiments.logs.write import write_log
+
+        one = {"policy": settings.policies[0], "goal": result.goals[0], "seed": settings.first_seed}
+        write_log(log, simulated_lines(table, settings, **one))
     if as_json:
         records.write_text(as_json, records.json_text(result.records, view.summary(result)))
     if as_csv:
@@ -229,63 +246,8 @@ def fit_features(
     print(f"Learned {width} dimensions from {len(texts):,} prompts; wrote {out} ({projection.version}).")
 
 
-_CONFIG = Annotated[
-    Path | None,
-    Option("--config", help="Settings; without it FAIRLEAD_CONFIG, or fairlead.yaml if there is one."),
-]
-
-
-@app.command()
-def serve(
-    config: _CONFIG = None,
-    check: Annotated[bool, Option("--check", help="Say whether it could start, and end.")] = False,
-    host: Annotated[str | None, Option(help="Listen here instead.")] = None,
-    port: Annotated[int | None, Option(help="Listen there instead; 0 takes a free one.")] = None,
-) -> None:
-    """Serve decisions over HTTP, and learn from what comes of them."""
-    from api.commands import serving
-
-    serving.serve(config, check=check, host=host, port=port)
-
-
-@app.command()
-def init(path: Annotated[Path, typer.Argument(help="Where it goes.")] = Path("fairlead.yaml")) -> None:
-    """Write a commented file of settings to start from."""
-    from api.commands import keeping
-
-    keeping.write_starter(path)
-
-
-@app.command()
-def migrate(config: _CONFIG = None) -> None:
-    """Bring the tables of the log to the version of this release."""
-    from api.commands import keeping
-
-    keeping.migrate(config)
-
-
-@app.command()
-def snapshot(
-    config: _CONFIG = None,
-    until: Annotated[int | None, Option(hidden=True)] = None,
-    base: Annotated[Path | None, Option(hidden=True)] = None,
-) -> None:
-    """Fold the log and save what was learned, so that the next start is quick."""
-    from api.commands import keeping
-
-    keeping.snapshot(config, until=until, base=base)
-
-
-@app.command()
-def create_key(
-    name: Annotated[str, typer.Argument(help="Whose it is.")],
-    scope: Annotated[list[str], Option(help="decide, feedback, read or admin. Repeatable.")],
-    config: _CONFIG = None,
-) -> None:
-    """Create an API key and print it, this once."""
-    from api.commands import keeping
-
-    keeping.create_key(config, name, scope)
+service_commands.add_commands(app)
+replay_commands.add_commands(app)
 
 
 def main() -> None:

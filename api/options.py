@@ -9,6 +9,7 @@ from pathlib import Path
 
 import duckdb
 
+from experiments.database import connect
 from experiments.scenario import Newcomer, PriceChange, QualityChange
 
 
@@ -29,6 +30,23 @@ def newcomer(text: str) -> Newcomer:
     """NAME@STEP."""
     name, step = _parts(text, r"(.+)@(\d+)", "NAME@STEP", "acme/new@600")
     return Newcomer(provider=name, step=int(step))
+
+
+def shares(text: str | None) -> dict[str, float] | None:
+    """A=0.7,B=0.3."""
+    if text is None:
+        return None
+    found = {}
+    for part in text.split(","):
+        name, share = _parts(part.strip(), r"(.+)=([^=]+)", "NAME=SHARE", "acme/large=0.3")
+        found[name] = _number(share, text)
+    return found
+
+
+def reward_range(text: str) -> tuple[float, float]:
+    """LOW:HIGH."""
+    low, high = _parts(text, r"([^:]+):([^:]+)", "LOW:HIGH", "-1:0")
+    return _number(low, text), _number(high, text)
 
 
 def names(text: str | None) -> list[str] | None:
@@ -103,7 +121,7 @@ def read_prompts(path: Path, *, column: str) -> list[str]:
     location = re.sub(r"([*?\[])", r"[\1]", str(path))  # these would be read as wildcards
     reader = _READERS[path.suffix]
     try:
-        with duckdb.connect() as connection:
+        with connect() as connection:
             found = connection.execute(f"DESCRIBE SELECT * FROM {reader}", [location]).fetchall()
             columns = {str(row[0]): str(row[1]) for row in found}
             if column not in columns:

@@ -20,7 +20,7 @@ from experiments.baselines import Hull
 
 _WIDTH, _HEIGHT = 680, 400  # pixels of the plot
 _FONT = "Helvetica Neue, Arial, Liberation Sans, DejaVu Sans, sans-serif"
-_INK, _FAINT = "#222222", "#6B6B6B"
+INK, FAINT = "#222222", "#6B6B6B"
 _LABEL_SIZE = 11
 _LETTER, _LINE = 0.55 * _LABEL_SIZE, 1.2 * _LABEL_SIZE  # mean width and height of a letter in pixels
 _SERIES = {  # name in the legend: colour, dash
@@ -81,7 +81,7 @@ def cost_quality_chart(
     layers = _line_layers(series, plane, [name for name in _SERIES if lines[name]])
     layers += _provider_layers([_row(point) for point in providers], series, plane)
     heading = alt.TitleParams(title, subtitle=subtitle) if subtitle else alt.TitleParams(title)
-    return _themed(alt.LayerChart(layer=layers).properties(width=_WIDTH, height=_HEIGHT, title=heading))
+    return themed(alt.LayerChart(layer=layers).properties(width=_WIDTH, height=_HEIGHT, title=heading))
 
 
 @dataclass(frozen=True)
@@ -172,18 +172,18 @@ def _line_layers(series: list[_Row], plane: _Plane, shown: list[str]) -> list[al
 def _provider_layers(providers: list[_Row], series: list[_Row], plane: _Plane) -> list[alt.Chart]:
     """The providers as hollow points, their names where these cover least, and leaders to distant names."""
     names, leaders = _place_names(providers, series, plane)
-    pointers = alt.Chart(alt.InlineData(values=leaders)).mark_rule(color=_FAINT, strokeWidth=0.8, aria=False)
+    pointers = alt.Chart(alt.InlineData(values=leaders)).mark_rule(color=FAINT, strokeWidth=0.8, aria=False)
     text = alt.Chart(alt.InlineData(values=names)).encode(x=plane.x(), y=plane.y(), text="name:N")
     # A screen reader gets the points: a name's own place means nothing.
     style: dict[str, Any] = {"align": alt.ExprRef("datum.side"), "baseline": "middle", "aria": False}
     style |= {"fontSize": _LABEL_SIZE, "font": _FONT}
     dots = alt.Chart(alt.InlineData(values=providers)).mark_point(
-        shape="diamond", size=75, color=_INK, fill="white", strokeWidth=1.6, opacity=1.0
+        shape="diamond", size=75, color=INK, fill="white", strokeWidth=1.6, opacity=1.0
     )
     return [
         pointers.encode(x=plane.x(), y=plane.y(), x2="cost_to:Q", y2="quality_to:Q"),
         text.mark_text(**style, stroke="white", strokeWidth=3.5, strokeJoin="round"),
-        text.mark_text(**style, color=_INK),
+        text.mark_text(**style, color=INK),
         dots.encode(x=plane.x(), y=plane.y(), tooltip=_tooltip("name:N", "provider")),
     ]
 
@@ -251,8 +251,9 @@ def _clutter(box: _Box, dot: _Dot, boxes: list[_Box], marks: list[_Dot], strokes
     return weighed + math.dist(dot, end)
 
 
-def _themed(chart: alt.LayerChart) -> alt.LayerChart:
-    axis: dict[str, Any] = {"labelFont": _FONT, "titleFont": _FONT, "labelColor": _INK, "titleColor": _INK}
+def themed(chart: alt.LayerChart) -> alt.LayerChart:
+    """The chart in the fonts and colours that all charts share."""
+    axis: dict[str, Any] = {"labelFont": _FONT, "titleFont": _FONT, "labelColor": INK, "titleColor": INK}
     themed: alt.LayerChart = (
         chart.configure(background="white", padding=16)
         .configure_view(stroke=None)
@@ -260,10 +261,10 @@ def _themed(chart: alt.LayerChart) -> alt.LayerChart:
             **axis, labelFontSize=11, titleFontSize=12, titleFontWeight="normal", titlePadding=10,
             gridColor="#E8E8E8", domainColor="#9A9A9A", tickColor="#9A9A9A",
         )
-        .configure_legend(orient="top", labelFont=_FONT, labelFontSize=12, labelColor=_INK, symbolSize=320,
+        .configure_legend(orient="top", labelFont=_FONT, labelFontSize=12, labelColor=INK, symbolSize=320,
                           symbolStrokeWidth=2.5, columnPadding=18, offset=10)
-        .configure_title(anchor="start", font=_FONT, fontSize=17, color=_INK, subtitleFont=_FONT,
-                         subtitleFontSize=12, subtitleColor=_FAINT, subtitlePadding=6, offset=12)
+        .configure_title(anchor="start", font=_FONT, fontSize=17, color=INK, subtitleFont=_FONT,
+                         subtitleFontSize=12, subtitleColor=FAINT, subtitlePadding=6, offset=12)
     )  # fmt: skip
     return themed
 

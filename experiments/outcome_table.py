@@ -17,6 +17,8 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.optimize import nnls
 
+from experiments.database import connect
+
 _Connection = duckdb.DuckDBPyConnection
 _NULLABLE = ("split", "input_tokens", "output_tokens", "latency_s")
 _NUMBERS = ("quality", "cost_usd", "input_tokens", "output_tokens", "latency_s")
@@ -110,7 +112,7 @@ def read_outcome_table(
     nothing says that they are the same. In the columns that may be empty, NaN counts as empty.
     """
     path = Path(path)
-    with duckdb.connect() as connection:
+    with connect() as connection:
         try:
             _load(connection, path)
         except duckdb.Error as error:

@@ -18,7 +18,7 @@ know the price list, where there is one, at 300 tokens of output; else they take
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Final, Protocol
 
 import numpy as np
@@ -48,6 +48,10 @@ _HIGHEST_PRICE: Final = 5.0
 _GUESSED_OUTPUT_TOKENS: Final = 300.0
 
 
+Watch = Callable[[int, Mapping[int, float]], None]
+"""Is told of a step, and of the probability of each column that its choice could fall on."""
+
+
 class Player(Protocol):
     """Chooses a provider per step and hears what came of it; providers are columns of the table."""
 
@@ -59,6 +63,9 @@ class Player(Protocol):
 
     def choose(self, step: int, absent: tuple[int, ...]) -> int:
         """The provider for a step, among those on the route and not `absent`."""
+
+    def probabilities(self) -> Mapping[int, float]:
+        """What the last choice was drawn from: the probability of each column that it could fall on."""
 
     def outcome(self, step: int, column: int, outcome: Outcome) -> None:
         """What serving took; called at once."""
@@ -117,7 +124,17 @@ class RouterPlayer:
             constraints=self._without[absent],
         )
         self.router.learn(decision)
+        self._decision = decision
         return self._column[decision.selected]
+
+    def probabilities(self) -> Mapping[int, float]:
+        """The distribution over those who were eligible, as the router logged it."""
+        decision = self._decision
+        return {
+            self._column[name]: chance
+            for name, chance in zip(decision.providers, decision.probabilities.tolist(), strict=True)
+            if name not in decision.ineligible
+        }
 
     def outcome(self, step: int, column: int, outcome: Outcome) -> None:
         self.router.learn(outcome)
@@ -126,12 +143,17 @@ class RouterPlayer:
         self.router.learn(feedback)
 
 
+def _certain(chosen: int, able: Sequence[int]) -> Mapping[int, float]:
+    return {column: float(column == chosen) for column in able}
+
+
 class FixedPlayer:
     """Always one provider; where it cannot be chosen, the first that can, in order of mean cost."""
 
     def __init__(self, column: int) -> None:
         self._column = column
         self._columns: tuple[int, ...] = ()
+        self._last: Mapping[int, float] = {}
 
     def start(self, segment: Segment) -> None:
         """Features do not matter here."""
@@ -141,7 +163,13 @@ class FixedPlayer:
 
     def choose(self, step: int, absent: tuple[int, ...]) -> int:
         able = [column for column in self._columns if column not in absent]
-        return self._column if self._column in able else able[0]
+        chosen = self._column if self._column in able else able[0]
+        self._last = _certain(chosen, able)
+        return chosen
+
+    def probabilities(self) -> Mapping[int, float]:
+        """Of the last choice."""
+        return self._last
 
     def outcome(self, step: int, column: int, outcome: Outcome) -> None:
         """Nothing is learned."""
@@ -159,6 +187,7 @@ class UniformPlayer(FixedPlayer):
 
     def choose(self, step: int, absent: tuple[int, ...]) -> int:
         able = [column for column in self._columns if column not in absent]
+        self._last = dict.fromkeys(able, 1.0 / len(able))
         return able[int(self._draws[step] * len(able))]
 
 
@@ -177,6 +206,7 @@ class RidgePlayer:
         self._smoothed = goal.budget_usd or 0.0
         self._lambda = 0.0
         self._rows: Matrix = np.empty((0, 1))
+        self._last: Mapping[int, float] = {}
 
     def start(self, segment: Segment) -> None:
         self._rows = np.hstack([np.ones((segment.stop, 1)), segment.features])
@@ -201,7 +231,13 @@ class RidgePlayer:
         luck = 1.0 if self._noise is None else self._noise[step]
         score = self._weights @ x + _ALPHA * width * luck - self._penalty()
         able = [column for column in self._columns if column not in absent]
-        return max(able, key=score.__getitem__)
+        chosen = max(able, key=score.__getitem__)
+        self._last = _certain(chosen, able)
+        return chosen
+
+    def probabilities(self) -> Mapping[int, float]:
+        """Certainty: neither peer has propensities, and a log of theirs can judge no other policy."""
+        return self._last
 
     def _penalty(self) -> FloatArray | float:
         """What each provider's cost takes off its score, shape (k,)."""

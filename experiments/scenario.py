@@ -219,6 +219,17 @@ def check_scenario(table: OutcomeTable, settings: Settings) -> None:
         )
 
 
+def check_one_run(table: OutcomeTable, settings: Settings) -> None:
+    """Raise a ValueError where a log of one run would have to be of several policies or goals."""
+    several = {"policies": settings.policies, "goals": goals(table, settings)}
+    for name, some in several.items():
+        if len(some) > 1:
+            raise ValueError(
+                f"a log holds one run, but there are {len(some)} {name}: give one --policy, and one "
+                "--wtp or --budget."
+            )
+
+
 def goals(table: OutcomeTable, settings: Settings) -> tuple[Goal, ...]:
     """The goals that are played, one run each per policy and seed.
 

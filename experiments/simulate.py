@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from experiments.outcome_table import OutcomeTable, PriceEstimate, price_list
-from experiments.players import FixedPlayer, Player, RidgePlayer, RouterPlayer, UniformPlayer
+from experiments.players import FixedPlayer, Player, RidgePlayer, RouterPlayer, UniformPlayer, Watch
 from experiments.pool import in_processes
 from experiments.records import Record, measure, oracle_quality
 from experiments.scenario import PEERS, Goal, Matrix, Settings, check_scenario, goals, split_rows
@@ -126,8 +126,9 @@ def play(
     policy: str,
     goal: Goal,
     tick: Tick = lambda rounds: None,
+    watch: Watch = lambda step, probabilities: None,
 ) -> Trace:
-    """One run: choose, reveal the outcome of the choice at once and its quality when it is due."""
+    """One run: choose, reveal the outcome at once and quality when due; `watch` hears the distributions."""
     player = _player(table, stream, policy, goal)
     offers = _offers(table, settings, stream.score_from)
     absent = [tuple(np.flatnonzero(row).tolist()) for row in ~table.available[stream.rows]]
@@ -146,6 +147,7 @@ def play(
                 player.offer(*offers.pop(step))
             column = player.choose(step, absent[step])
             columns.append(column)
+            watch(step, player.probabilities())
             name = str(step)
             tokens_in, tokens_out, latency = (values[step][column] for values in usage)
             outcome = Outcome(

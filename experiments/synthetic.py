@@ -11,10 +11,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import duckdb
 import numpy as np
 from numpy.typing import NDArray
 from scipy.special import expit, ndtri
+
+from experiments.database import connect
 
 SEED = 20260301
 N_PROMPTS = 3000
@@ -264,7 +265,7 @@ def write(path: Path = DATA_PATH) -> None:
     types = dict.fromkeys(columns, "VARCHAR") | dict.fromkeys(("quality", "cost_usd", "latency_s"), "DOUBLE")
     types |= dict.fromkeys(("input_tokens", "output_tokens"), "INTEGER")
     fields = ", ".join(f"unnest(?::{types[name]}[]) AS {name}" for name in columns)
-    with duckdb.connect() as connection:
+    with connect() as connection:
         connection.execute(f"CREATE TABLE outcomes AS SELECT {fields}", list(columns.values()))
         connection.execute("COPY outcomes TO ? (FORMAT parquet, COMPRESSION zstd)", [str(path)])
 

@@ -9,15 +9,14 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import Final
 
 import numpy as np
 from numpy.typing import NDArray
 
-from optimizer.compiled import compiled
 from optimizer.errors import InvalidInput
 from optimizer.features.base import Block
+from optimizer.judgement import CONTEXT_WIDTH, Judgement, assess
 from optimizer.models.linear import LinearBelief
 from optimizer.models.service import FailureBelief, LatencyBelief
 from optimizer.models.statistics import ROW_BOUND
@@ -27,54 +26,14 @@ from optimizer.state import State, from_texts, joined, part, texts
 
 FloatArray = NDArray[np.float64]
 
-CONTEXT_WIDTH: Final = 0.3
-"""Share of the posterior's width that Thompson sampling explores of what the context adds."""
-
 PROVIDER_WIDTH: Final = 0.35
 EARLY_JUDGEMENTS: Final = 150.0
 """Share of the width of a provider's own level: all of it at first, for as long as there are few judgements
 (this many times the root of the number of providers), and the lesser share once there are many. What is
 learned of a level informs every later request, so it is worth most when most of them are still to come.
-After a provider has changed they are few again."""
+After a provider has changed they are few again, and for one that joins later they count from there."""
 
-SMOOTHING: Final = 0.002
-"""Least spread of a utility, in points of quality: keeps the distribution continuous in the shadow price."""
-
-_MOST_VARIANCE: Final = 0.09
 _LEAST_UNITS: Final = 0.05
-
-
-@dataclass(frozen=True)
-class Judgement:
-    """What is believed of each provider for n requests: arrays of shape (n, k), latency and failure (k,)."""
-
-    quality: FloatArray
-    quality_variance: FloatArray
-    width_variance: FloatArray
-    """Variance that exploration uses: the context's and the level's, each by its share."""
-    cost_usd: FloatArray
-    cost_sd: FloatArray
-    latency_s: FloatArray
-    failure: FloatArray
-
-    def expected(self) -> FloatArray:
-        """What a `Decision` for the first request says is expected, shape (6, k)."""
-        found = np.empty((6, len(self.failure)))
-        found[0], found[2], found[3] = self.quality[0], self.cost_usd[0], self.cost_sd[0]
-        np.sqrt(self.quality_variance[0], out=found[1])
-        found[4], found[5] = self.latency_s, self.failure
-        return found
-
-    def utility(self, shadow_price: float, latency_weight: float) -> tuple[FloatArray, FloatArray]:
-        """Mean utility and its spread, quality − λ cost − weight · latency, each of shape (n, k)."""
-        mean, spread = self.quality.copy(), self.width_variance.copy()
-        _weigh(mean, spread, self.cost_usd, self.cost_sd, shadow_price)
-        if latency_weight:
-            # Who has no history is taken to be as quick as the others are on average.
-            known = np.isfinite(self.latency_s)
-            typical = float(self.latency_s[known].mean()) if known.any() else 0.0
-            mean -= latency_weight * np.where(known, self.latency_s, typical)
-        return mean, spread
 
 
 class Beliefs:
@@ -93,9 +52,10 @@ class Beliefs:
 
     def restart(self, blocks: Sequence[Block]) -> None:
         """Forget quality and cost, for features of other blocks; latency, failure and prices stay."""
-        changes = self.quality.changes
+        before = self.quality
         self._fresh(blocks)
-        self.quality.changes = changes
+        self.quality.changes = before.changes
+        self.quality.arrivals = {name: (since, 0) for name, (since, _) in before.arrivals.items()}
         # Who has left the route may still have decisions that are counted again.
         for names in (tuple(self.latency), self.names):
             self.quality.providers(names)
@@ -199,8 +159,17 @@ class Beliefs:
     def _price(self) -> None:
         self._prices = PriceTable(self._providers, {name: usd for name, (_, usd) in self._units.items()})
 
-    def _level_share(self) -> float:
-        seen = max(self.quality.since_change, 0) / (EARLY_JUDGEMENTS * math.sqrt(len(self.names)))
+    def _level_shares(self) -> FloatArray:
+        """Share of each level's width that is explored, shape (k,)."""
+        shares = np.full(len(self.names), self._level_share(self.quality.since_change))
+        for name, (_, seen) in self.quality.arrivals.items():
+            if name in self.names:
+                place = self.names.index(name)
+                shares[place] = max(shares[place], self._level_share(seen))
+        return shares
+
+    def _level_share(self, judgements: int) -> float:
+        seen = max(judgements, 0) / (EARLY_JUDGEMENTS * math.sqrt(len(self.names)))
         return PROVIDER_WIDTH + (1.0 - PROVIDER_WIDTH) / (1.0 + seen * seen)
 
     def judge(self, rows: FloatArray, prices: tuple[FloatArray, FloatArray]) -> Judgement:
@@ -210,7 +179,7 @@ class Beliefs:
         ratio = rows @ self.cost.posterior.mean.T
         width, cost_sd = np.empty(mean.shape), np.empty(mean.shape)
         # In place: what is believed of the quality and of the cost, shapes (n, k).
-        _assess(
+        assess(
             mean,
             variance,
             width,
@@ -223,7 +192,7 @@ class Beliefs:
             self.quality.level_variance,
             self.cost.level_variance,
             CONTEXT_WIDTH**2,
-            self._level_share() ** 2,
+            self._level_shares() ** 2,
         )
         return Judgement(
             quality=mean,
@@ -250,44 +219,3 @@ def row_of(features: FloatArray, *, width: int) -> FloatArray:
         raise InvalidInput("features hold NaN or infinity, which no model may see: correct the featuriser")
     np.minimum(np.maximum(row, -ROW_BOUND, out=row), ROW_BOUND, out=row)
     return row
-
-
-@compiled
-def _assess(
-    quality: FloatArray,
-    variance: FloatArray,
-    width: FloatArray,
-    cost: FloatArray,
-    cost_sd: FloatArray,
-    base: FloatArray,
-    unit: FloatArray,
-    failure: FloatArray,
-    least_units: FloatArray,
-    quality_level: FloatArray,
-    cost_level: FloatArray,
-    context_share: float,
-    level_share: float,
-) -> None:
-    """From predictions to beliefs within what is possible; ``cost`` comes in units of the price list."""
-    for k in range(len(failure)):
-        level = min(max(quality_level[k], 0.0), _MOST_VARIANCE)
-        relative_sd = math.sqrt(max(cost_level[k], 0.0))
-        for n in range(len(quality)):
-            quality[n, k] = min(max(quality[n, k], -0.2), 1.2) * (1.0 - failure[k])
-            added = max(min(variance[n, k], _MOST_VARIANCE) - level, 0.0)
-            width[n, k] = context_share * added + level_share * level
-            cost[n, k] = base[n, k] + max(cost[n, k], least_units[k]) * unit[n, k]
-            cost_sd[n, k] = min(relative_sd * unit[n, k], 0.5 * cost[n, k])
-
-
-@compiled
-def _weigh(
-    mean: FloatArray, spread: FloatArray, cost: FloatArray, cost_sd: FloatArray, shadow_price: float
-) -> None:
-    """Turn quality into utility and its variance into the spread that is explored, in place."""
-    money = CONTEXT_WIDTH * shadow_price
-    for n in range(mean.shape[0]):
-        for k in range(mean.shape[1]):
-            mean[n, k] -= shadow_price * cost[n, k]
-            own = money * cost_sd[n, k]
-            spread[n, k] = math.sqrt(spread[n, k] + own * own + SMOOTHING * SMOOTHING)

@@ -54,6 +54,9 @@ class Learning:
         kinds = {name: self._history.cost_kind(name) for name in self._history.names()}
         if not self._history.add(event):
             return False
+        for name in (provider.name for provider in event.route.providers if provider.name not in kinds):
+            told = [e for e in self._ledger.entries() if e.quality is not None and e.order >= event.order]
+            self._beliefs.quality.arrive(name, event.order, len(told))
         self._beliefs.configure(self._history.latest.providers)
         for name in self._history.names():
             self._ledger.add_provider(name)

@@ -8,6 +8,7 @@ import sys
 from pathlib import Path
 
 import pytest
+import typer
 from typer.testing import CliRunner
 
 from api.cli import app
@@ -17,8 +18,11 @@ PAGES = sorted([ROOT / "README.md", *(ROOT / "docs").rglob("*.md"), *(ROOT / "da
 README = (ROOT / "README.md").read_text(encoding="utf-8")
 
 
-def blocks(language: str) -> list[str]:
-    return re.findall(rf"^```{language}\n(.*?)^```", README, flags=re.DOTALL | re.MULTILINE)
+REPLAY = (ROOT / "docs" / "replay.md").read_text(encoding="utf-8")
+
+
+def blocks(language: str, page: str = README) -> list[str]:
+    return re.findall(rf"^```{language}\n(.*?)^```", page, flags=re.DOTALL | re.MULTILINE)
 
 
 @pytest.mark.parametrize("block", blocks("python"))
@@ -44,6 +48,26 @@ def test_commands_of_the_readme_run(block: str, monkeypatch: pytest.MonkeyPatch)
         assert command == ".venv/bin/fairlead", line
         result = CliRunner().invoke(app, arguments)
         assert result.exit_code == 0, result.output
+
+
+@pytest.mark.parametrize("block", blocks("sh", REPLAY))
+def test_commands_of_the_replay_page_run(block: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "data").symlink_to(ROOT / "data")
+    monkeypatch.chdir(tmp_path)
+    for line in block.strip().splitlines():
+        command, *arguments = shlex.split(line)
+        assert command == ".venv/bin/fairlead", line
+        result = CliRunner().invoke(app, arguments)
+        assert result.exit_code == 0, result.output
+
+
+def test_the_replay_page_names_every_option() -> None:
+    command = typer.main.get_command(app)
+    for name in ("replay", "import-log"):
+        for parameter in command.commands[name].params:  # type: ignore[attr-defined]
+            for option in parameter.opts:
+                if option.startswith("--") and option != "--help":
+                    assert f"`{option}" in REPLAY or f" {option}" in REPLAY, option
 
 
 def test_every_command_is_in_the_readme_or_docs() -> None:

@@ -220,9 +220,8 @@ def test_the_glossary_explains_each_word_once() -> None:
 def test_every_decision_record_is_listed() -> None:
     records = sorted(path.name for path in (ROOT / "docs/adr").glob("[0-9]*.md"))
     assert re.findall(r"\]\((\d.+?)\)", read("docs/adr/README.md")) == records
-    numbers = [int(name[:4]) for name in records]
-    # Parts that are written at the same time number theirs from 20, 40 and so on.
-    assert numbers == sorted(set(numbers))
+    # Numbers may have gaps, since branches reserve their own, and are never used twice.
+    assert len({name[:4] for name in records}) == len(records)
 
 
 # What is shipped

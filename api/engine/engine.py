@@ -154,6 +154,9 @@ class Engine:
                 self._synced_s = monotonic()
             except StoreUnavailable as error:
                 _LOG.warning("the log cannot be followed: %s", error)
+            except Exception:
+                # Whoever does not follow the log is wrong from then on; the next look may go better.
+                _LOG.exception("the log could not be followed")
 
     async def _until(self, test: Callable[[], bool]) -> None:
         while not test():

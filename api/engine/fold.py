@@ -14,6 +14,7 @@ from dataclasses import replace
 from typing import Any, Final
 
 from api.engine.configuration import Change, Configuration
+from api.engine.encoding import encoder
 from api.engine.served_route import OpenDecision, ServedRoute
 from api.store.base import Row
 from optimizer.constraints import check_contradictions
@@ -204,7 +205,8 @@ class Fold:
             core = after.core_route(name)
             served = self.routes.get(name)
             if served is None:
-                ServedRoute(core, after.routes[name])  # raises where it cannot be
+                check_contradictions(core.constraints, core.providers)
+                encoder(after.routes[name].features)  # raises where its projection cannot be read
                 affected.append(name)
             elif core != served.router.route or after.routes[name] != served.body:
                 check_route(served, core)

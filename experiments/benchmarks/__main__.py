@@ -12,10 +12,12 @@ from typing import Final
 
 from experiments.benchmarks.changes import changes
 from experiments.benchmarks.cold import cold
+from experiments.benchmarks.coverage import coverage
 from experiments.benchmarks.feedback import feedback
+from experiments.benchmarks.off_policy_speed import off_policy_speed
 from experiments.benchmarks.report import Section
 from experiments.benchmarks.speed import speed
-from experiments.benchmarks.tables import DataMissing, Options, data_folder, peers_python
+from experiments.benchmarks.tables import DataMissing, Options, data_folder, obp_python, peers_python
 from experiments.benchmarks.warm import warm
 from experiments.records import write_text
 
@@ -25,6 +27,8 @@ SECTIONS: Final[dict[int, tuple[str, Callable[[Options], Section]]]] = {
     3: ("A world that changes", changes),
     4: ("Scarce and late feedback", feedback),
     5: ("Speed, single thread", speed),
+    6: ("Coverage of 95 % intervals", coverage),
+    7: ("Speed of off-policy estimates", off_policy_speed),
 }
 
 
@@ -57,6 +61,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         seeds=given.seeds,
         jobs=given.jobs,
         peers=peers_python(),
+        obp=obp_python(),
         budgets=given.budgets,
         rounds=given.rounds,
     )
@@ -76,7 +81,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
 def _numbers(text: str) -> tuple[int, ...]:
     parts = [part.strip() for part in text.split(",")]
     if not all(part.isdigit() and int(part) in SECTIONS for part in parts):
-        raise argparse.ArgumentTypeError(f"{text!r}: give section numbers from 1 to 5, such as 1,5")
+        raise argparse.ArgumentTypeError(
+            f"{text!r}: give section numbers from 1 to {len(SECTIONS)}, such as 1,5"
+        )
     return tuple(sorted({int(part) for part in parts}))
 
 

@@ -41,7 +41,7 @@ def play_paretobandit(
 
     def one(seed: int) -> tuple[list[Record], list[str]]:
         stream = make_stream(table, settings, seed)
-        answer = _ask(python, "paced", _stream_arrays(table, stream, budgets))
+        answer = ask(python, _SCRIPT, "paced", _stream_arrays(table, stream, budgets))
         played = answer.get(PEER, {}).get("chosen", [])
         records = [
             measure(
@@ -64,7 +64,7 @@ def play_tasks(
     if options.peers is None:
         return {}, [_ABSENT]
     arrays = {"features": task.features, "observed": task.observed, "seed": np.array(seed)}
-    answer = _ask(options.peers, "task", arrays)
+    answer = ask(options.peers, _SCRIPT, "task", arrays)
     notes = list(answer.pop("notes", []))
     return {name: (found["chosen"], found["decide_p50_us"]) for name, found in answer.items()}, notes
 
@@ -92,12 +92,12 @@ def _stream_arrays(table: OutcomeTable, stream: Stream, budgets: Sequence[float]
     }
 
 
-def _ask(python: Path, mode: str, arrays: dict[str, Any]) -> dict[str, Any]:
+def ask(python: Path, script: Path, mode: str, arrays: dict[str, Any]) -> dict[str, Any]:
     """Run the script on the arrays; one thread, and nothing of this package on its path."""
     with tempfile.TemporaryDirectory() as folder:
         given, answer = Path(folder) / "given.npz", Path(folder) / "answer.json"
         np.savez(given, **arrays)
-        command = [str(python), "-P", str(_SCRIPT), mode, str(given), str(answer)]
+        command = [str(python), "-P", str(script), mode, str(given), str(answer)]
         done = subprocess.run(
             command,
             capture_output=True,

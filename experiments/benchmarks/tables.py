@@ -34,7 +34,8 @@ class Options:
     """How to run: `seeds` None takes each section's own number; `peers` is an interpreter that has the peers.
 
     `budgets` keeps only the first so many, `rounds` is the length of the synthetic task, and `cells` are its
-    sizes (providers, features); smaller values are for a quick look.
+    sizes (providers, features); `obp` is an interpreter that has obp, and `estimated` and `resampled` are the
+    decisions that it is timed on. Smaller values are for a quick look.
     """
 
     data: Path
@@ -45,6 +46,9 @@ class Options:
     rounds: int = 20_000
     speed_rounds: int = 3_000
     cells: tuple[tuple[int, int], ...] = ((5, 32), (5, 128), (20, 32), (20, 128))
+    obp: Path | None = None
+    estimated: int = 1_000_000
+    resampled: int = 100_000
 
     def seed_count(self, usual: int) -> int:
         """The number of seeds for a section that usually takes `usual`."""
@@ -69,6 +73,13 @@ def peers_python() -> Path | None:
     """An interpreter that has the peers: FAIRLEAD_PEERS_PYTHON, else that of `make peers`, else None."""
     named = os.environ.get("FAIRLEAD_PEERS_PYTHON")
     path = Path(named) if named else _REPOSITORY / ".venv-peers" / "bin" / "python"
+    return path if path.is_file() else None
+
+
+def obp_python() -> Path | None:
+    """An interpreter that has obp: FAIRLEAD_OBP_PYTHON, else that of `make peers-ope`, else None."""
+    named = os.environ.get("FAIRLEAD_OBP_PYTHON")
+    path = Path(named) if named else _REPOSITORY / ".venv-obp" / "bin" / "python"
     return path if path.is_file() else None
 
 

@@ -14,9 +14,9 @@ from typing import Final
 import numpy as np
 from numpy.typing import NDArray
 
-from optimizer.compiled import compiled
 from optimizer.errors import InvalidInput
 from optimizer.features.base import Block
+from optimizer.models.gaussian import condition, predict
 from optimizer.models.posterior import Mixture, Posterior, Sums
 from optimizer.models.statistics import ROW_UNIT, Statistics
 from optimizer.state import State, from_texts, joined, part, texts
@@ -31,8 +31,7 @@ GROWTH: Final = 1.3
 
 _POSTERIOR: Final = ("mean", "cov", "noise", "weights", "centre")
 
-_LEAST_LEFT: Final = 0.05
-"""An observation is taken back by computing anew where it leaves less of its noise than this."""
+_ARRIVED: Final = 100_000  # observations after which nobody asks any more when a provider joined
 
 
 class LinearBelief:
@@ -54,6 +53,8 @@ class LinearBelief:
         """Observations in force of all providers."""
         self.since_change = 0
         """Observations of all providers, of decisions since one of them was last taken to have changed."""
+        self.arrivals: dict[str, tuple[int, int]] = {}
+        """Who joined a running route: its place in the order, and the observations of all providers since."""
         self._fitted_total = -1.0
         self.posterior: Posterior
         self.level_variance: FloatArray
@@ -90,6 +91,9 @@ class LinearBelief:
         self.total += sign
         if order >= max(self.changes.values(), default=0):
             self.since_change += sign
+        for newcomer, (since, count) in self.arrivals.items():
+            if order >= since:
+                self.arrivals[newcomer] = (since, count + sign)
         if side is self._current and name in self._place:
             self._update(self._place[name], row * ROW_UNIT, target, sign)
 
@@ -120,7 +124,15 @@ class LinearBelief:
                 mine.setdefault(name, self._empty()).merge(theirs[name])
         self.total += other.total
         self.since_change += other.since_change
+        for name, (since, count) in self.arrivals.items():
+            if other.arrivals.get(name, (-1, 0))[0] == since:
+                self.arrivals[name] = (since, count + other.arrivals[name][1])
         self.refresh()
+
+    def arrive(self, name: str, since: int, seen: int) -> None:
+        """A provider joins from ``since`` on; ``seen`` observations are of decisions from there on."""
+        known = {each: found for each, found in self.arrivals.items() if found[1] < _ARRIVED}
+        self.arrivals = {**known, name: (since, seen)}
 
     def count(self, name: str) -> int:
         """Observations of one provider in force since its last change."""
@@ -170,7 +182,7 @@ class LinearBelief:
         posterior = self.posterior
         shape = (len(rows), len(posterior.mean))
         mean, variance = np.empty(shape), np.empty(shape)
-        _predict(rows, posterior.mean, posterior.cov, mean, variance)
+        predict(rows, posterior.mean, posterior.cov, mean, variance)
         return mean, variance
 
     def state(self) -> State:
@@ -189,6 +201,8 @@ class LinearBelief:
             "changes": np.array([self.changes.get(name, -1) for name in known], dtype=np.int64),
             "counts": np.array([self.total, self.since_change, self.version], dtype=np.int64),
             "fitted_total": np.array(self._fitted_total),
+            "arrived": texts(self.arrivals),
+            "arrivals": np.array(list(self.arrivals.values()), dtype=np.int64).reshape(-1, 2),
             **joined(**sides),
         }
 
@@ -205,6 +219,8 @@ class LinearBelief:
         self._place = {name: i for i, name in enumerate(self._names)}
         self.total, self.since_change, self.version = state["counts"].tolist()
         self._fitted_total = float(state["fitted_total"])
+        arrivals = map(tuple, state["arrivals"].tolist())
+        self.arrivals = dict(zip(from_texts(state["arrived"]), arrivals, strict=True))
         # Copies: these arrays are changed in place, and the caller keeps his.
         self.posterior = Posterior(**{name: state[name].copy() for name in _POSTERIOR})
         self.level_variance = state["level_variance"].copy()
@@ -216,70 +232,3 @@ class LinearBelief:
             found[f"{name}/current"] = self._current[name].state()
             found[f"{name}/past"] = self._past[name].state()
         return found
-
-
-@compiled
-def condition(
-    mean: FloatArray,
-    cov: FloatArray,
-    x: FloatArray,
-    target: float,
-    noise: float,
-    centre: FloatArray,
-    level_variance: FloatArray,
-    place: int,
-) -> bool:
-    """Condition a Gaussian belief about weights, in place, on one observation; False where it cannot.
-
-    Bishop (2006), eqs. 2.113-2.117 for a scalar observation of variance ``noise``. A negative ``noise``
-    takes an observation back.
-    """
-    d = len(x)
-    turned = np.zeros(d)
-    for i in range(d):
-        # cov is symmetric: columns are read as rows, in the order of memory.
-        row, at = cov[i], x[i]
-        for j in range(d):
-            turned[j] += at * row[j]
-    variance, expected, level = 0.0, 0.0, 0.0
-    for i in range(d):
-        variance += turned[i] * x[i]
-        expected += mean[i] * x[i]
-        level += turned[i] * centre[i]
-    total = noise + variance
-    if noise < 0.0 and total > _LEAST_LEFT * noise:
-        return False
-    for i in range(d):
-        gain = turned[i] / total
-        mean[i] += gain * (target - expected)
-        row = cov[i]
-        for j in range(d):
-            row[j] -= gain * turned[j]
-    level_variance[place] -= level * level / total
-    return True
-
-
-@compiled
-def _predict(
-    rows: FloatArray, weights: FloatArray, cov: FloatArray, mean: FloatArray, variance: FloatArray
-) -> None:
-    """Mean and variance of x·w for rows (n, d), weights (k, d) and cov (k, d, d); each result (n, k)."""
-    d = rows.shape[1]
-    turned = np.empty(d)
-    for k in range(len(weights)):
-        for n in range(len(rows)):
-            # Of the symmetric cov only the upper half is read: reading it is what takes the time. Slices
-            # of rows let the compiler work on several numbers at once.
-            expected, total = 0.0, 0.0
-            turned[:] = 0.0
-            for i in range(d):
-                x, row = rows[n, i], cov[k, i]
-                expected += x * weights[k, i]
-                turned[i] += 0.5 * x * row[i]
-                right, rest = turned[i + 1 :], row[i + 1 :]
-                for j in range(len(right)):
-                    right[j] += x * rest[j]
-            for i in range(d):
-                total += turned[i] * rows[n, i]
-            mean[n, k] = expected
-            variance[n, k] = max(2.0 * total, 1e-12)

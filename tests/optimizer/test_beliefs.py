@@ -1,8 +1,9 @@
 import numpy as np
 import pytest
 
-from optimizer.beliefs import PROVIDER_WIDTH, SMOOTHING, Beliefs
+from optimizer.beliefs import PROVIDER_WIDTH, Beliefs
 from optimizer.features.base import Block
+from optimizer.judgement import SMOOTHING
 from optimizer.models.statistics import quantised
 from optimizer.pricing import TYPICAL_OUTPUT_TOKENS
 from optimizer.types import Prices, Provider
@@ -145,6 +146,11 @@ def test_levels_are_explored_fully_at_first_and_again_after_a_change():
     found.quality.since_change = 0
     assert share() == pytest.approx(1.0)
     found.quality.since_change = 10**6
+    assert share() == pytest.approx(PROVIDER_WIDTH, abs=1e-3)
+    # Who joins later has its own beginning.
+    found.quality.arrive("small", 7, 0)
+    assert share() == pytest.approx(1.0)
+    found.quality.arrive("small", 7, 10**6)
     assert share() == pytest.approx(PROVIDER_WIDTH, abs=1e-3)
     found.quality.change("small", 10**6, [])
     assert found.quality.since_change == 0

@@ -6,7 +6,7 @@ import sys
 if {plain}:
     sys.modules["numba"] = None
 import numpy as np
-from optimizer.models.linear import _predict, condition
+from optimizer.models.gaussian import condition, predict
 from optimizer.policies.thompson import Thompson, _each_row
 
 assert hasattr(_each_row, "py_func") != {plain}
@@ -21,7 +21,7 @@ cov, mean = root @ root.transpose(0, 2, 1), rng.normal(size=(2, 5))
 rows, level = rng.normal(size=(3, 5)), np.ones(2)
 condition(mean[1], cov[1], rows[0], 0.7, 0.3, rows[1], level, 1)
 expected, variance = np.empty((3, 2)), np.empty((3, 2))
-_predict(rows, mean, cov, expected, variance)
+predict(rows, mean, cov, expected, variance)
 found += [mean, cov, level, expected, variance]
 print(b"".join(array.tobytes() for array in found).hex())
 """

@@ -2,7 +2,8 @@ import numpy as np
 import pytest
 
 from optimizer.features.base import Block
-from optimizer.models.linear import GROWTH, PAST_WORTH, LinearBelief, condition
+from optimizer.models.gaussian import condition
+from optimizer.models.linear import GROWTH, PAST_WORTH, LinearBelief
 from optimizer.models.statistics import quantised
 
 WIDTH = 2

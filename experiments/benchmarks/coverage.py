@@ -1,0 +1,179 @@
+"""Section 6: how often intervals of off-policy estimates hold the truth, and how wide they are."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from concurrent.futures import ProcessPoolExecutor
+from dataclasses import replace
+from functools import partial
+from itertools import accumulate
+from multiprocessing import get_context
+from typing import Final
+
+import numpy as np
+
+from experiments.benchmarks.known_world import TARGETS, DrawnLog, World, draw_log, make_world
+from experiments.benchmarks.report import Row, Section
+from experiments.benchmarks.tables import Options
+from experiments.ope.bootstrap import percentile, resample
+from experiments.ope.bounds import bernstein_ratio, empirical_bernstein
+from experiments.ope.columns import Matrix, Vector
+from experiments.ope.decisions import Decisions
+from experiments.ope.doubly_robust import dm, dr, sndr
+from experiments.ope.estimates import asymptotic, difference
+from experiments.ope.importance import ips, on_policy, snips
+from experiments.ope.moments import Moments
+from experiments.ope.reward_models import cross_fitted, random_folds
+from experiments.ope.sequences import asymptotic_sequence, dr_sequence, gain_sequence, ips_sequence
+from experiments.ope.tallies import WeightTally
+from experiments.ope.terms import Terms
+
+_TABLES: Final = ("logparse", "paretobandit")
+_LOGS: Final = 1_000
+_DECISIONS: Final = 5_000
+_RESAMPLES: Final = 1_000
+_SMALL: Final = (50, 100, 200, 500, 1_000)
+_STEP: Final = 100  # the asymptotic sequence is looked at so often
+_NOMINAL: Final = ("SNIPS", "DR", "SNDR")
+_SEQUENCES: Final = ("IPS, sequence", "DR, sequence", "gain, sequence")
+
+# By interval: whether it held the truth, and its width.
+Held = dict[str, tuple[bool, float]]
+
+
+def coverage(options: Options) -> Section:
+    """1,000 logs per table (`--seeds` for fewer), three target policies, every interval on the same logs."""
+    section = Section(number=6, title="Coverage of 95 % intervals")
+    logs = options.seed_count(_LOGS)
+    for name in _TABLES:
+        world = make_world(options.table(name, distinct=name == "logparse"))
+        truths = ", ".join(f"{target} {world.value(target):.4f}" for target in TARGETS)
+        section.notes.append(
+            f"{name}: {len(world.quality)} prompts, {world.quality.shape[1]} providers, weights up to "
+            f"{world.largest_weight:.0f}; true values: {truths}."
+        )
+        found = _judged(world, logs, options.jobs)
+        for target in TARGETS:
+            _rows(section, f"{name}, {target}", [held[target] for held in found])
+        if name == "logparse":
+            _small(section, name, world, logs)
+    return section
+
+
+def judge_log(world: World, seed: int, *, decisions: int = _DECISIONS) -> Mapping[str, Held]:
+    """Every interval on one log, by target policy."""
+    log = draw_log(world, decisions=decisions, seed=seed)
+    model = cross_fitted(
+        "ridge",
+        features=world.features[log.row],
+        reward=log.reward,
+        action=log.action,
+        providers=world.quality.shape[1],
+        folds=random_folds(decisions, seed=seed),
+    )
+    return {target: _intervals(world, log, target, model, seed) for target in TARGETS}
+
+
+def _intervals(world: World, log: DrawnLog, target: str, model: Matrix, seed: int) -> Held:
+    truth = world.value(target)
+    gain = truth - float((world.logging * world.quality).sum(axis=1).mean())
+    decisions = Decisions(
+        reward=log.reward,
+        action=log.action,
+        propensity=log.propensity,
+        target=world.targets[target][log.row],
+        q_hat=model,
+    )
+    terms = [f(decisions) for f in (ips, snips, dm, dr, sndr, on_policy)]
+    moments = Moments.of(terms)
+    resamples = resample(terms[:5], seed=seed, resamples=_RESAMPLES)
+    limit = world.largest_weight
+    found = {
+        name: asymptotic(moments, {i: 1.0}) for i, name in enumerate(("IPS", "SNIPS", "DM", "DR", "SNDR"))
+    }
+    found |= {
+        "SNIPS, bootstrap": percentile(resamples, {1: 1.0}),
+        "DR, bootstrap": percentile(resamples, {3: 1.0}),
+        "IPS, empirical Bernstein": empirical_bernstein(moments, 0, low=0.0, high=limit),
+        "SNIPS, empirical Bernstein": bernstein_ratio(moments, 1, largest_weight=limit),
+    }
+    held = {name: (e.low <= truth <= e.high, e.high - e.low) for name, e in found.items()}
+    for name, place in (("gain by SNIPS", 1), ("gain by DR", 3)):
+        e = asymptotic(moments, difference(place, 5))
+        held[name] = (e.low <= gain <= e.high, e.high - e.low)
+    early = replace(decisions, q_hat=world.early_model[log.row])
+    sequences = (ips_sequence(decisions), dr_sequence(early, largest_weight=limit), gain_sequence(decisions))
+    for name, ends, true in zip(_SEQUENCES, sequences, (truth, truth, gain), strict=True):
+        held[name] = _throughout(*ends, true)
+    held["SNIPS, asymptotic sequence"] = _prefixes(terms[1], truth)
+    held["DR, asymptotic sequence"] = _prefixes(terms[3], truth)
+    return held
+
+
+def _throughout(low: Vector, high: Vector, truth: float) -> tuple[bool, float]:
+    """Whether the truth lies inside at all times at once, and the width at the end."""
+    return bool(((low <= truth) & (truth <= high)).all()), float(high[-1] - low[-1])
+
+
+def _prefixes(terms: Terms, truth: float) -> tuple[bool, float]:
+    """The same for the asymptotic sequence, looked at after every 100 decisions."""
+    columns = [terms.plain, terms.weighted, terms.weight]
+    parts = [
+        Moments.of([Terms(plain=a, weighted=b, weight=c)])
+        for a, b, c in zip(*(_cut(column, len(terms)) for column in columns), strict=True)
+    ]
+    members = [asymptotic_sequence(moments) for moments in accumulate(parts, Moments.merge)]
+    return all(m.low <= truth <= m.high for m in members), members[-1].high - members[-1].low
+
+
+def _cut(column: Vector | None, n: int) -> list[Vector | None]:
+    starts = range(0, n, _STEP)
+    return [None if column is None else column[start : start + _STEP] for start in starts]
+
+
+def _small(section: Section, label: str, world: World, logs: int) -> None:
+    """Coverage on logs that are too small, with their effective sample size: where the limit should lie."""
+    for decisions in _SMALL:
+        for target in TARGETS:
+            truth, sizes, held = world.value(target), [], []
+            for seed in range(logs):
+                log = draw_log(world, decisions=decisions, seed=seed)
+                columns = Decisions(
+                    reward=log.reward,
+                    action=log.action,
+                    propensity=log.propensity,
+                    target=world.targets[target][log.row],
+                    q_hat=world.early_model[log.row],
+                )
+                sizes.append(WeightTally.of(weight=columns.weight).effective_size)
+                if columns.weight.any():
+                    moments = Moments.of([snips(columns), dr(columns)])
+                    found = [asymptotic(moments, {place: 1.0}) for place in (0, 1)]
+                    held.append([e.low <= truth <= e.high for e in found])
+            shares = np.mean(held, axis=0).tolist()
+            size = float(np.mean(sizes))
+            for name, share in zip(("SNIPS", "DR, early model"), shares, strict=True):
+                text = f"{label}, {target}, {decisions} decisions, mean ESS {size:.0f}, {name}: coverage"
+                section.show(text, [share], digits=3)
+
+
+def _judged(world: World, logs: int, jobs: int) -> list[Mapping[str, Held]]:
+    if jobs < 2:
+        return [judge_log(world, seed) for seed in range(logs)]
+    # Spawned: a forked child would share the state of the parent's linear algebra threads.
+    with ProcessPoolExecutor(jobs, get_context("spawn")) as pool:
+        return list(pool.map(partial(judge_log, world), range(logs), chunksize=10))
+
+
+def _rows(section: Section, label: str, found: list[Held]) -> None:
+    for name in found[0]:
+        held = np.array([log[name][0] for log in found], dtype=np.float64)
+        share, width = float(held.mean()), float(np.mean([log[name][1] for log in found]))
+        error = float(np.sqrt(share * (1.0 - share) / len(held)))
+        target, met = "", None
+        if name in _NOMINAL:
+            target, met = "in [.93, .97]", 0.93 <= share <= 0.97
+        elif name in _SEQUENCES:
+            target, met = "≥ .95 at all times at once", share >= 0.95
+        text = f"{label}, {name}: coverage (mean width {width:.4f})"
+        section.rows.append(Row(name=text, measured=share, error=error, target=target, met=met, digits=3))

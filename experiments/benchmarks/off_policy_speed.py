@@ -1,0 +1,152 @@
+"""Section 7: processor seconds of off-policy estimates and their bootstrap, beside obp on equal columns."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any, Final, TypeVar
+
+import numpy as np
+
+from experiments.benchmarks.peers import ask
+from experiments.benchmarks.report import Section
+from experiments.benchmarks.tables import Options
+from experiments.ope.bootstrap import percentile, resample
+from experiments.ope.decisions import Decisions
+from experiments.ope.estimates import asymptotic
+from experiments.ope.estimators import (
+    DEFAULT_LAMBDA,
+    DEFAULT_SUB_GAUSSIAN_LAMBDA,
+    ESTIMATORS,
+    Estimator,
+)
+from experiments.ope.moments import Moments
+
+SCRIPT: Final = Path(__file__).with_name("obp_process.py")
+_ABSENT: Final = (
+    "obp is left out: no interpreter has it. Run `make peers-ope`, or name one in FAIRLEAD_OBP_PYTHON."
+)
+_PROVIDERS: Final = 20
+_RESAMPLES: Final = 2_000
+_ROUNDS: Final = 3
+_SHARED: Final[Mapping[str, Estimator]] = {n: e for n, e in ESTIMATORS.items() if n != "on-policy"}
+
+Answer = dict[str, Any]
+T = TypeVar("T")
+
+
+def off_policy_speed(options: Options) -> Section:
+    """Processor time of one thread each, which a busy machine disturbs little; the median of three rounds."""
+    section = Section(number=7, title="Speed of off-policy estimates")
+    _estimates(section, options)
+    _bootstrap(section, options)
+    if options.obp is None:
+        section.notes.append(_ABSENT)
+    return section
+
+
+def _estimates(section: Section, options: Options) -> None:
+    columns = _columns(options.estimated, _PROVIDERS, seed=0)
+    ours, theirs = [], []
+    found: dict[str, float] = {}
+    for _ in range(_ROUNDS):
+        seconds, found = _timed(lambda: _values(columns))
+        ours.append(seconds)
+        answer = _ask(section, options, "estimates", columns)
+        if answer:
+            theirs.append(sum(part["seconds"] for part in answer.values()))
+            _compare(section, found, answer)
+    label = f"{len(_SHARED)} estimators, {options.estimated:,} decisions × {_PROVIDERS} providers"
+    section.show(f"{label}: seconds", [float(np.median(ours))], digits=3)
+    intervals = _timed(lambda: _intervals(columns))[0]
+    section.show(f"{label}, with intervals and all covariances: seconds", [intervals], digits=3)
+    if theirs:
+        section.show(f"{label}, obp: seconds", [float(np.median(theirs))], digits=3)
+        section.at_least(
+            f"{label}: times faster than obp", [float(np.median(theirs) / np.median(ours))], 5.0, digits=1
+        )
+
+
+def _bootstrap(section: Section, options: Options) -> None:
+    columns = _columns(options.resampled, _PROVIDERS, seed=1)
+    _resampled(_columns(100, _PROVIDERS, seed=2), _SHARED)  # compiled, or loaded, before it is timed
+    together = [_timed(lambda: _resampled(columns, _SHARED))[0] for _ in range(_ROUNDS)]
+    alone = [_timed(lambda: _resampled(columns, {"snips": ESTIMATORS["snips"]}))[0] for _ in range(_ROUNDS)]
+    answer = _ask(section, options, "bootstrap", columns)
+    label = f"{_RESAMPLES:,} resamples of {options.resampled:,} decisions"
+    for name, ours, theirs in (
+        (f"{label}, {len(_SHARED)} estimators", together, [part["seconds"] for part in answer.values()]),
+        (f"{label}, SNIPS alone", alone, [answer["snips"]["seconds"]] if answer else []),
+    ):
+        section.show(f"{name}: seconds", [float(np.median(ours))], digits=3)
+        if theirs:
+            section.show(f"{name}, obp: seconds", [sum(theirs)], digits=3)
+            faster = sum(theirs) / float(np.median(ours))
+            if ours is together:
+                section.at_least(f"{name}: times faster than obp", [faster], 10.0, digits=1)
+            else:  # half of it is drawing the counts, which all estimators share
+                section.show(f"{name}: times faster than obp", [faster], digits=1)
+
+
+def _columns(n: int, k: int, *, seed: int) -> dict[str, Any]:
+    """A log of n decisions among k providers with a reward of 0 or 1 and every propensity at least .1 / k."""
+    rng = np.random.default_rng([seed, n, k])
+    logging, target = (rng.standard_gamma(0.5, (n, k)) + 1e-9 for _ in range(2))
+    logging = 0.9 * logging / logging.sum(axis=1, keepdims=True) + 0.1 / k
+    target /= target.sum(axis=1, keepdims=True)
+    action = (rng.random((n, 1)) > logging.cumsum(axis=1)).sum(axis=1).clip(max=k - 1)
+    mean = rng.random((n, k))
+    return {
+        "reward": (rng.random(n) < mean[np.arange(n), action]).astype(np.float64),
+        "action": action,
+        "propensity": logging[np.arange(n), action],
+        "target": target,
+        "q_hat": np.clip(mean + 0.2 * rng.standard_normal((n, k)), 0.0, 1.0),
+    }
+
+
+def _values(columns: dict[str, Any]) -> dict[str, float]:
+    decisions = Decisions(**columns)
+    return {name: estimator(decisions).value for name, estimator in _SHARED.items()}
+
+
+def _intervals(columns: dict[str, Any]) -> None:
+    decisions = Decisions(**columns)
+    moments = Moments.of([estimator(decisions) for estimator in _SHARED.values()])
+    for place in range(len(moments)):
+        asymptotic(moments, {place: 1.0})
+
+
+def _resampled(columns: dict[str, Any], chosen: Mapping[str, Estimator]) -> None:
+    decisions = Decisions(**columns)
+    drawn = resample([estimator(decisions) for estimator in chosen.values()], seed=0, resamples=_RESAMPLES)
+    for place in range(len(chosen)):
+        percentile(drawn, {place: 1.0})
+
+
+def _timed(work: Callable[[], T]) -> tuple[float, T]:
+    started = time.process_time()
+    result = work()
+    return time.process_time() - started, result
+
+
+def _ask(section: Section, options: Options, mode: str, columns: dict[str, Any]) -> Answer:
+    if options.obp is None:
+        return {}
+    settings = {
+        "lam": DEFAULT_LAMBDA,
+        "sub_gaussian_lam": DEFAULT_SUB_GAUSSIAN_LAMBDA,
+        "resamples": _RESAMPLES,
+    }
+    answer = ask(options.obp, SCRIPT, mode, columns | {k: np.array(v) for k, v in settings.items()})
+    section.notes += answer.pop("notes", [])
+    return answer
+
+
+def _compare(section: Section, found: dict[str, float], answer: Answer) -> None:
+    """Both must have done the same work."""
+    gap = max(abs(found[name] - part["found"][0]) for name, part in answer.items())
+    note = f"The largest difference between the two on any estimate is {gap:.0e}."
+    if note not in section.notes:
+        section.notes.append(note)

@@ -1,0 +1,199 @@
+"""What must hold before a verdict: enough decisions that speak, and propensities that can be true.
+
+Each finding states its measured value, its limit and, where it fails, what is missing.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Final
+
+import numpy as np
+from scipy.special import chdtrc
+
+from experiments.ope.tallies import LogTally, WeightTally
+
+# At 100 the worst interval of a quality in [0, 1] is ± .1; with fewer, the normal approximation is no good
+# either (docs/estimators.md, coverage against effective sample size).
+LEAST_EFFECTIVE_SIZE: Final = 100.0
+# A single decision may not move a quality in [0, 1] by more than this.
+LARGEST_WEIGHT_SHARE: Final = 0.05
+# What the target does without support can move a quality in [0, 1] by this much, and no interval knows of it.
+LARGEST_WITHOUT_SUPPORT: Final = 0.01
+# Chance of a false alarm per check where all is well; several checks are made per log and policy.
+FALSE_ALARM: Final = 0.001
+_Z: Final = 3.2905  # the two-sided normal quantile of FALSE_ALARM
+# Decisions served by another provider than the drawn one carry a reward that is not the drawn one's.
+LARGEST_SHARE_ELSEWHERE: Final = 0.02
+# Response rates that differ by less than this between providers move a quality by less than a point or two.
+LARGEST_RESPONSE_GAP: Final = 0.05
+_COUNTED_FROM: Final = 30  # decisions of a provider before its response rate is looked at
+
+
+@dataclass(frozen=True, kw_only=True)
+class Finding:
+    """One check. `measured` is NaN where it cannot be known, which does not fail.
+
+    `text` is a sentence; `more_decisions`, where more of the same log would mend it, how many.
+    """
+
+    name: str
+    measured: float
+    limit: float
+    passed: bool
+    text: str
+    more_decisions: int | None = None
+
+
+def diagnose(
+    weights: WeightTally, log: LogTally | None = None, *, providers: Sequence[str] | None = None
+) -> tuple[Finding, ...]:
+    """Every check that the tallies allow, for one target policy; `providers` are the names of the columns."""
+    found = [effective_size(weights), weight_share(weights), mean_weight(weights), support(weights)]
+    if log is not None:
+        found += [calibration(log, providers=providers), elsewhere(log), missing_feedback(log)]
+    return tuple(found)
+
+
+def effective_size(weights: WeightTally) -> Finding:
+    """(Σ w)² / Σ w²: how many decisions of the target policy itself this log is worth (Kish 1965)."""
+    size, least = weights.effective_size, LEAST_EFFECTIVE_SIZE
+    more = math.ceil(weights.n * (least / size - 1.0)) if 0.0 < size < least else None
+    return Finding(
+        name="effective sample size",
+        measured=size,
+        limit=least,
+        passed=size >= least,
+        text=f"{weights.n:,} decisions are worth {size:,.0f} of the target policy's own; "
+        f"{least:,.0f} are needed.",
+        more_decisions=more,
+    )
+
+
+def weight_share(weights: WeightTally) -> Finding:
+    """max w / Σ w: how much of the estimate is one decision."""
+    share = weights.largest / weights.total if weights.total > 0.0 else 1.0
+    fails = share > LARGEST_WEIGHT_SHARE
+    return Finding(
+        name="share of the largest weight",
+        measured=share,
+        limit=LARGEST_WEIGHT_SHARE,
+        passed=not fails,
+        text=f"One decision carries {share:.1%} of all weight; {LARGEST_WEIGHT_SHARE:.0%} is the limit.",
+        more_decisions=math.ceil(weights.n * (share / LARGEST_WEIGHT_SHARE - 1.0)) if fails else None,
+    )
+
+
+def mean_weight(weights: WeightTally) -> Finding:
+    """Mean w, whose expectation is 1 where the propensities are right and the target has support.
+
+    Fails where its interval at `FALSE_ALARM` excludes 1.
+    """
+    n, mean = weights.n, weights.total / weights.n
+    variance = max(weights.squares / n - mean * mean, 0.0)
+    reach = _Z * math.sqrt(variance / (n - 1)) if n > 1 else math.inf
+    # Equal weights leave a spread of 0: rounding is then no evidence.
+    passed = abs(mean - 1.0) <= max(reach, 1e-9)
+    cause = ": propensities are wrong, or the log lacks choices that the target would make."
+    return Finding(
+        name="mean weight",
+        measured=mean,
+        limit=1.0,
+        passed=passed,
+        text=f"The mean weight is {mean:.3f}, 99.9% interval [{mean - reach:.3f}, {mean + reach:.3f}], and "
+        f"should be 1{'.' if passed else cause}",
+    )
+
+
+def support(weights: WeightTally) -> Finding:
+    """The target's mean probability of providers that the log could not have chosen."""
+    limit = LARGEST_WITHOUT_SUPPORT
+    if weights.without_support is None:
+        return Finding(
+            name="unsupported actions",
+            measured=math.nan,
+            limit=limit,
+            passed=True,
+            text="The log holds only the chosen provider's propensity, so support cannot be told.",
+        )
+    share = weights.without_support / weights.n
+    return Finding(
+        name="unsupported actions",
+        measured=share,
+        limit=limit,
+        passed=share <= limit,
+        text=f"{share:.1%} of the target's choices are providers that the logging policy never chose there; "
+        f"{limit:.0%} is the limit, and only exploring them helps.",
+    )
+
+
+def calibration(log: LogTally, *, providers: Sequence[str] | None = None) -> Finding:
+    """Whether providers were drawn as often as their propensities promise: a χ² test, k − 1 degrees at most.
+
+    (N − E)' C⁺ (N − E), with C the covariance of the counts N under the propensities. `measured` is its
+    p-value.
+    """
+    gap = log.chosen - log.expected
+    values, vectors = np.linalg.eigh(log.covariance)
+    kept = values > 1e-9 * max(float(values.max(initial=0.0)), 1.0)
+    turned = vectors.T @ gap
+    statistic = float((turned[kept] ** 2 / values[kept]).sum())
+    degrees = int(kept.sum())
+    # What cannot vary must be exact: a provider with probability 1 that was not drawn is proof.
+    impossible = bool((np.abs(turned[~kept]) > 1e-6 * log.n).any())
+    p_value = 0.0 if impossible else _chi_square_tail(statistic, degrees)
+    worst = int(np.abs(gap).argmax())
+    name = f"Provider {worst}" if providers is None else providers[worst]
+    return Finding(
+        name="propensity calibration",
+        measured=p_value,
+        limit=FALSE_ALARM,
+        passed=p_value >= FALSE_ALARM,
+        text=f"{name} was drawn {log.chosen[worst]:,.0f} times where its propensities promise "
+        f"{log.expected[worst]:,.0f} (p = {p_value:.2g} over all providers).",
+    )
+
+
+def elsewhere(log: LogTally) -> Finding:
+    """The share of decisions that another provider than the drawn one served."""
+    share = log.elsewhere / log.n
+    return Finding(
+        name="served by another provider",
+        measured=share,
+        limit=LARGEST_SHARE_ELSEWHERE,
+        passed=share <= LARGEST_SHARE_ELSEWHERE,
+        text=f"{share:.1%} of the decisions were served by another provider than the one drawn; "
+        f"{LARGEST_SHARE_ELSEWHERE:.0%} is the limit.",
+    )
+
+
+def missing_feedback(log: LogTally) -> Finding:
+    """How much the share of decisions with a reward differs between providers, and whether by chance (χ²).
+
+    Fails where the largest gap to the overall rate is above its limit and chance is ruled out. `measured` is
+    that gap, over providers with at least 30 decisions.
+    """
+    rate = float(log.rewarded.sum()) / log.n
+    used = log.chosen > 0.0
+    chosen, rewarded = log.chosen[used], log.rewarded[used]
+    spread = rate * (1.0 - rate)
+    p_value = 1.0
+    if spread > 0.0 and used.sum() > 1:
+        statistic = float(((rewarded - chosen * rate) ** 2 / (chosen * spread)).sum())
+        p_value = _chi_square_tail(statistic, int(used.sum()) - 1)
+    seen = chosen >= _COUNTED_FROM
+    gap = float(np.abs(rewarded[seen] / chosen[seen] - rate).max()) if seen.any() else 0.0
+    return Finding(
+        name="missing feedback by provider",
+        measured=gap,
+        limit=LARGEST_RESPONSE_GAP,
+        passed=gap <= LARGEST_RESPONSE_GAP or p_value >= FALSE_ALARM,
+        text=f"{1.0 - rate:.1%} of the decisions have no reward; by provider the share is up to {gap:.1%} "
+        f"off that (p = {p_value:.2g}); where it does, what is left is no fair sample.",
+    )
+
+
+def _chi_square_tail(statistic: float, degrees: int) -> float:
+    return float(chdtrc(degrees, statistic)) if degrees else 1.0

@@ -1,0 +1,105 @@
+"""What a log without propensities supports: means of the traffic, and a model estimate that is biased."""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import numpy as np
+from rich.box import SIMPLE
+from rich.console import Console
+from rich.table import Table
+
+from experiments.logs.log import Log, ProviderFacts
+from experiments.logs.read import Reader
+from experiments.ope.reward_models import cross_fitted, random_folds
+from experiments.records import plain
+from experiments.targets.learned import context_encoder, features_of
+
+WARNING = (
+    "The direct method trusts its model: where providers were chosen by what kind of request it was, or "
+    "for reasons "
+    "that the log does not hold, it is off by an unknown amount, and no interval says so."
+)
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Description:
+    """The traffic as it was. ``direct`` is the direct method's quality of always choosing each provider."""
+
+    path: str
+    rows: int
+    providers: tuple[ProviderFacts, ...]
+    mean_reward: float
+    mean_cost_usd: float
+    direct: Mapping[str, float]
+    notes: tuple[str, ...]
+
+
+def describe(log: Log) -> Description:
+    """Means of a log, whether or not it has propensities; the model is cross-fitted ridge, part by part."""
+    totals: np.ndarray[Any, Any] = np.zeros(len(log.providers))
+    counted = 0
+    with Reader(log) as reader:
+        for number, part in enumerate(log.parts()):
+            columns = reader.read(part, contexts=True)
+            valued = columns.where(np.flatnonzero(np.isfinite(columns.reward)))
+            if len(valued) < 10:
+                continue
+            predicted = cross_fitted(
+                "ridge", features=features_of(valued, context_encoder()), reward=valued.reward,
+                action=valued.provider, providers=len(log.providers), folds=random_folds(len(valued),
+                seed=number), )  # fmt: skip
+            totals += predicted.sum(axis=0)
+            counted += len(valued)
+    judged = [fact for fact in log.facts if fact.judged]
+    direct = dict(zip(log.providers, (totals / max(counted, 1)).tolist(), strict=True)) if counted else {}
+    return Description(
+        path=str(log.path),
+        rows=log.rows,
+        providers=log.facts,
+        mean_reward=_mean([(fact.mean_reward, fact.judged) for fact in judged]),
+        mean_cost_usd=_mean([(fact.mean_cost_usd, fact.chosen) for fact in log.facts]),
+        direct={fact.name: direct[fact.name] for fact in judged if direct},
+        notes=tuple(log.notes()),
+    )
+
+
+def _mean(pairs: list[tuple[float, int]]) -> float:
+    known = [(value, count) for value, count in pairs if math.isfinite(value)]
+    total = sum(count for _, count in known)
+    return sum(value * count for value, count in known) / total if total else math.nan
+
+
+def json_text(found: Description) -> str:
+    """All of it, as strict JSON."""
+    return json.dumps(plain({**asdict(found), "warning": WARNING}), indent=2, ensure_ascii=False) + "\n"
+
+
+def show(console: Console, found: Description) -> None:
+    """The table of providers, and what the model's column is worth."""
+    table = Table(title=f"{found.rows:,} decisions as they were", title_justify="left", box=SIMPLE)
+    for name in ("provider", "chosen", "mean reward", "USD per 1,000", "latency s", "direct method (biased)"):
+        table.add_column(name, justify="left" if name == "provider" else "right")
+    for fact in found.providers:
+        table.add_row(
+            fact.name, f"{fact.chosen:,}", _shown(fact.mean_reward), _shown(1000.0 * fact.mean_cost_usd),
+            _shown(fact.mean_latency_s), _shown(found.direct.get(fact.name, math.nan)),
+        )  # fmt: skip
+    table.add_row(
+        "all", f"{found.rows:,}", _shown(found.mean_reward), _shown(1000.0 * found.mean_cost_usd), "", ""
+    )
+    console.print(table)
+    for sentence in (
+        *found.notes,
+        WARNING if found.direct else "No reward is logged, so only costs are shown.",
+    ):
+        console.print(sentence, highlight=False)
+    console.print("No policy is judged: that takes propensities.", style="bold", highlight=False)
+
+
+def _shown(value: float) -> str:
+    return f"{value:.4g}" if math.isfinite(value) else "–"

@@ -1,0 +1,117 @@
+"""What a replay found: every value with its interval, the diagnostics, and the verdict."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Final
+
+from experiments.baselines import Hull
+from experiments.ope.diagnostics import Finding
+from experiments.ope.estimates import Estimate
+from experiments.ope.fixed_mix import FixedMix
+from experiments.ope.tallies import LogTally
+from experiments.ope.verdict import Verdict
+from experiments.replay.settings import ReplaySettings
+from experiments.replay.slices import TIME_BUCKETS
+from experiments.replay.sums import Tuning
+from experiments.targets.base import TargetSpec
+
+UTILITY: Final = "utility"
+
+
+@dataclass(frozen=True, kw_only=True)
+class SliceResult:
+    """One slice for one target: n decisions, the quality of both policies, the gain, and the sample size."""
+
+    by: str
+    value: str
+    n: int
+    incumbent: Estimate
+    target: Estimate
+    gain: Estimate
+    effective_size: float
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Judged:
+    """One target.
+
+    ``estimates`` by metric (``reward``, ``cost_usd``, ``latency_s``, and ``utility`` where there is one) and
+    estimator; ``gains`` by metric, of the target over the logging policy, both by the primary estimator,
+    paired. ``intervals`` are of the
+    gain in the quantity of the verdict, but for empirical Bernstein, which bounds the IPS estimate of
+    quality. ``mix`` compares with the best fixed mix at the target's own spend.
+    """
+
+    label: str
+    spec: TargetSpec
+    n: int
+    estimates: Mapping[str, Mapping[str, Estimate]]
+    gains: Mapping[str, Estimate]
+    intervals: Mapping[str, Estimate]
+    quantity: str
+    findings: tuple[Finding, ...]
+    verdict: Verdict
+    mix: FixedMix | None
+    shares: Mapping[str, float]
+    effective_size: float
+    histogram: tuple[int, ...]
+    slices: tuple[SliceResult, ...]
+    over_time: tuple[SliceResult, ...]
+    tuning: Tuning
+
+
+@dataclass(frozen=True, kw_only=True)
+class Cell:
+    """What always choosing a provider earns on a task, by SNIPS: quality with its standard error, and USD."""
+
+    task: str
+    provider: str
+    n: int
+    quality: float
+    quality_se: float
+    cost_usd: float
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Replay:
+    """A whole replay; ``incumbent`` has the logging policy's own means by metric.
+
+    ``cells`` are per task and provider, with the task `ALL` for the whole log.
+    """
+
+    path: str
+    rows: int
+    n: int
+    first_s: float
+    last_s: float
+    providers: tuple[str, ...]
+    settings: ReplaySettings
+    incumbent: Mapping[str, Estimate]
+    judged: tuple[Judged, ...]
+    hull: Hull | None
+    cells: tuple[Cell, ...]
+    tally: LogTally
+    notes: tuple[str, ...]
+
+    @property
+    def headline(self) -> Judged:
+        """The target that the first sentence is about: of those to promote the best, else the first.
+
+        The best has the highest lift over the best fixed mix, since gains for different goals do not compare.
+        """
+        promoted = [one for one in self.judged if one.verdict.judgement == "promote"]
+        return max(promoted, key=_lift) if promoted else self.judged[0]
+
+
+def _lift(one: Judged) -> float:
+    return one.gains[one.quantity].value if one.mix is None else one.mix.lift.value
+
+
+ALL: Final = "(all)"
+
+
+def bucket_middle_s(result: Replay, bucket: int) -> float:
+    """The middle of a span of the log, in seconds since 1970."""
+    return result.first_s + (bucket + 0.5) * (result.last_s - result.first_s) / TIME_BUCKETS

@@ -1,0 +1,117 @@
+"""The page: first what to do and why, then the charts, each with its table, then what every number means."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from html import escape
+from pathlib import Path
+from typing import Final
+
+from experiments.ope.estimates import Estimate
+from experiments.replay.result import Judged, Replay
+from experiments.report import sections
+from experiments.report.tables import figure, folded, number
+
+_STYLE: Final = Path(__file__).with_name("style.css")
+_CLASS: Final = {"promote": "promote", "keep": "keep", "not enough evidence": "unsure"}
+_PER: Final = 1000.0
+
+
+def report_html(result: Replay) -> str:
+    """The whole report as one file that needs nothing else."""
+    one = result.headline
+    parts = [_first_screen(result, one)]
+    if "cost_usd" in result.incumbent:
+        parts.append(sections.plane(result))
+    parts += [
+        sections.estimators(result, one),
+        sections.slices(result, one),
+        sections.weights(result, one),
+        sections.time(result, one),
+    ]
+    parts += [
+        sections.win_map(result),
+        sections.diagnostics(result),
+        sections.how(result),
+        sections.definitions(),
+    ]
+    title = f"Replay of {Path(result.path).name}"
+    return (
+        "<!DOCTYPE html>\n<html lang=en><head><meta charset=utf-8>"
+        "<meta name=viewport content='width=device-width, initial-scale=1'>"
+        f"<title>{escape(title)}</title><style>{_STYLE.read_text(encoding='utf-8')}</style></head>"
+        f"<body><main>{''.join(parts)}</main></body></html>\n"
+    )
+
+
+def _first_screen(result: Replay, one: Judged) -> str:
+    verdict = one.verdict
+    word = {
+        "promote": f"Promote {one.label}",
+        "keep": "Keep what you have",
+        "not enough evidence": "Not enough evidence yet",
+    }[verdict.judgement]
+    days = f"{_day(result.first_s)} to {_day(result.last_s)}"
+    heading = f"{Path(result.path).name}: {result.n:,} decisions, {days}, {len(result.providers)} providers"
+    others = "".join(
+        f"<li><b>{escape(other.label)}</b>: {escape(other.verdict.sentence)}</li>"
+        for other in result.judged
+        if other is not one
+    )
+    notes = "".join(f"<p class=note>{escape(note)}</p>" for note in result.notes)
+    return (
+        f"<h1>{escape(heading)}</h1><div class='verdict {_CLASS[verdict.judgement]}'>"
+        f"<div class=word>{escape(word)}</div><p>{escape(verdict.sentence)}</p></div>"
+        f"<div class=figures>{''.join(_figures(result, one))}</div>"
+        + (
+            folded(f"The other {len(result.judged) - 1} policies", f"<ul class=others>{others}</ul>")
+            if others
+            else ""
+        )
+        + notes
+    )
+
+
+def _figures(result: Replay, one: Judged) -> list[str]:
+    primary, level = result.settings.primary, f"{result.settings.level:.0%}"
+    quality = one.estimates["reward"][primary]
+    found = []
+    if one.quantity != "reward":
+        gain, goal = one.gains[one.quantity], one.spec.goal.wtp_usd or result.settings.wtp_usd
+        worth = "" if goal is None else f"quality less cost, at ${goal:g} a point, "
+        found.append(
+            figure("Gain", number(gain.value, 3, sign=True), f"{worth}{level} interval {_between(gain, 3)}")
+        )
+    found += [
+        figure(
+            "Quality",
+            number(quality.value, 3),
+            f"{number(one.gains['reward'].value, 3, sign=True)} against now, "
+            f"{level} interval {_between(one.gains['reward'], 3)}",
+        )
+    ]
+    if "cost_usd" in one.estimates:
+        cost, now = one.estimates["cost_usd"][primary], result.incumbent["cost_usd"]
+        change = (
+            f"{cost.value / now.value - 1.0:+.0%} against now".replace("-", "−")
+            if now.value > 0.0
+            else "now 0"
+        )
+        found.append(
+            figure("Cost per 1,000", f"${_PER * cost.value:.2f}", f"{change} (${_PER * now.value:.2f})")
+        )
+    if one.mix is not None:
+        note = f"quality beyond mixing providers at the same spend, {_between(one.mix.lift, 3)}"
+        found.append(figure("Lift", number(one.mix.lift.value, 3, sign=True), note))
+    passed = sum(finding.passed for finding in one.findings)
+    note = f"{passed} of {len(one.findings)} checks passed; as many own decisions the log is worth"
+    found.append(figure("Evidence", f"{one.effective_size:,.0f}", note))
+    return found
+
+
+def _between(one: Estimate, digits: int) -> str:
+    return f"{number(one.low, digits, sign=True)} to {number(one.high, digits, sign=True)}"
+
+
+def _day(at_s: float) -> str:
+    return datetime.fromtimestamp(at_s, UTC).strftime("%Y-%m-%d")

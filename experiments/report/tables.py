@@ -1,0 +1,50 @@
+"""HTML of tables and of the few other elements that a report is made of."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Sequence
+from html import escape
+
+from experiments.ope.estimates import Estimate
+
+
+def number(value: float, digits: int = 4, *, sign: bool = False) -> str:
+    """A number, or a dash where there is none."""
+    if not math.isfinite(value):
+        return "–"
+    return f"{value:{'+' if sign else ''}.{digits}f}".replace("-", "−")
+
+
+def ends(one: Estimate, digits: int = 4, *, sign: bool = False, scale: float = 1.0) -> list[str]:
+    """Value, low and high."""
+    return [number(scale * value, digits, sign=sign) for value in (one.value, one.low, one.high)]
+
+
+def table(
+    heads: Sequence[str], rows: Iterable[Sequence[str]], *, strong: str = "", text: Sequence[int] = ()
+) -> str:
+    """A table that scrolls where it is too wide; the row whose first cell is ``strong`` stands out."""
+    head = "".join(f"<th scope='col'>{escape(name)}</th>" for name in heads)
+    body = []
+    for row in rows:
+        cells = "".join(
+            f"<td{' class=text' if i in text else ''}>{escape(cell)}</td>" for i, cell in enumerate(row)
+        )
+        body.append(f"<tr{' class=strong' if row[0] == strong else ''}>{cells}</tr>")
+    return (
+        f"<div class=scroll><table><thead><tr>{head}</tr></thead><tbody>{''.join(body)}</tbody></table></div>"
+    )
+
+
+def folded(summary: str, content: str) -> str:
+    """What opens at a click."""
+    return f"<details><summary>{escape(summary)}</summary>{content}</details>"
+
+
+def figure(name: str, value: str, note: str) -> str:
+    """One number of the first screen."""
+    return (
+        f"<div class=figure><div class=name>{escape(name)}</div><div class=value>{escape(value)}</div>"
+        f"<div class=note>{escape(note)}</div></div>"
+    )

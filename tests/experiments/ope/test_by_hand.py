@@ -1,0 +1,88 @@
+"""Four decisions whose every number was worked out on paper."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+import pytest
+
+from experiments.ope import doubly_robust, importance
+from experiments.ope.decisions import Decisions
+from experiments.ope.estimates import asymptotic, difference, standard_error, value
+from experiments.ope.moments import Moments
+from experiments.ope.rejection import rejection
+
+# Weights 2, 0, 1, 1/2; predictions for the choice .5, .5, .2, .8; under the target .6, .4, .2, .5.
+DECISIONS = Decisions(
+    reward=[1.0, 0.5, 0.0, 1.0],
+    action=[0, 1, 0, 1],
+    propensity=[0.5, 0.5, 0.5, 0.8],
+    target=[[1.0, 0.0], [1.0, 0.0], [0.5, 0.5], [0.6, 0.4]],
+    q_hat=[[0.5, 0.9], [0.4, 0.5], [0.2, 0.2], [0.3, 0.8]],
+)
+
+
+def test_the_columns_that_everything_is_made_of() -> None:
+    np.testing.assert_allclose(DECISIONS.weight, [2.0, 0.0, 1.0, 0.5])
+    np.testing.assert_allclose(DECISIONS.q_logged, [0.5, 0.5, 0.2, 0.8])
+    np.testing.assert_allclose(DECISIONS.q_target, [0.5, 0.4, 0.2, 0.5])
+
+
+@pytest.mark.parametrize(
+    ("terms", "expected"),
+    [
+        (importance.on_policy(DECISIONS), 2.5 / 4),
+        (importance.ips(DECISIONS), (2.0 + 0.5) / 4),
+        (importance.clipped_ips(DECISIONS, lam=1.0), (1.0 + 0.5) / 4),
+        (importance.snips(DECISIONS), 2.5 / 3.5),
+        # λ = .5: 2 / 1.5, 0, 1, .5 / .75
+        (importance.sub_gaussian_ips(DECISIONS, lam=0.5), (2.0 / 1.5 + 0.5 / 0.75) / 4),
+        (importance.sub_gaussian_ips(DECISIONS, lam=1.0), (1.0 + 1.0) / 4),
+        (doubly_robust.dm(DECISIONS), 1.6 / 4),
+        # residuals .5, 0, −.2, .2
+        (doubly_robust.dr(DECISIONS), (1.6 + 1.0 - 0.2 + 0.1) / 4),
+        (doubly_robust.clipped_dr(DECISIONS, lam=1.0), (1.6 + 0.5 - 0.2 + 0.1) / 4),
+        (doubly_robust.switch_dr(DECISIONS, lam=1.0), (1.6 - 0.2 + 0.1) / 4),
+        # λ = 2: 4 / 6, 0, 2 / 3, 1 / 2.25
+        (doubly_robust.shrunk_dr(DECISIONS, lam=2.0), (1.6 + 2 / 3 * 0.5 - 2 / 3 * 0.2 + 0.2 / 2.25) / 4),
+        (doubly_robust.shrunk_dr(DECISIONS, lam=0.0), 1.6 / 4),
+        (doubly_robust.sub_gaussian_dr(DECISIONS, lam=0.5), (1.6 + 2 / 3 - 0.2 + 0.2 * 2 / 3) / 4),
+        (doubly_robust.sndr(DECISIONS), 1.6 / 4 + 0.9 / 3.5),
+        # likeliest: 0, 0, 0 (the first of a tie), 0; chosen 0, 1, 0, 1
+        (rejection(DECISIONS), 0.5),
+    ],
+)
+def test_each_estimate(terms: object, expected: float) -> None:
+    assert terms.value == pytest.approx(expected, abs=1e-15)  # type: ignore[attr-defined]
+    assert value(Moments.of([terms])) == pytest.approx(expected, abs=1e-15)  # type: ignore[list-item]
+
+
+def test_the_standard_error_of_a_mean_and_of_a_ratio() -> None:
+    moments = Moments.of([importance.ips(DECISIONS), importance.snips(DECISIONS)])
+    assert standard_error(moments, {0: 1.0}) == pytest.approx(np.std([2.0, 0.0, 0.0, 0.5], ddof=1) / 2.0)
+    v = 2.5 / 3.5
+    deviations = np.array([2 * (1 - v), 0.0, 0.0 - v, 0.5 * (1 - v)]) / 0.875
+    assert standard_error(moments, {1: 1.0}) == pytest.approx(np.std(deviations, ddof=1) / 2.0)
+
+
+def test_the_interval_of_four_decisions_takes_student_s_quantile() -> None:
+    found = asymptotic(Moments.of([importance.on_policy(DECISIONS)]))
+    assert found.half_width == pytest.approx(3.182446 * found.standard_error, rel=1e-6)
+
+
+def test_what_two_policies_share_cancels_in_their_difference() -> None:
+    moments = Moments.of([importance.ips(DECISIONS), importance.on_policy(DECISIONS)])
+    paired = asymptotic(moments, difference(0, 1))
+    gains = np.array([2.0, 0.0, 0.0, 0.5]) - np.array([1.0, 0.5, 0.0, 1.0])
+    assert paired.value == pytest.approx(gains.mean())
+    assert paired.standard_error == pytest.approx(np.std(gains, ddof=1) / 2.0)
+    assert asymptotic(moments, difference(1, 1)).half_width == 0.0
+
+
+def test_one_decision_has_a_value_and_no_interval() -> None:
+    one = Decisions(reward=[0.3], action=[0], propensity=[1.0], target=[[1.0]], q_hat=[[0.2]])
+    for terms in (importance.ips(one), importance.snips(one), doubly_robust.sndr(one)):
+        found = asymptotic(Moments.of([terms]))
+        assert found.value == pytest.approx(0.3)
+        assert (found.low, found.high) == (-math.inf, math.inf)

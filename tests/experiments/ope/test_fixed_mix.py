@@ -1,0 +1,76 @@
+"""The estimated best fixed mix against the true one of a world that is known."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from experiments.baselines import best_fixed_mix
+from experiments.ope.bootstrap import resample
+from experiments.ope.fixed_mix import fixed_mix, fixed_terms
+from experiments.ope.terms import Terms
+from optimizer.errors import InvalidInput
+
+QUALITY, COST = np.array([0.5, 0.55, 0.8, 0.1]), np.array([1e-3, 4e-3, 5e-3, 2e-3])
+
+
+def known_log(n: int, seed: int) -> tuple[list[Terms], list[int], list[int]]:
+    """Terms of a policy that splits its requests between providers 0 and 2, and of every fixed policy."""
+    rng = np.random.default_rng(seed)
+    logging = np.array([0.4, 0.3, 0.3, 0.0])
+    action = rng.choice(4, size=n, p=logging)
+    propensity = logging[action]
+    quality = (rng.random(n) < QUALITY[action]).astype(np.float64)
+    cost = COST[action] * rng.uniform(0.5, 1.5, n)
+    weight = np.array([0.5, 0.0, 0.5, 0.0])[action] / propensity
+    policy = [Terms(weighted=weight * column, weight=weight) for column in (quality, cost)]
+    fixed = [
+        fixed_terms(reward=column, action=action, propensity=propensity, providers=4)
+        for column in (quality, cost)
+    ]
+    return [*policy, *fixed[0], *fixed[1]], [2, 3, 4, 5], [6, 7, 8, 9]
+
+
+def test_the_hull_is_that_of_the_means_and_a_mixture_lifts_nothing() -> None:
+    terms, qualities, costs = known_log(20_000, seed=0)
+    drawn = resample(terms, seed=0, resamples=300)
+    found = fixed_mix(drawn, quality=0, cost_usd=1, fixed_quality=qualities, fixed_cost_usd=costs)
+    truth = best_fixed_mix(COST[:3], QUALITY[:3])
+    assert found.providers == (0, 1, 2)  # the fourth was never chosen
+    assert found.hull.providers == truth.providers == (0, 2)
+    np.testing.assert_allclose(found.hull.quality, truth.quality, atol=0.02)
+    np.testing.assert_allclose(found.hull.cost_usd, truth.cost_usd, rtol=0.02)
+    assert found.lift.low < 0.0 < found.lift.high
+    assert found.lift.half_width < 0.03
+
+
+def test_the_interval_of_the_lift_holds_the_truth() -> None:
+    held = 0
+    for seed in range(40):
+        terms, qualities, costs = known_log(2_000, seed)
+        drawn = resample(terms, seed=seed, resamples=100)
+        lift = fixed_mix(drawn, quality=0, cost_usd=1, fixed_quality=qualities, fixed_cost_usd=costs).lift
+        held += lift.low <= 0.0 <= lift.high
+    assert held >= 34
+
+
+def test_fixed_terms_are_means_of_what_the_provider_served() -> None:
+    terms = fixed_terms(
+        reward=np.array([1.0, 0.0, 0.4]),
+        action=np.array([0, 0, 1]),
+        propensity=np.array([0.5, 0.25, 0.9]),
+        providers=2,
+    )
+    assert terms[0].value == pytest.approx(2.0 / 6.0)
+    assert terms[1].value == pytest.approx(0.4)
+
+
+def test_what_cannot_be_a_mix_is_refused() -> None:
+    terms, qualities, costs = known_log(50, seed=0)
+    drawn = resample(terms, seed=0, resamples=100)
+    with pytest.raises(InvalidInput, match="one of each per provider"):
+        fixed_mix(drawn, quality=0, cost_usd=1, fixed_quality=qualities, fixed_cost_usd=costs[:2])
+    with pytest.raises(InvalidInput, match="no decision has a provider"):
+        fixed_mix(drawn, quality=0, cost_usd=1, fixed_quality=[5], fixed_cost_usd=[9])
+    with pytest.raises(InvalidInput, match="no probability above 0"):
+        fixed_terms(reward=np.ones(1), action=np.zeros(1, int), propensity=np.zeros(1), providers=1)

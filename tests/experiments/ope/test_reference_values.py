@@ -1,0 +1,159 @@
+"""Estimators, tuning and bounds against numbers that a published library computed on stored inputs."""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Callable
+from functools import partial
+from typing import Any
+
+import duckdb
+import numpy as np
+import pytest
+
+from experiments.benchmarks.tables import data_folder
+from experiments.ope import doubly_robust, importance, weights
+from experiments.ope.bootstrap import percentile, resample
+from experiments.ope.bounds import bernstein_lower, hoeffding_lower, student_lower
+from experiments.ope.decisions import Decisions
+from experiments.ope.estimates import asymptotic
+from experiments.ope.moments import Moments
+from experiments.ope.rejection import rejection
+from experiments.ope.terms import Terms
+from experiments.ope.tuning import Tuned, least_error_bound, slope
+from tests.experiments.ope import open_bandit_prior as prior
+
+FOLDER = data_folder() / "ope"
+needs_data = pytest.mark.skipif(not FOLDER.is_dir(), reason=f"{FOLDER} is not there: set FAIRLEAD_DATA")
+pytestmark = needs_data
+
+ESTIMATORS: dict[str, Callable[[Decisions], Terms]] = {
+    "ipw": importance.ips,
+    "ipw-clip5": partial(importance.clipped_ips, lam=5.0),
+    "snipw": importance.snips,
+    "dm": doubly_robust.dm,
+    "dr": doubly_robust.dr,
+    "dr-clip5": partial(doubly_robust.clipped_dr, lam=5.0),
+    "sndr": doubly_robust.sndr,
+    "switch-dr5": partial(doubly_robust.switch_dr, lam=5.0),
+    "dr-os5": partial(doubly_robust.shrunk_dr, lam=5.0),
+    "sg-ipw.1": partial(importance.sub_gaussian_ips, lam=0.1),
+    "sg-dr.1": partial(doubly_robust.sub_gaussian_dr, lam=0.1),
+    "rm-greedy": rejection,
+}
+TUNED: dict[str, Callable[..., Tuned]] = {
+    f"{family}-tuned-{method}": partial(choose, tame=tame, model=model)
+    for family, tame, model in (
+        ("ipw", weights.clip, False),
+        ("dr", weights.clip, True),
+        ("switch-dr", weights.switch, True),
+        ("dr-os", weights.shrink, True),
+    )
+    for method, choose in (("slope", slope), ("mse", least_error_bound))
+}
+
+
+@pytest.fixture(scope="module")
+def expected() -> dict[str, Any]:
+    values: dict[str, Any] = json.loads((FOLDER / "reference_values.json").read_text(encoding="utf-8"))
+    return values
+
+
+@pytest.fixture(scope="module")
+def decisions() -> Decisions:
+    with np.load(FOLDER / "reference_inputs.npz") as stored:
+        return Decisions(
+            reward=stored["reward"],
+            action=stored["action"],
+            propensity=stored["pscore"],
+            target=stored["pi_e"],
+            q_hat=stored["q_hat"],
+        )
+
+
+@pytest.mark.parametrize("name", ESTIMATORS)
+def test_estimators_equal_the_reference(name: str, decisions: Decisions, expected: dict[str, Any]) -> None:
+    assert ESTIMATORS[name](decisions).value == pytest.approx(expected[name], rel=0.0, abs=1e-9)
+
+
+@pytest.mark.parametrize("name", TUNED)
+def test_tuning_equals_the_reference(name: str, decisions: Decisions, expected: dict[str, Any]) -> None:
+    found = TUNED[name](decisions)
+    value, lam = expected[name]
+    assert found.terms.value == pytest.approx(value, rel=0.0, abs=1e-9)
+    assert found.lam == lam
+
+
+def test_bounds_equal_the_reference(decisions: Decisions, expected: dict[str, Any]) -> None:
+    moments = Moments.of([importance.ips(decisions)])
+    found = {
+        "bernstein_lb": bernstein_lower(moments, delta=0.05),
+        "t_lb": student_lower(moments, delta=0.05),
+        "hoeffding_lb": hoeffding_lower(moments, delta=0.05),
+    }
+    assert found == pytest.approx({name: expected[name] for name in found}, rel=0.0, abs=1e-9)
+
+
+def test_every_reference_value_is_compared(expected: dict[str, Any]) -> None:
+    bounds = {name for name in expected if name.endswith("_lb")}
+    intervals = {name for name in expected if name.startswith("snipw_ci_")}
+    assert set(ESTIMATORS) | set(TUNED) | bounds | intervals == set(expected)
+
+
+def test_snips_intervals_are_those_that_renormalise(decisions: Decisions, expected: dict[str, Any]) -> None:
+    terms = [importance.snips(decisions)]
+    # The reference takes normal quantiles and divides by n.
+    delta = asymptotic(Moments.of(terms))
+    assert (delta.low, delta.high) == pytest.approx(expected["snipw_ci_delta"], abs=2e-5)
+    drawn = percentile(resample(terms, seed=1))
+    assert (drawn.low, drawn.high) == pytest.approx(expected["snipw_ci_renormalised"], abs=3e-3)
+    naive_low, naive_high = expected["snipw_ci_obp"]
+    assert naive_high - naive_low > 2.5 * (drawn.high - drawn.low)
+
+
+@pytest.mark.parametrize("campaign", ["men", "women"])
+def test_the_open_bandit_sample_gives_the_published_library_s_values(campaign: str) -> None:
+    expected = json.loads((FOLDER / "open_bandit_values.json").read_text(encoding="utf-8"))[campaign]
+    log = _columns(f"obd_random_{campaign}.parquet")
+    served = _columns(f"obd_bts_{campaign}.parquet")
+    shares = _thompson_shares(campaign)
+    decisions = Decisions(
+        reward=log["click"],
+        action=log["item_id"],
+        propensity=log["propensity_score"],
+        target=shares[log["position"] - 1],
+    )
+    found = {
+        "n": len(decisions),
+        "random_mean": importance.on_policy(decisions).value,
+        "ipw": importance.ips(decisions).value,
+        "snipw": importance.snips(decisions).value,
+        "bts_on_policy": float(served["click"].mean()),
+    }
+    assert found == pytest.approx(expected, rel=0.0, abs=1e-9)
+
+
+def _columns(name: str) -> dict[str, np.ndarray[Any, Any]]:
+    query = f"SELECT item_id, position, click::DOUBLE AS click, propensity_score FROM '{FOLDER / name}'"
+    with duckdb.connect() as connection:
+        return {key: np.asarray(column) for key, column in connection.execute(query).fetchnumpy().items()}
+
+
+def _thompson_shares(campaign: str) -> np.ndarray[Any, Any]:
+    """Share of every item at each of three positions, shape (3, items), in the 100,000 rankings of that
+    library.
+    """
+    name = campaign.upper()
+    successes = np.array(getattr(prior, f"{name}_SUCCESSES"), dtype=np.float64)
+    failures = np.array(getattr(prior, f"{name}_FAILURES"), dtype=np.float64)
+    rounds, items = 100_000, len(successes)
+    # numpy's legacy generator, because the stored values were drawn with it.
+    drawn = np.random.RandomState(12345).beta(successes, failures, size=(rounds, items))
+    first = np.argsort(drawn, axis=1)[:, ::-1][:, :3]
+    return np.stack([np.bincount(first[:, place], minlength=items) / rounds for place in range(3)])
+
+
+def test_infinite_lambda_changes_no_weight(decisions: Decisions) -> None:
+    for tame in (weights.clip, weights.switch, weights.shrink):
+        np.testing.assert_array_equal(tame(decisions.weight, math.inf), decisions.weight)
