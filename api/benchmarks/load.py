@@ -11,7 +11,7 @@ from typing import Final
 
 import numpy as np
 
-from api.benchmarks.served import Asked
+from api.benchmarks.served import Asked, decisions
 from api.trials.wire import Connection
 
 LATE_S: Final = 20.0
@@ -128,3 +128,8 @@ async def open_loop(
     for into in found:
         into.seconds = sent_s
     return found
+
+
+def probe(port: int, seconds: float) -> Loaded:
+    """A few clients in this process, to time what others do to the service."""
+    return asyncio.run(closed_loop(port, decisions(77), connections=4, seconds=seconds))

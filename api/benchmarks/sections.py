@@ -5,14 +5,16 @@ from __future__ import annotations
 import asyncio
 import os
 from collections.abc import Iterator
+from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
+from multiprocessing import get_context
 from pathlib import Path
 from statistics import median
 from time import monotonic
 from typing import Any, Final
 
 from api.benchmarks import served
-from api.benchmarks.load import Loaded, closed_loop, open_loop
+from api.benchmarks.load import Loaded, closed_loop, open_loop, probe
 from api.trials.servers import Server, serving
 from experiments.benchmarks.report import Section
 
@@ -129,24 +131,31 @@ def overload(options: Options) -> Section:
 
         async def measure() -> None:
             await _warm(service, options.seconds)
-            peak = await closed_loop(
-                service.port, served.decisions(1), connections=CONNECTIONS, seconds=options.seconds
-            )
-            per_s = 10.0 * peak.goodput
-            (flood,) = await open_loop(
-                service.port,
-                [served.decisions(2)],
-                per_s=per_s,
-                seconds=min(options.seconds, _MOST_REQUESTS / per_s),
-                most=512,
-            )
-            recovered_s = await _recovery(service)
-            section.show("peak goodput, decisions/s", [peak.goodput], digits=0)
+            peak = 0.0
+            for connections in (CONNECTIONS, 4 * CONNECTIONS):
+                asked = served.decisions(connections)
+                found = await closed_loop(
+                    service.port, asked, connections=connections, seconds=options.seconds / 2
+                )
+                peak = max(peak, found.goodput)
+            per_s = 10.0 * peak
+            seconds = min(options.seconds, _MOST_REQUESTS / per_s)
+            # Timed by a process of its own: the one that floods is late by itself.
+            with ProcessPoolExecutor(1, mp_context=get_context("forkserver")) as pool:
+                probing = pool.submit(probe, service.port, seconds)
+                (flood,) = await open_loop(
+                    service.port, [served.decisions(2)], per_s=per_s, seconds=seconds, most=512
+                )
+                recovered_s = await _recovery(service)
+                probed = probing.result()
+            section.show("peak goodput, decisions/s", [peak], digits=0)
             section.show("asked for, requests/s", [per_s], digits=0)
             section.show("sent by the client, requests/s", [flood.rate], digits=0)
-            section.at_least("goodput / peak", [flood.goodput / peak.goodput], 0.8, digits=2)
-            section.at_most("refused: p99, ms", [flood.refused_ms(99)], 50.0, digits=1)
-            section.at_most("refused without Retry-After", [flood.without_retry_after], 0.0, digits=0)
+            section.at_least("goodput / peak", [flood.goodput / peak], 0.8, digits=2)
+            section.at_most("refused, as timed by a client beside it: p99, ms", [probed.refused_ms(99)], 50.0)
+            section.show("refused, as timed by the flood: p99, ms", [flood.refused_ms(99)], digits=0)
+            missing = flood.without_retry_after + probed.without_retry_after
+            section.at_most("refused without Retry-After", [missing], 0.0, digits=0)
             section.at_most("seconds until a decision takes ≤ 30 ms again", [recovered_s], 5.0, digits=2)
             section.notes.append(f"answers by status (0: none came): {dict(flood.statuses)}")
 

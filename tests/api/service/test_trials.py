@@ -1,9 +1,13 @@
 """The trials of the service, short: `python -m api.trials` runs them at full length."""
 
+import random
 from pathlib import Path
 
 import pytest
 
+from api.store import open_store
+from api.trials import settings as trial
+from api.trials import states
 from api.trials.__main__ import main
 from api.trials.damage import damaged_snapshots
 from api.trials.kills import kill_cycles
@@ -11,6 +15,7 @@ from api.trials.power import compiled, power_cuts
 from api.trials.rebuild import rebuild
 from api.trials.replicas import replicas
 from optimizer.errors import InvalidInput
+from tests.api.service.running import Running
 
 
 @pytest.mark.parametrize("kind", ["sqlite", "postgres"])
@@ -58,6 +63,47 @@ def test_replicas_learn_the_same_while_they_die(tmp_path: Path, postgres_url: st
     assert result.problems == []
     assert result.kills >= 1
     assert result.feedback > 20
+
+
+def test_feedback_in_any_order_ends_in_the_statistics_of_the_clean_one(tmp_path: Path) -> None:
+    """Posted early, shuffled, repeated and corrected; compared with a log that says each last word once."""
+    rng, made = random.Random(5), trial.as_read(trial.settings(tmp_path), tmp_path)
+    said = []
+    for i in range(30):
+        for name in range(2):
+            said.append(
+                {"id": f"f{i}-{name}", "decision_id": f"d{i}", "value": rng.random(), "source": "human"}
+            )
+    said += rng.sample(said, 20)
+    rng.shuffle(said)
+    service = Running(made).until_ready()
+    try:
+        for i, body in enumerate(said):
+            service.post("/v1/feedback", body, status=200)
+            if i % 2 == 0 and i < 60:
+                ask = {
+                    "route": trial.ROUTE,
+                    "features": [rng.uniform(-1, 1)] * trial.WIDTH,
+                    "id": f"d{i // 2}",
+                }
+                service.post("/v1/decisions", ask, status=200)
+        service.until(service.settled)
+        fold = service.service.engine.fold
+        served = states.arrays_of(fold)
+        # A repetition is no correction: each counts where it came first.
+        first = {body["id"]: body for body in said}.values()
+        last = {body["decision_id"]: body["value"] for body in first}
+        values = {name: one.values for name, one in fold.routes[trial.ROUTE].open.items()}
+        assert values == {name: {"quality/human": value} for name, value in last.items()}
+    finally:
+        service.stop()
+    store = open_store(made.database_url, read_only=True)
+    rows = states.all_rows(store)
+    store.close()
+    assert sum(row.kind == "feedback" for row in rows) == 60
+    once = states.told_once(rows, states.folded(rows).routes[trial.ROUTE])
+    assert any(array.any() for array in once.values())
+    assert states.differences(once, states.sums_of(served)) == []
 
 
 def test_a_long_log_is_rebuilt_bit_for_bit(tmp_path: Path) -> None:
