@@ -36,6 +36,8 @@ class Replicated:
     seconds: float = 0.0
     kills: int = 0
     decisions: int = 0
+    fallbacks: int = 0
+    """Decisions of processes that had not rebuilt their state yet: the default provider's, at its price."""
     feedback: int = 0
     unanswered: int = 0
     spend_ratio: float = 0.0
@@ -168,6 +170,7 @@ def _compare(folder: Path, url: str, ledger: Ledger, result: Replicated) -> None
     result.problems += ledger.compare(rows) + states.effects_differ(rows, clean)
     result.problems += [f"a log without repeats has another {name}" for name in once]
     result.decisions, result.unanswered = served.decisions, len(ledger.open) + ledger.nameless
+    result.fallbacks = served.fallbacks
     result.feedback = sum(row.kind == "feedback" for row in rows)
     judged = sum(one.judged() for one in served.open.values())
     if judged != result.feedback:
