@@ -10,9 +10,11 @@ import subprocess
 import time
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import httpx
 import pytest
+from alembic.ddl.impl import DefaultImpl
 
 from api.commands.keeping import STARTER
 from api.settings import read_settings
@@ -200,6 +202,33 @@ def test_a_second_server_on_one_file_is_refused_and_the_first_goes_on(tmp_path: 
         first.kill()
     with serving(tmp_path / "third", settings) as third:
         assert httpx.get(f"http://127.0.0.1:{third.port}/livez").status_code == 200
+
+
+def test_a_process_that_dies_while_it_creates_the_tables_leaves_none(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Python's driver for SQLite opens no transaction for statements that change tables."""
+    execute, steps, die_at = DefaultImpl._exec, 0, 0
+
+    def dying(self: DefaultImpl, *given: Any, **named: Any) -> Any:
+        nonlocal steps
+        steps += 1
+        if steps == die_at:
+            raise InterruptedError("the process died here")
+        return execute(self, *given, **named)
+
+    monkeypatch.setattr(DefaultImpl, "_exec", dying)
+    open_store(f"sqlite:///{tmp_path}/whole.db").close()
+    last = steps
+    assert last > 4
+    for place in range(1, last + 1):
+        steps, die_at = 0, place
+        with pytest.raises(InterruptedError):
+            open_store(f"sqlite:///{tmp_path}/log{place}.db")
+        die_at = 0
+        store = open_store(f"sqlite:///{tmp_path}/log{place}.db")
+        assert store.last_seq() == 0
+        store.close()
 
 
 def test_a_half_written_file_of_settings_is_refused_or_whole(tmp_path: Path) -> None:
