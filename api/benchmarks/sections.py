@@ -132,7 +132,7 @@ def overload(options: Options) -> Section:
         async def measure() -> None:
             await _warm(service, options.seconds)
             peak = 0.0
-            for connections in (CONNECTIONS, 4 * CONNECTIONS):
+            for connections in (CONNECTIONS, 200):
                 asked = served.decisions(connections)
                 found = await closed_loop(
                     service.port, asked, connections=connections, seconds=options.seconds / 2
@@ -152,7 +152,9 @@ def overload(options: Options) -> Section:
             section.show("asked for, requests/s", [per_s], digits=0)
             section.show("sent by the client, requests/s", [flood.rate], digits=0)
             section.at_least("goodput / peak", [flood.goodput / peak], 0.8, digits=2)
-            section.at_most("refused, as timed by a client beside it: p99, ms", [probed.refused_ms(99)], 50.0)
+            section.at_most(
+                "refused, timed by a client beside it: p99, ms", [probed.refused_ms(99)], 50.0, digits=1
+            )
             section.show("refused, as timed by the flood: p99, ms", [flood.refused_ms(99)], digits=0)
             missing = flood.without_retry_after + probed.without_retry_after
             section.at_most("refused without Retry-After", [missing], 0.0, digits=0)
@@ -178,7 +180,7 @@ async def _recovery(service: Server) -> float:
 def soak(options: Options) -> Section:
     """A steady load: what memory and files do."""
     section = Section(number=4, title=f"Soak: {options.minutes:g} min at {options.rate:g} decisions/s")
-    with serving(options.folder / "four", options.settings("four")) as service:
+    with serving(options.folder / "four", options.settings("four", open_decisions=2_000)) as service:
         memory_mb: list[float] = []
         sizes: list[int] = []
 

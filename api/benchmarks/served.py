@@ -22,7 +22,9 @@ class Asked(NamedTuple):
     body: bytes | None
 
 
-def settings(folder: Path, url: str | None = None, **more: Any) -> dict[str, Any]:
+def settings(
+    folder: Path, url: str | None = None, *, open_decisions: int = 20_000, **more: Any
+) -> dict[str, Any]:
     """Settings of the service under load, as they would be in production but for the limit of one key."""
     return {
         "database_url": url or f"sqlite:///{folder.absolute()}/log.db",
@@ -41,7 +43,7 @@ def settings(folder: Path, url: str | None = None, **more: Any) -> dict[str, Any
                 "providers": list(PROVIDERS),
                 "features": {"vector": FEATURES},
                 "budget": {"usd_per_request": 0.001},
-                "max_open_decisions": 2_000,
+                "max_open_decisions": open_decisions,
             }
         ],
         **more,
