@@ -30,16 +30,15 @@ class Loaded:
     refused_s: list[float] = field(default_factory=list)
     """Of 429 and 503: from when the request was sent, since the client's own queue is not the service's."""
     without_retry_after: int = 0
+    goodput: float = 0.0
+    """Answers of 2xx in a second, while requests were coming."""
+    rate: float = 0.0
+    """Requests that were sent in a second."""
 
-    @property
-    def goodput(self) -> float:
-        """Answers of 2xx in a second."""
-        return len(self.accepted_s) / self.seconds if self.seconds else 0.0
-
-    @property
-    def rate(self) -> float:
-        """Requests that were sent in a second."""
-        return self.sent / self.seconds if self.seconds else 0.0
+    def close(self, seconds: float) -> None:
+        """No more requests come; what is still answered counts no more towards the rates."""
+        self.seconds, self.rate = seconds, self.sent / seconds
+        self.goodput = len(self.accepted_s) / seconds
 
     def accepted_ms(self, percentile: float) -> float:
         """Percentile of the latency of what was accepted."""
@@ -77,7 +76,7 @@ async def closed_loop(port: int, asked: Iterator[Asked], *, connections: int, se
         connection.close()
 
     await asyncio.gather(*(client() for _ in range(connections)))
-    found.seconds = perf_counter() - started
+    found.close(perf_counter() - started)
     return found
 
 
@@ -114,19 +113,18 @@ async def open_loop(
         wait = due - perf_counter()
         if wait > 0:
             await asyncio.sleep(wait)
-        elif i % 64 == 0:
+        elif i % 4 == 0:
             await asyncio.sleep(0)
         for stream, into in zip(streams, found, strict=True):
             task = asyncio.ensure_future(send(next(stream), due, into))
             waiting.add(task)
             task.add_done_callback(waiting.discard)
-    sent_s = perf_counter() - started
+    for into in found:
+        into.close(perf_counter() - started)
     if waiting:
         await asyncio.wait(waiting, timeout=2 * LATE_S)
     while not free.empty():
         free.get_nowait().close()
-    for into in found:
-        into.seconds = sent_s
     return found
 
 
