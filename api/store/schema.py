@@ -65,6 +65,10 @@ def migrate(connection: Connection, *, shown: str) -> tuple[str | None, str]:
     found, known = version_of(connection), known_versions()
     if found is not None and found not in known:
         check(connection, shown=shown, create=False)
+    if connection.dialect.name == "sqlite":
+        # Python's driver begins no transaction for statements that change tables: a process that dies between
+        # two of them would leave tables that are of no version.
+        connection.exec_driver_sql("BEGIN IMMEDIATE")
     command.upgrade(_config(connection), "head")
     connection.commit()
     return found, known[-1]

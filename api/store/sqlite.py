@@ -49,8 +49,11 @@ class SQLiteStore:
         if read_only:
             if not self._path.is_file():
                 raise InvalidInput(f"{path}: there is no such file: check database_url")
-            with _alchemy(self._open_reader) as connection:
-                schema.check(connection, shown=str(path), create=False)
+            try:
+                with _alchemy(self._open_reader) as connection:
+                    schema.check(connection, shown=str(path), create=False)
+            except (sqlite3.Error, sqlalchemy.exc.DatabaseError) as error:
+                raise _unusable(path, error) from None
             return
         if not self._path.parent.is_dir():
             raise InvalidInput(f"{path}: the folder {self._path.parent} is not there: create it first")
@@ -62,10 +65,7 @@ class SQLiteStore:
             self._last = self._read_last(self._writer)
         except (sqlite3.Error, sqlalchemy.exc.DatabaseError) as error:
             self.close()
-            reason = getattr(error, "orig", error)
-            raise InvalidInput(
-                f"{path} cannot be used as a log ({reason}): check the file and its folder"
-            ) from None
+            raise _unusable(path, error) from None
         except BaseException:
             self.close()
             raise
@@ -204,6 +204,11 @@ def migrate(path: str) -> tuple[str | None, str]:
         os.close(lock)
 
 
+def _unusable(path: str, error: Exception) -> InvalidInput:
+    reason = getattr(error, "orig", error)
+    return InvalidInput(f"{path} cannot be used as a log ({reason}): check the file and its folder")
+
+
 @cache
 def _insert_statement(count: int) -> str:
     row = f"({', '.join('?' * len(COLUMNS))})"
@@ -233,7 +238,13 @@ def lock_file(path: Path) -> int:
     """Lock the log for this process until it ends, however it ends; refuse where another one has it."""
     import fcntl
 
-    lock = os.open(f"{path}.lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    try:
+        lock = os.open(f"{path}.lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    except OSError as error:
+        raise InvalidInput(
+            f"{path}.lock cannot be opened for writing ({error.strerror}): choose a folder that this "
+            "process may write to"
+        ) from None
     try:
         fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except OSError:
