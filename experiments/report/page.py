@@ -63,11 +63,7 @@ def _first_screen(result: Replay, one: Judged) -> str:
         f"<h1>{escape(heading)}</h1><div class='verdict {_CLASS[verdict.judgement]}'>"
         f"<div class=word>{escape(word)}</div><p>{escape(verdict.sentence)}</p></div>"
         f"<div class=figures>{''.join(_figures(result, one))}</div>"
-        + (
-            folded("The other policies", f"<ul class=others>{others}</ul>")
-            if others
-            else ""
-        )
+        + (folded("The other policies", f"<ul class=others>{others}</ul>") if others else "")
         + notes
     )
 
