@@ -69,6 +69,7 @@ class Beliefs:
             self.latency.setdefault(name, LatencyBelief())
             self.failure.setdefault(name, FailureBelief())
         self._providers = tuple(providers)
+        self._shares = np.empty(len(providers))
         self._price()
         self._all_served()
         self.quality.providers(self.names)
@@ -139,6 +140,10 @@ class Beliefs:
         """Who has a price list or has been paid for, shape (k,); of the others a cost is only a guess."""
         return self._prices.known
 
+    def known_cost(self, cost_usd: FloatArray) -> FloatArray:
+        """These costs (k,), NaN where one is only a guess."""
+        return cost_usd if self._prices.all_known else np.where(self._prices.known, cost_usd, np.nan)
+
     def prices(self, input_tokens: float | FloatArray) -> tuple[FloatArray, FloatArray]:
         """USD known before the call and USD of the unit in which the rest is learned, (k,) or (n, k)."""
         return self._prices.at(input_tokens)
@@ -160,8 +165,9 @@ class Beliefs:
         self._prices = PriceTable(self._providers, {name: usd for name, (_, usd) in self._units.items()})
 
     def _level_shares(self) -> FloatArray:
-        """Share of each level's width that is explored, shape (k,)."""
-        shares = np.full(len(self.names), self._level_share(self.quality.since_change))
+        """Square of the share of each level's width that is explored, shape (k,)."""
+        shares = self._shares
+        shares.fill(self._level_share(self.quality.since_change))
         for name, (_, seen) in self.quality.arrivals.items():
             if name in self.names:
                 place = self.names.index(name)
@@ -170,7 +176,8 @@ class Beliefs:
 
     def _level_share(self, judgements: int) -> float:
         seen = max(judgements, 0) / (EARLY_JUDGEMENTS * math.sqrt(len(self.names)))
-        return PROVIDER_WIDTH + (1.0 - PROVIDER_WIDTH) / (1.0 + seen * seen)
+        share = PROVIDER_WIDTH + (1.0 - PROVIDER_WIDTH) / (1.0 + seen * seen)
+        return share * share
 
     def judge(self, rows: FloatArray, prices: tuple[FloatArray, FloatArray]) -> Judgement:
         """What is believed for requests with rows (n, d), intercept in front, and their `prices`."""
@@ -192,7 +199,7 @@ class Beliefs:
             self.quality.level_variance,
             self.cost.level_variance,
             CONTEXT_WIDTH**2,
-            self._level_shares() ** 2,
+            self._level_shares(),
         )
         return Judgement(
             quality=mean,

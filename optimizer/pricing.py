@@ -74,11 +74,16 @@ class PriceTable:
         # A cost that nobody knows is taken to be the dearest that is known, never 0.
         typical = self._base + self._unit
         guess = float(typical[self.known].max()) if self.known.any() else _UNKNOWN_USD
-        self._unit = np.where(self.known, self._unit, guess)
+        self._unit = np.maximum(np.where(self.known, self._unit, guess), _LEAST_USD)
+        self._unit.setflags(write=False)
+        self._one_unit = not self._unit_token.any()
+        self.all_known = bool(self.known.all())
 
     def at(self, input_tokens: float | FloatArray) -> tuple[FloatArray, FloatArray]:
         """As `CallPrice.at`: what is known beforehand and the unit in USD, (k,), or (n, k) for n requests."""
         tokens = input_tokens[:, None] if isinstance(input_tokens, np.ndarray) else input_tokens
         base: FloatArray = self._base + tokens * self._base_token
-        unit: FloatArray = np.maximum(self._unit + tokens * self._unit_token, _LEAST_USD)
+        if self._one_unit:
+            return base, np.broadcast_to(self._unit, base.shape) if base.ndim > 1 else self._unit
+        unit: FloatArray = self._unit + tokens * self._unit_token
         return base, unit

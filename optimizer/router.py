@@ -12,8 +12,6 @@ import json
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
-import numpy as np
-
 from optimizer.beliefs import Beliefs, row_of
 from optimizer.checks import check_learnable, check_request
 from optimizer.constraints import ConstraintChecker, check_contradictions, merge
@@ -114,12 +112,13 @@ class Router:
         at_s: float | None = None,
     ) -> Decision:
         """The choice for one request, by ``draw`` in [0, 1), the caller's random number; changes nothing."""
-        check_request(input_tokens=context.tokens, at_s=at_s)
+        tokens = context.tokens
+        check_request(input_tokens=tokens, at_s=at_s)
         features = context.features if context.features is not None else self._encoded(context)
         row = row_of(features, width=self._width)
         beliefs, pacing = self._beliefs, self._pacing
         pacing.check_time(at_s)
-        judged = beliefs.judge(row, beliefs.prices(context.tokens))
+        judged = beliefs.judge(row, beliefs.prices(tokens))
         shadow_price, latency_weight = pacing.weights(objective)
         utility, spread = judged.utility(shadow_price, latency_weight)
         checker = self._checker
@@ -128,8 +127,8 @@ class Router:
             checker = ConstraintChecker(self.route.providers, merged)
         ruled_out = checker.check(
             candidates=candidates,
-            input_tokens=context.tokens,
-            expected_cost_usd=np.where(beliefs.cost_known, judged.cost_usd[0], np.nan),
+            input_tokens=tokens,
+            expected_cost_usd=beliefs.known_cost(judged.cost_usd[0]),
             expected_latency_s=judged.latency_s,
             tail_latency_s=beliefs.tail_latency_s,
         )
@@ -155,7 +154,7 @@ class Router:
             probabilities=probabilities,
             selected=self._names[chosen],
             features=row[0, 1:],
-            input_tokens=context.tokens,
+            input_tokens=tokens,
             expected=judged.expected(),
             ineligible=ruled_out,
             shadow_price=shadow_price,
