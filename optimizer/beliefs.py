@@ -82,25 +82,25 @@ class Beliefs:
             np.maximum(self.cost.posterior.mean @ self.cost.posterior.centre, _LEAST_UNITS) / 10
         )
 
+    def served(self, name: str) -> None:
+        """A provider's latencies or failures have changed: what follows is derived when it is asked for."""
+        self._stale.add(name)
+
     def _all_served(self) -> None:
         self._latency, self._tail, self._failure = np.empty((3, len(self.names)))
-        for name in self.names:
-            self.served(name)
+        self._stale = set(self.names)
 
-    def fails(self, name: str) -> bool:
-        """Whether a provider of the route is expected to fail at times."""
-        return name in self.names and bool(self._failure[self.names.index(name)] > 0.0)
-
-    def served(self, name: str) -> None:
-        """Derive what follows from a provider's latencies and failures."""
-        if name not in self.names:
+    def _settle(self) -> None:
+        if not self._stale:
             return
-        place = self.names.index(name)
         # New arrays: decisions and judgements hold the old ones.
         self._latency, self._tail, self._failure = map(np.copy, (self._latency, self._tail, self._failure))
-        self._latency[place] = self.latency[name].mean_s()
-        self._tail[place] = self.latency[name].quantile_s()
-        self._failure[place] = self.failure[name].probability()
+        for name in self._stale.intersection(self.names):
+            place = self.names.index(name)
+            self._latency[place] = self.latency[name].mean_s()
+            self._tail[place] = self.latency[name].quantile_s()
+            self._failure[place] = self.failure[name].probability()
+        self._stale = set()
 
     def state(self) -> State:
         """Everything that is believed, as plain arrays; providers and prices are the route's."""
@@ -133,6 +133,7 @@ class Beliefs:
     @property
     def tail_latency_s(self) -> FloatArray:
         """95 % quantile of each provider's latency, NaN without history."""
+        self._settle()
         return self._tail
 
     @property
@@ -181,6 +182,7 @@ class Beliefs:
 
     def judge(self, rows: FloatArray, prices: tuple[FloatArray, FloatArray]) -> Judgement:
         """What is believed for requests with rows (n, d), intercept in front, and their `prices`."""
+        self._settle()
         base, unit = prices[0].reshape(len(rows), -1), prices[1].reshape(len(rows), -1)
         mean, variance = self.quality.predict(rows)
         ratio = rows @ self.cost.posterior.mean.T

@@ -143,7 +143,7 @@ class Learning:
         if units is not None and facts.row is not None:
             beliefs.cost.add(name, facts.row, units, order=order, sign=sign)
             self._refresh_when_due(beliefs.cost, name)
-        if failed or outcome.latency_s is not None or beliefs.fails(name):
+        if failed or outcome.latency_s is not None or beliefs.failure[name].any:
             beliefs.served(name)
 
     def _book(self, facts: Facts, cost: float | None) -> None:

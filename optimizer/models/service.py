@@ -112,20 +112,30 @@ class FailureBelief:
 
     def __init__(self) -> None:
         self._recent: list[tuple[int, bool]] = []
+        self._failures = 0
 
     def add(self, order: int, failed: bool) -> None:
         """Count one outcome of the decision at ``order``."""
         insort(self._recent, (order, failed))
-        del self._recent[:-_KEPT]
+        self._failures += failed
+        if len(self._recent) > _KEPT:
+            self._failures -= self._recent.pop(0)[1]
 
     def merge(self, other: FailureBelief) -> None:
         """Add what another replica counted."""
         self._recent = sorted(self._recent + other._recent)[-_KEPT:]
+        self._failures = sum(failed for _, failed in self._recent)
 
     def remove(self, order: int, failed: bool) -> None:
         """Take one outcome back, where it is still among those counted."""
         if (order, failed) in self._recent:
             self._recent.remove((order, failed))
+            self._failures -= failed
+
+    @property
+    def any(self) -> bool:
+        """Whether one of the outcomes that are kept was a failure."""
+        return self._failures > 0
 
     def probability(self) -> float:
         """Expected share of failures, weighing recent outcomes more (halved every 16)."""
@@ -143,3 +153,4 @@ class FailureBelief:
     def restore(self, state: State) -> None:
         """Become what gave `state`."""
         self._recent = [(order, bool(failed)) for order, failed in state["recent"].tolist()]
+        self._failures = sum(failed for _, failed in self._recent)
