@@ -20,6 +20,7 @@ from api.endpoints.requests import (
     caller_of,
     digest_of,
     idempotency_key,
+    idempotency_keys,
     problems,
     refused,
     takes,
@@ -217,9 +218,7 @@ def router(service: Service) -> APIRouter:
         caller = caller_of(request, "decide")
         asked = body_of(request, DecisionBatchIn).decisions
         service.check_batch(len(asked), caller)
-        key = idempotency_key(request)
-        keys = [None if key is None else f"{key}#{i}" for i in range(len(asked))]
-        pairs = zip(asked, keys, strict=True)
+        pairs = zip(asked, idempotency_keys(request, len(asked)), strict=True)
         found = await service.each([decider.decide(one, caller, key) for one, key in pairs], name="decision")
         return answer({"decisions": found})
 

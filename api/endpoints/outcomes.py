@@ -16,6 +16,7 @@ from api.endpoints.requests import (
     caller_of,
     digest_of,
     idempotency_key,
+    idempotency_keys,
     problems,
     refused,
     takes,
@@ -239,9 +240,7 @@ def router(service: Service) -> APIRouter:
         caller = caller_of(request, "feedback")
         told = body_of(request, FeedbackBatchIn).feedback
         service.check_batch(len(told), caller)
-        key = idempotency_key(request)
-        keys = [None if key is None else f"{key}#{i}" for i in range(len(told))]
-        pairs = zip(told, keys, strict=True)
+        pairs = zip(told, idempotency_keys(request, len(told)), strict=True)
         found = await service.each([teller.feedback(one, caller, key) for one, key in pairs], name="feedback")
         return answer({"feedback": found})
 

@@ -99,6 +99,12 @@ def idempotency_key(request: Request) -> str | None:
     return given
 
 
+def idempotency_keys(request: Request, count: int) -> list[str | None]:
+    """One key for each part of a batch, from the header of the whole."""
+    key = idempotency_key(request)
+    return [None if key is None else f"{key}#{i}" for i in range(count)]
+
+
 def digest_of(body: BaseModel) -> str:
     """Tells whether two requests with one id ask for the same."""
     return blake2b(body.model_dump_json(exclude={"id"}).encode(), digest_size=16).hexdigest()

@@ -9,10 +9,8 @@ from typing import Any
 
 import numpy as np
 import pytest
-from typer.testing import CliRunner, Result
 
-from api.cli import app
-from optimizer.features import TextProjection
+from tests.api.command_line import assert_refused, run
 
 KINDS = ("Write a function in Python that sorts a list", "Translate into French: the parcel is late")
 RATES = {"a/cheap": (0.9, 0.1), "b/mid": (0.2, 0.8), "c/dear": (0.85, 0.85)}
@@ -47,10 +45,6 @@ def write(path: Path, content: list[dict[str, Any]]) -> Path:
 @pytest.fixture
 def table(tmp_path: Path) -> Path:
     return write(tmp_path / "table.csv", rows())
-
-
-def run(*arguments: object) -> Result:
-    return CliRunner().invoke(app, [str(argument) for argument in arguments])
 
 
 QUICK = ("--seeds", 1, "--jobs", 1, "--no-supervised", "--budget", 0.003)
@@ -230,13 +224,6 @@ def test_a_bad_option_gets_one_sentence(
     assert [path.name for path in table.parent.iterdir()] == ["table.csv"]
 
 
-def assert_refused(result: Result, said: str) -> None:
-    assert result.exit_code == 2, result.output
-    assert said in result.stderr
-    assert result.stderr.count("\n") == 1
-    assert "Traceback" not in result.output
-
-
 @pytest.mark.parametrize(
     ("column", "value", "said"),
     [("quality", "nan", "quality"), ("quality", 1.5, "quality"), ("cost_usd", -1, "cost_usd"),
@@ -258,42 +245,6 @@ def test_a_bad_table_gets_one_sentence(tmp_path: Path) -> None:
     assert_refused(run("conjure"), "No such command")
     free = [row | {"cost_usd": 0.0} for row in rows(10)]
     assert_refused(run("simulate", write(tmp_path / "free.csv", free)), "name the budgets")
-
-
-def test_features_are_fitted_from_every_kind_of_file(tmp_path: Path) -> None:
-    prompts = [row["prompt"] for row in rows(40)]
-    (tmp_path / "p.txt").write_text("\n".join(prompts), encoding="utf-8")
-    lines = "\n".join(json.dumps({"prompt": prompt}) for prompt in prompts)
-    (tmp_path / "p.jsonl").write_text(lines, encoding="utf-8")
-    write(tmp_path / "p.csv", [{"text": prompt} for prompt in prompts])
-    versions = set()
-    for name, options in (("p.txt", ()), ("p.jsonl", ()), ("p.csv", ("--column", "text"))):
-        out = tmp_path / "features.npz"
-        result = run("fit-features", tmp_path / name, "--out", out, "--width", 4, *options)
-        assert result.exit_code == 0, result.output
-        versions.add(TextProjection.load(out).version)
-    assert len(versions) == 1
-
-
-@pytest.mark.parametrize(
-    ("name", "content", "options", "said"),
-    [
-        ("p.txt", "", (), "is empty"),
-        ("p.txt", "one\ntwo", (), "prompts"),
-        ("p.doc", "one", (), "unknown suffix"),
-        ("p.csv", "text\none", (), "no column 'prompt'"),
-        ("p.jsonl", "{nonsense", (), "cannot be read"),
-        ("p.jsonl", '{"prompt": 3}', (), "not text"),
-        ("p.txt", "one\ntwo", ("--width", "0"), "width"),
-    ],
-)
-def test_prompts_that_cannot_be_learned_from_get_one_sentence(
-    tmp_path: Path, name: str, content: str, options: tuple[str, ...], said: str
-) -> None:
-    (tmp_path / name).write_text(content, encoding="utf-8")
-    assert_refused(run("fit-features", tmp_path / name, "--out", tmp_path / "f.npz", *options), said)
-    assert_refused(run("fit-features", tmp_path / "absent.txt", "--out", tmp_path / "f.npz"), "no such file")
-    assert not (tmp_path / "f.npz").exists()
 
 
 def test_version_and_help() -> None:

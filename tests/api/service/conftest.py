@@ -8,6 +8,8 @@ from pathlib import Path
 import psycopg
 import pytest
 
+from tests.api.service.running import Running, running
+
 _NUMBERS = itertools.count()
 
 
@@ -61,3 +63,16 @@ def new_store_url(request: pytest.FixtureRequest, tmp_path: Path) -> Callable[[s
         return url
 
     return make
+
+
+@pytest.fixture
+def service(tmp_path: Path) -> Iterator[Running]:
+    """A service with its defaults on a SQLite file."""
+    with running(tmp_path) as made:
+        yield made
+
+
+@pytest.fixture
+def admin(service: Running) -> str:
+    """A key that may do everything."""
+    return service.make_key(None, scopes=["admin"])[1]

@@ -1,7 +1,6 @@
 """The threat model of docs/security.md: who may come in, and what a key may do."""
 
 import time
-from collections.abc import Iterator
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -15,17 +14,6 @@ from optimizer.errors import InvalidInput
 from tests.api.service.running import Running, bearer, running
 
 ROOT = Path(__file__).resolve().parents[3]
-
-
-@pytest.fixture
-def service(tmp_path: Path) -> Iterator[Running]:
-    with running(tmp_path) as made:
-        yield made
-
-
-@pytest.fixture
-def admin(service: Running) -> str:
-    return service.make_key(None, scopes=["admin"])[1]
 
 
 PRICE = {"input_usd_per_mtok": 1.0, "output_usd_per_mtok": 1.0}

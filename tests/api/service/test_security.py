@@ -4,7 +4,6 @@ import hashlib
 import json
 import re
 import sqlite3
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -16,17 +15,6 @@ from api.store import Query, open_store
 from tests.api.service.running import Running, bearer, running
 
 ROOT = Path(__file__).resolve().parents[3]
-
-
-@pytest.fixture
-def service(tmp_path: Path) -> Iterator[Running]:
-    with running(tmp_path) as made:
-        yield made
-
-
-@pytest.fixture
-def admin(service: Running) -> str:
-    return service.make_key(None, scopes=["admin"])[1]
 
 
 PRICE = {"input_usd_per_mtok": 1.0, "output_usd_per_mtok": 1.0}
@@ -241,5 +229,5 @@ def test_every_line_of_the_threat_model_has_its_test() -> None:
         tests = set(re.findall(r"`(test_\w+)`", row))
         assert tests, f"no test stands in the line: {row}"
         named |= tests
-    assert not named - names_in("access", "security", "input", "engine", "writer", "store")
+    assert not named - names_in("access", "security", "input", "engine", "pressure", "writer", "store")
     assert names_in("access", "security") - named == {"test_every_line_of_the_threat_model_has_its_test"}

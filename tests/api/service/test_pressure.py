@@ -1,0 +1,69 @@
+"""When more comes than can be taken, and when the service ends: refused at once, and nothing is lost."""
+
+import threading
+import time
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+
+from api.store import Query, open_store
+from tests.api.service.running import Running, running, settings_for
+
+
+def test_too_many_requests_at_once_are_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    with running(tmp_path, max_in_flight=4) as service:
+        store, original = service.service.store, service.service.store.append
+        go = threading.Event()
+
+        def slow(rows: Any) -> Any:
+            go.wait(10)
+            return original(rows)
+
+        monkeypatch.setattr(store, "append", slow)
+        body = {"route": "quickstart", "prompt": "x"}
+
+        def post(_: int) -> tuple[int, float, str | None]:
+            started = time.monotonic()
+            response = service.client.post("/v1/decisions", json=body)
+            return response.status_code, time.monotonic() - started, response.headers.get("retry-after")
+
+        with ThreadPoolExecutor(12) as pool:
+            futures = [pool.submit(post, i) for i in range(12)]
+            time.sleep(1.0)
+            go.set()
+            found = [future.result() for future in futures]
+        assert sorted({code for code, _, _ in found}) == [200, 503]
+        assert sum(code == 200 for code, _, _ in found) == 4
+        assert all(after == "1" for code, _, after in found if code == 503)
+        assert service.decide()["id"]
+
+
+def test_ending_answers_what_is_in_flight_and_loses_nothing(tmp_path: Path) -> None:
+    url = f"sqlite:///{tmp_path}/log.db"
+    service = Running(settings_for(tmp_path, url)).until_ready()
+    acknowledged: list[str] = []
+
+    def ask(number: int) -> None:
+        with httpx.Client(base_url=f"http://127.0.0.1:{service.port}", timeout=10.0) as client:
+            for _ in range(10_000):
+                try:
+                    response = client.post("/v1/decisions", json={"route": "quickstart", "prompt": "x"})
+                except httpx.HTTPError:
+                    return
+                if response.status_code == 200:
+                    acknowledged.append(response.json()["id"])
+
+    threads = [threading.Thread(target=ask, args=[i]) for i in range(4)]
+    for thread in threads:
+        thread.start()
+    service.until(lambda: len(acknowledged) > 50)
+    service.stop()
+    for thread in threads:
+        thread.join()
+    store = open_store(url, read_only=True)
+    written = {row.decision_id for row in store.rows(Query(limit=100_000, kind="decision"))}
+    store.close()
+    assert set(acknowledged) <= written
