@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Final
 
 import numpy as np
@@ -18,6 +19,7 @@ from optimizer.errors import InvalidInput
 from optimizer.features.base import Block
 from optimizer.judgement import CONTEXT_WIDTH, Judgement, assess
 from optimizer.models.linear import LinearBelief
+from optimizer.models.posterior import Posterior
 from optimizer.models.service import FailureBelief, LatencyBelief
 from optimizer.models.statistics import ROW_BOUND
 from optimizer.pricing import PriceTable
@@ -36,6 +38,14 @@ After a provider has changed they are few again, and for one that joins later th
 _LEAST_UNITS: Final = 0.05
 
 
+@dataclass(frozen=True, kw_only=True)
+class Fitted:
+    """Posteriors computed from what a route has learned; None where one was not due."""
+
+    quality: Posterior | None
+    cost: Posterior | None
+
+
 class Beliefs:
     """The models of one route, for its providers in the route's order."""
 
@@ -52,8 +62,9 @@ class Beliefs:
 
     def restart(self, blocks: Sequence[Block]) -> None:
         """Forget quality and cost, for features of other blocks; latency, failure and prices stay."""
-        before = self.quality
+        before, others = self.quality, self.cost
         self._fresh(blocks)
+        self.quality.version, self.cost.version = before.version, others.version
         self.quality.changes = before.changes
         self.quality.arrivals = {name: (since, 0) for name, (since, _) in before.arrivals.items()}
         # Who has left the route may still have decisions that are counted again.
@@ -81,6 +92,31 @@ class Beliefs:
         self._least_units = (
             np.maximum(self.cost.posterior.mean @ self.cost.posterior.centre, _LEAST_UNITS) / 10
         )
+
+    @property
+    def version(self) -> int:
+        """How many posteriors were computed so far: which of them a decision was made with."""
+        return self.quality.version + self.cost.version
+
+    @property
+    def due(self) -> bool:
+        """Whether so much was learned that a posterior is to be computed anew."""
+        return self.quality.due() or self.cost.due()
+
+    def fitted(self) -> Fitted:
+        """The posteriors that are due; changes nothing."""
+        return Fitted(
+            quality=self.quality.fitted() if self.quality.due() else None,
+            cost=self.cost.fitted() if self.cost.due() else None,
+        )
+
+    def take(self, fitted: Fitted) -> None:
+        """Believe what was fitted, where nothing was learned since."""
+        if fitted.quality is not None:
+            self.quality.take(fitted.quality)
+        if fitted.cost is not None:
+            self.cost.take(fitted.cost)
+        self.refreshed()
 
     def served(self, name: str) -> None:
         """A provider's latencies or failures have changed: what follows is derived when it is asked for."""

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from fnmatch import fnmatchcase
 from typing import Final
 
-from optimizer.errors import InvalidInput
+from optimizer.errors import InvalidInput, NoEligibleProvider
 from optimizer.types import Constraints, FloatArray, Provider
 
 _NONE: Final = Constraints()
@@ -18,6 +18,13 @@ class MergedConstraints(Constraints):
     """Constraints of route and request together: a provider must match ``allow`` and ``also_allow``."""
 
     also_allow: tuple[str, ...] = ("*",)
+
+
+def require_one(decision_id: str, ruled_out: Mapping[str, str], names: Sequence[str]) -> None:
+    """Raise `NoEligibleProvider`, with every reason, where all of ``names`` are ruled out."""
+    if len(ruled_out) == len(names):
+        reasons = "; ".join(f"{name} {reason}" for name, reason in ruled_out.items())
+        raise NoEligibleProvider(f"no provider may serve decision {decision_id!r}: {reasons}")
 
 
 def merge(route: Constraints, request: Constraints | None) -> Constraints:

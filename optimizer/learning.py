@@ -18,7 +18,6 @@ from optimizer.features.base import Block
 from optimizer.history import RouteHistory
 from optimizer.ledger import Ledger
 from optimizer.log import decode, encode
-from optimizer.models.linear import LinearBelief
 from optimizer.models.statistics import quantised
 from optimizer.state import State, from_texts, joined, part, texts
 from optimizer.types import Decision, DriftAlarm, Feedback, FloatArray, Outcome, RouteChanged
@@ -123,7 +122,6 @@ class Learning:
             return
         self._beliefs.quality.add(name, facts.row, value, order=order, sign=sign)
         self.counts[name] = self.counts.get(name, 0) + sign
-        self._refresh_when_due(self._beliefs.quality, name)
 
     def _outcome(self, facts: Facts, outcome: Outcome | None, order: int, *, sign: int) -> None:
         if outcome is None:
@@ -142,7 +140,6 @@ class Learning:
         units = self._costs.units(facts, name, cost)
         if units is not None and facts.row is not None:
             beliefs.cost.add(name, facts.row, units, order=order, sign=sign)
-            self._refresh_when_due(beliefs.cost, name)
         if failed or outcome.latency_s is not None or beliefs.failure[name].any:
             beliefs.served(name)
 
@@ -156,12 +153,6 @@ class Learning:
     def _recount(self, name: str) -> None:
         self._costs.recount(name, self._facts)
         self.refreshed = True
-
-    def _refresh_when_due(self, belief: LinearBelief, name: str) -> None:
-        if name in self._beliefs.names and belief.due():
-            belief.refresh()
-            self._beliefs.refreshed()
-            self.refreshed = True
 
     def _watch(self, name: str, facts: Facts, quality: float, order: int) -> None:
         decision = facts.decision

@@ -12,15 +12,15 @@ import json
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
-from optimizer.beliefs import Beliefs, row_of
+from optimizer.beliefs import Beliefs, Fitted, row_of
 from optimizer.checks import check_learnable, check_request
-from optimizer.constraints import ConstraintChecker, check_contradictions, merge
+from optimizer.constraints import ConstraintChecker, check_contradictions, merge, require_one
 from optimizer.distribution import distribution, drawn, outside
-from optimizer.errors import InvalidInput, NoEligibleProvider
+from optimizer.errors import InvalidInput
 from optimizer.events import Context, Decision, DriftAlarm, Event, FloatArray, RouteChanged
 from optimizer.fallback import fallback
 from optimizer.features.base import Block, fingerprint
-from optimizer.features.encoder import Encoder
+from optimizer.features.encoder import Encoder, features_of
 from optimizer.history import RouteHistory
 from optimizer.learning import Learning
 from optimizer.log import decode, encode
@@ -81,8 +81,7 @@ class Router:
 
         Returns the event, which belongs into the log at this place.
         """
-        event = RouteChanged(order=self._order, route=route)
-        self.learn(event)
+        self.learn(event := RouteChanged(order=self._order, route=route))
         return event
 
     def _configured(self, event: RouteChanged) -> None:
@@ -112,19 +111,16 @@ class Router:
         at_s: float | None = None,
     ) -> Decision:
         """The choice for one request, by ``draw`` in [0, 1), the caller's random number; changes nothing."""
-        tokens = context.tokens
+        tokens, beliefs, pacing = context.tokens, self._beliefs, self._pacing
         check_request(input_tokens=tokens, at_s=at_s)
-        features = context.features if context.features is not None else self._encoded(context)
-        row = row_of(features, width=self._width)
-        beliefs, pacing = self._beliefs, self._pacing
+        row = row_of(features_of(context, self._encoder), width=self._width)
         pacing.check_time(at_s)
         judged = beliefs.judge(row, beliefs.prices(tokens))
         shadow_price, latency_weight = pacing.weights(objective)
         utility, spread = judged.utility(shadow_price, latency_weight)
         checker = self._checker
         if constraints is not None:
-            merged = merge(self.route.constraints, constraints)
-            checker = ConstraintChecker(self.route.providers, merged)
+            checker = ConstraintChecker(self.route.providers, merge(self.route.constraints, constraints))
         ruled_out = checker.check(
             candidates=candidates,
             input_tokens=tokens,
@@ -132,9 +128,7 @@ class Router:
             expected_latency_s=judged.latency_s,
             tail_latency_s=beliefs.tail_latency_s,
         )
-        if len(ruled_out) == len(self._names):
-            reasons = "; ".join(f"{name} {reason}" for name, reason in ruled_out.items())
-            raise NoEligibleProvider(f"no provider may serve decision {decision_id!r}: {reasons}")
+        require_one(decision_id, ruled_out, self._names)
         probabilities, floor = distribution(
             self._policy,
             utility,
@@ -160,15 +154,10 @@ class Router:
             shadow_price=shadow_price,
             floor=floor,
             encoder_version=self._encoder_version,
-            model_version=beliefs.quality.version,
+            model_version=beliefs.version,
             at_s=at_s,
             task=context.task,
         )
-
-    def _encoded(self, context: Context) -> FloatArray:
-        if self._encoder is None:
-            raise InvalidInput("this router has no encoder: give the context's features")
-        return self._encoder.encode(context)
 
     def fallback(
         self, *, decision_id: str, reason: str, at_s: float | None = None, task: str | None = None
@@ -184,8 +173,14 @@ class Router:
             task=task,
         )
 
-    def learn(self, event: Event) -> None:
-        """Fold one event; what is repeated, late, corrected or reordered ends in the same statistics."""
+    def learn(self, event: Event, *, refit: bool = True) -> None:
+        """Fold one event; what is repeated, late, corrected or reordered ends in the same statistics.
+
+        When so much was learned that beliefs are to be computed anew, ``refit`` does it at once; else the
+        router is `due`, and `refit` or the next event does it.
+        """
+        if self.due:
+            self.refit()
         if isinstance(event, Decision):
             check_learnable(event, width=self._width)
             if self._learning.open(event):
@@ -205,12 +200,32 @@ class Router:
         if self._learning.refreshed:
             self._learning.refreshed = False
             self._pacing.solve(self._beliefs)
+        if refit and self.due:
+            self.refit()
+
+    @property
+    def due(self) -> bool:
+        """Whether the beliefs are to be computed anew, which takes milliseconds, before the next event."""
+        return self._beliefs.due
+
+    @property
+    def model_version(self) -> int:
+        """Which beliefs decisions are made with now: it rises with each `refit`."""
+        return self._beliefs.version
+
+    def fitted(self) -> Fitted:
+        """Beliefs computed anew, for `refit`; changes nothing, so that another thread may do it meanwhile."""
+        return self._beliefs.fitted()
+
+    def refit(self, fitted: Fitted | None = None) -> None:
+        """Decide from now on by beliefs computed anew: here, or by `fitted` since the latest event."""
+        self._beliefs.take(fitted if fitted is not None else self.fitted())
+        self._pacing.solve(self._beliefs)
 
     def rebuild(self, events: Iterable[Event]) -> Router:
         """Fold a log, such as `optimizer.log.read_log` gives, and return this router.
 
-        Drift alarms of the log are taken as they are, so give a router made with ``detect_drift=False``
-        where the log holds them.
+        Where the log holds drift alarms, give a router made with ``detect_drift=False``.
         """
         for event in events:
             self.learn(event)

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 
 from api.engine.served_route import ServedRoute
-from optimizer.constraints import ConstraintChecker, merge
+from optimizer.constraints import ConstraintChecker, merge, require_one
 from optimizer.errors import InvalidInput, NoEligibleProvider
 from optimizer.types import Constraints, Context, Decision, Objective
 
@@ -134,10 +134,8 @@ def default_decision(
         expected_latency_s=nothing,
         tail_latency_s=nothing,
     )
+    require_one(ask.decision_id, ruled_out, decision.providers)
     left = [name for name in decision.providers if name not in ruled_out]
-    if not left:
-        told = "; ".join(f"{name} {why}" for name, why in ruled_out.items())
-        raise NoEligibleProvider(f"no provider may serve decision {ask.decision_id!r}: {told}")
     selected = decision.selected if decision.selected in left else left[0]
     probabilities = np.array([float(name == selected) for name in decision.providers])
     return replace(decision, selected=selected, probabilities=probabilities, ineligible=ruled_out)

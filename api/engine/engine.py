@@ -4,7 +4,9 @@
                                             │
     state ◄─ fold ◄─ rows in their order ◄──┘
 
-The fold runs in the event loop's thread, in slices, so that a decision never sees half of an event.
+The fold runs in the event loop's thread, in slices, so that a decision never sees half of an event. What
+takes milliseconds, computing a route's beliefs anew, runs beside it: decisions go on by the beliefs so far,
+and rows wait.
 """
 
 from __future__ import annotations
@@ -57,11 +59,12 @@ class Engine:
         """By route and kind: why the default provider had to answer."""
         self.rebuilt_to = 0
         self.rebuild_until = 0
-        self._rows: deque[Row] = deque()
+        self._rows: deque[tuple[Row, Decision | None]] = deque()
         self._queued = 0
         self.made: dict[str, Decision] = {}
-        """Decisions that are being written here, by uid: they need not be read from their lines."""
+        """Decisions that are being written here, by uid: what is new need not be read from its line."""
         self._draining = False
+        self._fitting: asyncio.Task[None] | None = None
         self._stale = asyncio.Event()
         self._synced_s = monotonic()
         self._waiting: list[tuple[int, asyncio.Future[None]]] = []
@@ -123,7 +126,12 @@ class Engine:
 
     def committed(self, appended: Appended) -> None:
         """Rows of this process are in the log: fold them, or read the log where others wrote in between."""
-        new = [row for row, fresh in zip(appended.rows, appended.fresh, strict=True) if fresh]
+        # What was known already is left out: another decision may have been written under the uid.
+        new = []
+        for row, fresh in zip(appended.rows, appended.fresh, strict=True):
+            made = self.made.pop(row.uid, None)
+            if fresh:
+                new.append((row, made))
         if appended.previous != self._queued or not self.ready:
             self.wake()
             return
@@ -149,7 +157,7 @@ class Engine:
                     if not rows:
                         break
                     # Rows of this process may have been queued while these were read.
-                    self._queue([row for row in rows if row.seq > self._queued])
+                    self._queue([(row, None) for row in rows if row.seq > self._queued])
                     await self._until(lambda: len(self._rows) < 1_000)
                 self._synced_s = monotonic()
             except StoreUnavailable as error:
@@ -162,11 +170,11 @@ class Engine:
         while not test():
             await asyncio.sleep(0.001)
 
-    def _queue(self, rows: list[Row]) -> None:
+    def _queue(self, rows: list[tuple[Row, Decision | None]]) -> None:
         if not rows:
             return
         self._rows.extend(rows)
-        self._queued = rows[-1].seq
+        self._queued = rows[-1][0].seq
         if not self._draining:
             self._draining = True
             # After the answers that the same commit has set free.
@@ -175,21 +183,32 @@ class Engine:
     def _drain(self) -> None:
         started = perf_counter()
         fold, rows = self.fold, self._rows
-        while rows:
-            row = rows.popleft()
-            made = self.made.pop(row.uid, None)
+        while rows and not fold.due:
+            row, made = rows.popleft()
             if row.seq > fold.seq:
-                fold.apply(row, made)
+                fold.apply(row, made, refit=False)
                 self.folded += 1
             if perf_counter() - started > SLICE_S:
                 break
         self.fold_s += perf_counter() - started
         if self._waiting:
             self._tell()
-        if rows:
+        if fold.due:
+            self._fitting = asyncio.get_running_loop().create_task(self._refit(fold))
+        elif rows:
             asyncio.get_running_loop().call_soon(self._drain)
         else:
             self._draining = False
+
+    async def _refit(self, fold: Fold) -> None:
+        """Compute beliefs anew in a thread. Nothing is folded meanwhile, so they are those of this place."""
+        try:
+            fitted = await self._in_thread(fold.fitted)
+        except Exception:
+            fitted = {}  # each route is tried by itself, and the one at fault is left out
+        fold.refit(fitted)
+        self._fitting = None
+        self._drain()
 
     def _tell(self) -> None:
         left = []
@@ -216,12 +235,12 @@ class Engine:
 
     @property
     def lag(self) -> int:
-        """Rows that are known to be in the log and not folded yet."""
-        return len(self._rows)
+        """Rows that are known to be in the log and not folded yet; one whose beliefs are computed counts."""
+        return len(self._rows) + (self._fitting is not None)
 
     def age_s(self) -> float:
         """Seconds since the state is known to have been all that the log held."""
-        if not self._store.shared and not self._rows:
+        if not self._store.shared and not self.lag:
             return 0.0
         return monotonic() - self._synced_s
 
@@ -232,16 +251,17 @@ class Engine:
 
     def save_snapshot(self) -> Path | None:
         """Write a snapshot of the state; None where there is nothing to save."""
-        if not self.ready or self._rows or self.fold.seq == 0:
+        if not self.ready or self.lag or self.fold.seq == 0:
             return None
         return snapshots.save(self.fold, self._state_dir, log=snapshots.identity(self._store))
 
     async def close(self) -> None:
         """Stop following the log."""
         self._stop.set()
-        for task in self._tasks:
+        tasks = self._tasks + ([self._fitting] if self._fitting is not None else [])
+        for task in tasks:
             task.cancel()
-        await asyncio.gather(*self._tasks, return_exceptions=True)
+        await asyncio.gather(*tasks, return_exceptions=True)
         for _, done in self._waiting:
             done.cancel()
 

@@ -17,6 +17,7 @@ from api.engine.configuration import Change, Configuration
 from api.engine.encoding import encoder
 from api.engine.served_route import OpenDecision, ServedRoute
 from api.store.base import Row
+from optimizer.beliefs import Fitted
 from optimizer.constraints import check_contradictions
 from optimizer.errors import InvalidInput, NoEligibleProvider, UnknownDecision
 from optimizer.history import prices_of
@@ -50,16 +51,25 @@ class Fold:
         """Ids for which something waited in vain."""
         self.counts: Counter[tuple[str, str]] = Counter()
         """By kind of event and what became of it: joined, parked, late, expired, rejected."""
+        self.due: dict[str, ServedRoute] = {}
+        """Routes whose beliefs are to be computed anew before the next row."""
         self.refused: dict[int, str] = {}
         """Changes of the configuration that came too late to be possible, by their place."""
         self.applied: set[str] = set()
         """Entries of settings files that were applied, by their uid."""
         self._parked_wait_s, self._parked_limit = parked_wait_s, parked_limit
-        self._parked_rows = 0
+        self.parked_rows = 0
+        """How many events wait for their decision."""
         self._learn = learn
 
-    def apply(self, row: Row, made: Decision | None = None) -> None:
-        """Fold the next row of the log; ``made`` is what its line would be read as, where that is known."""
+    def apply(self, row: Row, made: Decision | None = None, *, refit: bool = True) -> None:
+        """Fold the next row of the log; ``made`` is what its line would be read as, where that is known.
+
+        Without ``refit``, routes whose beliefs are to be computed anew stay ``due`` until `refit` or the
+        next row: what is folded is the same, and the milliseconds can be spent elsewhere.
+        """
+        if self.due:
+            self.refit()
         self.clock_s = max(self.clock_s, row.at_s)
         if self._learn or row.kind == "config":
             try:
@@ -74,14 +84,32 @@ class Fold:
             except Exception as error:
                 # A defect of this release: the route answers its default until another one is installed.
                 self.counts[row.kind, "rejected"] += 1
-                self._break(row, error)
+                name = row.route or self.places.get(row.decision_id or "")
+                self._break(self.routes.get(name or ""), row.seq, error)
         self.seq = row.seq
+        if refit and self.due:
+            self.refit()
 
-    def _break(self, row: Row, error: Exception) -> None:
-        name = row.route or self.places.get(row.decision_id or "")
-        served = self.routes.get(name or "")
+    def fitted(self) -> dict[str, Fitted]:
+        """The beliefs of the routes that are due, computed anew; changes nothing, so a thread may do it."""
+        return {name: served.router.fitted() for name, served in self.due.items()}
+
+    def refit(self, fitted: Mapping[str, Fitted] | None = None) -> None:
+        """Compute the beliefs of all routes that are due anew; those ``fitted`` are computed already."""
+        for name, served in self.due.items():
+            try:
+                served.router.refit((fitted or {}).get(name))
+            except Exception as error:
+                self._break(served, self.seq, error)
+        self.due = {}
+
+    def _break(self, served: ServedRoute | None, seq: int, error: Exception) -> None:
         if served is not None and served.broken is None:
-            served.broken = f"event {row.seq} could not be learned ({type(error).__name__})"
+            served.broken = f"event {seq} could not be learned ({type(error).__name__})"
+
+    def _learned(self, served: ServedRoute) -> None:
+        if served.router.due and served.broken is None:
+            self.due[served.body.name] = served
 
     def _decision(self, row: Row, made: Decision | None) -> None:
         event = decode(row.line) if made is None else made
@@ -100,7 +128,7 @@ class Fold:
             group.append(event.id)
             del group[:-MOST_OF_A_SESSION]
         for waiting, told in self.parked.pop(event.id, ()):
-            self._parked_rows -= 1
+            self.parked_rows -= 1
             try:
                 self._join(waiting, told)
             except _EXPECTED:
@@ -108,6 +136,7 @@ class Fold:
         self._expire()
         for one in served.close_due(self.clock_s):
             self._forget(one)
+        self._learned(served)
 
     def _told(self, row: Row) -> None:
         event = decode(row.line)
@@ -127,7 +156,7 @@ class Fold:
             self.counts[row.kind, "late"] += 1
         else:
             self.parked.setdefault(event.decision_id, []).append((row, event))
-            self._parked_rows += 1
+            self.parked_rows += 1
             self.counts[row.kind, "parked"] += 1
             self._expire()
 
@@ -145,6 +174,7 @@ class Fold:
         if isinstance(event, Outcome) and not event.served_provider:
             event = replace(event, served_provider=one.selected)
         served.told(event)
+        self._learned(served)
         if isinstance(event, Feedback):
             one.count(extra.get("key") or "")
         self.counts[row.kind, "joined"] += 1
@@ -153,11 +183,11 @@ class Fold:
         while self.parked:
             decision_id, group = next(iter(self.parked.items()))
             row, _ = group[0]
-            if self._parked_rows <= self._parked_limit and self.clock_s - row.at_s <= self._parked_wait_s:
+            if self.parked_rows <= self._parked_limit and self.clock_s - row.at_s <= self._parked_wait_s:
                 return
             for waiting, _ in self.parked.pop(decision_id):
                 self.counts[waiting.kind, "expired"] += 1
-            self._parked_rows -= len(group)
+            self.parked_rows -= len(group)
             _remember(self.unknown, decision_id)
 
     def _forget(self, one: OpenDecision) -> None:
@@ -174,11 +204,6 @@ class Fold:
     def waits(self) -> tuple[float, int]:
         """The settings that the state depends on: waiting time and most that wait."""
         return self._parked_wait_s, self._parked_limit
-
-    @property
-    def parked_rows(self) -> int:
-        """How many events wait for their decision."""
-        return self._parked_rows
 
     def _config(self, row: Row) -> None:
         change = Change.from_line(row.line)
@@ -209,7 +234,7 @@ class Fold:
                 encoder(after.routes[name].features)  # raises where its projection cannot be read
                 affected.append(name)
             elif core != served.router.route or after.routes[name] != served.body:
-                check_route(served, core)
+                served.check(core)
                 affected.append(name)
         return after, affected
 
@@ -255,7 +280,7 @@ class Fold:
                 assert isinstance(event, Outcome | Feedback)
                 group.append((row, replace(event, revision=row.seq, decision_id=name)))
             self.parked[name] = group
-            self._parked_rows += len(group)
+            self.parked_rows += len(group)
         self.closed, self.unknown = dict.fromkeys(state["closed"]), dict.fromkeys(state["unknown"])
         self.counts = Counter({(kind, what): n for kind, what, n in state["counts"]})
         for name, part in state["routes"].items():
@@ -263,15 +288,6 @@ class Fold:
             served = self.routes[name] = ServedRoute(first, self.config.routes[name])
             served.restore(part, prices_of(self.config.core_route(name)))
             self.places |= dict.fromkeys(served.open, name)
-
-
-def check_route(served: ServedRoute, core: Route) -> None:
-    """Raise `InvalidInput` for a route that the router would refuse to become, before anything changes."""
-    check_contradictions(core.constraints, core.providers)
-    if (core.metrics, core.sources) != (served.first.metrics, served.first.sources):
-        raise InvalidInput(
-            f"route {core.name!r} has learned by its metrics and sources, so they stay: create another route"
-        )
 
 
 def _remember(known: dict[str, None], name: str) -> None:

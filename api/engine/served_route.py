@@ -10,11 +10,12 @@ import numpy as np
 
 from api.engine.encoding import encoder, new_router
 from api.schemas.config import RouteIn
+from optimizer.constraints import check_contradictions
 from optimizer.errors import InvalidInput
 from optimizer.facts import cost_of
 from optimizer.history import prices_of
 from optimizer.route_codec import to_json
-from optimizer.types import Decision, Feedback, FloatArray, Outcome, Prices, Route, RouteChanged
+from optimizer.types import Decision, Event, Feedback, FloatArray, Outcome, Prices, Route, RouteChanged
 
 CLOSE_EVERY: Final = 256
 """Decisions of a route between two looks at which of the open ones are to be closed."""
@@ -22,6 +23,9 @@ CLOSE_EVERY: Final = 256
 MOST_TASKS: Final = 64
 """Task labels of a route for which the mean request is kept, to show what is believed of each."""
 
+
+QUICK: Final = 500_000
+"""Providers times the cube of the features up to which beliefs are computed anew in a millisecond or two."""
 
 _KEPT: Final = ("id", "seq", "at_s", "selected", "session", "cost_usd", "values", "by_key")
 
@@ -80,6 +84,15 @@ class ServedRoute:
         self.explored = 0
         self.spent_usd = 0.0
 
+    def check(self, route: Route) -> None:
+        """Raise `InvalidInput` for what the router would refuse to become, before anything changes."""
+        check_contradictions(route.constraints, route.providers)
+        if (route.metrics, route.sources) != (self.first.metrics, self.first.sources):
+            raise InvalidInput(
+                f"route {route.name!r} has learned by its metrics and sources, so they stay: "
+                "create another route"
+            )
+
     def configure(self, route: Route, body: RouteIn, *, order: int) -> None:
         """Providers, prices, objective, budget and rules as they are from this place in the log on."""
         if route != self.router.route:
@@ -91,11 +104,16 @@ class ServedRoute:
 
     def opened(self, decision: Decision, *, at_s: float, session: str | None) -> None:
         """Fold a decision."""
-        self.router.learn(decision)
+        self._learn(decision)
         self.open[decision.id] = OpenDecision(decision, at_s=at_s, session=session, prices=self.prices)
         self.decisions += 1
         self.fallbacks += decision.fallback_used is not None
         self._remember_task(decision)
+
+    def _learn(self, event: Event) -> None:
+        # What is quick is done at once, so that whoever tells something finds it in the next decision.
+        quick = len(self.router.route.providers) * (self.width + 1) ** 3 <= QUICK
+        self.router.learn(event, refit=quick)
 
     def _remember_task(self, decision: Decision) -> None:
         if decision.task is None:
@@ -109,7 +127,7 @@ class ServedRoute:
 
     def told(self, event: Outcome | Feedback) -> None:
         """Fold what came of an open decision."""
-        self.router.learn(event)
+        self._learn(event)
         one = self.open[event.decision_id]
         if isinstance(event, Feedback):
             one.values = one.values or {}
@@ -137,7 +155,7 @@ class ServedRoute:
         for one in due:
             default = self._default(one)
             if default is not None:
-                self.router.learn(default)
+                self._learn(default)
             del self.open[one.id]
             yield one
         self.router.close_before(due[-1].seq + 1)

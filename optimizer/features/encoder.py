@@ -6,6 +6,8 @@ from collections.abc import Sequence
 
 import numpy as np
 
+from optimizer.errors import InvalidInput
+from optimizer.events import Context
 from optimizer.features.base import BOUND, Block, Featurisable, Featuriser, FloatArray, fingerprint
 
 
@@ -87,3 +89,12 @@ class Encoder:
             f"{column - self._slices[name].start}, which would spoil all that a model has learned: "
             "correct its transform, or leave the featuriser out"
         )
+
+
+def features_of(context: Context, encoder: Encoder | None) -> FloatArray:
+    """Coordinates of one request: those that its caller gives, or its encoding."""
+    if context.features is not None:
+        return context.features
+    if encoder is None:
+        raise InvalidInput("this router has no encoder: give the context's features")
+    return encoder.encode(context)

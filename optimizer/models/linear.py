@@ -55,7 +55,7 @@ class LinearBelief:
         """Observations of all providers, of decisions since one of them was last taken to have changed."""
         self.arrivals: dict[str, tuple[int, int]] = {}
         """Who joined a running route: its place in the order, and the observations of all providers since."""
-        self._fitted_total = -1.0
+        self._fitted_total = -np.inf
         self.posterior: Posterior
         self.level_variance: FloatArray
         """Variance of each provider's expectation at the average context, shape (k,)."""
@@ -102,7 +102,7 @@ class LinearBelief:
         noise = float(posterior.noise[place])
         mean, cov = posterior.mean[place], posterior.cov[place]
         if not condition(mean, cov, x, target, sign * noise, posterior.centre, self.level_variance, place):
-            self._fitted_total = -1.0
+            self._fitted_total = -np.inf
 
     def restart(self, name: str) -> None:
         """Forget one provider's observations; those of later decisions are counted from nothing."""
@@ -110,7 +110,7 @@ class LinearBelief:
         self.total -= gone
         self.since_change -= self._current[name].count
         self._current[name], self._past[name] = self._empty(), self._empty()
-        self._fitted_total = -1.0
+        self._fitted_total = -np.inf
 
     def merge(self, other: LinearBelief) -> None:
         """Add all that another replica learned of the same quantity; its changes are those known here."""
@@ -140,7 +140,7 @@ class LinearBelief:
 
     def due(self) -> bool:
         """Whether enough has come since the posterior was computed to compute it anew."""
-        return self.total >= self._fitted_total * GROWTH
+        return self.total >= self._fitted_total * GROWTH and self.total != self._fitted_total
 
     def change(self, name: str, since: int, later: Iterable[tuple[FloatArray, float]]) -> None:
         """Let what was decided before ``since`` count for little; ``later`` came from then on."""
@@ -156,7 +156,19 @@ class LinearBelief:
         self.refresh()
 
     def refresh(self) -> None:
-        """Compute the posterior from the statistics as they are."""
+        """Compute the posterior from the statistics as they are, and believe it."""
+        self.take(self.fitted())
+
+    def take(self, posterior: Posterior) -> None:
+        """Believe what was `fitted` to the statistics as they are."""
+        at = posterior.centre
+        self.level_variance = (posterior.cov @ at) @ at
+        self.posterior = posterior
+        self._fitted_total = float(self.total)
+        self.version += 1
+
+    def fitted(self) -> Posterior:
+        """The posterior given the statistics as they are; changes nothing, and other threads go on."""
         size = self._width + 1
         k = len(self._names)
         sums = Sums(np.empty((k, size, size)), np.empty((k, size)), np.empty(k), np.empty(k))
@@ -171,11 +183,7 @@ class LinearBelief:
                 moment, square = moment + share * old_moment, square + share * old_square
                 count += share * past.count
             sums.gram[i], sums.moment[i], sums.square[i], sums.count[i] = gram, moment, square, count
-        self.posterior = self._mixture.fit(sums)
-        at = self.posterior.centre
-        self.level_variance = (self.posterior.cov @ at) @ at
-        self._fitted_total = float(self.total)
-        self.version += 1
+        return self._mixture.fit(sums)
 
     def predict(self, rows: FloatArray) -> tuple[FloatArray, FloatArray]:
         """Mean and variance of the belief, each shape (n, k), for rows (n, d) with intercept."""

@@ -19,10 +19,10 @@ from typing import Final
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.linalg.lapack import dpotrf, dpotri
 from scipy.special import gammaln
 
 from optimizer.features.base import Block
+from optimizer.models.inversion import inform, inverted
 
 FloatArray = NDArray[np.float64]
 
@@ -160,7 +160,7 @@ class _Members:
         index = np.arange(size)
         a: FloatArray = np.repeat(sums.gram[None], len(precision), axis=0)
         a[:, :, index, index] += precision[:, None, :]
-        self.inverse, log_determinant = _inverted(a)
+        self.inverse, log_determinant = inverted(a)
         # The precision relative to the prior's: 1 + what the observations add.
         self._log_ratio = log_determinant - np.log(precision).sum(axis=1)[:, None]
         target = np.broadcast_to(sums.moment, a.shape[:3])
@@ -194,18 +194,12 @@ class _PooledMembers:
     def __init__(self, alone: _Members) -> None:
         self._alone = alone
         sums, precision, size = alone.sums, alone.precision, alone.precision.shape[1]
-        # Λ A⁻¹: what integrating each provider's deviation out leaves of its information about w_0.
-        self._passed = precision[:, None, :, None] * alone.inverse
-        information = -self._passed * precision[:, None, None, :]
-        index = np.arange(size)
-        information[:, :, index, index] += precision[:, None, :]
         prior = np.where(precision >= _OFF, _OFF, precision * _COMMON_RATIO)
         prior[:, 0] = _COMMON_INTERCEPT
         prior /= alone.spread
-        total = (information / alone.noise[..., None, None]).sum(axis=1)
-        total[:, index, index] += prior
-        pull = ((self._passed @ sums.moment[..., None])[..., 0] / alone.noise[..., None]).sum(axis=1)
-        self._common, log_determinant = _inverted(total)
+        total, pull = prior[:, :, None] * np.eye(size), np.zeros(precision.shape)
+        inform(precision, alone.inverse, alone.noise, sums.moment, total, pull)
+        self._common, log_determinant = inverted(total)
         common = (self._common @ pull[..., None])[..., 0]
         applied = np.einsum("kij,pj->pki", sums.gram, common)
         square = sums.square - 2 * (common @ sums.moment.T) + np.einsum("pki,pi->pk", applied, common)
@@ -218,24 +212,7 @@ class _PooledMembers:
     def covariance(self, pattern: int) -> FloatArray:
         """Covariance of the weights under one pattern, shape (k, d, d)."""
         within = self.noise[pattern][:, None, None] * self._alone.inverse[pattern]
-        passed = self._passed[pattern]
+        # Λ A⁻¹: what integrating each provider's deviation out leaves of its information about w_0.
+        passed = self._alone.precision[pattern][:, None] * self._alone.inverse[pattern]
         shared: FloatArray = within + passed.transpose(0, 2, 1) @ self._common[pattern] @ passed
         return shared
-
-
-def _inverted(stack: FloatArray) -> tuple[FloatArray, FloatArray]:
-    """Inverse and log-determinant of each symmetric positive definite matrix, by Cholesky; (..., d, d)."""
-    d = stack.shape[-1]
-    inverse, log_determinant = np.empty(stack.shape), np.empty(stack.shape[:-2])
-    flat, logs = inverse.reshape(-1, d, d), log_determinant.reshape(-1)
-    for i, matrix in enumerate(stack.reshape(-1, d, d)):
-        upper, wrong = dpotrf(matrix)
-        half, _ = dpotri(upper)
-        if wrong:
-            raise np.linalg.LinAlgError(f"statistics of member {i} are not those of any observations")
-        logs[i] = 2.0 * np.log(upper.diagonal()).sum()
-        flat[i] = half
-    full: FloatArray = inverse + np.swapaxes(inverse, -1, -2)
-    index = np.arange(d)
-    full[..., index, index] *= 0.5
-    return full, log_determinant

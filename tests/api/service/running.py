@@ -53,7 +53,8 @@ class Running:
 
     def settled(self) -> bool:
         """Whether the state holds the whole log."""
-        return bool(self.service.engine.fold.seq >= self.service.store.last_seq())
+        engine = self.service.engine
+        return engine.fold.seq >= self.service.store.last_seq() and engine.lag == 0
 
     def until(self, test: Callable[[], bool]) -> None:
         """Wait for something."""
