@@ -8,6 +8,7 @@ from functools import partial
 from importlib.metadata import PackageNotFoundError, version
 
 from fastapi import FastAPI, Request, Response
+from starlette.types import ASGIApp
 
 from api import openapi, problems
 from api.docs_page import page
@@ -19,7 +20,7 @@ from api.service import Service
 from api.settings import Settings
 
 
-def create_app(settings: Settings, *, service: Service | None = None) -> FastAPI:
+def create_app(settings: Settings, *, service: Service | None = None) -> ASGIApp:
     """The application for these settings; the store is opened at once, and closed when the server ends."""
     behind = service if service is not None else Service(settings)
 
@@ -40,19 +41,8 @@ def create_app(settings: Settings, *, service: Service | None = None) -> FastAPI
         redoc_url=None,
         redirect_slashes=False,
     )
-    app.state.service = behind
     problems.install(app)
     shortcuts: dict[str, StrictRoute] = {}
-    app.add_middleware(
-        Guard,
-        shortcut=partial(shortcut, shortcuts),
-        settings=settings,
-        authority=behind.authority,
-        load=behind.load,
-        allowance=behind.allowance,
-        is_full=lambda: behind.is_full,
-        observe=behind.metrics.observe,
-    )
     parts = (decisions, outcomes, health, configuration, prices, keys, audit)
     for router in [part.router(behind) for part in parts]:
         app.include_router(router)
@@ -69,7 +59,17 @@ def create_app(settings: Settings, *, service: Service | None = None) -> FastAPI
         headers = {"Content-Security-Policy": "default-src 'none'; style-src 'unsafe-inline'"}
         return Response(page(openapi.document(app)), media_type="text/html", headers=headers)
 
-    return app
+    # Around everything else, so that the busiest addresses need not go through it.
+    return Guard(
+        app,
+        shortcut=partial(shortcut, shortcuts),
+        settings=settings,
+        authority=behind.authority,
+        load=behind.load,
+        allowance=behind.allowance,
+        is_full=lambda: behind.is_full,
+        observe=behind.metrics.observe,
+    )
 
 
 def _version() -> str:

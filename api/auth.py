@@ -12,6 +12,7 @@ import ipaddress
 import secrets
 from collections.abc import Callable
 from fnmatch import fnmatchcase
+from functools import lru_cache
 from time import monotonic
 from typing import Final, NamedTuple
 
@@ -69,6 +70,7 @@ def digest(token: str) -> str:
     return hashlib.sha256(token.encode("utf-8", "replace")).hexdigest()
 
 
+@lru_cache(maxsize=4_096)
 def is_loopback(host: str) -> bool:
     """Whether an address can be reached from this machine alone."""
     if host == "localhost":

@@ -80,7 +80,6 @@ class Beliefs:
             self.latency.setdefault(name, LatencyBelief())
             self.failure.setdefault(name, FailureBelief())
         self._providers = tuple(providers)
-        self._shares = np.empty(len(providers))
         self._price()
         self._all_served()
         self.quality.providers(self.names)
@@ -203,8 +202,7 @@ class Beliefs:
 
     def _level_shares(self) -> FloatArray:
         """Square of the share of each level's width that is explored, shape (k,)."""
-        shares = self._shares
-        shares.fill(self._level_share(self.quality.since_change))
+        shares = np.full(len(self.names), self._level_share(self.quality.since_change))
         for name, (_, seen) in self.quality.arrivals.items():
             if name in self.names:
                 place = self.names.index(name)

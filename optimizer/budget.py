@@ -93,7 +93,12 @@ class Pacer:
         return left / max(rate * (_DAY_S - self._times[-1] % _DAY_S), 1.0)
 
     def solve(self, spend_at: Callable[[float], float], *, least_usd: float) -> float:
-        """Set and return λ such that ``spend_at(λ)``, the expected mean cost, meets the target.
+        """Set the shadow price to what is `solved`, and return it."""
+        self.shadow_price = self.solved(spend_at, least_usd=least_usd)
+        return self.shadow_price
+
+    def solved(self, spend_at: Callable[[float], float], *, least_usd: float) -> float:
+        """λ such that ``spend_at(λ)``, the expected mean cost, meets the target.
 
         ``least_usd`` is what the cheapest provider would cost on its own: asking for less would only
         trade quality for a saving that no fixed choice could make.
@@ -112,7 +117,6 @@ class Pacer:
                 break
             if steps == 0 and gap < 0 and spend_at(0.0) <= target:
                 # Less is asked for than is spent at this price: perhaps no price is needed any more.
-                self.shadow_price = 0.0
                 return 0.0
             if gap > 0:
                 below = (point, gap)
@@ -124,5 +128,4 @@ class Pacer:
             else:
                 point = min(max(point + (step if gap > 0 else -step), low), high)
                 step *= 2.5
-        self.shadow_price = math.exp(point)
-        return self.shadow_price
+        return math.exp(point)

@@ -196,8 +196,6 @@ class Learning:
             if (row := self._facts[entry.id].row) is not None
         ]
         self._beliefs.quality.change(alarm.provider, since, later)
-        self._beliefs.refreshed()
-        self.refreshed = True
 
     def reencode(self, features: Mapping[str, FloatArray], blocks: Sequence[Block]) -> None:
         """Fold quality and cost anew from the decisions whose features are given."""

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
 from typing import Final
 
 import numpy as np
@@ -34,6 +35,15 @@ UNKNOWN_SHARE: Final = 0.05
 a provider whose first few answers were unlucky is not given up."""
 
 
+@dataclass(frozen=True, kw_only=True)
+class Solution:
+    """What money is worth from now on."""
+
+    shadow_price: float
+    floor: FloatArray
+    """Least probability of each provider, shape (k,)."""
+
+
 class Pacing:
     """Shadow price, window of recent contexts, and exploration floor of one route."""
 
@@ -42,6 +52,10 @@ class Pacing:
         self._window: deque[tuple[FloatArray, float]] = deque(maxlen=WINDOW)
         self._since = 0
         self._pacer: Pacer | None = None
+        self.due = False
+        """Whether shadow price and floor are to be solved anew before anything else is learned."""
+        self.version = 0
+        """How many solutions there were so far."""
         self._set(route)
 
     def _set(self, route: Route, out: Sequence[bool] = ()) -> None:
@@ -97,8 +111,8 @@ class Pacing:
             price = max(price, self._pacer.shadow_price)
         return price, wanted.latency_weight
 
-    def decided(self, decision: Decision, beliefs: Beliefs) -> None:
-        """Remember a context and the money that is expected to go; solve again every few requests."""
+    def decided(self, decision: Decision) -> None:
+        """Remember a context and the money that is expected to go; every few requests a solution is due."""
         if self._pacer is None:
             return
         if decision.fallback_used is None:
@@ -107,7 +121,7 @@ class Pacing:
         self._since += 1
         due = SOLVE_EVERY if self._pacer.requests <= HORIZON else WINDOW
         if self._since >= due or self._pacer.requests == 1:
-            self.solve(beliefs)
+            self.due = True
 
     def spend(self, usd: float) -> None:
         """Book the difference between what was expected and what was really spent."""
@@ -123,7 +137,7 @@ class Pacing:
         own = {
             "features": np.array([features for features, _ in self._window]),
             "input_tokens": np.array([tokens for _, tokens in self._window], dtype=np.float64),
-            "since": np.array(self._since, dtype=np.int64),
+            "counts": np.array([self._since, self.version, self.due], dtype=np.int64),
             "out": self._out,
             "floor": self.floor,
         }
@@ -133,7 +147,8 @@ class Pacing:
         """Become what gave `state`, on the same route."""
         pairs = zip(state["features"], state["input_tokens"].tolist(), strict=True)
         self._window = deque(pairs, maxlen=WINDOW)
-        self._since, self.floor = int(state["since"]), state["floor"].copy()
+        self._since, self.version, due = state["counts"].tolist()
+        self.due, self.floor = bool(due), state["floor"].copy()
         self.floor.setflags(write=False)
         self._out = state["out"].copy()
         if self._pacer is not None:
@@ -141,11 +156,22 @@ class Pacing:
 
     def solve(self, beliefs: Beliefs) -> None:
         """Solve the shadow price on the window, and price the floor with it."""
-        self._since = 0
-        self._price_floor(beliefs)
+        self.take(self.solved(beliefs))
+
+    def take(self, solution: Solution) -> None:
+        """Let a solution be in force."""
+        self._since, self.due = 0, False
+        self.version += 1
+        self.floor = solution.floor
+        if self._pacer is not None:
+            self._pacer.shadow_price = solution.shadow_price
+
+    def solved(self, beliefs: Beliefs) -> Solution:
+        """The solution for the window and what is believed; changes nothing."""
+        floor = self._priced_floor(beliefs)
         pacer = self._pacer
         if pacer is None:
-            return
+            return Solution(shadow_price=0.0, floor=floor)
         # Before the first request, the average context stands for those to come.
         at = beliefs.quality.posterior.centre
         window = self._window or [(at[1:], TYPICAL_INPUT_TOKENS)]
@@ -158,15 +184,16 @@ class Pacing:
             utility[:, self._out] = -np.inf
             chances = self._policy.probabilities(utility, spread)
             if self.exploring:
-                chances = chances * (1.0 - self.floor.sum()) + self.floor
+                chances = chances * (1.0 - floor.sum()) + floor
             return float((chances * judged.cost_usd).sum() / len(rows))
 
         mean_usd = judged.cost_usd.mean(axis=0)
-        pacer.solve(spend_at, least_usd=float(mean_usd[~self._out].min()))
+        price = pacer.solved(spend_at, least_usd=float(mean_usd[~self._out].min()))
+        return Solution(shadow_price=price, floor=floor)
 
-    def _price_floor(self, beliefs: Beliefs) -> None:
+    def _priced_floor(self, beliefs: Beliefs) -> FloatArray:
         if not self.exploring:
-            return
+            return self.floor
         tokens = float(np.mean([tokens for _, tokens in self._window])) if self._window else 0.0
         at = beliefs.quality.posterior.centre[None]
         cost = beliefs.judge(at, beliefs.prices(tokens)).cost_usd[0]
@@ -177,6 +204,7 @@ class Pacing:
             first = priced_floor(cost, grant, share=self._unknown_share)
             floor = np.where(unknown, np.maximum(first, floor), floor)
         # One call that eats the budget of many requests is a gamble, however rarely it is drawn.
-        self.floor = np.where((cost > MOST_REQUESTS_A_CALL * grant) | self._out, 0.0, floor)
+        left: FloatArray = np.where((cost > MOST_REQUESTS_A_CALL * grant) | self._out, 0.0, floor)
         # It is in every decision, and nobody may change it there.
-        self.floor.setflags(write=False)
+        left.setflags(write=False)
+        return left

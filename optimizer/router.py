@@ -25,7 +25,7 @@ from optimizer.history import RouteHistory
 from optimizer.learning import Learning
 from optimizer.log import decode, encode
 from optimizer.newcomers import Newcomers
-from optimizer.pacing import Pacing
+from optimizer.pacing import Pacing, Solution
 from optimizer.policies.base import Policy
 from optimizer.policies.thompson import Thompson
 from optimizer.route import Constraints, Objective, Route
@@ -77,10 +77,7 @@ class Router:
         self._pacing.configure(self.route, self._beliefs, out=out)
 
     def configure(self, route: Route) -> RouteChanged:
-        """Providers, prices, objective, budget and rules as they are from the next decision on.
-
-        Returns the event, which belongs into the log at this place.
-        """
+        """Be another route from the next decision on; returns the event, which belongs into the log here."""
         self.learn(event := RouteChanged(order=self._order, route=route))
         return event
 
@@ -89,9 +86,8 @@ class Router:
         before = self._names
         if not self._learning.configure(event):
             return
-        route = self._history.latest
-        self._apply(route)
-        self._newcomers.configure(before, self._names, share=route.newcomer_share)
+        self._apply(self._history.latest)
+        self._newcomers.configure(before, self._names, share=self.route.newcomer_share)
         self._pace()
 
     @property
@@ -154,7 +150,7 @@ class Router:
             shadow_price=shadow_price,
             floor=floor,
             encoder_version=self._encoder_version,
-            model_version=beliefs.version,
+            model_version=self.model_version,
             at_s=at_s,
             task=context.task,
         )
@@ -176,15 +172,15 @@ class Router:
     def learn(self, event: Event, *, refit: bool = True) -> None:
         """Fold one event; what is repeated, late, corrected or reordered ends in the same statistics.
 
-        When so much was learned that beliefs are to be computed anew, ``refit`` does it at once; else the
-        router is `due`, and `refit` or the next event does it.
+        When beliefs or prices are to be computed anew, ``refit`` does it at once; else the router is `due`,
+        and `refit` or the next event does it.
         """
         if self.due:
             self.refit()
         if isinstance(event, Decision):
             check_learnable(event, width=self._width)
             if self._learning.open(event):
-                self._pacing.decided(event, self._beliefs)
+                self._pacing.decided(event)
             self._order = max(self._order, event.order + 1)
         elif isinstance(event, DriftAlarm):
             self._learning.alarm(event)
@@ -198,43 +194,47 @@ class Router:
         for usd in self._learning.take_spending():
             self._pacing.spend(usd)
         if self._learning.refreshed:
-            self._learning.refreshed = False
-            self._pacing.solve(self._beliefs)
+            self._learning.refreshed, self._pacing.due = False, True
         if refit and self.due:
             self.refit()
 
     @property
     def due(self) -> bool:
-        """Whether the beliefs are to be computed anew, which takes milliseconds, before the next event."""
-        return self._beliefs.due
+        """Whether something is to be computed anew, which takes milliseconds, before the next event."""
+        return self._beliefs.due or self._pacing.due
 
     @property
     def model_version(self) -> int:
-        """Which beliefs decisions are made with now: it rises with each `refit`."""
-        return self._beliefs.version
+        """What decisions are made by now: it rises with each step of `refit`."""
+        return self._beliefs.version + self._pacing.version
 
-    def fitted(self) -> Fitted:
-        """Beliefs computed anew, for `refit`; changes nothing, so that another thread may do it meanwhile."""
-        return self._beliefs.fitted()
+    def prepared(self) -> Fitted | Solution:
+        """The next step of a `refit`; changes nothing, so that another thread may do it meanwhile."""
+        return self._beliefs.fitted() if self._beliefs.due else self._pacing.solved(self._beliefs)
 
-    def refit(self, fitted: Fitted | None = None) -> None:
-        """Decide from now on by beliefs computed anew: here, or by `fitted` since the latest event."""
-        self._beliefs.take(fitted if fitted is not None else self.fitted())
-        self._pacing.solve(self._beliefs)
+    def advance(self, step: Fitted | Solution) -> None:
+        """Decide from now on by what was `prepared` since the latest event."""
+        if isinstance(step, Solution):
+            self._pacing.take(step)
+        else:
+            self._beliefs.take(step)
+            self._pacing.due = True
+
+    def refit(self) -> None:
+        """Compute anew all that is due: beliefs, then shadow price and floor by them."""
+        while self.due:
+            self.advance(self.prepared())
 
     def rebuild(self, events: Iterable[Event]) -> Router:
-        """Fold a log, such as `optimizer.log.read_log` gives, and return this router.
-
-        Where the log holds drift alarms, give a router made with ``detect_drift=False``.
-        """
+        """Fold a log, such as `read_log` gives; made without ``detect_drift`` where the log has alarms."""
         for event in events:
             self.learn(event)
         return self
 
     def close_before(self, order: int) -> int:
-        """Let go of the decisions before ``order``, and say how many: what was learned of them stays.
+        """Let go of the decisions before ``order``, so that memory stays bounded, and say how many.
 
-        Memory stays bounded by it. What still comes for them is refused.
+        What was learned of them stays; what still comes for them is refused.
         """
         return self._learning.close_before(order)
 
@@ -286,8 +286,7 @@ class Router:
         """
         width = sum(block.width for block in blocks)
         rows = {name: row_of(vector, width=width)[0, 1:] for name, vector in features.items()}
-        self._blocks, self._width = tuple(blocks), width
-        self._encoder_version = encoder_version
+        self._blocks, self._width, self._encoder_version = tuple(blocks), width, encoder_version
         self._learning.reencode(rows, blocks)
         self._pacing.forget_window(self._learning.recent_rows())
         self._pacing.solve(self._beliefs)

@@ -5,13 +5,14 @@
     state ◄─ fold ◄─ rows in their order ◄──┘
 
 The fold runs in the event loop's thread, in slices, so that a decision never sees half of an event. What
-takes milliseconds, computing a route's beliefs anew, runs beside it: decisions go on by the beliefs so far,
-and rows wait.
+takes milliseconds, computing a route's beliefs and prices anew, runs beside it: decisions go on by those so
+far, and rows wait.
 """
 
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
 import threading
 from collections import Counter, deque
@@ -61,8 +62,8 @@ class Engine:
         self.rebuild_until = 0
         self._rows: deque[tuple[Row, Decision | None]] = deque()
         self._queued = 0
-        self.made: dict[str, Decision] = {}
-        """Decisions that are being written here, by uid: what is new need not be read from its line."""
+        self.made: dict[str, tuple[str, Decision]] = {}
+        """Decisions that are being written here, with their lines, by uid: they need not be read again."""
         self._draining = False
         self._fitting: asyncio.Task[None] | None = None
         self._stale = asyncio.Event()
@@ -126,12 +127,12 @@ class Engine:
 
     def committed(self, appended: Appended) -> None:
         """Rows of this process are in the log: fold them, or read the log where others wrote in between."""
-        # What was known already is left out: another decision may have been written under the uid.
         new = []
         for row, fresh in zip(appended.rows, appended.fresh, strict=True):
-            made = self.made.pop(row.uid, None)
+            line, made = self.made.pop(row.uid, ("", None))
             if fresh:
-                new.append((row, made))
+                # Another decision may have been written under the uid.
+                new.append((row, made if line is row.line else None))
         if appended.previous != self._queued or not self.ready:
             self.wake()
             return
@@ -201,12 +202,12 @@ class Engine:
             self._draining = False
 
     async def _refit(self, fold: Fold) -> None:
-        """Compute beliefs anew in a thread. Nothing is folded meanwhile, so they are those of this place."""
-        try:
-            fitted = await self._in_thread(fold.fitted)
-        except Exception:
-            fitted = {}  # each route is tried by itself, and the one at fault is left out
-        fold.refit(fitted)
+        """Compute in a thread what is due. Nothing is folded meanwhile, so it is that of this place."""
+        for served in tuple(fold.due.values()):
+            with contextlib.suppress(Exception):  # the fold tries again, and leaves out the route at fault
+                while served.router.due:
+                    served.router.advance(await self._in_thread(served.router.prepared))
+        fold.refit()
         self._fitting = None
         self._drain()
 

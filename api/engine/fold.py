@@ -17,7 +17,6 @@ from api.engine.configuration import Change, Configuration
 from api.engine.encoding import encoder
 from api.engine.served_route import OpenDecision, ServedRoute
 from api.store.base import Row
-from optimizer.beliefs import Fitted
 from optimizer.constraints import check_contradictions
 from optimizer.errors import InvalidInput, NoEligibleProvider, UnknownDecision
 from optimizer.history import prices_of
@@ -52,7 +51,7 @@ class Fold:
         self.counts: Counter[tuple[str, str]] = Counter()
         """By kind of event and what became of it: joined, parked, late, expired, rejected."""
         self.due: dict[str, ServedRoute] = {}
-        """Routes whose beliefs are to be computed anew before the next row."""
+        """Routes of which something is to be computed anew before the next row."""
         self.refused: dict[int, str] = {}
         """Changes of the configuration that came too late to be possible, by their place."""
         self.applied: set[str] = set()
@@ -65,7 +64,7 @@ class Fold:
     def apply(self, row: Row, made: Decision | None = None, *, refit: bool = True) -> None:
         """Fold the next row of the log; ``made`` is what its line would be read as, where that is known.
 
-        Without ``refit``, routes whose beliefs are to be computed anew stay ``due`` until `refit` or the
+        Without ``refit``, routes of which something is to be computed anew stay ``due`` until `refit` or the
         next row: what is folded is the same, and the milliseconds can be spent elsewhere.
         """
         if self.due:
@@ -90,15 +89,11 @@ class Fold:
         if refit and self.due:
             self.refit()
 
-    def fitted(self) -> dict[str, Fitted]:
-        """The beliefs of the routes that are due, computed anew; changes nothing, so a thread may do it."""
-        return {name: served.router.fitted() for name, served in self.due.items()}
-
-    def refit(self, fitted: Mapping[str, Fitted] | None = None) -> None:
-        """Compute the beliefs of all routes that are due anew; those ``fitted`` are computed already."""
-        for name, served in self.due.items():
+    def refit(self) -> None:
+        """Compute anew what is due."""
+        for served in self.due.values():
             try:
-                served.router.refit((fitted or {}).get(name))
+                served.router.refit()
             except Exception as error:
                 self._break(served, self.seq, error)
         self.due = {}

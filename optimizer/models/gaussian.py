@@ -7,7 +7,7 @@ from typing import Final
 import numpy as np
 from numpy.typing import NDArray
 
-from optimizer.compiled import compiled
+from optimizer.compiled import compiled, compiled_aside
 
 FloatArray = NDArray[np.float64]
 
@@ -56,7 +56,7 @@ def condition(
     return True
 
 
-@compiled
+@compiled_aside
 def predict(
     rows: FloatArray, weights: FloatArray, cov: FloatArray, mean: FloatArray, variance: FloatArray
 ) -> None:

@@ -153,7 +153,7 @@ class LinearBelief:
         self._current[name], self._past[name] = fresh, everything
         self.changes[name] = since
         self.since_change = 0
-        self.refresh()
+        self._fitted_total = -np.inf
 
     def refresh(self) -> None:
         """Compute the posterior from the statistics as they are, and believe it."""

@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.special import ndtr
 
-from optimizer.compiled import compiled
+from optimizer.compiled import compiled, compiled_aside
 from optimizer.policies.base import LARGEST, best_utility
 from optimizer.types import FloatArray
 
@@ -54,7 +54,7 @@ class Thompson:
         return result
 
 
-@compiled
+@compiled_aside
 def _each_row(utility: FloatArray, spread: FloatArray, result: FloatArray) -> bool:
     """Fill in the probabilities; False, with nothing promised, where `best_utility` would raise."""
     n, k = utility.shape

@@ -100,7 +100,7 @@ def test_a_debt_raises_the_price_and_its_return_lowers_it():
     declared = route(1e-3)
     pacing, found = Pacing(declared, Thompson()), beliefs(declared)
     for i in range(30):
-        pacing.decided(decision(i), found)
+        pacing.decided(decision(i))
     pacing.solve(found)
     even = pacing.shadow_price
     pacing.spend(0.1)
@@ -131,7 +131,7 @@ def test_a_policy_that_explores_by_itself_or_not_at_all_gets_no_floor():
 def test_another_budget_starts_an_account_of_its_own_and_the_same_one_goes_on():
     declared = route(1e-3)
     pacing, found = Pacing(declared, Thompson()), beliefs(declared)
-    pacing.decided(decision(0), found)
+    pacing.decided(decision(0))
     pacing.configure(declared, found)
     assert pacing.spent_usd == pytest.approx(1e-3)
     pacing.configure(route(2e-3), found)

@@ -103,6 +103,8 @@ def test_a_change_widens_the_belief():
     at = found.posterior.centre[None]
     _, before = found.predict(at)
     found.change("a", 400, [])
+    assert found.due()
+    found.refresh()
     _, after = found.predict(at)
     assert after[0, 0] > 5 * before[0, 0]
     assert after[0, 1] < 3 * before[0, 1]
