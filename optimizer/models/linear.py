@@ -55,7 +55,8 @@ class LinearBelief:
         """Observations of all providers, of decisions since one of them was last taken to have changed."""
         self.arrivals: dict[str, tuple[int, int]] = {}
         """Who joined a running route: its place in the order, and the observations of all providers since."""
-        self._fitted_total = -np.inf
+        self._due_at = -np.inf
+        """Number of observations at which the posterior is to be computed anew."""
         self.posterior: Posterior
         self.level_variance: FloatArray
         """Variance of each provider's expectation at the average context, shape (k,)."""
@@ -89,11 +90,12 @@ class LinearBelief:
         side = self._current if order >= self.changes.get(name, 0) else self._past
         side[name].add(row, target, sign=sign)
         self.total += sign
-        if order >= max(self.changes.values(), default=0):
+        if not self.changes or order >= max(self.changes.values()):
             self.since_change += sign
-        for newcomer, (since, count) in self.arrivals.items():
-            if order >= since:
-                self.arrivals[newcomer] = (since, count + sign)
+        if self.arrivals:
+            for newcomer, (since, count) in self.arrivals.items():
+                if order >= since:
+                    self.arrivals[newcomer] = (since, count + sign)
         if side is self._current and name in self._place:
             self._update(self._place[name], row * ROW_UNIT, target, sign)
 
@@ -102,7 +104,7 @@ class LinearBelief:
         noise = float(posterior.noise[place])
         mean, cov = posterior.mean[place], posterior.cov[place]
         if not condition(mean, cov, x, target, sign * noise, posterior.centre, self.level_variance, place):
-            self._fitted_total = -np.inf
+            self._due_at = -np.inf
 
     def restart(self, name: str) -> None:
         """Forget one provider's observations; those of later decisions are counted from nothing."""
@@ -110,7 +112,7 @@ class LinearBelief:
         self.total -= gone
         self.since_change -= self._current[name].count
         self._current[name], self._past[name] = self._empty(), self._empty()
-        self._fitted_total = -np.inf
+        self._due_at = -np.inf
 
     def merge(self, other: LinearBelief) -> None:
         """Add all that another replica learned of the same quantity; its changes are those known here."""
@@ -140,7 +142,7 @@ class LinearBelief:
 
     def due(self) -> bool:
         """Whether enough has come since the posterior was computed to compute it anew."""
-        return self.total >= self._fitted_total * GROWTH and self.total != self._fitted_total
+        return self.total >= self._due_at
 
     def change(self, name: str, since: int, later: Iterable[tuple[FloatArray, float]]) -> None:
         """Let what was decided before ``since`` count for little; ``later`` came from then on."""
@@ -153,7 +155,7 @@ class LinearBelief:
         self._current[name], self._past[name] = fresh, everything
         self.changes[name] = since
         self.since_change = 0
-        self._fitted_total = -np.inf
+        self._due_at = -np.inf
 
     def refresh(self) -> None:
         """Compute the posterior from the statistics as they are, and believe it."""
@@ -164,7 +166,7 @@ class LinearBelief:
         at = posterior.centre
         self.level_variance = (posterior.cov @ at) @ at
         self.posterior = posterior
-        self._fitted_total = float(self.total)
+        self._due_at = max(self.total * GROWTH, self.total + 1.0)
         self.version += 1
 
     def fitted(self) -> Posterior:
@@ -208,7 +210,7 @@ class LinearBelief:
             "names": texts(self._names),
             "changes": np.array([self.changes.get(name, -1) for name in known], dtype=np.int64),
             "counts": np.array([self.total, self.since_change, self.version], dtype=np.int64),
-            "fitted_total": np.array(self._fitted_total),
+            "due_at": np.array(self._due_at),
             "arrived": texts(self.arrivals),
             "arrivals": np.array(list(self.arrivals.values()), dtype=np.int64).reshape(-1, 2),
             **joined(**sides),
@@ -226,7 +228,7 @@ class LinearBelief:
         self._names = tuple(from_texts(state["names"]))
         self._place = {name: i for i, name in enumerate(self._names)}
         self.total, self.since_change, self.version = state["counts"].tolist()
-        self._fitted_total = float(state["fitted_total"])
+        self._due_at = float(state["due_at"])
         arrivals = map(tuple, state["arrivals"].tolist())
         self.arrivals = dict(zip(from_texts(state["arrived"]), arrivals, strict=True))
         # Copies: these arrays are changed in place, and the caller keeps his.
