@@ -95,6 +95,10 @@ class Metrics:
         known.inc()
         self.request_s.timed(path, seconds)
 
+    def refused(self) -> None:
+        """One request was refused before anything was known of it."""
+        self.requests.labels(path="unmatched", method="any", status="503").inc()
+
     def text(self) -> bytes:
         """Everything in the format of Prometheus."""
         return generate_latest(self.registry)

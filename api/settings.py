@@ -92,7 +92,7 @@ class Settings(BaseSettings):
         default=2_000, description="Most events that wait to be written; beyond it requests get 503."
     )
     max_in_flight: Count = Field(
-        default=256, description="Most requests being answered at once; beyond it requests get 503."
+        default=100, description="Most requests being answered at once; beyond it requests get 503."
     )
     max_body_bytes: Count = Field(default=1_048_576, description="Largest request body.")
     max_batch: Count = Field(default=100, description="Most items of a batch.")

@@ -6,6 +6,7 @@ import gc
 import logging
 import socket
 import sys
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
@@ -82,7 +83,8 @@ def run(settings: Settings) -> None:
     except BaseException:
         service.store.close()
         raise
-    server = new_server(create_app(settings, service=service), settings)
+    app = create_app(settings, service=service)
+    server = new_server(app, settings, refused=service.metrics.refused)
     name, number = listening.getsockname()[:2]
     shown = f"[{name}]" if ":" in name else name
     open_to_all = "" if service.has_keys else " (no API key yet: only this machine is served)"
@@ -92,15 +94,15 @@ def run(settings: Settings) -> None:
         raise InvalidInput("the service did not start; the reason stands above")
 
 
-def new_server(app: object, settings: Settings) -> uvicorn.Server:
-    """uvicorn, with its waiting bounded."""
+def new_server(app: object, settings: Settings, *, refused: Callable[[], None]) -> uvicorn.Server:
+    """uvicorn, with its waiting bounded, and the requests at once; ``refused`` is called for those beyond."""
     import uvicorn
 
     from api.connections import protocol
 
     config = uvicorn.Config(
         app,  # type: ignore[arg-type]
-        http=protocol(settings.header_timeout_s),
+        http=protocol(settings.header_timeout_s, most=settings.max_in_flight, refused=refused),
         ws="none",
         lifespan="on",
         log_config=None,

@@ -24,7 +24,8 @@ class Running:
     def __init__(self, settings: Settings, clock: Callable[[], float] = time.time) -> None:
         self.settings = settings
         self.service = Service(settings, clock=clock)
-        self._server = new_server(create_app(settings, service=self.service), settings)
+        app = create_app(settings, service=self.service)
+        self._server = new_server(app, settings, refused=self.service.metrics.refused)
         listening = bind("127.0.0.1", 0)
         self.port: int = listening.getsockname()[1]
         self._loop: asyncio.AbstractEventLoop | None = None
