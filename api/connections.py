@@ -27,19 +27,25 @@ def protocol(header_timeout_s: float, *, most: int, refused: Callable[[], None])
 
     class Bounded(HttpToolsProtocol):
         _waiting: asyncio.TimerHandle | None = None
+        _due = True
+        """Whether headers, or the rest of a body that is thrown away, are still to come."""
         _refusing = False
 
         def connection_made(self, transport: Any) -> None:
             super().connection_made(transport)
-            self._wait()
+            self._bound()
+
+        def data_received(self, data: bytes) -> None:
+            super().data_received(data)
+            # Mostly they come as one: then there is nothing to wait for, and no clock is started.
+            self._bound()
 
         def on_message_begin(self) -> None:
             super().on_message_begin()
-            self._refusing = False
-            self._wait()
+            self._refusing, self._due = False, True
 
         def on_headers_complete(self) -> None:
-            self._done()
+            self._due = False
             idle = self.cycle is None or self.cycle.response_complete
             if idle and len(self.tasks) >= most and self.url.startswith(b"/v1/"):
                 self._refuse()
@@ -54,34 +60,31 @@ def protocol(header_timeout_s: float, *, most: int, refused: Callable[[], None])
             if not self._refusing:
                 super().on_message_complete()
             elif not self.transport.is_closing():
-                self._done()
+                self._due = False
                 self.timeout_keep_alive_task = self.loop.call_later(
                     self.timeout_keep_alive, self.timeout_keep_alive_handler
                 )
 
         def connection_lost(self, exc: Exception | None) -> None:
-            self._done()
+            self._due = False
+            self._bound()
             super().connection_lost(exc)
 
         def _refuse(self) -> None:
-            self._refusing = True
+            self._refusing = self._due = True
             refused()
             headers = dict(self.headers)
             length = headers.get(b"content-length", b"0")
             short = b"transfer-encoding" not in headers and length.isdigit() and len(length) < 6
             goes_on = short and int(length) <= _LONGEST_UNREAD and self.parser.should_keep_alive()
             self.transport.write(answer[goes_on])
-            if goes_on:
-                self._wait()  # for the rest of the body
-            else:
+            if not goes_on:
                 self.transport.close()
 
-        def _wait(self) -> None:
-            if self._waiting is None:
+        def _bound(self) -> None:
+            if self._due and self._waiting is None:
                 self._waiting = self.loop.call_later(header_timeout_s, self._late)
-
-        def _done(self) -> None:
-            if self._waiting is not None:
+            elif not self._due and self._waiting is not None:
                 self._waiting.cancel()
                 self._waiting = None
 

@@ -82,6 +82,7 @@ class Metrics:
             registry=self.registry,
         )
         self._requests: dict[tuple[str, str, int], Counter] = {}
+        self._refused = self.requests.labels(path="unmatched", method="any", status="503")
 
     def observe(self, scope: Any, status: int, seconds: float) -> None:
         """One request was answered."""
@@ -97,7 +98,7 @@ class Metrics:
 
     def refused(self) -> None:
         """One request was refused before anything was known of it."""
-        self.requests.labels(path="unmatched", method="any", status="503").inc()
+        self._refused.inc()
 
     def text(self) -> bytes:
         """Everything in the format of Prometheus."""
