@@ -29,7 +29,7 @@ class Costs:
             or self._history.cost_kind(name) != kind_of(prices)
         ):
             return None
-        base, unit_usd = call_price(prices, unit[1] if unit else 0.0).at(facts.decision.input_tokens)
+        base, unit_usd = call_price(prices, unit[1] if unit else 0.0).at(facts.input_tokens)
         return (cost - base) / unit_usd
 
     def moves_unit(self, facts: Facts, outcome: Outcome, order: int) -> bool:

@@ -2,57 +2,106 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import json
+from collections.abc import Iterator, Mapping, Sequence
 
 import numpy as np
 
+from optimizer.entry import Opening
 from optimizer.history import RouteHistory
-from optimizer.log import decode, encode
 from optimizer.models.statistics import quantised
-from optimizer.state import State, from_texts, texts
+from optimizer.state import State, coded, from_coded
 from optimizer.types import Decision, FloatArray, Outcome, Prices
 
 
 class Facts:
     """What learning needs of a decision beyond the ledger's entry."""
 
-    __slots__ = ("booked_usd", "decision", "expected_usd", "prices", "row")
+    __slots__ = ("believed", "booked_usd", "expected_usd", "input_tokens", "prices", "providers", "row")
 
-    def __init__(self, decision: Decision, prices: Mapping[str, Prices]) -> None:
-        # A fallback is given without features, and so says nothing about what depends on them.
-        self.row: FloatArray | None = None if decision.fallback_used else quantised(decision.features)
-        """None too once the route has moved to features that this decision was not given."""
-        self.decision = decision
+    def __init__(
+        self,
+        *,
+        row: FloatArray | None,
+        providers: tuple[str, ...],
+        believed: FloatArray,
+        input_tokens: float,
+        expected_usd: float,
+        booked_usd: float,
+        prices: Mapping[str, Prices],
+    ) -> None:
+        self.row = row
+        """Features as they are learned from, quantised; None where it was not given those of now."""
+        self.providers = providers
+        self.believed = believed
+        """Expected quality and its standard deviation, of each provider: shape (2, k)."""
+        self.input_tokens = input_tokens
+        self.expected_usd = expected_usd
+        self.booked_usd = booked_usd
+        """What its account was charged so far."""
         self.prices = prices
         """Price list of that time, by provider; one mapping is shared by all decisions under it."""
-        self.expected_usd = decision.expected_usd
-        self.booked_usd = self.expected_usd
+
+
+def facts_of(decision: Decision, prices: Mapping[str, Prices]) -> Facts:
+    """What is to be kept of a decision, under the prices of its time."""
+    expected_usd = decision.expected_usd
+    return Facts(
+        # A fallback is given without features, and so says nothing about what depends on them.
+        row=None if decision.fallback_used else quantised(decision.features),
+        providers=decision.providers,
+        believed=decision.expected[:2].copy(),
+        input_tokens=decision.input_tokens,
+        expected_usd=expected_usd,
+        booked_usd=expected_usd,
+        prices=prices,
+    )
 
 
 def facts_state(facts: Sequence[Facts]) -> State:
-    """All of them as plain arrays and lines of a log, in their order; prices are in the route's history."""
+    """All of them as plain arrays, in their order; features are in the ledger, prices in the history."""
     return {
-        "decisions": texts(encode(one.decision) for one in facts),
         "encoded": np.array([one.row is not None for one in facts], dtype=np.bool_),
-        "booked_usd": np.array([one.booked_usd for one in facts]),
+        "numbers": np.array(
+            [(one.input_tokens, one.expected_usd, one.booked_usd) for one in facts], dtype=np.float64
+        ).reshape(len(facts), 3),
+        "believed": np.concatenate([np.empty(0), *(one.believed.ravel() for one in facts)]),
+        # Most decisions are among the same providers.
+        **coded("providers", [json.dumps(one.providers) for one in facts]),
     }
 
 
-def facts_from_state(state: State, history: RouteHistory) -> list[Facts]:
-    """What gave the `facts_state`, under the prices of the route's history."""
-    found = []
+def facts_from_state(
+    state: State, history: RouteHistory, entries: Sequence[Opening]
+) -> Iterator[tuple[str, Facts]]:
+    """What gave the `facts_state`, by the id of its decision."""
+    shared: dict[str, tuple[str, ...]] = {}
+    start = 0
     columns = zip(
-        from_texts(state["decisions"]), state["encoded"].tolist(), state["booked_usd"].tolist(), strict=True
+        entries,
+        state["encoded"].tolist(),
+        state["numbers"].tolist(),
+        from_coded("providers", state),
+        strict=True,
     )
-    for line, encoded, booked_usd in columns:
-        decision = decode(line)
-        assert isinstance(decision, Decision)
-        one = Facts(decision, history.prices_at(decision.order))
-        one.booked_usd = booked_usd
-        if not encoded:
-            one.row = None
-        found.append(one)
-    return found
+    for entry, encoded, (tokens, expected_usd, booked_usd), listed in columns:
+        if listed not in shared:
+            shared[listed] = tuple(json.loads(listed))
+        providers = shared[listed]
+        stop = start + 2 * len(providers)
+        yield (
+            entry.id,
+            Facts(
+                row=quantised(entry.features) if encoded else None,
+                providers=providers,
+                believed=state["believed"][start:stop].reshape(2, -1),
+                input_tokens=tokens,
+                expected_usd=expected_usd,
+                booked_usd=booked_usd,
+                prices=history.prices_at(entry.order),
+            ),
+        )
+        start = stop
 
 
 def cost_of(outcome: Outcome, prices: Prices | None) -> float | None:

@@ -13,7 +13,7 @@ from optimizer.costs import Costs
 from optimizer.drift import DriftDetector
 from optimizer.entry import Change, Entry
 from optimizer.errors import InvalidInput
-from optimizer.facts import Facts, cost_of, facts_from_state, facts_state
+from optimizer.facts import Facts, cost_of, facts_from_state, facts_of, facts_state
 from optimizer.features.base import Block
 from optimizer.history import RouteHistory
 from optimizer.ledger import Ledger
@@ -90,7 +90,7 @@ class Learning:
         changes = self._ledger.open(decision)
         if decision.id not in self._ledger:
             return False
-        self._facts[decision.id] = Facts(decision, self._history.prices_at(decision.order))
+        self._facts[decision.id] = facts_of(decision, self._history.prices_at(decision.order))
         for change in changes:
             self._fold(change)
         return True
@@ -155,11 +155,9 @@ class Learning:
         self.refreshed = True
 
     def _watch(self, name: str, facts: Facts, quality: float, order: int) -> None:
-        decision = facts.decision
-        if name not in decision.providers or name not in self._beliefs.names:
+        if name not in facts.providers or name not in self._beliefs.names:
             return
-        place = decision.providers.index(name)
-        expected, sd = float(decision.expected[0, place]), float(decision.expected[1, place])
+        expected, sd = facts.believed[:, facts.providers.index(name)].tolist()
         noise = float(self._beliefs.quality.posterior.noise[self._beliefs.names.index(name)])
         detector = self._detectors.get(name)
         if detector is None:
@@ -191,8 +189,8 @@ class Learning:
         since = max(alarm.since_order, self._beliefs.quality.changes.get(alarm.provider, 0))
         later = [
             (row, entry.quality)
-            for entry in self._ledger.entries()
-            if entry.order >= since and entry.provider == alarm.provider and entry.quality is not None
+            for entry in self._ledger.since(since)
+            if entry.provider == alarm.provider and entry.quality is not None
             if (row := self._facts[entry.id].row) is not None
         ]
         self._beliefs.quality.change(alarm.provider, since, later)
@@ -229,7 +227,7 @@ class Learning:
         return closed
 
     def state(self) -> State:
-        """The open decisions with what came of them, as lines of a log, and what was derived from them."""
+        """The open decisions with what came of them, and what was derived from them."""
         facts = [self._facts[entry.id] for entry in self._ledger.entries()]
         names = sorted(self._detectors)
         return {
@@ -247,12 +245,8 @@ class Learning:
 
     def restore(self, state: State) -> None:
         """Become what gave `state`, on the same route."""
-        facts = facts_from_state(part(state, "facts"), self._history)
-        self._ledger.restore(part(state, "ledger"), [one.decision for one in facts])
-        for entry, one in zip(self._ledger.entries(), facts, strict=True):
-            # Where the route has moved to other features, the entry has them and the decision does not.
-            one.row = quantised(entry.features) if one.row is not None else None
-            self._facts[entry.id] = one
+        self._ledger.restore(part(state, "ledger"))
+        self._facts = dict(facts_from_state(part(state, "facts"), self._history, self._ledger.entries()))
         self._spending = state["spending"].tolist()
         self.counts = dict(zip(from_texts(state["counted"]), state["counts"].tolist(), strict=True))
         alarms = [decode(line) for line in from_texts(state["alarms"])]
@@ -264,4 +258,4 @@ class Learning:
     def recent_rows(self) -> list[tuple[FloatArray, float]]:
         """Features and input tokens of the latest decisions, oldest first."""
         known = [entry for entry in self._ledger.entries() if self._facts[entry.id].row is not None]
-        return [(entry.features, self._facts[entry.id].decision.input_tokens) for entry in known[-64:]]
+        return [(entry.features, self._facts[entry.id].input_tokens) for entry in known[-64:]]

@@ -19,7 +19,8 @@ from optimizer.errors import InvalidInput, UnknownDecision
 from optimizer.events import Feedback, Outcome
 from optimizer.log import decode, encode
 from optimizer.route import Metric, Source
-from optimizer.state import State, from_texts, texts
+from optimizer.state import State, coded, from_coded, from_texts, joined, part, texts
+from optimizer.told import told_from_state, told_state
 
 MAX_PARKED: Final = 10_000
 MAX_CLOSED_IDS: Final = 100_000
@@ -78,6 +79,10 @@ class Ledger:
         """All open decisions by their order."""
         return sorted(self._entries.values(), key=lambda entry: entry.order)
 
+    def since(self, order: int) -> list[Entry]:
+        """The open decisions from ``order`` on, the latest first."""
+        return list(takewhile(lambda entry: entry.order >= order, reversed(self._entries.values())))
+
     def parked_events(self) -> list[Outcome | Feedback]:
         """The events that wait for their decision, those that wait longest first."""
         return [event for group in self._parked.values() for event in group]
@@ -130,31 +135,46 @@ class Ledger:
         return len(old)
 
     def state(self) -> State:
-        """What is in force for the open decisions, as lines of a log, and which decisions are closed."""
+        """The open decisions and what is in force for them, and which decisions are closed."""
         entries = self.entries()
-        told = [event for entry in entries for event in (entry.outcome, *entry.feedback) if event is not None]
+        told = [
+            (i, event)
+            for i, entry in enumerate(entries)
+            for event in (entry.outcome, *entry.feedback)
+            if event is not None
+        ]
         return {
+            "ids": texts(entry.id for entry in entries),
+            "orders": np.array([entry.order for entry in entries], dtype=np.int64),
+            **coded("selected", [entry.selected for entry in entries]),
             "features": np.concatenate([np.empty(0), *(entry.features for entry in entries)]),
             "widths": np.array([len(entry.features) for entry in entries], dtype=np.int64),
-            "told": texts(encode(event) for event in told),
+            **joined(told=told_state(told)),
             "parked": texts(encode(event) for event in self.parked_events()),
             "providers": texts(sorted(self._providers)),
             "closed": texts(self._closed),
             "counts": np.array([self._closed_before, self._last_order, self.evicted], dtype=np.int64),
         }
 
-    def restore(self, state: State, decisions: Iterable[Opening]) -> None:
-        """Become what gave `state`; ``decisions`` are the open ones, in their order."""
+    def restore(self, state: State) -> None:
+        """Become what gave `state`."""
         self._providers |= set(from_texts(state["providers"]))
-        start = 0
-        for decision, width in zip(decisions, state["widths"].tolist(), strict=True):
-            features = state["features"][start : start + width]
-            start += width
-            self._entries[decision.id] = Entry(decision.id, decision.order, decision.selected, features)
-        for line in from_texts(state["told"]) + from_texts(state["parked"]):
-            event = decode(line)
-            if isinstance(event, Outcome | Feedback):
-                self.apply(event)
+        ids, orders, selected = (
+            from_texts(state["ids"]),
+            state["orders"].tolist(),
+            from_coded("selected", state),
+        )
+        stops = np.cumsum(state["widths"])
+        for name, order, chosen, features in zip(
+            ids, orders, selected, np.split(state["features"], stops)[:-1], strict=True
+        ):
+            self._entries[name] = Entry(name, order, chosen, features)
+        for event in told_from_state(part(state, "told"), ids):
+            self.apply(event)
+        for line in from_texts(state["parked"]):
+            waiting = decode(line)
+            if isinstance(waiting, Outcome | Feedback):
+                self.apply(waiting)
         self._closed = dict.fromkeys(from_texts(state["closed"]))
         self._closed_before, self._last_order, self.evicted = state["counts"].tolist()
 

@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 from optimizer.errors import InvalidInput
 from optimizer.features.storage import read_arrays, write_arrays
 
-FORMAT: Final = 1
+FORMAT: Final = 2
 
 _KIND: Final = "snapshot"
 _META: Final = "meta"

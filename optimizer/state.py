@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -30,3 +30,16 @@ def texts(values: Iterable[str]) -> NDArray[Any]:
 def from_texts(array: NDArray[Any]) -> list[str]:
     """The texts that `texts` made the array of."""
     return [value.decode() for value in array.tobytes().split(b"\0")[:-1]]
+
+
+def coded(name: str, values: Sequence[str]) -> State:
+    """Texts of which many are the same, as ``NAME_table`` and the place of each in it, ``NAME_code``."""
+    places = {value: i for i, value in enumerate(dict.fromkeys(values))}
+    codes = np.array([places[value] for value in values], dtype=np.int64)
+    return {f"{name}_table": texts(places), f"{name}_code": codes}
+
+
+def from_coded(name: str, state: Mapping[str, NDArray[Any]]) -> list[str]:
+    """The texts that `coded` put under this name."""
+    table = from_texts(state[f"{name}_table"])
+    return [table[code] for code in state[f"{name}_code"].tolist()]

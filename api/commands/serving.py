@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import gc
 import logging
 import socket
 import sys
@@ -70,12 +69,10 @@ def run(settings: Settings) -> None:
     """Open everything and serve."""
     from api.app import create_app
     from api.auth import check_address
+    from api.engine.garbage import seldom_collect
     from api.service import Service
 
-    # Open decisions are many objects that stay: to look through all of them for garbage, as often as objects
-    # are made, took a fifth of the time and stopped everything for up to a tenth of a second.
-    gc.set_threshold(20_000, 50, 10)
-
+    seldom_collect()
     service = Service(settings)
     try:
         check_address(settings.host, has_keys=service.has_keys)

@@ -11,6 +11,7 @@ import json
 from collections import Counter
 from collections.abc import Mapping
 from dataclasses import replace
+from functools import lru_cache
 from typing import Any, Final
 
 from api.engine.configuration import Change, Configuration
@@ -103,18 +104,18 @@ class Fold:
             served.broken = f"event {seq} could not be learned ({type(error).__name__})"
 
     def _learned(self, served: ServedRoute) -> None:
-        if served.router.due and served.broken is None:
+        if not served.is_quick and served.router.due and served.broken is None:
             self.due[served.body.name] = served
 
     def _decision(self, row: Row, made: Decision | None) -> None:
-        event = decode(row.line) if made is None else made
+        event = decode(row.line, place=row.seq) if made is None else replace(made, order=row.seq)
         served = self.routes.get(row.route or "")
         if served is None or not isinstance(event, Decision):
             self.counts["decision", "rejected"] += 1
             return
         extra = json.loads(row.extra)
         session = extra.get("session_id")
-        served.opened(replace(event, order=row.seq), at_s=row.at_s, session=session)
+        served.opened(event, at_s=row.at_s, session=session)
         served.explored += bool(extra.get("explored"))
         self.places[event.id] = served.body.name
         self.counts["decision", "joined"] += 1
@@ -134,10 +135,9 @@ class Fold:
         self._learned(served)
 
     def _told(self, row: Row) -> None:
-        event = decode(row.line)
-        assert isinstance(event, Outcome | Feedback)
         # The later of two in the log is the one in force.
-        event = replace(event, revision=row.seq)
+        event = decode(row.line, place=row.seq)
+        assert isinstance(event, Outcome | Feedback)
         if row.decision_id is not None:
             self._join_or_park(row, event)
             return
@@ -158,7 +158,7 @@ class Fold:
     def _join(self, row: Row, event: Outcome | Feedback) -> None:
         served = self.routes[self.places[event.decision_id]]
         one = served.open[event.decision_id]
-        extra = json.loads(row.extra)
+        extra = _notes(row.extra)
         if served.body.name not in extra.get("routes", (served.body.name,)):
             # The key may not speak of this route; when it did, the decision was not known yet.
             self.counts[row.kind, "rejected"] += 1
@@ -271,9 +271,9 @@ class Fold:
             group = []
             for values in rows:
                 row = Row(*values)
-                event = decode(row.line)
+                event = decode(row.line, place=row.seq)
                 assert isinstance(event, Outcome | Feedback)
-                group.append((row, replace(event, revision=row.seq, decision_id=name)))
+                group.append((row, replace(event, decision_id=name)))
             self.parked[name] = group
             self.parked_rows += len(group)
         self.closed, self.unknown = dict.fromkeys(state["closed"]), dict.fromkeys(state["unknown"])
@@ -283,6 +283,13 @@ class Fold:
             served = self.routes[name] = ServedRoute(first, self.config.routes[name])
             served.restore(part, prices_of(self.config.core_route(name)))
             self.places |= dict.fromkeys(served.open, name)
+
+
+@lru_cache(maxsize=256)
+def _notes(extra: str) -> Mapping[str, Any]:
+    """What was kept with an event: of most it is the same text."""
+    found: dict[str, Any] = json.loads(extra)
+    return found
 
 
 def _remember(known: dict[str, None], name: str) -> None:

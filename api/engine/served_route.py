@@ -111,9 +111,12 @@ class ServedRoute:
         self._remember_task(decision)
 
     def _learn(self, event: Event) -> None:
-        # What is quick is done at once, so that whoever tells something finds it in the next decision.
-        quick = len(self.router.route.providers) * (self.width + 1) ** 3 <= QUICK
-        self.router.learn(event, refit=quick)
+        self.router.learn(event, refit=self.is_quick)
+
+    @property
+    def is_quick(self) -> bool:
+        """Whether what is due is computed at once, so that it tells in the very next decision."""
+        return len(self.router.route.providers) * (self.width + 1) ** 3 <= QUICK
 
     def _remember_task(self, decision: Decision) -> None:
         if decision.task is None:

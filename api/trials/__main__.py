@@ -13,6 +13,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
+from api.engine.garbage import seldom_collect
 from api.trials.damage import damaged_snapshots
 from api.trials.databases import new_database, postgres
 from api.trials.kills import kill_cycles
@@ -91,11 +92,17 @@ def _show(result: object) -> None:
         f"{name} {value:.1f}" if isinstance(value, float) else f"{name} {value}"
         for name, value in told.items()
     )
-    print(f"\r{line}\033[K", end="", file=sys.stderr, flush=True)
+    _progress(line)
+
+
+def _progress(line: str) -> None:
+    # Where nobody looks, a line that is written over again and again is noise.
+    if sys.stderr.isatty():
+        print(f"\r{line}\033[K", end="", file=sys.stderr, flush=True)
 
 
 def _clear() -> None:
-    print("\r\033[K", end="", file=sys.stderr, flush=True)
+    _progress("")
 
 
 def _kill(given: argparse.Namespace, folder: Path) -> object:
@@ -119,11 +126,12 @@ def _replicas(given: argparse.Namespace, folder: Path) -> object:
 
 
 def _rebuild(given: argparse.Namespace, folder: Path) -> object:
+    seldom_collect()  # as `fairlead serve` does
     return rebuild(
         folder,
         rounds=given.rounds,
         seed=given.seed,
-        told=lambda done: print(f"\r{done:,} rounds written\033[K", end="", file=sys.stderr, flush=True),
+        told=lambda done: _progress(f"{done:,} rounds written"),
     )
 
 
