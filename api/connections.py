@@ -47,7 +47,7 @@ def protocol(header_timeout_s: float, *, most: int, refused: Callable[[], None])
         def on_headers_complete(self) -> None:
             self._due = False
             idle = self.cycle is None or self.cycle.response_complete
-            if idle and len(self.tasks) >= most and self.url.startswith(b"/v1/"):
+            if idle and self._is_full() and self.url.startswith(b"/v1/"):
                 self._refuse()
             else:
                 super().on_headers_complete()
@@ -69,6 +69,10 @@ def protocol(header_timeout_s: float, *, most: int, refused: Callable[[], None])
             self._due = False
             self._bound()
             super().connection_lost(exc)
+
+        def _is_full(self) -> bool:
+            # Tasks that are done are forgotten a moment later.
+            return len(self.tasks) >= most and sum(not task.done() for task in self.tasks) >= most
 
         def _refuse(self) -> None:
             self._refusing = self._due = True
