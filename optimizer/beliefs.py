@@ -21,7 +21,7 @@ from optimizer.judgement import CONTEXT_WIDTH, Judgement, assess
 from optimizer.models.linear import LinearBelief
 from optimizer.models.posterior import Posterior
 from optimizer.models.service import FailureBelief, LatencyBelief
-from optimizer.models.statistics import ROW_BOUND
+from optimizer.models.statistics import bounded
 from optimizer.pricing import PriceTable
 from optimizer.route import Provider
 from optimizer.state import State, from_texts, joined, part, texts
@@ -178,7 +178,7 @@ class Beliefs:
 
     def known_cost(self, cost_usd: FloatArray) -> FloatArray:
         """These costs (k,), NaN where one is only a guess."""
-        return cost_usd if self._prices.all_known else np.where(self._prices.known, cost_usd, np.nan)
+        return cost_usd if self._prices.all_known else cost_usd + self._prices.unknown
 
     def prices(self, input_tokens: float | FloatArray) -> tuple[FloatArray, FloatArray]:
         """USD known before the call and USD of the unit in which the rest is learned, (k,) or (n, k)."""
@@ -258,7 +258,6 @@ def row_of(features: FloatArray, *, width: int) -> FloatArray:
     row = np.empty((1, width + 1))
     row[0, 0] = 1.0
     row[0, 1:] = features
-    if not np.isfinite(row.sum()):
+    if not bounded(row[0]):
         raise InvalidInput("features hold NaN or infinity, which no model may see: correct the featuriser")
-    np.minimum(np.maximum(row, -ROW_BOUND, out=row), ROW_BOUND, out=row)
     return row

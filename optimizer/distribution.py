@@ -51,9 +51,14 @@ def drawn(probabilities: FloatArray, draw: float) -> int:
     """The place whose part of the distribution ``draw`` in [0, 1) falls into; never one of probability 0."""
     if not 0.0 <= draw < 1.0:
         raise InvalidInput(f"draw is {draw!r}: give a random number in [0, 1), uniform, for each decision")
-    place = int(probabilities.cumsum().searchsorted(draw * probabilities.sum(), side="right"))
-    place = min(place, len(probabilities) - 1)
-    return place if probabilities[place] > 0 else int(probabilities.argmax())
+    # A loop over a list: for some twenty numbers that is quicker than three calls on arrays.
+    chances = probabilities.tolist()
+    left = draw * sum(chances)
+    for place, chance in enumerate(chances):
+        left -= chance
+        if left < 0.0 < chance:
+            return place
+    return int(chances.index(max(chances)))
 
 
 def outside(names: Sequence[str], standing: frozenset[str], newcomers: Newcomers) -> list[bool]:

@@ -78,6 +78,8 @@ class PriceTable:
         self._unit.setflags(write=False)
         self._one_unit = not self._unit_token.any()
         self.all_known = bool(self.known.all())
+        self.unknown = np.where(self.known, 0.0, np.nan)
+        """To add to costs that are not to be taken for more than guesses, shape (k,)."""
 
     def at(self, input_tokens: float | FloatArray) -> tuple[FloatArray, FloatArray]:
         """As `CallPrice.at`: what is known beforehand and the unit in USD, (k,), or (n, k) for n requests."""

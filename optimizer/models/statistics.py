@@ -13,6 +13,8 @@ from typing import Final, Self
 import numpy as np
 from numpy.typing import NDArray
 
+from optimizer.compiled import compiled
+
 FloatArray = NDArray[np.float64]
 
 ROW_BITS: Final = 16
@@ -102,10 +104,23 @@ class Statistics:
 def quantised(features: FloatArray) -> FloatArray:
     """A row for `Statistics.add`: intercept in front, clipped to ±8, in whole multiples of 2**-16."""
     row = np.empty(len(features) + 1)
-    row[0] = 1 << ROW_BITS
-    inner = row[1:]
-    np.minimum(features, ROW_BOUND, out=inner)
-    np.maximum(inner, -ROW_BOUND, out=inner)
-    inner *= 1 << ROW_BITS
-    np.rint(inner, out=inner)
+    row[0] = 1.0
+    row[1:] = features
+    _quantise(row)
     return row
+
+
+@compiled
+def _quantise(row: FloatArray) -> None:
+    for i in range(len(row)):
+        row[i] = np.rint(min(max(row[i], -ROW_BOUND), ROW_BOUND) * (1 << ROW_BITS))
+
+
+@compiled
+def bounded(row: FloatArray) -> bool:
+    """Clip a row, in place, to what a model takes; False where it holds NaN or infinity."""
+    for i in range(len(row)):
+        if not abs(row[i]) < np.inf:
+            return False
+        row[i] = min(max(row[i], -ROW_BOUND), ROW_BOUND)
+    return True
