@@ -6,7 +6,7 @@ import json
 import secrets
 from functools import partial
 from time import perf_counter
-from typing import Any
+from typing import Any, Final
 
 import numpy as np
 from fastapi import APIRouter, Request, Response
@@ -27,6 +27,7 @@ from api.endpoints.requests import (
 )
 from api.engine.asking import Ask, decide
 from api.engine.configuration import objective
+from api.engine.turns import Turns
 from api.problems import Problem
 from api.schemas.decisions import (
     DecisionBatchIn,
@@ -40,6 +41,9 @@ from api.store import Query, Row
 from optimizer.errors import InvalidInput, NoEligibleProvider
 from optimizer.log import encode
 from optimizer.types import Constraints, Context, Decision
+
+PER_TURN: Final = 8
+"""Decisions made in one turn of the event loop: some three milliseconds."""
 
 _EXAMPLE = {"route": "quickstart", "prompt": "Where is my parcel?", "task": "shipping"}
 
@@ -73,6 +77,7 @@ class Decider:
 
     def __init__(self, service: Service) -> None:
         self._service = service
+        self._turns = Turns(PER_TURN)
         timed = service.metrics.stages.timed
         self.parsed, self._decided, self._encoded, self._waited, self.answered = (
             partial(timed, name) for name in ("parse", "decide", "encode", "wait", "answer")
@@ -89,6 +94,7 @@ class Decider:
         if given_id is None and key is not None and not asked.dry_run:
             given_id = idempotent_id("dec", caller.key, key)
         text = text_of(asked)
+        await self._turns.take()
         started = perf_counter()
         try:
             ask = self._ask(asked, text, given_id)
