@@ -23,6 +23,7 @@ _ESTIMATORS = "Only these, as A,B,C; the deciding one is always computed."
 _DELAY = "Decisions until a target that learns hears of a reward."
 _SKIP = "Leave rows out that break a rule, count and list them."
 _DESCRIPTIVE = "For a log without propensities: means, costs by provider, a biased model estimate."
+_REJECTION = "Also play targets that learn through the log by rejection: on their own decisions alone."
 _SCHEDULER = "Address of a dask scheduler that runs already; its workers must see the same files."
 
 
@@ -37,6 +38,7 @@ def replay(
     estimator: Annotated[str, Option(help="The estimator that the verdict rests on.")] = "dr",
     estimators: Annotated[str | None, Option(metavar="A,B,C", help=_ESTIMATORS)] = None,
     model: Annotated[Literal["auto", "ridge", "boosting", "mean", "column"], Option(help=_MODEL)] = "auto",
+    rejection: Annotated[bool, Option("--rejection", help=_REJECTION)] = False,
     tune: Annotated[bool, Option("--tune", help="Choose the λ of estimators by SLOPE.")] = False,
     level: Annotated[float, Option(help="Confidence of the intervals.")] = 0.95,
     margin: Annotated[float, Option(help="Smallest gain that is worth a change.")] = 0.0,
@@ -81,7 +83,8 @@ def replay(
     chosen = None if estimators is None else tuple(options.names(estimators) or ())
     settings = {
         "latency_weight": latency_weight, "by": tuple(by or ()), "primary": estimator, "model": model,
-        "tune": tune, "level": level, "margin": margin, "resamples": resamples, "seed": seed, "wtp_usd": wtp,
+        "tune": tune, "rejection": rejection, "level": level, "margin": margin, "resamples": resamples,
+        "seed": seed, "wtp_usd": wtp,
     }  # fmt: skip
     if chosen is not None:
         settings["estimators"] = tuple(dict.fromkeys((estimator, *chosen)))

@@ -16,6 +16,7 @@ from experiments.ope.tuning import slope
 from experiments.ope.weights import Tame, clip, shrink, switch
 from experiments.replay.engine import Engine, Tick
 from experiments.replay.part import decisions_of, evaluate, predictions
+from experiments.replay.rejected import rejected, with_rejection
 from experiments.replay.result import Replay
 from experiments.replay.settings import ReplaySettings, metrics_of, needs_contexts
 from experiments.replay.summarise import summarised
@@ -58,9 +59,18 @@ def replay(log: Log, settings: ReplaySettings, engine: Engine, *, progress: Prog
         tuning = engine.map(tuned, tasks, progress("tuning", len(tasks)))
     parts = [(log, settings, number, part, tuning) for number, part in enumerate(log.parts())]
     found = engine.map(judge_part, parts, progress("estimating", len(parts)))
-    return summarised(
-        log, settings, reduce(PartResult.merge, [one for one in found if one is not None]), tuning
-    )
+    whole = reduce(PartResult.merge, [one for one in found if one is not None])
+    result = summarised(log, settings, whole, tuning)
+    if not settings.rejection or not learning:
+        return result
+    if not whole.log.smallest > 0.0:
+        raise InvalidInput(
+            f"{log.path} has propensities of 0 for eligible providers, so that no rejection can stand for a "
+            "policy that would choose them: leave --rejection out, or log with a floor"
+        )
+    by_rejection = [(log, settings, i, 1.0 / whole.log.smallest) for i, _ in learning]
+    played = engine.map(rejected, by_rejection, progress("playing by rejection", len(by_rejection)))
+    return with_rejection(result, dict(zip((i for i, _ in learning), played, strict=True)))
 
 
 def without_propensities(path: Path) -> str:

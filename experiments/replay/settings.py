@@ -23,9 +23,8 @@ class ReplaySettings:
     """What is judged (``targets``), by what (``estimators``, of which ``primary`` decides), and how surely.
 
     ``wtp_usd`` sets the utility that the verdict is about; None: quality. ``by`` slices by ``task``,
-    ``week`` or
-    the name of an attribute. ``resamples`` of the bootstrap, 0 for none. ``margin`` is the smallest gain
-    that is worth a change.
+    ``week`` or the name of an attribute. With ``rejection`` targets that learn are played by rejection too.
+    ``resamples`` of the bootstrap, 0 for none. ``margin`` is the smallest gain that is worth a change.
     """
 
     targets: tuple[TargetSpec, ...]
@@ -35,6 +34,7 @@ class ReplaySettings:
     estimators: tuple[str, ...] = tuple(name for name in ESTIMATORS if name != ON_POLICY)
     model: Model = "auto"
     tune: bool = False
+    rejection: bool = False
     by: tuple[str, ...] = ()
     level: float = LEVEL
     resamples: int = RESAMPLES

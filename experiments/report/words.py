@@ -56,6 +56,11 @@ DEFINITIONS: Final = (
     ("snips", "Σ w r / Σ w: self-normalised IPS."),
     ("sub-gaussian-ips", "IPS with weights w / (1 − λ + λ w), whose tail is light."),
     (
+        "rejection (learning)",
+        "Mean reward of the decisions that a learning target, playing through the log, would have made "
+        "itself; it learns from these alone (Li et al. 2011). Its n is how many they are.",
+    ),
+    (
         "replay",
         "Mean reward where the logged choice is the target's likeliest (Li et al. 2011). Right only "
         "where the logging "

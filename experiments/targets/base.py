@@ -34,6 +34,18 @@ class Target(Protocol):
         ...
 
 
+class LearningTarget(Target, Protocol):
+    """A target that learns, decision by decision: `Target.probabilities` answers and learns each in turn."""
+
+    def answer(self, columns: Columns, row: int) -> FloatArray:
+        """Its probabilities for one decision of a part, shape (k,), by what it has learned so far."""
+        ...
+
+    def learn(self, columns: Columns, row: int) -> None:
+        """Learn what came of the decision that was answered last."""
+        ...
+
+
 NO_GOAL: Final = Goal()
 
 

@@ -1,7 +1,7 @@
 """Targets that learn: they see the log in its order, and answer each decision before they learn of it.
 
 So a policy is never judged by what it has learned from: its probabilities for a decision depend on what came
-before, and importance weights of such a policy keep their expectation of 1 (docs/adr/0030). What it learns
+before, and importance weights of such a policy keep their expectation of 1 (docs/adr/0010). What it learns
 from are the logged choices and what came of them, whoever made them.
 """
 
@@ -18,11 +18,12 @@ from experiments.logs.columns import Columns
 from experiments.players import RidgePlayer
 from experiments.scenario import Goal
 from experiments.stream import Segment
+from experiments.targets.base import LearningTarget
 from experiments.targets.own_budget import OwnBudget
 from optimizer.features import Attributes, Block, Encoder, TaskLabel
 from optimizer.policies.base import Policy
 from optimizer.router import Router
-from optimizer.types import Context, Feedback, FloatArray, Outcome, Prices, Route
+from optimizer.types import Context, Decision, Feedback, FloatArray, Outcome, Prices, Route
 
 TOKENS: Final = "input_tokens"
 """The attribute that says how long a request is, where a log has it."""
@@ -70,50 +71,63 @@ class RouterTarget:
         self._delay = feedback_delay
         self._waiting: deque[tuple[int, Feedback]] = deque()
         self._step = 0
+        self._asked: tuple[Decision, Context, tuple[str, ...]] | None = None
+        self._part: Columns | None = None
 
     def probabilities(self, columns: Columns) -> FloatArray:
         """Answer, then learn what was logged, decision by decision."""
-        rows = features_of(columns, self._encoder)
-        attributes = columns.contexts() if columns.attributes is not None else None
-        found = np.zeros(columns.eligible.shape)
-        for i in range(len(columns)):
-            known = attributes[i] if attributes is not None else None
-            tokens = known.attributes.get(TOKENS) if known is not None else None
-            context = Context(
-                task=known.task if known is not None else None,
-                features=rows[i],
-                input_tokens=float(tokens) if isinstance(tokens, (int, float)) else None,
-            )
-            able = [self._names[j] for j in np.flatnonzero(columns.eligible[i] & (self._place >= 0))]
-            if not able:
-                # Nobody that this router knows may serve: it would answer by its default, the cheapest here.
-                found[i, int(columns.eligible[i].argmax())] = 1.0
-                continue
-            found[i] = self._answer(context, tuple(able), columns, i)
-        return found
+        return _in_turn(self, columns)
 
-    def _answer(self, context: Context, able: tuple[str, ...], columns: Columns, i: int) -> FloatArray:
-        name, router, pacer = str(self._step), self._router, self._own_budget
-        at_s = float(columns.decided_at_s[i])
-        decision = router.decide(
+    def answer(self, columns: Columns, row: int) -> FloatArray:
+        """Its probabilities for one decision."""
+        self._asked, able = None, self._able(columns, row)
+        if not able:
+            # Nobody that this router knows may serve: it would answer by its default, the cheapest here.
+            return _certain(int(columns.eligible[row].argmax()), len(self._names))
+        context, pacer = self._context(columns, row), self._own_budget
+        decision = self._router.decide(
             context,
-            decision_id=name,
+            decision_id=str(self._step),
             draw=0.5,
             candidates=able,
-            at_s=at_s,
+            at_s=float(columns.decided_at_s[row]),
             objective=None if pacer is None else pacer.objective(),
         )
-        if pacer is not None:
-            pacer.decided(router, context, able, decision)
+        self._asked = decision, context, able
         found: FloatArray = np.where(self._place >= 0, decision.probabilities[self._place], 0.0)
-        chosen = self._names[int(columns.provider[i])]
+        return found
+
+    def _able(self, columns: Columns, row: int) -> tuple[str, ...]:
+        return tuple(self._names[j] for j in np.flatnonzero(columns.eligible[row] & (self._place >= 0)))
+
+    def _context(self, columns: Columns, row: int) -> Context:
+        if self._part is not columns:
+            self._part = columns
+            self._rows = features_of(columns, self._encoder)
+            self._contexts = columns.contexts() if columns.attributes is not None else None
+        known = self._contexts[row] if self._contexts is not None else None
+        tokens = known.attributes.get(TOKENS) if known is not None else None
+        return Context(
+            task=known.task if known is not None else None,
+            features=self._rows[row],
+            input_tokens=float(tokens) if isinstance(tokens, (int, float)) else None,
+        )
+
+    def learn(self, columns: Columns, row: int) -> None:
+        """Learn the decision that was answered last, as it was logged."""
+        if self._asked is None:
+            return
+        decision, context, able = self._asked
+        router = self._router
+        if self._own_budget is not None:
+            self._own_budget.decided(router, context, able, decision)
+        chosen = self._names[int(columns.provider[row])]
         if chosen in self._on_route:
             router.learn(replace(decision, selected=chosen))
-            self._learn(name, columns, i)
+            self._learn(decision.id, columns, row)
         self._step += 1
         if self._step % _KEPT == 0:
             router.close_before(max(decision.order - _KEPT - self._delay, 0))
-        return found
 
     def _learn(self, name: str, columns: Columns, i: int) -> None:
         served = int(columns.served[i])
@@ -145,25 +159,47 @@ class RidgeTarget:
         self._player = RidgePlayer(goal=goal, n_providers=len(prices), noise=None)
         self._player.offer(range(len(prices)), prices)
         self._player.start(Segment(start=0, stop=len(rows), features=rows, blocks=(), version=""))
-        self._step = 0
+        self._part: Columns | None = None
+        self._start = 0
+        """Place in the log of the part that is answered."""
+        self._learned = 0
         self._delay = feedback_delay
-        self._waiting: deque[tuple[int, int, Feedback]] = deque()
+        self._waiting: deque[tuple[int, int, int, Feedback]] = deque()
 
     def probabilities(self, columns: Columns) -> FloatArray:
         """Answer, then learn what was logged, decision by decision."""
-        found = np.zeros(columns.eligible.shape)
-        for i in range(len(columns)):
-            step, player = self._step, self._player
-            absent = tuple(np.flatnonzero(~columns.eligible[i]).tolist())
-            found[i, player.choose(step, absent)] = 1.0
-            column, name = int(columns.provider[i]), str(step)
-            cost, reward = float(columns.cost_usd[i]), float(columns.reward[i])
-            if cost == cost:
-                outcome = Outcome(decision_id=name, served_provider=str(column), cost_usd=cost)
-                player.outcome(step, column, outcome)
-            if reward == reward:
-                self._waiting.append((step, column, Feedback(decision_id=name, value=reward)))
-            while self._waiting and self._waiting[0][0] + self._delay <= step:
-                player.feedback(*self._waiting.popleft())
-            self._step += 1
-        return found
+        return _in_turn(self, columns)
+
+    def answer(self, columns: Columns, row: int) -> FloatArray:
+        """Its probabilities for one decision."""
+        if self._part is not columns:
+            self._part, self._start = columns, self._start + (len(self._part) if self._part else 0)
+        absent = tuple(np.flatnonzero(~columns.eligible[row]).tolist())
+        return _certain(self._player.choose(self._start + row, absent), columns.eligible.shape[1])
+
+    def learn(self, columns: Columns, row: int) -> None:
+        """Learn the decision that was answered last, as it was logged."""
+        step, player, column = self._start + row, self._player, int(columns.provider[row])
+        cost, reward = float(columns.cost_usd[row]), float(columns.reward[row])
+        if cost == cost:
+            outcome = Outcome(decision_id=str(step), served_provider=str(column), cost_usd=cost)
+            player.outcome(step, column, outcome)
+        if reward == reward:
+            self._waiting.append((self._learned, step, column, Feedback(decision_id=str(step), value=reward)))
+        while self._waiting and self._waiting[0][0] + self._delay <= self._learned:
+            player.feedback(*self._waiting.popleft()[1:])
+        self._learned += 1
+
+
+def _certain(chosen: int, k: int) -> FloatArray:
+    found = np.zeros(k)
+    found[chosen] = 1.0
+    return found
+
+
+def _in_turn(target: LearningTarget, columns: Columns) -> FloatArray:
+    found = np.zeros(columns.eligible.shape)
+    for row in range(len(columns)):
+        found[row] = target.answer(columns, row)
+        target.learn(columns, row)
+    return found
