@@ -223,8 +223,9 @@ class Learning:
     def close_before(self, order: int) -> int:
         """Drop what is known of the decisions before ``order``, which nothing changes any more; how many."""
         closed = self._ledger.close_before(order)
-        self._facts = {entry.id: self._facts[entry.id] for entry in self._ledger.entries()}
-        return closed
+        for decision_id in closed:
+            del self._facts[decision_id]
+        return len(closed)
 
     def state(self) -> State:
         """The open decisions with what came of them, and what was derived from them."""

@@ -124,15 +124,15 @@ class Ledger:
             return self._apply_outcome(entry, event)
         return self._apply_feedback(entry, event, share)
 
-    def close_before(self, order: int) -> int:
-        """Drop the decisions before ``order``, which nothing can change from now on; how many they were."""
+    def close_before(self, order: int) -> list[str]:
+        """Drop the decisions before ``order``, which nothing can change from now on; their ids."""
         self._closed_before = max(self._closed_before, order)
         # Entries lie in the order of their decisions, so that closing a few of many is cheap.
         old = [entry.id for entry in takewhile(lambda entry: entry.order < order, self._entries.values())]
         for decision_id in old:
             del self._entries[decision_id]
             self._remember_closed(decision_id)
-        return len(old)
+        return old
 
     def state(self) -> State:
         """The open decisions and what is in force for them, and which decisions are closed."""
