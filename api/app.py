@@ -6,6 +6,7 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from functools import partial
 from importlib.metadata import PackageNotFoundError, version
+from typing import Final
 
 from fastapi import FastAPI, Request, Response
 from starlette.types import ASGIApp
@@ -19,6 +20,9 @@ from api.guard import Guard
 from api.service import Service
 from api.settings import Settings
 
+START_WAIT_S: Final = 3.0
+"""Longest that the first requests wait for the state; a longer rebuild goes on while they are answered."""
+
 
 def create_app(settings: Settings, *, service: Service | None = None) -> ASGIApp:
     """The application for these settings; the store is opened at once, and closed when the server ends."""
@@ -27,6 +31,8 @@ def create_app(settings: Settings, *, service: Service | None = None) -> ASGIApp
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
         await behind.start()
+        # Whoever asks in the meantime waits to be let in, which is better than the default provider's answer.
+        await behind.engine.until_ready(seconds=START_WAIT_S)
         try:
             yield
         finally:

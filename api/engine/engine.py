@@ -85,6 +85,12 @@ class Engine:
         loop = asyncio.get_running_loop()
         self._tasks = [loop.create_task(self._rebuild()), loop.create_task(self._follow())]
 
+    async def until_ready(self, *, seconds: float) -> None:
+        """Return once decisions come from the state, or that cannot be, or so many seconds have passed."""
+        end = monotonic() + seconds
+        while not self.ready and self.problem is None and monotonic() < end:
+            await asyncio.sleep(0.005)
+
     def new_fold(self) -> Fold:
         """A fold that has seen nothing."""
         return Fold(**self._waits)  # type: ignore[arg-type]
