@@ -143,7 +143,9 @@ class DecisionOut(Answer):
         description="Why the route's default was answered; null for a routed choice."
     )
     shadow_price: float = Field(description="Quality that one USD had to bring.")
-    model_version: int
+    model_version: int = Field(
+        description="Which beliefs and prices made it: rises whenever they are computed anew."
+    )
     state_seq: int = Field(description="Place in the log up to which the state had learned.")
     task: str | None
     session_id: str | None
