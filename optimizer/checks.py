@@ -7,6 +7,7 @@ from functools import lru_cache
 
 import numpy as np
 
+from optimizer.compiled import compiled
 from optimizer.errors import InvalidInput, finite, plain_text
 from optimizer.events import LATEST_S, MAX_TOKENS, Decision, FloatArray
 from optimizer.features.base import BOUND
@@ -45,6 +46,19 @@ def check_decision(decision: Decision) -> None:
             raise InvalidInput(f"{name} holds a number that is not finite")
 
 
+@compiled
+def _bounded(features: FloatArray, expected: FloatArray) -> bool:
+    """Whether features are within bounds, and nothing that is expected is infinite."""
+    for i in range(len(features)):
+        if not abs(features[i]) <= BOUND:
+            return False
+    for i in range(expected.shape[0]):
+        for j in range(expected.shape[1]):
+            if abs(expected[i, j]) == np.inf:
+                return False
+    return True
+
+
 def _sound(decision: Decision, width: int) -> bool:
     """A quick test that every ordinary decision passes and nothing else; the checks say what is wrong."""
     k = len(decision.providers)
@@ -57,9 +71,7 @@ def _sound(decision: Decision, width: int) -> bool:
         and features.shape == (width,)
         # A sum is finite only where all of its parts are.
         and math.isfinite(chances.sum() + floor.sum())
-        and features.max(initial=0.0) <= BOUND
-        and features.min(initial=0.0) >= -BOUND
-        and not np.isinf(decision.expected).any()
+        and _bounded(features, decision.expected)
         and type(decision.order) is int
         and 0 <= decision.order <= 2**53
         and 0 <= decision.input_tokens <= MAX_TOKENS

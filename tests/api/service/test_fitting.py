@@ -43,6 +43,11 @@ def test_decisions_made_while_beliefs_are_computed_replay_to_the_same_bits(tmp_p
             list(pool.map(ask, range(len(rows))))
         service.until_ready()
         summary = served.router.summary()
+    assert replayed(url, rows) == summary
+
+
+def replayed(url: str, rows: list[list[float]]) -> object:
+    """Every decision of a log made again by the state of then, bit for bit; the summary at the end."""
     store = open_store(url, read_only=True)
     log = store.rows(Query(limit=10_000))
     store.close()
@@ -75,4 +80,4 @@ def test_decisions_made_while_beliefs_are_computed_replay_to_the_same_bits(tmp_p
             compared += 1
     fold.refit()
     assert compared == len(rows)
-    assert fold.routes["wide"].router.summary() == summary
+    return fold.routes["wide"].router.summary()
