@@ -40,9 +40,9 @@ def inverted(stack: FloatArray) -> tuple[FloatArray, FloatArray]:
 
 @compiled_aside
 def _invert(stack: FloatArray, inverse: FloatArray, log_determinant: FloatArray) -> int:
-    """Fill in both, by A = LLᵀ and A⁻¹ = L⁻ᵀL⁻¹; the place of one that is not positive definite, or -1."""
+    """Fill in both, by A = UᵀU and A⁻¹ = U⁻¹U⁻ᵀ; the place of one that is not positive definite, or -1."""
     d = stack.shape[1]
-    lower, work = np.zeros((d, d)), np.zeros((d, d))
+    upper, work = np.zeros((d, d)), np.zeros((d, d))
     for m in range(len(stack)):
         a, out = stack[m], inverse[m]
         if _is_diagonal(a):
@@ -55,29 +55,28 @@ def _invert(stack: FloatArray, inverse: FloatArray, log_determinant: FloatArray)
                 out[i, i] = 1.0 / a[i, i]
                 log_determinant[m] += math.log(a[i, i])
             continue
+        # U row by row, so that the compiler can work on several numbers of a row at once.
         total = 0.0
+        upper[:] = a
         for i in range(d):
-            row = lower[i]
-            for j in range(i + 1):
-                other, left = lower[j], a[i, j]
-                known = 0.0
-                for r in range(j):
-                    known += row[r] * other[r]
-                left -= known
-                if i == j:
-                    if not left > 0.0:
-                        return m
-                    row[i] = math.sqrt(left)
-                    total += math.log(row[i])
-                else:
-                    row[j] = left / other[j]
+            row = upper[i]
+            if not row[i] > 0.0:
+                return m
+            pivot = math.sqrt(row[i])
+            total += math.log(pivot)
+            for j in range(i, d):
+                row[j] /= pivot
+            for r in range(i + 1, d):
+                factor, below = row[r], upper[r]
+                for j in range(r, d):
+                    below[j] -= factor * row[j]
         log_determinant[m] = 2.0 * total
-        # L⁻¹, row by row.
+        # U⁻ᵀ, row by row.
         out[:] = 0.0
         for i in range(d):
-            row, scale = out[i], 1.0 / lower[i, i]
+            row, scale = out[i], 1.0 / upper[i, i]
             for r in range(i):
-                factor, above = lower[i, r], out[r]
+                factor, above = upper[r, i], out[r]
                 for j in range(r + 1):
                     row[j] -= factor * above[j]
             for j in range(i):
