@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
 from math import ceil
 from time import perf_counter
@@ -42,6 +42,8 @@ class Arrived:
 
     caller: Caller
     body: bytes
+    headers: Mapping[bytes, bytes]
+    """By their names in lower case; of those that came twice the last."""
 
 
 class Guard:
@@ -107,7 +109,7 @@ class Guard:
     async def _let_in(self, scope: Scope, receive: Receive, send: Send) -> None:
         headers: dict[bytes, bytes] = dict(scope["headers"])
         if scope["path"] in OPEN_PATHS:
-            scope[STATE] = Arrived(ANYBODY, b"")
+            scope[STATE] = Arrived(ANYBODY, b"", headers)
             await self._app(scope, receive, send)
             return
         if self._load.requests > self._settings.max_in_flight:
@@ -135,7 +137,7 @@ class Guard:
             async with asyncio.timeout(limit_s):
                 body = await self._read(receive, headers)
                 arrived = True
-                scope[STATE] = Arrived(caller, body)
+                scope[STATE] = Arrived(caller, body, headers)
                 answered = self._shortcut(scope)
                 if answered is None:
                     await self._app(scope, _replayed(body, receive), send)

@@ -137,7 +137,7 @@ class Decider:
         service = self._service
         started = perf_counter()
         uid, at_s = f"d:{decision.id}", decision.at_s or 0.0
-        line, extra = encode(decision), json.dumps(notes)
+        line, extra = encode(decision, checked=True), json.dumps(notes)
         row = Row(0, uid, "decision", decision.route, decision.id, at_s, digest, line, extra)
         now = perf_counter()
         self._encoded(now - started)

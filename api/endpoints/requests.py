@@ -80,23 +80,21 @@ def caller_of(request: Request, scope: str) -> Caller:
 
 def body_of(request: Request, kind: type[M]) -> M:
     """The body by its schema; a problem that repeats nothing of it where it does not fit."""
-    for name, value in request.scope["headers"]:
-        if name == b"content-type":
-            if value.split(b";")[0].strip().lower() != b"application/json":
-                break
-            try:
-                return kind.model_validate_json(arrived(request).body)
-            except ValidationError as error:
-                raise from_validation(error) from None
+    known = arrived(request)
+    if known.headers.get(b"content-type", b"").split(b";")[0].strip().lower() == b"application/json":
+        try:
+            return kind.model_validate_json(known.body)
+        except ValidationError as error:
+            raise from_validation(error) from None
     raise Problem("unsupported", "Send JSON, with the header Content-Type: application/json.")
 
 
 def idempotency_key(request: Request) -> str | None:
     """The header Idempotency-Key."""
-    given = request.headers.get("idempotency-key")
+    given = arrived(request).headers.get(b"idempotency-key")
     if given is not None and not 0 < len(given) <= LONGEST_KEY:
         raise Problem("invalid", f"Idempotency-Key must have 1 to {LONGEST_KEY} characters.")
-    return given
+    return None if given is None else given.decode("latin-1")
 
 
 def idempotency_keys(request: Request, count: int) -> list[str | None]:
