@@ -27,6 +27,8 @@ def inverted(stack: FloatArray) -> tuple[FloatArray, FloatArray]:
     d = stack.shape[-1]
     if not IS_COMPILED or d > _WIDEST:
         diagonal = np.diagonal(np.linalg.cholesky(stack), axis1=-2, axis2=-1)
+        if not np.isfinite(diagonal).all():
+            raise np.linalg.LinAlgError("a matrix holds NaN or infinity")
         inverse = np.linalg.inv(stack)
         return (inverse + np.swapaxes(inverse, -1, -2)) / 2, 2.0 * np.log(diagonal).sum(axis=-1)
     inverse, log_determinant = np.empty(stack.shape), np.empty(stack.shape[:-2])

@@ -151,6 +151,12 @@ def test_missing_and_repeated_fields_and_other_json_are_refused():
         decode(json.dumps(fields))
     with pytest.raises(InvalidInput, match="occurs twice"):
         decode(encode(FEEDBACK).replace("{", '{"value":0.9,'))
+    # However it is written: with space where the quick reader expects none, and inside of an object.
+    for twice in ('{"value" :0.9,', '{"value"\t:0.9,', '{ "value":0.9, '):
+        with pytest.raises(InvalidInput, match="occurs twice"):
+            decode(encode(FEEDBACK).replace("{", twice))
+    with pytest.raises(InvalidInput, match="occurs twice"):
+        decode(encode(decision(ineligible={"a": "x"})).replace('{"a":"x"}', '{"a":"x","a":"y"}'))
     for line in ("", "[]", "3", "null", "[" * 100_000, '{"v":1e999}', encode(ALARM) + encode(ALARM)):
         with pytest.raises(InvalidInput, match="is no event"):
             decode(line)

@@ -41,6 +41,44 @@ def test_too_many_requests_at_once_are_refused(tmp_path: Path, monkeypatch: pyte
         assert service.decide()["id"]
 
 
+def test_a_refusal_leaves_the_connection_as_it_should_be(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with running(tmp_path, max_in_flight=1) as service:
+        store, original = service.service.store, service.service.store.append
+        go = threading.Event()
+
+        def slow(rows: Any) -> Any:
+            go.wait(20)
+            return original(rows)
+
+        monkeypatch.setattr(store, "append", slow)
+        body = {"route": "quickstart", "prompt": "x"}
+        with (
+            ThreadPoolExecutor(1) as pool,
+            httpx.Client(base_url=f"http://127.0.0.1:{service.port}") as client,
+        ):
+            first = pool.submit(service.client.post, "/v1/decisions", json=body)
+            service.until(lambda: service.service.load.requests == 1)
+            refused = client.post("/v1/decisions", json=body)
+            assert (refused.status_code, refused.headers["retry-after"]) == (503, "1")
+            assert refused.headers["content-type"] == "application/problem+json"
+            assert refused.json()["type"] == "urn:fairlead:problem:overloaded"
+            assert "connection" not in refused.headers
+            # What says whether it is alive is answered however busy it is, on the same connection.
+            assert client.get("/livez").status_code == 200
+            # Of a long body, or one of unknown length, the rest is not waited for.
+            long = client.post("/v1/decisions", content=b"x" * 200_000)
+            assert (long.status_code, long.headers["connection"]) == (503, "close")
+            chunked = client.post("/v1/decisions", content=iter([b"{}"]))
+            assert (chunked.status_code, chunked.headers["connection"]) == (503, "close")
+            go.set()
+            assert first.result().status_code == 200
+            assert client.post("/v1/decisions", json=body).status_code == 200
+            metrics = client.get("/metrics").text
+        assert 'fairlead_http_requests_total{method="any",path="unmatched",status="503"} 3.0' in metrics
+
+
 def test_ending_answers_what_is_in_flight_and_loses_nothing(tmp_path: Path) -> None:
     url = f"sqlite:///{tmp_path}/log.db"
     service = Running(settings_for(tmp_path, url)).until_ready()
