@@ -10,6 +10,7 @@ from typing import Final
 import altair as alt
 import vl_convert as vlc
 
+from experiments.replay.rejected import REJECTION
 from experiments.replay.result import ALL, Judged, Replay, bucket_middle_s
 from experiments.replay.sums import WEIGHT_EDGES
 from experiments.report import charts
@@ -72,6 +73,11 @@ def estimators(result: Replay, one: Judged) -> str:
         lambda width: charts.forest(rows, width, title="Quality, 0 to 1", zero=False, bold=primary),
         "Quality by every estimator with intervals",
     )
+    aside = (
+        f" But for <i>{REJECTION}</i>: there the policy learns from fewer decisions, its own."
+        if REJECTION in dict(rows)
+        else ""
+    )
     heads = ["estimator", "value", "low", "high", "standard error"]
     tables = "".join(
         f"<h3>{escape(each.label)}</h3>"
@@ -89,7 +95,7 @@ def estimators(result: Replay, one: Judged) -> str:
     return (
         f"<h2>Do the estimators agree?</h2><p>Quality of {escape(one.label)} by every estimator; "
         f"{escape(primary)} "
-        f"decides. Estimators that differ by more than their intervals are a warning.</p>{chart}"
+        f"decides. Estimators that differ by more than their intervals are a warning.{aside}</p>{chart}"
         f"{folded('Table, all policies', tables)}{folded('Four kinds of interval', intervals)}"
     )
 
