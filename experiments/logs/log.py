@@ -91,7 +91,8 @@ class Log:
             total = len(self.bad_rows)
             listed = "; ".join(f"row {row}: {reason}" for row, reason in self.left_out[:5])
             more = f"; and {total - 5:,} more" if total > 5 else ""
-            found.append(f"{total:,} rows were left out ({listed}{more}).")
+            were = "row was" if total == 1 else "rows were"
+            found.append(f"{total:,} {were} left out ({listed}{more}).")
         unjudged = self.rows - sum(fact.judged for fact in self.facts)
         if unjudged:
             found.append(f"{unjudged:,} of {self.rows:,} decisions have no reward.")

@@ -84,6 +84,22 @@ def asymptotic(moments: Moments, contrast: Contrast = FIRST, *, level: float = L
     )
 
 
+def asymptotic_or_unknown(moments: Moments, contrast: Contrast = FIRST, *, level: float = LEVEL) -> Estimate:
+    """The same, and NaN on the whole line where weights of 0 throughout leave nothing to divide by."""
+    weights = (moments.mean[WIDTH * i + WIDTH - 1] for i, _ in factors(moments, contrast))
+    if all(weight > 0.0 for weight in weights):
+        return asymptotic(moments, contrast, level=level)
+    return Estimate(
+        value=math.nan,
+        low=-math.inf,
+        high=math.inf,
+        standard_error=math.inf,
+        n=moments.n,
+        level=level,
+        method="asymptotic",
+    )
+
+
 def difference(target: int, incumbent: int) -> Contrast:
     """The contrast of two estimates; a policy compared with itself is 0 without spread."""
     return {target: 1.0, incumbent: -1.0} if target != incumbent else {target: 0.0}

@@ -15,6 +15,7 @@ from experiments.logs.read import Reader
 from experiments.ope.estimates import Estimate, asymptotic
 from experiments.ope.moments import Moments
 from experiments.ope.rejection import replay_learning
+from experiments.ope.terms import Terms
 from experiments.replay.result import Replay
 from experiments.replay.settings import ReplaySettings
 from experiments.targets.base import LearningTarget
@@ -46,7 +47,6 @@ def rejected(log: Log, settings: ReplaySettings, place: int, largest_weight: flo
     Its ``n`` is how many those are. `ope.rejection.replay_learning` says how they are chosen.
     """
     moments: Moments | None = None
-    kept = 0
     with Reader(log) as reader:
         target = make_target(settings.targets[place], log, reader)
         for number, part in enumerate(log.parts()):
@@ -55,21 +55,22 @@ def rejected(log: Log, settings: ReplaySettings, place: int, largest_weight: flo
             if not len(rows):
                 continue
             assert columns.propensities is not None
-            action = columns.provider[rows]
+            action, reward = columns.provider[rows], columns.reward[rows]
             terms = replay_learning(
                 _AlongPart(target, columns, rows),  # type: ignore[arg-type]
-                reward=columns.reward[rows],
+                reward=reward,
                 action=action,
                 propensity=columns.propensities[rows, action],
                 draws=np.random.default_rng([settings.seed, place, number]).random(len(rows)),
                 largest_weight=largest_weight,
             )
-            kept += int(terms.weight.sum()) if terms.weight is not None else 0
-            found = Moments.of([terms])
-            moments = found if moments is None else moments.merge(found)
-    if moments is None or not kept:
-        return None
-    return replace(asymptotic(moments, level=settings.level), n=kept)
+            assert terms.weight is not None
+            kept = terms.weight > 0.0
+            if kept.any():
+                # Of the kept alone, so that few of them have a wide interval, and a single one has none.
+                found = Moments.of([Terms(plain=reward[kept])])
+                moments = found if moments is None else moments.merge(found)
+    return None if moments is None else asymptotic(moments, level=settings.level)
 
 
 def with_rejection(result: Replay, played: Mapping[int, Estimate | None]) -> Replay:

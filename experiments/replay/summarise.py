@@ -12,7 +12,7 @@ from experiments.logs.log import Log
 from experiments.ope.bootstrap import Resamples, percentile
 from experiments.ope.bounds import empirical_bernstein
 from experiments.ope.diagnostics import diagnose
-from experiments.ope.estimates import Contrast, Estimate, asymptotic
+from experiments.ope.estimates import Contrast, Estimate, asymptotic, asymptotic_or_unknown
 from experiments.ope.fixed_mix import FixedMix, fixed_mix
 from experiments.ope.sequences import asymptotic_sequence
 from experiments.ope.verdict import judge
@@ -34,7 +34,10 @@ def summarised(log: Log, settings: ReplaySettings, found: PartResult, tuning: Se
                 f"{log.path} has no decision with all of {', '.join(metrics)}, so nothing can be judged: "
                 "join them"
             )
-        judged.append(_judged(log, settings, spec, part, found, metrics, lam))
+        try:
+            judged.append(_judged(log, settings, spec, part, found, metrics, lam))
+        except InvalidInput as error:
+            raise InvalidInput(f"target {spec.label}: {error}") from None
     first = next(part for part in found.targets if part is not None)
     mixes = [one.mix for one in judged if one.mix is not None]
     incumbent = {
@@ -111,7 +114,10 @@ def _judged(
     if has_utility:
         contrasts[UTILITY] = [_contrast(settings, spec, metrics, width, place) for place in range(width)]
     estimates = {
-        metric: {name: asymptotic(part.moments, some[place], level=level) for place, name in enumerate(names)}
+        metric: {
+            name: asymptotic_or_unknown(part.moments, some[place], level=level)
+            for place, name in enumerate(names)
+        }
         for metric, some in contrasts.items()
     }
     gain_of = {metric: _less(some[primary], some[-1]) for metric, some in contrasts.items()}
@@ -176,14 +182,17 @@ def _slice(
     key: tuple[str, str], part: Slice, settings: ReplaySettings, spec: TargetSpec, metrics: Sequence[str]
 ) -> SliceResult:
     level = settings.level
-    incumbent, target = (asymptotic(part.moments, {place: 1.0}, level=level) for place in (0, 1))
+    incumbent, target, gain = (
+        asymptotic_or_unknown(part.moments, contrast, level=level)
+        for contrast in ({0: 1.0}, {1: 1.0}, {1: 1.0, 2: -1.0})
+    )
     return SliceResult(
         by=key[0],
         value=key[1],
         n=part.moments.n,
         incumbent=incumbent,
         target=target,
-        gain=asymptotic(part.moments, {1: 1.0, 2: -1.0}, level=level),
+        gain=gain,
         effective_size=part.weights.effective_size,
     )
 

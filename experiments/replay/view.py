@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
 from contextlib import contextmanager
 
@@ -33,14 +34,21 @@ def stages(console: Console, *, quiet: bool) -> Iterator[Stages]:
 
 
 def interval(one: Estimate, *, sign: bool = False, digits: int = 4) -> str:
-    """The value and the ends of its interval."""
-    form = f"{'+' if sign else ''}.{digits}f"
-    return f"{one.value:{form}} [{one.low:{form}}, {one.high:{form}}]"
+    """The value and the ends of its interval; dashes for what is unknown."""
+    return _interval(one, f"{'+' if sign else ''}.{digits}f", 1.0)
 
 
 def money(one: Estimate) -> str:
     """USD per 1,000 requests with its interval."""
-    return f"{1000 * one.value:.4g} [{1000 * one.low:.4g}, {1000 * one.high:.4g}]"
+    return _interval(one, ".4g", 1000.0)
+
+
+def _interval(one: Estimate, form: str, scale: float) -> str:
+    value, low, high = (
+        f"{scale * number:{form}}" if math.isfinite(number) else "–"
+        for number in (one.value, one.low, one.high)
+    )
+    return value if low == high == "–" else f"{value} [{low}, {high}]"
 
 
 def summary_table(result: Replay) -> Table:

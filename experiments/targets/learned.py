@@ -8,7 +8,7 @@ from are the logged choices and what came of them, whoever made them.
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Final
 
@@ -150,18 +150,23 @@ class RouterTarget:
 class RidgeTarget:
     """Plain LinUCB (`players.RidgePlayer`), learning from the log as it goes. Its choices are certain.
 
-    It keeps the features of all decisions, ``rows`` of shape (n, d), in memory.
+    It keeps the features of all decisions, ``rows`` of shape (n, d), in memory. ``starts`` has the place of
+    every part in them, by the number of the part's first row in the file.
     """
 
     def __init__(
-        self, rows: FloatArray, *, goal: Goal, prices: Sequence[Prices | None], feedback_delay: int = 0
+        self,
+        rows: FloatArray,
+        *,
+        starts: Mapping[int, int],
+        goal: Goal,
+        prices: Sequence[Prices | None],
+        feedback_delay: int = 0,
     ) -> None:
         self._player = RidgePlayer(goal=goal, n_providers=len(prices), noise=None)
         self._player.offer(range(len(prices)), prices)
         self._player.start(Segment(start=0, stop=len(rows), features=rows, blocks=(), version=""))
-        self._part: Columns | None = None
-        self._start = 0
-        """Place in the log of the part that is answered."""
+        self._starts = starts
         self._learned = 0
         self._delay = feedback_delay
         self._waiting: deque[tuple[int, int, int, Feedback]] = deque()
@@ -172,14 +177,14 @@ class RidgeTarget:
 
     def answer(self, columns: Columns, row: int) -> FloatArray:
         """Its probabilities for one decision."""
-        if self._part is not columns:
-            self._part, self._start = columns, self._start + (len(self._part) if self._part else 0)
         absent = tuple(np.flatnonzero(~columns.eligible[row]).tolist())
-        return _certain(self._player.choose(self._start + row, absent), columns.eligible.shape[1])
+        step = self._starts[int(columns.row[0])] + row
+        return _certain(self._player.choose(step, absent), columns.eligible.shape[1])
 
     def learn(self, columns: Columns, row: int) -> None:
         """Learn the decision that was answered last, as it was logged."""
-        step, player, column = self._start + row, self._player, int(columns.provider[row])
+        step, player = self._starts[int(columns.row[0])] + row, self._player
+        column = int(columns.provider[row])
         cost, reward = float(columns.cost_usd[row]), float(columns.reward[row])
         if cost == cost:
             outcome = Outcome(decision_id=str(step), served_provider=str(column), cost_usd=cost)

@@ -34,9 +34,11 @@ def make_target(spec: TargetSpec, log: Log, reader: Reader) -> Target:
     if spec.name.startswith("fixed:"):
         return FixedTarget(log.providers.index(spec.name.removeprefix("fixed:")))
     if spec.name == PEER:
-        rows = _all_features(log, reader)
+        rows, starts = _all_features(log, reader)
         prices = [list_price(fact) for fact in log.facts]
-        return RidgeTarget(rows, goal=spec.goal, prices=prices, feedback_delay=spec.feedback_delay)
+        return RidgeTarget(
+            rows, starts=starts, goal=spec.goal, prices=prices, feedback_delay=spec.feedback_delay
+        )
     if spec.is_file:
         return _declared(Path(spec.name), spec, log)
     budget = spec.goal.budget_usd
@@ -113,7 +115,8 @@ def _declared(path: Path, spec: TargetSpec, log: Log) -> Target:
         raise InvalidInput(f"target {path}: {error}") from None
 
 
-def _all_features(log: Log, reader: Reader) -> FloatArray:
+def _all_features(log: Log, reader: Reader) -> tuple[FloatArray, dict[int, int]]:
+    """Of all decisions, and where each part begins in them, by its first row's number in the file."""
     encoder = context_encoder()
     width = log.width or encoder.width
     if log.rows * width * 8 > _MOST_BYTES:
@@ -122,4 +125,11 @@ def _all_features(log: Log, reader: Reader) -> FloatArray:
             f"{log.rows * width * 8 / 1e9:.1f} GB: "
             "judge a shorter log, or greedy instead"
         )
-    return np.vstack([features_of(reader.read(part, contexts=True), encoder) for part in log.parts()])
+    found, starts, start = [], {}, 0
+    for part in log.parts():
+        columns = reader.read(part, contexts=True)
+        if len(columns):
+            found.append(features_of(columns, encoder))
+            starts[int(columns.row[0])] = start
+            start += len(columns)
+    return np.vstack(found), starts

@@ -82,7 +82,7 @@ def test_bad_rows_can_be_skipped(tmp_path: Path) -> None:
     assert "row 51: reward is 7, outside quality in [0, 1]" in message
     result = run("replay", path, *QUICK, "--target", "uniform", "--skip-bad", "--json", tmp_path / "o.json")
     assert result.exit_code == 0, result.output
-    assert "1 rows were left out (row 51: reward is 7" in " ".join(result.output.split())
+    assert "1 row was left out (row 51: reward is 7" in " ".join(result.output.split())
 
 
 def test_a_log_without_propensities_is_refused_and_described(tmp_path: Path) -> None:

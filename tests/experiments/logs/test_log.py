@@ -147,7 +147,7 @@ def test_a_bad_row_gets_one_sentence_or_is_left_out(
     assert (log.rows, len(part)) == (39, 39)
     assert 21 not in part.row
     assert [row for row, _ in log.left_out] == [21]
-    assert "1 rows were left out (row 21: " in " ".join(log.notes())
+    assert "1 row was left out (row 21: " in " ".join(log.notes())
 
 
 def test_other_lists_and_features_are_checked_too(tmp_path: Path) -> None:

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import math
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from experiments.logs.log import open_log
@@ -61,3 +63,29 @@ def test_a_log_that_cannot_stand_for_the_policy_is_refused(tmp_path: Path) -> No
         InvalidInput, match=r"propensities of 0 for eligible providers.*leave --rejection out"
     ):
         played(path, "default")
+
+
+def test_parts_without_any_reward_shift_no_features(tmp_path: Path) -> None:
+    content = drawn_lines(400, logging=(1 / 3, 1 / 3, 1 / 3))
+    rng = np.random.default_rng(0)
+    for i, one in enumerate(content):
+        one["features"] = rng.standard_normal(3).tolist()
+        one["reward"] = None if i < 150 else one["reward"]
+    path = write_jsonl(tmp_path / "log.jsonl", content)
+    # Linucb is certain of its choice, so on a uniform log it keeps what agrees, whatever the dice.
+    cut, whole = (
+        played(path, "linucb", part_rows=rows).judged[0].estimates["reward"][REJECTION] for rows in (50, 400)
+    )
+    assert cut.n == whole.n
+    assert cut.value == pytest.approx(whole.value, rel=1e-12)
+
+
+def test_a_single_decision_that_is_kept_has_no_interval(tmp_path: Path) -> None:
+    """Its spread is unknown, whatever the length of the log."""
+    content = drawn_lines(60, logging=(1 / 3, 1 / 3, 1 / 3))
+    judged = [one | {"reward": None} for one in content]
+    # The only one that is judged, of the cheapest provider, which linucb takes while it knows nothing.
+    judged[30] |= {"provider": "a/cheap", "served_provider": "a/cheap", "reward": 1.0}
+    found = played(write_jsonl(tmp_path / "log.jsonl", judged), "linucb")
+    kept = found.judged[0].estimates["reward"]
+    assert kept[REJECTION].n == 1 and math.isinf(kept[REJECTION].half_width)

@@ -1,0 +1,202 @@
+"""`python -m experiments.benchmarks.replay_coverage`: do whole replays tell the truth?
+
+Logs are written as `fairlead simulate --log` writes them, by a router that explores and learns, from prompts
+drawn anew from a table whose every outcome is known, and replayed as `fairlead replay` does. Counted is how
+often the truth lies inside the intervals, and how often a verdict is wrong.
+
+Truths: of a target that does not learn, its quality over the whole table. Of one that learns, and of every
+gain over the logging policy (which learns), what the probabilities would have earned on the very prompts of
+the log; such intervals are a little too wide, since they also allow for other prompts.
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+import tempfile
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Final
+
+import numpy as np
+
+from experiments.benchmarks.known_world import World, make_world
+from experiments.benchmarks.report import Row, Section
+from experiments.benchmarks.tables import DataMissing, Options, data_folder
+from experiments.logs.log import Log, open_log
+from experiments.logs.read import Reader
+from experiments.logs.simulated import simulated_lines
+from experiments.logs.write import Line, write_log
+from experiments.ope.columns import Integers, Matrix
+from experiments.ope.estimates import Estimate
+from experiments.outcome_table import OutcomeTable
+from experiments.replay.engine import LocalEngine
+from experiments.replay.result import Judged
+from experiments.replay.run import replay
+from experiments.replay.settings import ReplaySettings
+from experiments.scenario import Goal, Settings
+from experiments.targets.base import TargetSpec
+from experiments.targets.make import make_target
+
+TABLES: Final = ("logparse", "paretobandit")
+ESTIMATORS: Final = ("snips", "dr", "sndr")
+_POLICY: Final = "epsilon-greedy:0.4"
+_GOAL: Final = Goal(wtp_usd=0.01)
+_PLAYED: Final = Settings(wtp_usd=(0.01,), features="surface", task_labels=True)
+
+# By interval, and "wrong verdict": whether it held the truth (was wrong), and its width.
+Held = dict[str, tuple[bool, float]]
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Known:
+    """A table whose every prompt every provider served, and what is known of it."""
+
+    table: OutcomeTable
+    world: World
+
+    @classmethod
+    def of(cls, table: OutcomeTable) -> Known:
+        """The complete prompts of a table."""
+        complete = chosen(table, np.flatnonzero(table.available.all(axis=1)), table.prompt_ids)
+        return cls(table=complete, world=make_world(table))
+
+    def targets(self) -> tuple[TargetSpec, ...]:
+        """Who is judged: three that do not learn, `column` being greedy by a model, and one that does."""
+        best = self.table.providers[int(self.table.quality.mean(axis=0).argmax())]
+        return tuple(TargetSpec(name=name) for name in ("uniform", f"fixed:{best}", "column", "greedy"))
+
+
+def chosen(table: OutcomeTable, rows: Integers, names: Sequence[str]) -> OutcomeTable:
+    """The table's rows at these places, perhaps repeated; `names` are their ids, by place in the table."""
+    matrices = ("quality", "cost_usd", "latency_s", "input_tokens", "output_tokens", "splits")
+    places = rows.tolist()
+    repeated = len(set(places)) < len(places)
+    return replace(
+        table,
+        prompt_ids=tuple(f"{names[row]}/{i}" if repeated else names[row] for i, row in enumerate(places)),
+        tasks=tuple(table.tasks[row] for row in places),
+        prompts=tuple(table.prompts[row] for row in places),
+        **{name: getattr(table, name)[rows] for name in matrices},
+    )
+
+
+def judge_replay(
+    known: Known,
+    specs: Sequence[TargetSpec],
+    seed: int,
+    folder: Path,
+    *,
+    decisions: int,
+    resamples: int = 1_000,
+) -> Mapping[str, Held]:
+    """Write one log, replay it, and compare with the truth; by target."""
+    drawn = np.random.default_rng([seed, 6]).integers(len(known.table), size=decisions)
+    table = chosen(known.table, drawn, known.table.prompt_ids)
+    row_of = dict(zip(table.prompt_ids, drawn.tolist(), strict=True))
+    path, rows = folder / "log.parquet", []
+
+    def lines() -> Iterator[Line]:
+        for line in simulated_lines(table, _PLAYED, policy=_POLICY, goal=_GOAL, seed=seed):
+            rows.append(row_of[line["decision_id"]])
+            chances = dict(
+                zip(table.providers, known.world.targets["greedy"][rows[-1]].tolist(), strict=True)
+            )
+            yield {**line, "target_propensities": [chances[name] for name in line["providers"]]}
+
+    write_log(path, lines())
+    settings = ReplaySettings(targets=tuple(specs), seed=seed, resamples=resamples)
+    with open_log(path) as log:
+        result = replay(log, settings, LocalEngine())
+        order = [known.table.providers.index(name) for name in log.providers]
+        quality = known.world.quality[np.array(rows)][:, order]
+        logged = _earned(log, None, quality)
+        own = [_earned(log, spec, quality) for spec in specs]
+    found = {}
+    for spec, one, earned in zip(specs, result.judged, own, strict=True):
+        truth = earned if spec.learns else _population(known, spec)
+        found[one.label] = _held(one, truth=truth, gain=earned - logged)
+    return found
+
+
+def _earned(log: Log, spec: TargetSpec | None, quality: Matrix) -> float:
+    """What a target's own probabilities earn on the prompts of the log; the logging policy's for None."""
+    total = 0.0
+    with Reader(log) as reader:
+        target = None if spec is None else make_target(spec, log, reader)
+        for start, stop in log.parts():
+            columns = reader.read((start, stop), contexts=True)
+            chances = columns.propensities if target is None else target.probabilities(columns)
+            assert chances is not None
+            total += float((chances * quality[columns.row - 1]).sum())
+    return total / log.rows
+
+
+def _population(known: Known, spec: TargetSpec) -> float:
+    if spec.name.startswith("fixed:"):
+        place = known.table.providers.index(spec.name.removeprefix("fixed:"))
+        return float(known.table.quality[:, place].mean())
+    return known.world.value("greedy" if spec.name == "column" else "uniform")
+
+
+def _held(one: Judged, *, truth: float, gain: float) -> Held:
+    intervals: dict[str, tuple[Estimate, float]] = {
+        name: (one.estimates["reward"][name], truth) for name in ESTIMATORS
+    }
+    intervals |= {
+        f"gain, {name}": (one.intervals[name], gain) for name in ("asymptotic", "bootstrap", "anytime")
+    }
+    held = {name: (e.low <= true <= e.high, e.high - e.low) for name, (e, true) in intervals.items()}
+    wrong = {"promote": gain <= 0.0, "keep": gain > 0.0}.get(one.verdict.judgement, False)
+    return {**held, "wrong verdict": (wrong, 0.0)}
+
+
+def replay_coverage(known: Known, name: str, *, logs: int, decisions: int) -> Section:
+    """So many logs of a table, as a section of rows."""
+    section = Section(number=6, title=f"Coverage through the whole replay: {name}")
+    started = time.perf_counter()
+    with tempfile.TemporaryDirectory(prefix="fairlead-") as made:
+        found = [
+            judge_replay(known, known.targets(), seed, Path(made), decisions=decisions)
+            for seed in range(logs)
+        ]
+    for label in found[0]:
+        for kind in found[0][label]:
+            held = np.array([one[label][kind][0] for one in found], dtype=np.float64)
+            share, width = float(held.mean()), float(np.mean([one[label][kind][1] for one in found]))
+            text = (
+                f"{label}, {kind}" if kind == "wrong verdict" else f"{label}, {kind}: mean width {width:.4f}"
+            )
+            error = float(np.sqrt(share * (1.0 - share) / logs))
+            section.rows.append(Row(name=text, measured=share, error=error, digits=3))
+    section.notes.append(
+        f"{logs} logs of {decisions:,} decisions by {_POLICY}; shares of logs whose interval held the truth."
+    )
+    section.seconds = time.perf_counter() - started
+    return section
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """One section per table, printed as soon as it is there."""
+    parser = argparse.ArgumentParser(prog="python -m experiments.benchmarks.replay_coverage")
+    parser.add_argument("--logs", type=int, default=100, help="per table (default: 100)")
+    parser.add_argument("--decisions", type=int, default=2_000, help="per log (default: 2000)")
+    given = parser.parse_args(arguments)
+    if given.logs < 1 or given.decisions < 100:
+        parser.error("give at least 1 log of at least 100 decisions")
+    options = Options(data=data_folder())
+    for name in TABLES:
+        try:
+            table = options.table(name, distinct=name == "logparse")
+        except DataMissing as missing:
+            print(f"{name} is left out: {missing}")
+            continue
+        section = replay_coverage(Known.of(table), name, logs=given.logs, decisions=given.decisions)
+        print(section.markdown(), flush=True)
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
