@@ -100,7 +100,8 @@ class Beliefs:
     @property
     def due(self) -> bool:
         """Whether so much was learned that a posterior is to be computed anew."""
-        return self.quality.due() or self.cost.due()
+        quality, cost = self.quality, self.cost
+        return quality.total >= quality.due_at or cost.total >= cost.due_at
 
     def fitted(self) -> Fitted:
         """The posteriors that are due; changes nothing."""

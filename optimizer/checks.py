@@ -47,10 +47,13 @@ def check_decision(decision: Decision) -> None:
 
 
 @compiled
-def _bounded(features: FloatArray, expected: FloatArray) -> bool:
-    """Whether features are within bounds, and nothing that is expected is infinite."""
+def _bounded(features: FloatArray, expected: FloatArray, chances: FloatArray, floor: FloatArray) -> bool:
+    """Whether features are within bounds, chances finite, and nothing that is expected is infinite."""
     for i in range(len(features)):
         if not abs(features[i]) <= BOUND:
+            return False
+    for i in range(len(chances)):
+        if not (abs(chances[i]) < np.inf and abs(floor[i]) < np.inf):
             return False
     for i in range(expected.shape[0]):
         for j in range(expected.shape[1]):
@@ -69,9 +72,7 @@ def _sound(decision: Decision, width: int) -> bool:
         and chances.shape == floor.shape == (k,)
         and decision.expected.shape == (6, k)
         and features.shape == (width,)
-        # A sum is finite only where all of its parts are.
-        and math.isfinite(chances.sum() + floor.sum())
-        and _bounded(features, decision.expected)
+        and _bounded(features, decision.expected, chances, floor)
         and type(decision.order) is int
         and 0 <= decision.order <= 2**53
         and 0 <= decision.input_tokens <= MAX_TOKENS

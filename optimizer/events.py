@@ -137,6 +137,13 @@ class Decision:
         return tuple(found)
 
 
+def _amount(name: str, value: float | None, *, high: float, remedy: str) -> None:
+    # What is as it should be is let through before the check that says what is wrong.
+    if value is None or ((type(value) is float or type(value) is int) and 0 <= value <= high):
+        return
+    finite(name, value, low=0, high=high, remedy=remedy)
+
+
 @dataclass(frozen=True, kw_only=True)
 class Outcome:
     """What serving the request really took. The last ``revision`` for a decision is the one in force."""
@@ -152,21 +159,11 @@ class Outcome:
     revision: int = 0
 
     def __post_init__(self) -> None:
-        if self.cost_usd is not None:
-            finite(
-                "cost_usd",
-                self.cost_usd,
-                low=0,
-                high=MAX_COST_USD,
-                remedy="give USD of at least 0, or nothing",
-            )
-        if self.latency_s is not None:
-            finite(
-                "latency_s", self.latency_s, low=0, high=MAX_LATENCY_S, remedy="give seconds of at least 0"
-            )
-        for name in ("input_tokens", "output_tokens", "cached_tokens"):
-            if getattr(self, name) is not None:
-                finite(name, getattr(self, name), low=0, high=MAX_TOKENS, remedy="give a count of tokens")
+        _amount("cost_usd", self.cost_usd, high=MAX_COST_USD, remedy="give USD of at least 0, or nothing")
+        _amount("latency_s", self.latency_s, high=MAX_LATENCY_S, remedy="give seconds of at least 0")
+        _amount("input_tokens", self.input_tokens, high=MAX_TOKENS, remedy="give a count of tokens")
+        _amount("output_tokens", self.output_tokens, high=MAX_TOKENS, remedy="give a count of tokens")
+        _amount("cached_tokens", self.cached_tokens, high=MAX_TOKENS, remedy="give a count of tokens")
         if self.status not in ("ok", "error", "timeout", "refused"):
             raise InvalidInput(f"status is {self.status!r}: give one of ok, error, timeout, refused")
 
@@ -185,7 +182,7 @@ class Feedback:
     revision: int = 0
 
     def __post_init__(self) -> None:
-        if self.value is not None:
+        if self.value is not None and not (type(self.value) is float and math.isfinite(self.value)):
             finite(self.metric, self.value, remedy="give a finite number, or None to take the feedback back")
 
 

@@ -7,9 +7,14 @@ Arrays are base64 of little-endian float64, because a decision holds a hundred o
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Callable, Iterator
+from functools import reduce
+from operator import or_
 from pathlib import Path
-from typing import Any, Final, NamedTuple, NoReturn
+from typing import Any, Final, Literal, NamedTuple, NoReturn
+
+import msgspec
 
 from optimizer.checks import check_decision
 from optimizer.errors import InvalidInput
@@ -18,6 +23,7 @@ from optimizer.events import (
     DriftAlarm,
     Event,
     Feedback,
+    FloatArray,
     Outcome,
     RouteChanged,
 )
@@ -32,6 +38,7 @@ from optimizer.log_fields import (
     TEXTS,
     WHOLE,
     LogField,
+    array_of,
 )
 from optimizer.route import Route
 from optimizer.route_codec import from_json, to_json
@@ -39,7 +46,8 @@ from optimizer.route_codec import from_json, to_json
 VERSION: Final = 1
 EXCERPT_CHARS: Final = 80
 
-_JSON: Final = json.JSONEncoder(allow_nan=False, separators=(",", ":"))
+_WRITER: Final = msgspec.json.Encoder()
+_NOT_ASCII: Final = re.compile(r"[^\x00-\x7f]")
 _REMEDY = "mend the line, or leave it out, and read the log again"
 
 
@@ -58,7 +66,8 @@ def encode(event: Event, *, checked: bool = False) -> str:
         if not checked and isinstance(event, Decision):
             check_decision(event)
         fields = {name: field.write(getattr(event, name)) for name, field in _KINDS[kind].fields.items()}
-        return _JSON.encode({"v": VERSION, "kind": kind, **fields})
+        line = _WRITER.encode({"v": VERSION, "kind": kind, **fields}).decode()
+        return line if line.isascii() else _NOT_ASCII.sub(lambda found: json.dumps(found[0])[1:-1], line)
     except (TypeError, ValueError, AttributeError) as error:
         raise InvalidInput(f"{kind} {_name_of(event)} cannot be logged: {error}") from error
 
@@ -68,10 +77,35 @@ def decode(line: str, *, place: int | None = None) -> Event:
 
     A ``place`` in a log is taken instead of the order or revision that the line says.
     """
+    event = _quickly(line, place)
+    if event is not None:
+        return event
     try:
         return _event(_parse(line), place)
     except InvalidInput as error:
         raise _refused(line, error) from error
+
+
+def _quickly(line: str, place: int | None) -> Event | None:
+    """The event of an ordinary line; None for any other, of which the slow way says what is wrong."""
+    try:
+        found = _READER.decode(line)
+    except (ValueError, RecursionError):  # msgspec's errors are ValueErrors
+        return None
+    fields = msgspec.structs.asdict(found)
+    kind = _KINDS[str(found.__struct_config__.tag)]
+    # No field occurs twice where there is one colon after a quote for each, and nothing in between.
+    nested = fields.get("ineligible")
+    count = len(fields) + 1 + (len(nested) if nested else 0)
+    if line.count('":') != count or '" ' in line or not line.isprintable():
+        return None
+    del fields["v"]
+    try:
+        for name in kind.arrays:
+            fields[name] = array_of(fields[name])
+        return _made(kind, fields, place)
+    except ValueError:
+        return None
 
 
 def read_log(path: str | Path, *, on_partial: Callable[[str], None] | None = None) -> Iterator[Event]:
@@ -84,6 +118,10 @@ def read_log(path: str | Path, *, on_partial: Callable[[str], None] | None = Non
         # Split at \n alone, as they were written: text mode would split at other characters too.
         for number, raw in enumerate(file, 1):
             text = raw.decode("utf-8", errors="replace").rstrip("\r\n")
+            event = _quickly(text, None)
+            if event is not None:
+                yield event
+                continue
             try:
                 value = _parse(text)
             except InvalidInput as error:
@@ -119,22 +157,9 @@ def _name_of(event: Event) -> str:
 
 def _parse(line: str) -> object:
     try:
-        found = _QUICK.decode(line)
-        if type(found) is dict and _is_plain(line, found):
-            return found
         return _STRICT.decode(line)
     except (ValueError, RecursionError) as error:
         raise InvalidInput(f"it is not one whole JSON object ({error})") from error
-
-
-def _is_plain(line: str, found: dict[str, Any]) -> bool:
-    """Whether no field can occur twice: one colon after a quote for each, and nothing in between.
-
-    Where it is not sure, a slower reader looks.
-    """
-    nested = found.get("ineligible")
-    fields = len(found) + (len(nested) if type(nested) is dict else 0)
-    return line.count('":') == fields and '" ' not in line and line.isprintable()
 
 
 def _no_constant(name: str) -> NoReturn:
@@ -148,7 +173,6 @@ def _no_repeats(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     return found
 
 
-_QUICK: Final = json.JSONDecoder(parse_constant=_no_constant)
 _STRICT: Final = json.JSONDecoder(parse_constant=_no_constant, object_pairs_hook=_no_repeats)
 
 
@@ -170,29 +194,35 @@ def _event(value: object, place: int | None = None) -> Event:
             fields[key] = field.read(value[key])
         except (TypeError, ValueError, OverflowError) as error:
             raise InvalidInput(f"{key} is {_excerpt(str(value[key]))}, {error}") from error
+    return _made(kind, fields, place)
+
+
+def _made(kind: _Kind, fields: dict[str, Any], place: int | None) -> Event:
     if place is not None and kind.placed_by is not None:
         fields[kind.placed_by] = place
-    event = kind.make(fields)
+    event = kind.make(**fields)
     # Who reads for a place in a log gives it to a router, which checks the same and more.
     if place is None and isinstance(event, Decision):
         check_decision(event)
     return event
 
 
-def _decision(fields: dict[str, Any]) -> Decision:
-    n = len(fields["providers"])
-    if fields["expected"].size != 6 * n:
-        raise InvalidInput(f"expected has {fields['expected'].size} numbers, not 6 for each of {n} providers")
-    return Decision(**{**fields, "expected": fields["expected"].reshape(6, n)})
+def _decision(*, providers: tuple[str, ...], expected: FloatArray, **others: Any) -> Decision:
+    n = len(providers)
+    if expected.size != 6 * n:
+        raise InvalidInput(f"expected has {expected.size} numbers, not 6 for each of {n} providers")
+    return Decision(providers=providers, expected=expected.reshape(6, n), **others)
 
 
 class _Kind(NamedTuple):
-    make: Callable[[dict[str, Any]], Event]
+    make: Callable[..., Event]
     fields: dict[str, LogField]
     placed_by: str | None = None
     """The field that says where it is in a log."""
+    arrays: tuple[str, ...] = ()
 
 
+_ARRAYS: Final = ("probabilities", "floor", "expected", "features")
 _DECISION: Final = {
     **dict.fromkeys(("id", "route", "selected", "encoder_version"), TEXT),
     **dict.fromkeys(("order", "model_version"), WHOLE),
@@ -201,7 +231,7 @@ _DECISION: Final = {
     "at_s": MAYBE_NUMBER,
     "providers": TEXTS,
     "ineligible": REASONS,
-    **dict.fromkeys(("probabilities", "floor", "expected", "features"), ARRAY),
+    **dict.fromkeys(_ARRAYS, ARRAY),
 }
 _OUTCOME: Final = {
     **dict.fromkeys(("decision_id", "served_provider", "status"), TEXT),
@@ -219,13 +249,16 @@ _DRIFT_ALARM: Final = {
     **dict.fromkeys(("since_order", "at_order"), WHOLE),
     **dict.fromkeys(("before", "after"), NUMBER),
 }
-_ROUTE_CHANGED: Final = {"order": WHOLE, "route": LogField(to_json, lambda value: from_json(Route, value))}
+_ROUTE_CHANGED: Final = {
+    "order": WHOLE,
+    "route": LogField(to_json, lambda value: from_json(Route, value), None),
+}
 _KINDS: Final[dict[str, _Kind]] = {
-    "decision": _Kind(_decision, _DECISION, "order"),
-    "outcome": _Kind(lambda fields: Outcome(**fields), _OUTCOME, "revision"),
-    "feedback": _Kind(lambda fields: Feedback(**fields), _FEEDBACK, "revision"),
-    "drift_alarm": _Kind(lambda fields: DriftAlarm(**fields), _DRIFT_ALARM),
-    "route_changed": _Kind(lambda fields: RouteChanged(**fields), _ROUTE_CHANGED),
+    "decision": _Kind(_decision, _DECISION, "order", _ARRAYS),
+    "outcome": _Kind(Outcome, _OUTCOME, "revision"),
+    "feedback": _Kind(Feedback, _FEEDBACK, "revision"),
+    "drift_alarm": _Kind(DriftAlarm, _DRIFT_ALARM),
+    "route_changed": _Kind(RouteChanged, _ROUTE_CHANGED),
 }
 _KIND_OF: Final[dict[type, str]] = {
     Decision: "decision",
@@ -234,3 +267,17 @@ _KIND_OF: Final[dict[type, str]] = {
     DriftAlarm: "drift_alarm",
     RouteChanged: "route_changed",
 }
+
+_LINES: Final = [
+    msgspec.defstruct(
+        f"Line_{name}",
+        [("v", Literal[1]), *((key, field.type) for key, field in kind.fields.items())],
+        tag_field="kind",
+        tag=name,
+        forbid_unknown_fields=True,
+        gc=False,
+    )
+    for name, kind in _KINDS.items()
+    if name != "route_changed"  # it is rare, and its route has a reader of its own
+]
+_READER: Final = msgspec.json.Decoder(reduce(or_, _LINES))

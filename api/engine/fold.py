@@ -7,13 +7,12 @@ stops the fold.
 
 from __future__ import annotations
 
-import json
 from collections import Counter
 from collections.abc import Mapping
 from dataclasses import replace
-from functools import lru_cache
 from typing import Any, Final
 
+from api.engine import notes
 from api.engine.configuration import Change, Configuration
 from api.engine.encoding import encoder
 from api.engine.served_route import OpenDecision, ServedRoute
@@ -28,6 +27,7 @@ from optimizer.types import Decision, Feedback, Outcome, Route
 MOST_CLOSED: Final = 100_000
 MOST_REFUSED: Final = 1_000
 MOST_OF_A_SESSION: Final = 100
+
 
 _EXPECTED = (InvalidInput, UnknownDecision, NoEligibleProvider)
 
@@ -104,7 +104,7 @@ class Fold:
             served.broken = f"event {seq} could not be learned ({type(error).__name__})"
 
     def _learned(self, served: ServedRoute) -> None:
-        if not served.is_quick and served.router.due and served.broken is None:
+        if served.router.due and not served.is_quick and served.broken is None:
             self.due[served.body.name] = served
 
     def _decision(self, row: Row, made: Decision | None) -> None:
@@ -113,10 +113,10 @@ class Fold:
         if served is None or not isinstance(event, Decision):
             self.counts["decision", "rejected"] += 1
             return
-        extra = json.loads(row.extra)
-        session = extra.get("session_id")
+        kept = notes.of_decision(row.extra)
+        session = kept.session_id
         served.opened(event, at_s=row.at_s, session=session)
-        served.explored += bool(extra.get("explored"))
+        served.explored += kept.explored
         self.places[event.id] = served.body.name
         self.counts["decision", "joined"] += 1
         if session is not None:
@@ -141,7 +141,7 @@ class Fold:
         if row.decision_id is not None:
             self._join_or_park(row, event)
             return
-        for decision_id in tuple(self.sessions.get(json.loads(row.extra)["session_id"], ())):
+        for decision_id in tuple(self.sessions.get(notes.of_event(row.extra)["session_id"], ())):
             self._join_or_park(row, replace(event, decision_id=decision_id))
 
     def _join_or_park(self, row: Row, event: Outcome | Feedback) -> None:
@@ -158,7 +158,7 @@ class Fold:
     def _join(self, row: Row, event: Outcome | Feedback) -> None:
         served = self.routes[self.places[event.decision_id]]
         one = served.open[event.decision_id]
-        extra = _notes(row.extra)
+        extra = notes.of_event(row.extra)
         if served.body.name not in extra.get("routes", (served.body.name,)):
             # The key may not speak of this route; when it did, the decision was not known yet.
             self.counts[row.kind, "rejected"] += 1
@@ -283,13 +283,6 @@ class Fold:
             served = self.routes[name] = ServedRoute(first, self.config.routes[name])
             served.restore(part, prices_of(self.config.core_route(name)))
             self.places |= dict.fromkeys(served.open, name)
-
-
-@lru_cache(maxsize=256)
-def _notes(extra: str) -> Mapping[str, Any]:
-    """What was kept with an event: of most it is the same text."""
-    found: dict[str, Any] = json.loads(extra)
-    return found
 
 
 def _remember(known: dict[str, None], name: str) -> None:

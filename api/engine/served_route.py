@@ -72,6 +72,7 @@ class ServedRoute:
         self.router = new_router(route, body.features, self.encoder)
         vector = body.features.vector
         self.width = self.encoder.width if self.encoder is not None else int(vector or 0)
+        self._most_quick = QUICK // (self.width + 1) ** 3
         self.encoder_version = self.encoder.version if self.encoder is not None else f"vector-1-{vector}"
         self.prices = prices_of(route)
         self.open: dict[str, OpenDecision] = {}
@@ -102,6 +103,11 @@ class ServedRoute:
         if prices != self.prices:
             self.prices = prices
 
+    @property
+    def is_quick(self) -> bool:
+        """Whether what is due is computed at once, so that it tells in the very next decision."""
+        return len(self.router.route.providers) <= self._most_quick
+
     def opened(self, decision: Decision, *, at_s: float, session: str | None) -> None:
         """Fold a decision."""
         self._learn(decision)
@@ -112,11 +118,6 @@ class ServedRoute:
 
     def _learn(self, event: Event) -> None:
         self.router.learn(event, refit=self.is_quick)
-
-    @property
-    def is_quick(self) -> bool:
-        """Whether what is due is computed at once, so that it tells in the very next decision."""
-        return len(self.router.route.providers) * (self.width + 1) ** 3 <= QUICK
 
     def _remember_task(self, decision: Decision) -> None:
         if decision.task is None:

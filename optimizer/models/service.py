@@ -40,11 +40,17 @@ class LatencyBelief:
 
     def add(self, latency_s: float, order: int, *, sign: int = 1) -> None:
         """Count the latency of the decision at ``order``, or take it back."""
+        place = min(int(_PER_DECADE * math.log10(max(latency_s, _LOWEST_S) / _LOWEST_S)), _BINS - 1)
+        bucket = order // BUCKET
+        kept = self._buckets.get(bucket)
+        if kept is not None and sign > 0 and kept[place] > 0:
+            kept[place] += 1
+            kept[_BINS] += round(latency_s * 1e6)
+            return
         counts = np.zeros(_BINS + 1, dtype=np.int64)
-        place = int(_PER_DECADE * math.log10(max(latency_s, _LOWEST_S) / _LOWEST_S))
-        counts[min(place, _BINS - 1)] = sign
+        counts[place] = sign
         counts[_BINS] = sign * round(latency_s * 1e6)
-        self._add(order // BUCKET, counts)
+        self._add(bucket, counts)
 
     def merge(self, other: LatencyBelief) -> None:
         """Add all that another replica counted."""
