@@ -7,6 +7,8 @@ from collections.abc import Mapping
 from datetime import UTC, datetime
 from typing import Any
 
+import msgspec
+
 from api.engine.asking import ranked
 from api.store import Row
 from optimizer.log import decode
@@ -18,57 +20,82 @@ def timestamp(at_s: float) -> str:
     return datetime.fromtimestamp(at_s, UTC).isoformat(timespec="microseconds").replace("+00:00", "Z")
 
 
+class Expected(msgspec.Struct, gc=False):
+    """`api.schemas.decisions.ExpectedOut`; NaN, which JSON does not have, is written as null."""
+
+    quality: float
+    quality_sd: float
+    cost_usd: float
+    cost_usd_sd: float
+    latency_s: float
+    failure: float
+
+
+class Candidate(msgspec.Struct, gc=False):
+    """`api.schemas.decisions.CandidateOut`."""
+
+    provider: str
+    propensity: float
+    expected: Expected
+    eligible: bool
+    reason: str | None
+
+
+class Answer(msgspec.Struct):
+    """`api.schemas.decisions.DecisionOut`, in the form that is written quickest."""
+
+    id: str | None
+    created_at: str
+    route: str
+    selected: str
+    propensity: float
+    candidates: list[Candidate]
+    fallbacks: list[str]
+    explored: bool
+    fallback_used: str | None
+    shadow_price: float
+    model_version: int
+    state_seq: int
+    task: str | None
+    session_id: str | None
+    tags: Mapping[str, str]
+
+
 def decision_answer(
     decision: Decision, notes: Mapping[str, Any], at_s: float, *, kept: bool = True
-) -> dict[str, Any]:
-    """`api.schemas.decisions.DecisionOut` of a decision and the notes that were kept with it."""
+) -> Answer:
+    """What is answered for a decision and the notes that were kept with it."""
     chances = decision.probabilities.tolist()
-    columns = decision.expected.T.tolist()
-    if decision.fallback_used is not None:
-        # Of a fallback nothing is expected. NaN, which JSON does not have, is the one number not itself.
-        columns = [[None if x != x else x for x in column] for column in columns]
-    reasons = decision.ineligible
+    reasons, selected = decision.ineligible, decision.selected
     candidates = [
-        {
-            "provider": name,
-            "propensity": chance,
-            "expected": {
-                "quality": quality,
-                "quality_sd": quality_sd,
-                "cost_usd": cost_usd,
-                "cost_usd_sd": cost_usd_sd,
-                "latency_s": latency_s if latency_s == latency_s else None,
-                "failure": failure,
-            },
-            "eligible": name not in reasons,
-            "reason": reasons.get(name),
-        }
-        for name, chance, (quality, quality_sd, cost_usd, cost_usd_sd, latency_s, failure) in zip(
-            decision.providers, chances, columns, strict=True
+        Candidate(name, chance, Expected(*beliefs), name not in reasons, reasons.get(name))
+        for name, chance, beliefs in zip(
+            decision.providers, chances, decision.expected.T.tolist(), strict=True
         )
     ]
     order = ranked(decision, notes.get("latency_weight", 0.0))
-    explored = decision.fallback_used is None and decision.selected != order[0]
-    return {
-        "id": decision.id if kept else None,
-        "created_at": timestamp(at_s),
-        "route": decision.route,
-        "selected": decision.selected,
-        "propensity": chances[decision.providers.index(decision.selected)],
-        "candidates": candidates,
-        "fallbacks": [name for name in order if name != decision.selected],
-        "explored": explored,
-        "fallback_used": decision.fallback_used,
-        "shadow_price": decision.shadow_price,
-        "model_version": decision.model_version,
-        "state_seq": notes.get("state_seq", 0),
-        "task": decision.task,
-        "session_id": notes.get("session_id"),
-        "tags": notes.get("tags", {}),
-    }
+    explored = decision.fallback_used is None and selected != order[0]
+    order.remove(selected)
+    return Answer(
+        id=decision.id if kept else None,
+        created_at=timestamp(at_s),
+        route=decision.route,
+        selected=selected,
+        propensity=chances[decision.providers.index(selected)],
+        candidates=candidates,
+        fallbacks=order,
+        explored=explored,
+        fallback_used=decision.fallback_used,
+        shadow_price=decision.shadow_price,
+        model_version=decision.model_version,
+        state_seq=notes.get("state_seq", 0),
+        task=decision.task,
+        session_id=notes.get("session_id"),
+        tags=notes.get("tags", {}),
+    )
 
 
-def decision_of(row: Row) -> dict[str, Any]:
+def decision_of(row: Row) -> Answer:
     """The answer that a decision of the log was."""
     decision = decode(row.line)
     assert isinstance(decision, Decision)

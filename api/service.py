@@ -6,8 +6,6 @@ import asyncio
 import contextlib
 import hashlib
 import logging
-import random
-import secrets
 import time
 from collections.abc import Awaitable, Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -22,6 +20,7 @@ from api.engine.engine import Engine
 from api.guard import Load
 from api.metrics import EngineCollector, Metrics
 from api.problems import Problem
+from api.randomness import Randomness
 from api.settings import Settings
 from api.store import Query, Row, StoreUnavailable, open_store, retention
 from api.store.writer import QueueFull, Writer, Written
@@ -39,7 +38,7 @@ class Service:
         self.store = open_store(settings.database_url)
         self.load = Load()
         self.metrics = Metrics()
-        self.random = random.SystemRandom()
+        self.random = Randomness()
         self.allowance = Allowance()
         self.feedback_allowance = Allowance(burst_s=60.0)
         self._readers = ThreadPoolExecutor(_READERS, thread_name_prefix="fairlead-reader")
@@ -146,7 +145,7 @@ class Service:
     def change_row(self, change: Change, *, by: str | None, uid: str | None = None) -> Row:
         """The event of a change of the configuration."""
         extra = '{"by":null}' if by is None else f'{{"by":"{by}"}}'
-        name = uid or f"c:{secrets.token_hex(12)}"
+        name = uid or self.random.name("c:")
         return Row(0, name, "config", None, None, self.clock(), "", change.line(), extra)
 
     async def rows(self, query: Query) -> list[Row]:
@@ -179,10 +178,10 @@ class Service:
             )
 
     @staticmethod
-    async def each(work: Sequence[Awaitable[dict[str, Any]]], *, name: str) -> list[dict[str, Any]]:
+    async def each(work: Sequence[Awaitable[object]], *, name: str) -> list[dict[str, Any]]:
         """The items of a batch side by side, so that they share commits: an answer or a problem for each."""
 
-        async def one(item: Awaitable[dict[str, Any]]) -> dict[str, Any]:
+        async def one(item: Awaitable[object]) -> dict[str, Any]:
             try:
                 return {"status": 200, name: await item, "problem": None}
             except Problem as problem:

@@ -22,7 +22,7 @@ SMOOTHING: Final = 0.002
 _MOST_VARIANCE: Final = 0.09
 
 
-@dataclass(frozen=True)
+@dataclass(slots=True)
 class Judgement:
     """What is believed of each provider for n requests: arrays of shape (n, k), latency and failure (k,)."""
 

@@ -39,6 +39,7 @@ from optimizer.log_fields import (
     WHOLE,
     LogField,
     array_of,
+    plain,
 )
 from optimizer.route import Route
 from optimizer.route_codec import from_json, to_json
@@ -46,7 +47,7 @@ from optimizer.route_codec import from_json, to_json
 VERSION: Final = 1
 EXCERPT_CHARS: Final = 80
 
-_WRITER: Final = msgspec.json.Encoder()
+_WRITER: Final = msgspec.json.Encoder(enc_hook=plain)
 _NOT_ASCII: Final = re.compile(r"[^\x00-\x7f]")
 _REMEDY = "mend the line, or leave it out, and read the log again"
 
@@ -54,7 +55,7 @@ _REMEDY = "mend the line, or leave it out, and read the log again"
 def encode(event: Event, *, checked: bool = False) -> str:
     """The event as one line of ASCII, without its line break; `InvalidInput` where it has no such form.
 
-    A decision that a router has just made is ``checked``: its parts fit together.
+    A decision that a router has just made is ``checked``: its parts fit together and are what they should be.
     """
     kind = _KIND_OF.get(type(event))
     if kind is None:
@@ -63,9 +64,12 @@ def encode(event: Event, *, checked: bool = False) -> str:
             "alarm or change of the route"
         )
     try:
-        if not checked and isinstance(event, Decision):
-            check_decision(event)
-        fields = {name: field.write(getattr(event, name)) for name, field in _KINDS[kind].fields.items()}
+        if checked:
+            fields = {name: getattr(event, name) for name in _KINDS[kind].fields}
+        else:
+            if isinstance(event, Decision):
+                check_decision(event)
+            fields = {name: field.write(getattr(event, name)) for name, field in _KINDS[kind].fields.items()}
         line = _WRITER.encode({"v": VERSION, "kind": kind, **fields}).decode()
         return line if line.isascii() else _NOT_ASCII.sub(lambda found: json.dumps(found[0])[1:-1], line)
     except (TypeError, ValueError, AttributeError) as error:

@@ -59,6 +59,15 @@ def _write_array(array: FloatArray) -> bytes:
     return np.asarray(array, dtype=_LITTLE).tobytes()
 
 
+def plain(value: object) -> object:
+    """What `msgspec` can write of numpy's arrays and numbers."""
+    if isinstance(value, np.ndarray):
+        return _write_array(value)
+    if isinstance(value, np.generic):
+        return value.item()
+    raise TypeError(f"{value!r} is none of the types of a log")
+
+
 def array_of(content: bytearray) -> FloatArray:
     """The array of which these are the bytes, over the same memory; `ValueError` where there is none."""
     if len(content) % 8:

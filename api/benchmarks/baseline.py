@@ -15,6 +15,7 @@ import time
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import numpy as np
 import sqlalchemy
 import uvicorn
@@ -76,7 +77,8 @@ def application(fold: Fold, engine: sqlalchemy.Engine) -> FastAPI:
             fold.apply(
                 Row(order[0], f"d:{name}", "decision", asked.route, name, at_s, "", line, "{}"), decision
             )
-        return decision_answer(decision, {}, at_s)
+        made: dict[str, Any] = msgspec.json.decode(msgspec.json.encode(decision_answer(decision, {}, at_s)))
+        return made
 
     return app
 

@@ -81,12 +81,12 @@ def snapshot(config: Path | None, *, until: int | None = None, base: Path | None
     """
     from api.engine import snapshots
     from api.engine.fold import Fold
-    from api.engine.garbage import seldom_collect
+    from api.engine.interpreter import for_serving
     from api.settings import read_settings
     from api.store import open_store, retention
 
     settings = read_settings(config)
-    seldom_collect()
+    for_serving()
     if sys.platform != "win32":
         # Whoever serves comes first.
         os.nice(10)

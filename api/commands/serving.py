@@ -69,10 +69,10 @@ def run(settings: Settings) -> None:
     """Open everything and serve."""
     from api.app import create_app
     from api.auth import check_address
-    from api.engine.garbage import seldom_collect
+    from api.engine.interpreter import for_serving
     from api.service import Service
 
-    seldom_collect()
+    for_serving()
     service = Service(settings)
     try:
         check_address(settings.host, has_keys=service.has_keys)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import secrets
 from typing import Any
 
 from fastapi import APIRouter, Request, Response
@@ -118,7 +117,7 @@ class Teller:
                 raise Problem("invalid", "served_provider is not on the route.")
             cost, by = priced(event, one.prices)
         given = told.id or key
-        name = given or f"out_{secrets.token_hex(12)}"
+        name = given or self._service.random.name("out_")
         extra = {"key": caller.key, "routes": caller.routes, "ttft_s": told.ttft_s}
         extra["reasoning_tokens"] = None if usage is None else usage.reasoning_tokens
         uid = f"o:{caller.key or ''}:{decision_id}:{name}"
@@ -152,7 +151,7 @@ class Teller:
                 self._check(told, caller, *known)
                 joined = True
         given = told.id or key
-        name = given or f"fb_{secrets.token_hex(12)}"
+        name = given or self._service.random.name("fb_")
         event = Feedback(
             decision_id=told.decision_id or "", metric=told.metric, value=told.value, source=told.source
         )

@@ -8,10 +8,11 @@ from collections.abc import Callable, Coroutine
 from hashlib import blake2b
 from typing import Any, Final, TypeVar
 
+import msgspec
 from fastapi import Request, Response
 from fastapi.routing import APIRoute
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
-from pydantic_core import to_json
+from pydantic_core import to_jsonable_python
 
 from api.auth import Caller
 from api.guard import STATE, Arrived
@@ -113,9 +114,12 @@ def refused(error: InvalidInput | NoEligibleProvider) -> Problem:
     return Problem("no-provider" if isinstance(error, NoEligibleProvider) else "invalid", str(error))
 
 
+_WRITER: Final = msgspec.json.Encoder(enc_hook=to_jsonable_python)
+
+
 def answer(content: Any, *, status: int = 200) -> Response:
     """An answer as JSON."""
-    return Response(to_json(content, inf_nan_mode="constants"), status_code=status, media_type=JSON)
+    return Response(_WRITER.encode(content), status_code=status, media_type=JSON)
 
 
 def encoded_cursor(value: object) -> str:

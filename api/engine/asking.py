@@ -2,22 +2,21 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from fnmatch import fnmatchcase
-from operator import itemgetter
 from typing import Any
 
 import numpy as np
 
 from api.engine.served_route import ServedRoute
+from optimizer.compiled import compiled
 from optimizer.constraints import ConstraintChecker, merge, require_one
 from optimizer.errors import InvalidInput, NoEligibleProvider
-from optimizer.types import Constraints, Context, Decision, Objective
+from optimizer.types import Constraints, Context, Decision, FloatArray, Objective
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(kw_only=True, slots=True)
 class Ask:
     """A request for a choice."""
 
@@ -109,10 +108,22 @@ def _routed(served: ServedRoute, ask: Ask, candidates: tuple[str, ...] | None) -
         candidates=candidates,
         at_s=ask.at_s,
     )
-    total = float(decision.probabilities.sum())
-    if not (math.isfinite(total) and abs(total - 1.0) < 1e-6 and not np.isinf(decision.expected).any()):
+    if not _is_sound(decision.probabilities, decision.expected):
         raise ArithmeticError("the probabilities are not those of a distribution")
     return decision
+
+
+@compiled
+def _is_sound(probabilities: FloatArray, expected: FloatArray) -> bool:
+    """Whether probabilities are those of a distribution, and nothing that is expected is infinite."""
+    total = 0.0
+    for chance in probabilities:
+        total += chance
+    for row in expected:
+        for number in row:
+            if abs(number) == np.inf:
+                return False
+    return abs(total - 1.0) < 1e-6
 
 
 def default_decision(
@@ -143,17 +154,13 @@ def default_decision(
 
 def ranked(decision: Decision, latency_weight: float) -> list[str]:
     """The providers that may serve it, the best expected first, as the decision weighed them."""
-    price = decision.shadow_price
+    quality, _, cost, _, latency, _ = decision.expected
+    loss = decision.shadow_price * cost - quality
+    if latency_weight:
+        loss += latency_weight * np.where(latency == latency, latency, 0.0)
     # Of a fallback nothing is expected, and of two that are worth the same the route names one first: the
-    # sort leaves their order.
-    quality, _, cost, _, latency, _ = decision.expected.tolist()
-    found = []
-    for i, name in enumerate(decision.providers):
-        if name in decision.ineligible:
-            continue
-        worth = quality[i] - price * cost[i] if price else quality[i]
-        if latency_weight and latency[i] == latency[i]:
-            worth -= latency_weight * latency[i]
-        found.append((0.0 if worth != worth else -worth, name))
-    found.sort(key=itemgetter(0))
-    return [name for _, name in found]
+    # sort leaves their order. It is Python's, since numpy's lets another thread take over each time.
+    losses = [0.0 if x != x else x for x in loss.tolist()]
+    order = sorted(range(len(losses)), key=losses.__getitem__)
+    names, ruled_out = decision.providers, decision.ineligible
+    return [names[i] for i in order if names[i] not in ruled_out]

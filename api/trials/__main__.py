@@ -13,7 +13,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
-from api.engine.garbage import seldom_collect
+from api.engine.interpreter import for_serving
 from api.trials.damage import damaged_snapshots
 from api.trials.databases import new_database, postgres
 from api.trials.kills import kill_cycles
@@ -126,7 +126,7 @@ def _replicas(given: argparse.Namespace, folder: Path) -> object:
 
 
 def _rebuild(given: argparse.Namespace, folder: Path) -> object:
-    seldom_collect()  # as `fairlead serve` does
+    for_serving()  # as `fairlead serve` does
     return rebuild(
         folder,
         rounds=given.rounds,

@@ -6,11 +6,12 @@ whose answer never came is *open*: it may be in the log, once, or not. Nothing e
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import pairwise
 from typing import Any, Final
+
+import msgspec
 
 from api.answers import decision_of
 from api.store.base import Row
@@ -108,7 +109,7 @@ class Ledger:
 def _differences(row: Row, sent: Sent, answer: Mapping[str, Any]) -> list[str]:
     """How a row of the log differs from what was sent and answered."""
     if sent.kind == "decision":
-        if json.loads(json.dumps(decision_of(row))) != answer:
+        if msgspec.json.decode(msgspec.json.encode(decision_of(row))) != answer:
             return [f"decision {row.uid} is in the log otherwise than it was answered"]
         return []
     event = decode(row.line)

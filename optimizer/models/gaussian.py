@@ -56,7 +56,7 @@ def condition(
     return True
 
 
-@compiled_aside
+@compiled
 def predict(
     rows: FloatArray, weights: FloatArray, cov: FloatArray, mean: FloatArray, variance: FloatArray
 ) -> None:
@@ -80,3 +80,11 @@ def predict(
                 total += turned[i] * rows[n, i]
             mean[n, k] = expected
             variance[n, k] = max(2.0 * total, 1e-12)
+
+
+@compiled_aside
+def predict_many(
+    rows: FloatArray, weights: FloatArray, cov: FloatArray, mean: FloatArray, variance: FloatArray
+) -> None:
+    """As `predict`; other threads go on meanwhile, which for a single row costs more than it is worth."""
+    predict(rows, weights, cov, mean, variance)

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 from optimizer.errors import InvalidInput
 from optimizer.features.base import Block
-from optimizer.models.gaussian import condition, predict
+from optimizer.models.gaussian import condition, predict, predict_many
 from optimizer.models.posterior import Mixture, Posterior, Sums
 from optimizer.models.statistics import ROW_UNIT, Statistics
 from optimizer.state import State, from_texts, joined, part, texts
@@ -192,7 +192,8 @@ class LinearBelief:
         posterior = self.posterior
         shape = (len(rows), len(posterior.mean))
         mean, variance = np.empty(shape), np.empty(shape)
-        predict(rows, posterior.mean, posterior.cov, mean, variance)
+        predicted = predict if len(rows) == 1 else predict_many
+        predicted(rows, posterior.mean, posterior.cov, mean, variance)
         return mean, variance
 
     def state(self) -> State:

@@ -49,12 +49,19 @@ class Thompson:
     def probabilities(self, utility: FloatArray, spread: FloatArray) -> FloatArray:
         """Probability of being the best; shapes as in `Policy`."""
         result = np.zeros(utility.shape)
-        if utility.ndim != 2 or utility.shape != spread.shape or not _each_row(utility, spread, result):
+        filled = _each_row if len(utility) == 1 else _many_rows
+        if utility.ndim != 2 or utility.shape != spread.shape or not filled(utility, spread, result):
             best_utility(utility, spread)
         return result
 
 
 @compiled_aside
+def _many_rows(utility: FloatArray, spread: FloatArray, result: FloatArray) -> bool:
+    """As `_each_row`; other threads go on meanwhile, which for a single row costs more than it is worth."""
+    return _each_row(utility, spread, result)
+
+
+@compiled
 def _each_row(utility: FloatArray, spread: FloatArray, result: FloatArray) -> bool:
     """Fill in the probabilities; False, with nothing promised, where `best_utility` would raise."""
     n, k = utility.shape
