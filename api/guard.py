@@ -5,7 +5,6 @@ overload ─► key ─► rate ─► body, bounded in size and time ─► app
 
 from __future__ import annotations
 
-import asyncio
 import logging
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
@@ -17,6 +16,7 @@ from starlette.responses import Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from api.auth import ANYBODY, Allowance, Authority, Caller
+from api.deadlines import Deadlines
 from api.problems import Problem
 from api.settings import Settings
 
@@ -69,6 +69,7 @@ class Guard:
         self._allowance = allowance
         self._load = load
         self._shortcut = shortcut
+        self._deadlines = Deadlines(settings.request_timeout_s)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """One request."""
@@ -134,7 +135,7 @@ class Guard:
         limit_s = self._settings.request_timeout_s
         arrived = False
         try:
-            async with asyncio.timeout(limit_s):
+            with self._deadlines.limited():
                 body = await self._read(receive, headers)
                 arrived = True
                 scope[STATE] = Arrived(caller, body, headers)

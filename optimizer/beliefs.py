@@ -123,18 +123,17 @@ class Beliefs:
         self._stale.add(name)
 
     def _all_served(self) -> None:
-        self._latency, self._tail, self._failure = np.empty((3, len(self.names)))
+        self._latency, self._failure = np.empty((2, len(self.names)))
         self._stale = set(self.names)
 
     def _settle(self) -> None:
         if not self._stale:
             return
         # New arrays: decisions and judgements hold the old ones.
-        self._latency, self._tail, self._failure = map(np.copy, (self._latency, self._tail, self._failure))
+        self._latency, self._failure = self._latency.copy(), self._failure.copy()
         for name in self._stale.intersection(self.names):
             place = self.names.index(name)
             self._latency[place] = self.latency[name].mean_s()
-            self._tail[place] = self.latency[name].quantile_s()
             self._failure[place] = self.failure[name].probability()
         self._stale = set()
 
@@ -169,8 +168,7 @@ class Beliefs:
     @property
     def tail_latency_s(self) -> FloatArray:
         """95 % quantile of each provider's latency, NaN without history."""
-        self._settle()
-        return self._tail
+        return np.array([self.latency[name].quantile_s() for name in self.names])
 
     @property
     def cost_known(self) -> NDArray[np.bool_]:

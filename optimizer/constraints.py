@@ -81,6 +81,8 @@ class ConstraintChecker:
         self._smallest_window = min((window for _, window in self._windows), default=float("inf"))
         limits = (constraints.max_cost_usd, constraints.max_latency_s, constraints.max_tail_latency_s)
         self._limited = any(limit is not None for limit in limits)
+        self.limits_tail = constraints.max_tail_latency_s is not None
+        """Whether ``tail_latency_s`` is looked at."""
 
     @property
     def standing(self) -> frozenset[str]:

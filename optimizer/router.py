@@ -122,7 +122,7 @@ class Router:
             input_tokens=tokens,
             expected_cost_usd=beliefs.known_cost(judged.cost_usd[0]),
             expected_latency_s=judged.latency_s,
-            tail_latency_s=beliefs.tail_latency_s,
+            tail_latency_s=beliefs.tail_latency_s if checker.limits_tail else judged.latency_s,
         )
         require_one(decision_id, ruled_out, self._names)
         probabilities, floor = distribution(

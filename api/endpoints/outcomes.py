@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import json
-from typing import Any
+from typing import Any, Final
 
+import msgspec
 from fastapi import APIRouter, Request, Response
 
 from api.auth import Caller
@@ -36,6 +36,7 @@ from optimizer.errors import InvalidInput
 from optimizer.log import encode
 from optimizer.types import Feedback, Outcome
 
+_WRITER: Final = msgspec.json.Encoder()
 _OUTCOME = {"usage": {"input_tokens": 6, "output_tokens": 90}, "latency_s": 1.2}
 _FEEDBACK = {"decision_id": "order-17", "value": 1.0}
 
@@ -74,7 +75,7 @@ class Teller:
         route = self._service.engine.fold.places.get(decision_id or "")
         kept = {key: value for key, value in extra.items() if value is not None}
         at_s = self._service.clock()
-        return Row(0, name, kind, route, decision_id, at_s, digest, line, json.dumps(kept))
+        return Row(0, name, kind, route, decision_id, at_s, digest, line, _WRITER.encode(kept).decode())
 
     async def _write(self, row: Row, *, given: bool) -> int:
         ((kept, fresh),) = await self._service.append([row], needs_answer=given)

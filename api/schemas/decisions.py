@@ -50,6 +50,9 @@ class RequestConstraints(Strict):
     )
 
 
+_CONTENTS = ("messages", "prompt", "features", "embedding")
+
+
 class DecisionIn(Strict):
     """Which provider shall serve this request?"""
 
@@ -81,16 +84,14 @@ class DecisionIn(Strict):
 
     @model_validator(mode="after")
     def _one_of(self) -> Self:
-        given = [
-            name
-            for name in ("messages", "prompt", "features", "embedding")
-            if getattr(self, name) is not None
-        ]
-        if len(given) > 1:
+        contents = (self.messages, self.prompt, self.features, self.embedding)
+        count = 4 - contents.count(None)
+        if count > 1:
+            given = [name for name, content in zip(_CONTENTS, contents, strict=True) if content is not None]
             raise ValueError(
                 f"{' and '.join(given)} are given: give one of messages, prompt, features, embedding"
             )
-        if not given and self.task is None and not self.attributes:
+        if count == 0 and self.task is None and not self.attributes:
             raise ValueError(
                 "nothing is said of the request: give one of messages, prompt, features, embedding"
             )

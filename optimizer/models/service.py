@@ -37,6 +37,8 @@ class LatencyBelief:
     def __init__(self) -> None:
         # Per bucket the counts of all bins, then the sum in microseconds.
         self._buckets: dict[int, NDArray[np.int64]] = {}
+        self._seen: dict[int, int] = {}
+        """Number of latencies in each bucket, from the earliest on."""
 
     def add(self, latency_s: float, order: int, *, sign: int = 1) -> None:
         """Count the latency of the decision at ``order``, or take it back."""
@@ -46,6 +48,7 @@ class LatencyBelief:
         if kept is not None and sign > 0 and kept[place] > 0:
             kept[place] += 1
             kept[_BINS] += round(latency_s * 1e6)
+            self._seen[bucket] += 1
             return
         counts = np.zeros(_BINS + 1, dtype=np.int64)
         counts[place] = sign
@@ -66,11 +69,15 @@ class LatencyBelief:
             kept += counts
             if not kept[:_BINS].any():
                 del self._buckets[bucket]
+        self._count()
+
+    def _count(self) -> None:
+        self._seen = {bucket: int(self._buckets[bucket][:_BINS].sum()) for bucket in sorted(self._buckets)}
 
     @property
     def count(self) -> int:
         """Latencies in force."""
-        return sum(int(counts[:_BINS].sum()) for counts in self._buckets.values())
+        return sum(self._seen.values())
 
     def _weighed(self) -> FloatArray:
         newest = max(self._buckets)
@@ -83,8 +90,13 @@ class LatencyBelief:
         """Mean in seconds; NaN where nothing is known."""
         if not self._buckets:
             return math.nan
-        weighed = self._weighed()
-        return float(weighed[_BINS] / 1e6 / weighed[:_BINS].sum())
+        newest = next(reversed(self._seen))
+        total_us = count = 0.0
+        for bucket, seen in self._seen.items():
+            weight = 0.5 ** (newest - bucket)
+            total_us += weight * int(self._buckets[bucket][_BINS])
+            count += weight * seen
+        return total_us / 1e6 / count
 
     def quantile_s(self, share: float = 0.95) -> float:
         """Upper end of the bin that holds the quantile, in seconds; NaN where nothing is known."""
@@ -107,6 +119,7 @@ class LatencyBelief:
         """Become what gave `state`."""
         pairs = zip(state["buckets"].tolist(), state["counts"], strict=True)
         self._buckets = {bucket: counts.copy() for bucket, counts in pairs}
+        self._count()
 
 
 class FailureBelief:

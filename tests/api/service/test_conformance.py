@@ -5,6 +5,7 @@ More of them: EXAMPLES=200 in the environment.
 
 import os
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -30,9 +31,10 @@ CHECKS = [
 SCOPES = ("decide", "feedback", "read", "admin", "none")
 
 
-@pytest.fixture(scope="module")
-def service(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Running, dict[str, dict[str, str]]]]:
-    with running(tmp_path_factory.mktemp("conformance")) as made:
+@pytest.fixture
+def service(tmp_path: Path) -> Iterator[tuple[Running, dict[str, dict[str, str]]]]:
+    # One for each scope: what an admin's requests leave behind is not what the others are to meet.
+    with running(tmp_path) as made:
         made.decide(id="order-17")
         admin = bearer(made.post("/v1/keys", {"name": "first", "scopes": ["admin"]})["key"])
         keys = {"admin": admin, "none": {}}
@@ -102,6 +104,10 @@ def test_every_answer_is_one_of_the_document(
     document = made.client.get("/openapi.json").json()
     schema = schemathesis.openapi.from_dict(document)
     schema.config.update(base_url=f"http://127.0.0.1:{made.port}")
+    if scope in ("decide", "admin"):
+        # Of the few that are made up, none may be one that is answered.
+        asked = {"route": "quickstart", "prompt": "Where is my parcel?"}
+        assert made.client.post("/v1/decisions", json=asked, headers=keys[scope]).status_code == 200
     seen: dict[str, set[int]] = {}
     for path, method in operations(document):
         operation = schema[path][method.upper()]
@@ -114,5 +120,3 @@ def test_every_answer_is_one_of_the_document(
         )
     else:
         assert statuses & {200, 201}, "something was let in"
-    if scope in ("decide", "admin"):
-        assert 200 in seen["post /v1/decisions"]
