@@ -12,7 +12,7 @@ from typing import Final
 import numpy as np
 
 from api.benchmarks.served import Asked, decisions
-from api.trials.wire import Connection
+from api.trials.wire import Connection, run
 
 LATE_S: Final = 20.0
 """A request that is not answered by then is counted as lost."""
@@ -130,4 +130,4 @@ async def open_loop(
 
 def probe(port: int, seconds: float) -> Loaded:
     """A few clients in this process, to time what others do to the service."""
-    return asyncio.run(closed_loop(port, decisions(77), connections=4, seconds=seconds))
+    return run(closed_loop(port, decisions(77), connections=4, seconds=seconds))

@@ -16,6 +16,7 @@ from typing import Any, Final
 from api.benchmarks import served
 from api.benchmarks.load import Loaded, closed_loop, open_loop, probe
 from api.trials.servers import Server, serving
+from api.trials.wire import run
 from experiments.benchmarks.report import Section
 
 CONNECTIONS: Final = 32
@@ -75,7 +76,7 @@ def throughput(options: Options) -> Section:
                     found[name].append(loaded.goodput)
                     _note_errors(section, name, loaded)
 
-        asyncio.run(measure())
+        run(measure())
     for name, values in found.items():
         section.show(f"{name}, answers/s", values, digits=0)
     pairs = list(zip(found["decisions"], found["empty"], found["baseline"], strict=True))
@@ -120,7 +121,7 @@ def latency(options: Options) -> Section:
                 for one in (asked, *told):
                     _note_errors(section, f"at {per_s:g}/s", one)
 
-        asyncio.run(measure())
+        run(measure())
     return section
 
 
@@ -161,7 +162,7 @@ def overload(options: Options) -> Section:
             section.at_most("seconds until a decision takes ≤ 30 ms again", [recovered_s], 5.0, digits=2)
             section.notes.append(f"answers by status (0: none came): {dict(flood.statuses)}")
 
-        asyncio.run(measure())
+        run(measure())
     section.notes.append("The client shares the cores with the service, and answers with it for the rest.")
     return section
 
@@ -204,7 +205,7 @@ def soak(options: Options) -> Section:
                 _note_errors(section, "soak", one)
             return asked
 
-        asked = asyncio.run(measure())
+        asked = run(measure())
     # The first third fills the open decisions and the window of the pacer.
     third = len(memory_mb) // 3
     tail = max(len(memory_mb) // 10, 1)
