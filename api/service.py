@@ -17,6 +17,7 @@ from api.auth import Allowance, Authority, Caller
 from api.declared import declared_changes
 from api.engine.configuration import Change
 from api.engine.engine import Engine
+from api.engine.fold import Logged
 from api.guard import Load
 from api.metrics import EngineCollector, Metrics
 from api.problems import Problem
@@ -124,11 +125,23 @@ class Service:
 
     # What goes into the log
 
-    async def append(self, rows: Sequence[Row], *, needs_answer: bool = True) -> Written:
+    async def append(
+        self, rows: Sequence[Row], *, made: Logged | None = None, needs_answer: bool = True
+    ) -> Written:
         """Write rows; a problem where that is not possible now.
 
-        ``needs_answer``: it matters whether they are new, so that even ``relaxed`` waits for the commit.
+        ``made``: what the line of the one row would be read as. ``needs_answer``: it matters whether they
+        are new, so that even ``relaxed`` waits for the commit.
         """
+        if made is not None:
+            self.engine.made[rows[0].uid] = rows[0].line, made
+        try:
+            return await self._append(rows, needs_answer)
+        except BaseException:
+            self.engine.made.pop(rows[0].uid, None)
+            raise
+
+    async def _append(self, rows: Sequence[Row], needs_answer: bool) -> Written:
         try:
             if self.settings.durability == "relaxed" and not needs_answer:
                 self.writer.post(rows)

@@ -141,13 +141,8 @@ class Decider:
         row = Row(0, uid, "decision", decision.route, decision.id, at_s, digest, line, extra)
         now = perf_counter()
         self._encoded(now - started)
-        service.engine.made[uid] = line, decision
-        try:
-            # Another decision may have been written under an id that was given: only the log knows which.
-            ((kept, fresh),) = await service.append([row], needs_answer=bool(digest))
-        except BaseException:
-            service.engine.made.pop(uid, None)
-            raise
+        # Another decision may have been written under an id that was given: only the log knows which.
+        ((kept, fresh),) = await service.append([row], made=decision, needs_answer=bool(digest))
         self._waited(perf_counter() - now)
         if fresh:
             return None

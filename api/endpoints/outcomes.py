@@ -77,8 +77,8 @@ class Teller:
         at_s = self._service.clock()
         return Row(0, name, kind, route, decision_id, at_s, digest, line, _WRITER.encode(kept).decode())
 
-    async def _write(self, row: Row, *, given: bool) -> int:
-        ((kept, fresh),) = await self._service.append([row], needs_answer=given)
+    async def _write(self, row: Row, event: Outcome | Feedback, *, given: bool) -> int:
+        ((kept, fresh),) = await self._service.append([row], made=event, needs_answer=given)
         if not fresh and (kept.kind, kept.digest, kept.decision_id) != (
             row.kind,
             row.digest,
@@ -123,7 +123,7 @@ class Teller:
         extra["reasoning_tokens"] = None if usage is None else usage.reasoning_tokens
         uid = f"o:{caller.key or ''}:{decision_id}:{name}"
         row = self._row("outcome", decision_id, uid, digest_of(told) if given else "", encode(event), extra)
-        seq = await self._write(row, given=given is not None)
+        seq = await self._write(row, event, given=given is not None)
         return {
             "id": name,
             "decision_id": decision_id,
@@ -165,7 +165,7 @@ class Teller:
         uid = f"f:{caller.key or ''}:{name}"
         digest = digest_of(told) if given else ""
         row = self._row("feedback", told.decision_id, uid, digest, encode(event), extra)
-        seq = await self._write(row, given=given is not None)
+        seq = await self._write(row, event, given=given is not None)
         state = "joined" if joined else "parked"
         return {"id": name, "seq": seq or None, "state": state, "decision_ids": decisions}
 

@@ -23,10 +23,9 @@ from typing import Any, Final
 
 from api.engine import snapshots
 from api.engine.configuration import Change
-from api.engine.fold import Fold
+from api.engine.fold import Fold, Logged
 from api.engine.warming import warm_up
 from api.store import Appended, Query, Row, Store, StoreUnavailable
-from optimizer.types import Decision
 
 SLICE_S: Final = 0.002
 """Longest that the fold holds the event loop at a time, as far as single events allow."""
@@ -60,10 +59,10 @@ class Engine:
         """By route and kind: why the default provider had to answer."""
         self.rebuilt_to = 0
         self.rebuild_until = 0
-        self._rows: deque[tuple[Row, Decision | None]] = deque()
+        self._rows: deque[tuple[Row, Logged | None]] = deque()
         self._queued = 0
-        self.made: dict[str, tuple[str, Decision]] = {}
-        """Decisions that are being written here, with their lines, by uid: they need not be read again."""
+        self.made: dict[str, tuple[str, Logged]] = {}
+        """Events that are being written here, with their lines, by uid: they need not be read again."""
         self._draining = False
         self._fitting: asyncio.Task[None] | None = None
         self._stale = asyncio.Event()
@@ -137,7 +136,7 @@ class Engine:
         for row, fresh in zip(appended.rows, appended.fresh, strict=True):
             line, made = self.made.pop(row.uid, ("", None))
             if fresh:
-                # Another decision may have been written under the uid.
+                # Another event may have been written under the uid.
                 new.append((row, made if line is row.line else None))
         if appended.previous != self._queued or not self.ready:
             self.wake()
@@ -177,7 +176,7 @@ class Engine:
         while not test():
             await asyncio.sleep(0.001)
 
-    def _queue(self, rows: list[tuple[Row, Decision | None]]) -> None:
+    def _queue(self, rows: list[tuple[Row, Logged | None]]) -> None:
         if not rows:
             return
         self._rows.extend(rows)

@@ -29,6 +29,9 @@ MOST_REFUSED: Final = 1_000
 MOST_OF_A_SESSION: Final = 100
 
 
+Logged = Decision | Outcome | Feedback
+"""What is said of one request, beside the configuration."""
+
 _EXPECTED = (InvalidInput, UnknownDecision, NoEligibleProvider)
 
 
@@ -62,7 +65,7 @@ class Fold:
         """How many events wait for their decision."""
         self._learn = learn
 
-    def apply(self, row: Row, made: Decision | None = None, *, refit: bool = True) -> None:
+    def apply(self, row: Row, made: Logged | None = None, *, refit: bool = True) -> None:
         """Fold the next row of the log; ``made`` is what its line would be read as, where that is known.
 
         Without ``refit``, routes of which something is to be computed anew stay ``due`` until `refit` or the
@@ -78,7 +81,7 @@ class Fold:
                 elif row.kind == "config":
                     self._config(row)
                 else:
-                    self._told(row)
+                    self._told(row, made)
             except _EXPECTED:
                 self.counts[row.kind, "rejected"] += 1
             except Exception as error:
@@ -107,7 +110,7 @@ class Fold:
         if served.router.due and not served.is_quick and served.broken is None:
             self.due[served.body.name] = served
 
-    def _decision(self, row: Row, made: Decision | None) -> None:
+    def _decision(self, row: Row, made: Logged | None) -> None:
         event = decode(row.line, place=row.seq) if made is None else _placed(made, row.seq)
         served = self.routes.get(row.route or "")
         if served is None or not isinstance(event, Decision):
@@ -134,9 +137,9 @@ class Fold:
             self._forget(one)
         self._learned(served)
 
-    def _told(self, row: Row) -> None:
+    def _told(self, row: Row, made: Logged | None) -> None:
         # The later of two in the log is the one in force.
-        event = decode(row.line, place=row.seq)
+        event = decode(row.line, place=row.seq) if made is None else _placed(made, row.seq)
         assert isinstance(event, Outcome | Feedback)
         if row.decision_id is not None:
             self._join_or_park(row, event)
@@ -285,9 +288,9 @@ class Fold:
             self.places |= dict.fromkeys(served.open, name)
 
 
-def _placed(made: Decision, seq: int) -> Decision:
+def _placed(made: Logged, seq: int) -> Logged:
     # In place, since nobody looks at it any more: a copy took longer than half of learning from it.
-    object.__setattr__(made, "order", seq)
+    object.__setattr__(made, "order" if isinstance(made, Decision) else "revision", seq)
     return made
 
 
