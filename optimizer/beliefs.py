@@ -51,6 +51,9 @@ class Beliefs:
 
     def __init__(self, blocks: Sequence[Block], providers: Sequence[Provider]) -> None:
         self._fresh(blocks)
+        self._shared_at: int | None = None
+        """Number of judgements that the shares of the levels' widths were worked out at."""
+        self._shares: FloatArray = np.empty(0)
         self.latency: dict[str, LatencyBelief] = {}
         self.failure: dict[str, FailureBelief] = {}
         self._units: dict[str, tuple[int, float]] = {}
@@ -88,6 +91,7 @@ class Beliefs:
 
     def refreshed(self) -> None:
         """Derive what every request needs from the posteriors and counts, once after each change."""
+        self._shared_at = None
         self._least_units = (
             np.maximum(self.cost.posterior.mean @ self.cost.posterior.centre, _LEAST_UNITS) / 10
         )
@@ -201,7 +205,13 @@ class Beliefs:
 
     def _level_shares(self) -> FloatArray:
         """Square of the share of each level's width that is explored, shape (k,)."""
-        shares = np.full(len(self.names), self._level_share(self.quality.since_change))
+        seen = self.quality.since_change
+        if self._shared_at != seen or self.quality.arrivals:
+            self._shared_at, self._shares = seen, self._shares_after(seen)
+        return self._shares
+
+    def _shares_after(self, judgements: int) -> FloatArray:
+        shares = np.full(len(self.names), self._level_share(judgements))
         for name, (_, seen) in self.quality.arrivals.items():
             if name in self.names:
                 place = self.names.index(name)
