@@ -59,6 +59,8 @@ class Engine:
         """By route and kind: why the default provider had to answer."""
         self.rebuilt_to = 0
         self.rebuild_until = 0
+        self.rebuilt = 0
+        """How many places of the log the last rebuild folded, on top of a snapshot."""
         self._rows: deque[tuple[Row, Logged | None]] = deque()
         self._queued = 0
         self.made: dict[str, tuple[str, Logged]] = {}
@@ -121,14 +123,17 @@ class Engine:
         warm_up()
         last = self._store.last_seq()
         fold = snapshots.start(self._state_dir, self._store, self.new_fold)
-        self.rebuilt_to, self.rebuild_until = fold.seq, last
+        began = self.rebuilt_to = fold.seq
+        self.rebuild_until = last
 
         def progress(seq: int) -> None:
             self.rebuilt_to = seq
             if self._stop.is_set():
                 raise StoreUnavailable("the process is ending")
 
-        return snapshots.rebuild(fold, self._store, until=last, progress=progress)
+        fold = snapshots.rebuild(fold, self._store, until=last, progress=progress)
+        self.rebuilt = fold.seq - began
+        return fold
 
     def committed(self, appended: Appended) -> None:
         """Rows of this process are in the log: fold them, or read the log where others wrote in between."""

@@ -1,5 +1,6 @@
 """The served state: the same after every way of getting to it, and never in the way of an answer."""
 
+import shutil
 import threading
 import time
 from pathlib import Path
@@ -8,6 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+from api import upkeep
 from api.engine import snapshots
 from api.engine.engine import Engine
 from api.engine.fold import Fold
@@ -112,6 +114,19 @@ def test_a_snapshot_can_be_taken_while_it_is_served(tmp_path: Path, monkeypatch:
         play(service, 10)
         service.until(lambda: bool(snapshots.found(tmp_path / "state")))
         assert service.decide()["fallback_used"] is None
+
+
+def test_who_rebuilt_much_saves_it_at_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    with running(tmp_path) as service:
+        play(service, 10)
+    shutil.rmtree(tmp_path / "state")
+    monkeypatch.setattr(upkeep, "MANY", 10)
+    with running(tmp_path) as service:
+        service.until(lambda: bool(snapshots.found(tmp_path / "state")))
+        seq = service.service.engine.fold.seq
+    # The next start takes that snapshot, and has nothing to save.
+    with running(tmp_path) as service:
+        assert service.service.engine.rebuilt < 10 <= seq
 
 
 def held_back(monkeypatch: pytest.MonkeyPatch) -> threading.Event:
