@@ -17,6 +17,7 @@ import logging
 import threading
 from collections import Counter, deque
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from time import monotonic, perf_counter
 from typing import Any, Final
@@ -101,6 +102,10 @@ class Engine:
         while not self._stop.is_set():
             try:
                 fold = await self._in_thread(self._rebuilt)
+                while fold.seq < self.fold.seq:
+                    # What was configured meanwhile is known already, and not to be forgotten for a moment.
+                    more = partial(snapshots.rebuild, fold, self._store, until=self.fold.seq)
+                    fold = await self._in_thread(more)
                 break
             except StoreUnavailable as error:
                 self.problem = str(error)
@@ -116,6 +121,7 @@ class Engine:
         self._rows.clear()
         self.fold, self._queued, self.ready = fold, fold.seq, True
         self.rebuild_s = perf_counter() - started
+        self._tell()
         _LOG.info("ready after %.1f s, at place %d of the log", self.rebuild_s, fold.seq)
         self.wake()
 

@@ -143,6 +143,29 @@ def held_back(monkeypatch: pytest.MonkeyPatch) -> threading.Event:
     return go
 
 
+def test_routes_that_are_known_are_never_forgotten_for_a_moment(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, store_url: str
+) -> None:
+    def of_before(self: Engine) -> Fold:
+        # What is rebuilt ends where the log did before the settings file declared its routes.
+        while not self.fold.routes and not self._stop.is_set():
+            time.sleep(0.001)
+        return self.new_fold()
+
+    folds: list[Fold] = []
+    served: list[set[str]] = []
+
+    def exchange(self: Engine, fold: Fold) -> None:
+        folds.append(fold)
+        served.append(set(fold.routes))
+
+    monkeypatch.setattr(Engine, "_rebuilt", of_before)
+    monkeypatch.setattr(Engine, "fold", property(lambda self: folds[-1], exchange), raising=False)
+    with running(tmp_path, store_url) as service:
+        assert served == [set(), {"quickstart"}]
+        assert service.decide()["fallback_used"] is None
+
+
 def test_while_it_is_rebuilt_the_default_answers_and_nothing_is_lost(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, store_url: str
 ) -> None:
