@@ -109,6 +109,7 @@ def test_the_starter_file_is_valid_and_never_overwritten() -> None:
     [
         ("routes: [{name: r, providers: [a]}]", "create that provider first"),
         ("providers: [{name: a}]\nroutes: [{name: r, providers: [a], constraints: {deny: [a]}}]", "relax"),
+        ("providers: [{name: a}, {name: a, paused: true}]", "provider 'a' twice"),
         ("database_url: mysql://x", "postgresql://"),
         ("database_url: sqlite:////no/such/folder/f.db", "create it first"),
         ("database_url: postgresql://127.0.0.1:1/x", "cannot be reached"),
