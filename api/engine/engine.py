@@ -260,7 +260,7 @@ class Engine:
         """Write a snapshot of the state; None where there is nothing to save."""
         if not self.ready or self.lag or self.fold.seq == 0:
             return None
-        return snapshots.save(self.fold, self._state_dir, log=snapshots.identity(self._store))
+        return snapshots.save(self.fold, self._state_dir, log=snapshots.identity(self._store, self.fold.seq))
 
     async def close(self) -> None:
         """Stop following the log."""

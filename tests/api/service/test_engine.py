@@ -1,5 +1,6 @@
 """The served state: the same after every way of getting to it, and never in the way of an answer."""
 
+import shutil
 import threading
 import time
 from pathlib import Path
@@ -64,7 +65,7 @@ def test_the_served_state_is_the_fold_of_the_log(tmp_path: Path, store_url: str)
     (path,) = snapshots.found(tmp_path / "state")
     store = open_store(store_url, read_only=True)
     assert int(path.name) == store.last_seq()
-    loaded = snapshots.load(path, new_fold, log=snapshots.identity(store))
+    loaded = snapshots.load(path, new_fold, log=snapshots.identity(store, int(path.name)))
     store.close()
     assert same(loaded, fold_of(store_url), tmp_path / "loaded")
     with running(tmp_path, store_url) as service:
@@ -105,6 +106,27 @@ def test_a_damaged_snapshot_is_left_out_and_rebuilt(tmp_path: Path) -> None:
     with running(tmp_path, url) as service:
         assert service.get("/v1/routes/quickstart/state")["decisions"] == 20
         assert same(service.service.engine.fold, fold_of(url), tmp_path)
+
+
+def test_snapshots_of_a_log_that_was_put_back_from_a_copy_are_left_out(tmp_path: Path) -> None:
+    url = f"sqlite:///{tmp_path}/log.db"
+    with running(tmp_path, url) as service:
+        play(service, 3)
+    shutil.copy(tmp_path / "log.db", tmp_path / "copy.db")
+    with running(tmp_path, url) as service:
+        play(service, 20, seed=1)
+    (latest, *_) = snapshots.found(tmp_path / "state")
+    shutil.move(tmp_path / "copy.db", tmp_path / "log.db")
+    with running(tmp_path, url, state_dir=tmp_path / "other") as service:
+        play(service, 30, seed=2)
+        assert service.service.engine.fold.seq > int(latest.name)
+    store = open_store(url, read_only=True)
+    assert snapshots.start(tmp_path / "state", store, new_fold).seq < int(latest.name)
+    store.close()
+    # What is saved from then on stays, though its place in the log is an earlier one.
+    fold = fold_of(url)
+    fold.seq = 1
+    assert save(fold, tmp_path / "state", log="").exists()
 
 
 def test_a_snapshot_can_be_taken_while_it_is_served(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
