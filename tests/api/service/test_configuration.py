@@ -111,6 +111,9 @@ def test_a_price_can_be_taken_back_before_its_date_and_not_set_for_the_past(serv
     assert service.post("/v1/prices", {**body, "effective_at": at(time.time() - 3_600)}, status=422)
     assert service.post("/v1/prices", {**body, "effective_at": "2030-01-01T00:00:00"}, status=422)
     assert service.post("/v1/prices", {**body, "provider": "nobody"}, status=422)
+    # In UTC this is the year 10000, which no answer could be written with.
+    assert service.post("/v1/prices", {**body, "effective_at": "9999-12-31T23:59:59-12:00"}, status=422)
+    assert service.get("/v1/prices")["items"]
 
 
 def test_a_preview_says_what_would_change_and_changes_nothing(service: Running) -> None:
