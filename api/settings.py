@@ -107,7 +107,7 @@ class Settings(BaseSettings):
     )
     requests_per_s: float = Field(
         default=5_000.0,
-        gt=0,
+        ge=1e-6,
         le=1e6,
         description="Requests a second of one key, unless the key says otherwise.",
     )
