@@ -21,6 +21,7 @@ from api.endpoints.requests import (
     refused,
     takes,
 )
+from api.engine.fold import Fold
 from api.engine.served_route import OpenDecision, ServedRoute, priced
 from api.problems import Problem
 from api.schemas.outcomes import (
@@ -144,7 +145,7 @@ class Teller:
             raise Problem(
                 "too-many-requests", "The key has sent its share of feedback.", retry_after_s=int(wait_s) + 1
             )
-        decisions = self._targets(told)
+        decisions = await self._targets(told)
         joined = False
         for decision_id in decisions:
             known = self.known(decision_id, caller)
@@ -169,13 +170,24 @@ class Teller:
         state = "joined" if joined else "parked"
         return {"id": name, "seq": seq or None, "state": state, "decision_ids": decisions}
 
-    def _targets(self, told: FeedbackIn) -> list[str]:
+    async def _targets(self, told: FeedbackIn) -> list[str]:
         if told.decision_id is not None:
             return [told.decision_id]
-        found = self._service.engine.fold.sessions.get(told.session_id or "")
+        engine = self._service.engine
+        if not engine.ready:
+            raise Problem("unavailable", "The sessions are not known yet: send it again.", retry_after_s=1)
+        # A decision that was answered a moment ago belongs to its session too.
+        await engine.until_folded(engine.written)
+        fold = engine.fold
+        found = [one for one in fold.sessions.get(told.session_id or "", ()) if self._waits(fold, one)]
         if not found:
             raise Problem("unknown-decision", "No open decision belongs to this session.")
-        return list(found)
+        return found
+
+    def _waits(self, fold: Fold, decision_id: str) -> bool:
+        """Whether an open decision is not too old for feedback; such ones are closed now and then."""
+        served = fold.routes[fold.places[decision_id]]
+        return self._service.clock() - served.open[decision_id].at_s <= served.body.reward_wait_s
 
     def _check(self, told: FeedbackIn, caller: Caller, served: ServedRoute, one: OpenDecision) -> None:
         metrics = {metric.name: metric for metric in served.router.route.metrics}

@@ -62,6 +62,8 @@ class Engine:
         self.rebuild_until = 0
         self._rows: deque[tuple[Row, Decision | None]] = deque()
         self._queued = 0
+        self.written = 0
+        """The last place that this process has written to."""
         self.made: dict[str, tuple[str, Decision]] = {}
         """Decisions that are being written here, with their lines, by uid: they need not be read again."""
         self._draining = False
@@ -139,6 +141,8 @@ class Engine:
             if fresh:
                 # Another decision may have been written under the uid.
                 new.append((row, made if line is row.line else None))
+        if new:
+            self.written = new[-1][0].seq
         if appended.previous != self._queued or not self.ready:
             self.wake()
             return

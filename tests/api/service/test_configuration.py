@@ -316,6 +316,21 @@ def test_late_feedback_is_refused_and_the_declared_default_counts(service: Runni
     assert summary["small"]["quality"] == pytest.approx(0.25, abs=0.02)
 
 
+def test_a_session_is_judged_though_some_of_its_decisions_are_too_old(service: Running, clock: Clock) -> None:
+    body = {"name": "hasty", "providers": ["small"], "reward_wait_s": 60}
+    service.post("/v1/routes", body, status=201)
+    ask = {"route": "hasty", "prompt": "x", "session_id": "s"}
+    service.post("/v1/decisions", {**ask, "id": "old"}, status=200)
+    clock.ahead_s = 61.0
+    service.post("/v1/decisions", {**ask, "id": "young"}, status=200)
+    told = service.post("/v1/feedback", {"session_id": "s", "value": 1.0}, status=200)
+    assert told["decision_ids"] == ["young"]
+    service.until(service.settled)
+    assert service.service.engine.fold.counts["feedback", "joined"] == 1
+    clock.ahead_s = 122.0
+    service.post("/v1/feedback", {"session_id": "s", "value": 1.0}, status=404)
+
+
 def test_what_waits_in_vain_is_told_so(service: Running, clock: Clock) -> None:
     assert (
         service.post("/v1/feedback", {"decision_id": "never", "value": 1.0}, status=200)["state"] == "parked"

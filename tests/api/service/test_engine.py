@@ -1,5 +1,6 @@
 """The served state: the same after every way of getting to it, and never in the way of an answer."""
 
+import asyncio
 import shutil
 import threading
 import time
@@ -167,10 +168,14 @@ def test_while_it_is_rebuilt_the_default_answers_and_nothing_is_lost(
             made.post("/v1/feedback", {"decision_id": "early", "value": 1.0}, status=200)["state"] == "parked"
         )
         made.post("/v1/providers", {"name": "third"}, status=201)
+        # A session cannot be looked up yet; saying that there is none would make the client give up.
+        problem = made.post("/v1/feedback", {"session_id": "s1", "value": 1.0}, status=503)
+        assert problem["type"] == "urn:fairlead:problem:unavailable"
         go.set()
         made.until_ready()
         assert made.get("/readyz")["ready"] is True
         assert made.decide()["fallback_used"] is None
+        assert made.post("/v1/feedback", {"session_id": "s1", "value": 1.0}, status=200)["decision_ids"]
         made.until(made.settled)
         state = made.get("/v1/routes/quickstart/state")
         assert (state["decisions"], state["fallbacks"]) == (12, 1)
@@ -235,6 +240,25 @@ def test_a_route_on_vectors_learns_on_what_the_caller_sends(tmp_path: Path) -> N
         assert service.post("/v1/decisions", {"route": "vectors", "prompt": "x"}, status=422)
         service.until(service.settled)
         assert service.service.engine.fold.counts["decision", "rejected"] == 0
+
+
+def test_a_session_is_known_as_soon_as_its_decision_is_answered(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    fold, drain = threading.Event(), Engine._drain
+
+    def held(self: Engine) -> None:
+        if fold.is_set():
+            drain(self)
+        else:
+            asyncio.get_running_loop().call_later(0.01, self._drain)
+
+    with running(tmp_path) as service:
+        monkeypatch.setattr(Engine, "_drain", held)
+        service.decide(id="d", session_id="s")
+        threading.Timer(0.2, fold.set).start()
+        told = service.post("/v1/feedback", {"session_id": "s", "value": 1.0}, status=200)
+        assert told["decision_ids"] == ["d"]
 
 
 def test_a_clock_that_jumps_back_is_survived(tmp_path: Path) -> None:
