@@ -122,7 +122,8 @@ class Teller:
         name = given or f"out_{secrets.token_hex(12)}"
         extra = {"key": caller.key, "routes": caller.routes, "ttft_s": told.ttft_s}
         extra["reasoning_tokens"] = None if usage is None else usage.reasoning_tokens
-        uid = f"o:{caller.key or ''}:{decision_id}:{name}"
+        # No id of a decision has a slash, but both may have colons.
+        uid = f"o:{caller.key or ''}:{decision_id}/{name}"
         row = self._row("outcome", decision_id, uid, digest_of(told) if given else "", encode(event), extra)
         seq = await self._write(row, given=given is not None)
         return {

@@ -164,6 +164,15 @@ def test_learning_credits_who_served(service: Running) -> None:
     assert "not on the route" in problem["detail"]
 
 
+def test_ids_of_outcomes_are_those_of_their_decision(service: Running) -> None:
+    for name, given in (("a", "b:c"), ("a:b", "c")):
+        service.decide(id=name)
+        body = {"cost_usd": 0.5, "id": given}
+        first = service.post(f"/v1/decisions/{name}/outcome", body, status=200)
+        assert service.post(f"/v1/decisions/{name}/outcome", body, status=200) == first
+    assert service.get("/v1/routes/quickstart/state")["spent_usd"] == 1.0
+
+
 def judged(service: Running) -> int:
     providers = service.get("/v1/routes/quickstart/state")["providers"]
     return sum(one["feedback"] for one in providers.values())
