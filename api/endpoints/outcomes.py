@@ -33,10 +33,10 @@ from api.schemas.outcomes import (
     OutcomeOut,
 )
 from api.service import Service
-from api.store import Row
+from api.store import Query, Row
 from optimizer.errors import InvalidInput
-from optimizer.log import encode
-from optimizer.types import Feedback, Outcome
+from optimizer.log import decode, encode
+from optimizer.types import Decision, Feedback, Outcome
 
 _OUTCOME = {"usage": {"input_tokens": 6, "output_tokens": 90}, "latency_s": 1.2}
 _FEEDBACK = {"decision_id": "order-17", "value": 1.0}
@@ -111,11 +111,8 @@ class Teller:
         if known is not None:
             served, one = known
             names = served.router.route.providers
-            if event.served_provider not in (
-                one.selected,
-                *one.prices,
-                *(provider.name for provider in names),
-            ):
+            choosable = (one.selected, *one.prices, *(provider.name for provider in names))
+            if event.served_provider not in choosable and not await self._was_candidate(event):
                 raise Problem("invalid", "served_provider is not on the route.")
             cost, by = priced(event, one.prices)
         given = told.id or key
@@ -135,6 +132,12 @@ class Teller:
             "cost_usd": cost,
             "priced_by": by,
         }
+
+    async def _was_candidate(self, event: Outcome) -> bool:
+        """Whether who served could be chosen then, though it has been taken off the route since."""
+        rows = await self._service.rows(Query(uids=(f"d:{event.decision_id}",)))
+        decision = decode(rows[0].line) if rows else None
+        return isinstance(decision, Decision) and event.served_provider in decision.providers
 
     async def feedback(self, told: FeedbackIn, caller: Caller, key: str | None) -> dict[str, Any]:
         """One judgement."""

@@ -73,6 +73,21 @@ def test_a_provider_removed_while_its_decision_is_open_breaks_nothing(service: R
     assert state["broken"] is None
 
 
+def test_a_fallback_that_was_removed_meanwhile_can_still_be_told(service: Running) -> None:
+    service.post("/v1/providers", {"name": "third"}, status=201)
+    service.client.patch("/v1/routes/quickstart", json={"providers": ["small", "large", "third"]})
+    made = service.decide(id="d", constraints={"ignore": ["third"]})
+    assert made["selected"] != "third"
+    assert service.client.delete("/v1/providers/third").status_code == 200
+    body = {"served_provider": "third", "cost_usd": 0.125}
+    told = service.post("/v1/decisions/d/outcome", body, status=200)
+    assert (told["served_provider"], told["state"]) == ("third", "joined")
+    assert service.get("/v1/routes/quickstart/state")["spent_usd"] == 0.125
+    service.post("/v1/decisions/d/outcome", {**body, "served_provider": "fourth"}, status=422)
+    service.decide(id="later")
+    service.post("/v1/decisions/later/outcome", body, status=422)
+
+
 def test_the_only_provider_and_the_default_stay(service: Running) -> None:
     service.client.patch("/v1/routes/quickstart", json={"default_provider": "large"})
     refused = service.client.delete("/v1/providers/large")
