@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import secrets
+from collections import Counter
 from typing import Any
 
 from fastapi import APIRouter, Request, Response
@@ -47,6 +48,8 @@ class Teller:
 
     def __init__(self, service: Service) -> None:
         self._service = service
+        self._writing: Counter[tuple[str, str]] = Counter()
+        """Judgements that are being written, by key and decision: they are not counted there yet."""
 
     def known(self, decision_id: str, caller: Caller) -> tuple[ServedRoute, OpenDecision] | None:
         """The open decision; None where it is not known yet; a problem where nothing counts for it."""
@@ -154,8 +157,9 @@ class Teller:
         for decision_id in decisions:
             known = self.known(decision_id, caller)
             if known is not None:
-                self._check(told, caller, *known)
+                self._check(told, known[0])
                 joined = True
+            self._check_count(decision_id, caller, known[1] if known else None)
         given = told.id or key
         name = given or f"fb_{secrets.token_hex(12)}"
         event = Feedback(
@@ -170,7 +174,15 @@ class Teller:
         uid = f"f:{caller.key or ''}:{name}"
         digest = digest_of(told) if given else ""
         row = self._row("feedback", told.decision_id, uid, digest, encode(event), extra)
-        seq = await self._write(row, given=given is not None)
+        places = [(caller.key or "", one) for one in decisions]
+        self._writing.update(places)
+        try:
+            seq = await self._write(row, given=given is not None)
+        finally:
+            self._writing.subtract(places)
+            for place in places:
+                if not self._writing[place]:
+                    del self._writing[place]
         state = "joined" if joined else "parked"
         return {"id": name, "seq": seq or None, "state": state, "decision_ids": decisions}
 
@@ -193,7 +205,8 @@ class Teller:
         served = fold.routes[fold.places[decision_id]]
         return self._service.clock() - served.open[decision_id].at_s <= served.body.reward_wait_s
 
-    def _check(self, told: FeedbackIn, caller: Caller, served: ServedRoute, one: OpenDecision) -> None:
+    @staticmethod
+    def _check(told: FeedbackIn, served: ServedRoute) -> None:
         metrics = {metric.name: metric for metric in served.router.route.metrics}
         metric = metrics.get(told.metric)
         if metric is None:
@@ -205,8 +218,15 @@ class Teller:
                 metric.scaled(told.value)
         except InvalidInput as error:
             raise refused(error) from None
-        most = self._service.settings.feedback_per_decision
-        if (one.by_key or {}).get(caller.key or "", 0) >= most:
+
+    def _check_count(self, decision_id: str, caller: Caller, one: OpenDecision | None) -> None:
+        """A problem where the key has judged enough; what waits or is being written counts too."""
+        key, most = caller.key or "", self._service.settings.feedback_per_decision
+        waiting = self._service.engine.fold.parked.get(decision_id, ())
+        sent = self._writing[key, decision_id] + sum(row.uid.startswith(f"f:{key}:") for row, _ in waiting)
+        if one is not None and one.by_key is not None:
+            sent += one.by_key.get(key, 0)
+        if sent >= most:
             raise Problem(
                 "too-many-requests", f"One key may judge a decision {most} times.", retry_after_s=3_600
             )

@@ -127,6 +127,17 @@ def test_one_key_cannot_judge_a_decision_without_end(tmp_path: Path) -> None:
             codes.append(response.status_code)
             service.until(service.settled)
         assert codes == [200, 200, 200, 429, 429]
+        # Neither many at once nor sent ahead of the decision.
+        service.decide(id="e")
+        batch = {"feedback": [{"decision_id": "e", "value": i / 10} for i in range(5)]}
+        found = service.post("/v1/feedback/batch", batch, status=200)["feedback"]
+        assert [one["status"] for one in found] == codes
+        for status in codes:
+            service.post("/v1/feedback", {"decision_id": "f", "value": 1.0}, status=status)
+            service.until(service.settled)
+        service.decide(id="f")
+        service.until(service.settled)
+        assert service.post("/v1/feedback", {"decision_id": "f", "value": 1.0}, status=429)
 
 
 def test_one_key_cannot_send_feedback_without_end(service: Running, admin: str) -> None:
