@@ -29,6 +29,7 @@ from api.engine.asking import Ask, decide
 from api.engine.configuration import objective
 from api.engine.turns import Turns
 from api.problems import Problem
+from api.schemas.base import is_id
 from api.schemas.decisions import (
     DecisionBatchIn,
     DecisionBatchOut,
@@ -234,7 +235,7 @@ def router(service: Service) -> APIRouter:
     async def read_decision(request: Request, decision_id: str) -> Response:
         """The decision as it was answered, with every outcome and judgement that followed."""
         caller = caller_of(request, "read")
-        rows = await service.rows(Query(decision_id=decision_id)) if len(decision_id) <= 200 else []
+        rows = await service.rows(Query(decision_id=decision_id)) if is_id(decision_id) else []
         decisions = [row for row in rows if row.kind == "decision"]
         if not decisions or not caller.may_route(decisions[0].route or ""):
             raise Problem("unknown-decision", "There is no decision of this id.")

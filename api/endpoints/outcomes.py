@@ -25,6 +25,7 @@ from api.endpoints.requests import (
 from api.engine.fold import Fold
 from api.engine.served_route import OpenDecision, ServedRoute, priced
 from api.problems import Problem
+from api.schemas.base import is_id
 from api.schemas.outcomes import (
     FeedbackBatchIn,
     FeedbackBatchOut,
@@ -281,8 +282,3 @@ def router(service: Service) -> APIRouter:
         return answer({"feedback": found})
 
     return api
-
-
-def is_id(text: str) -> bool:
-    """Whether this can be the id of a decision."""
-    return 0 < len(text) <= 128 and text.isascii() and all(sign.isalnum() or sign in "._:-" for sign in text)

@@ -143,7 +143,9 @@ def test_a_decision_is_read_with_everything_that_followed(service: Running) -> N
     outcome_body, feedback_body = (event["body"] for event in read["events"])
     assert outcome_body["ttft_s"] == 0.2
     assert feedback_body["comment"] == "so so"
-    assert service.get("/v1/decisions/none", status=404)["type"] == "urn:fairlead:problem:unknown-decision"
+    for name in ("none", "%00", "%ff", "a%20b", "a" * 500):
+        problem = service.get(f"/v1/decisions/{name}", status=404)
+        assert problem["type"] == "urn:fairlead:problem:unknown-decision"
 
 
 def test_learning_credits_who_served(service: Running) -> None:
