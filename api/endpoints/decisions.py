@@ -101,7 +101,11 @@ class Decider:
             ask = self._ask(asked, text, given_id)
             decision, fault = decide(served, ask, starting=not service.engine.ready)
         except (InvalidInput, NoEligibleProvider) as error:
-            raise refused(error) from None
+            # What was decided stays so, though the route's providers are others now.
+            again = None if given_id is None else await self._before(given_id, asked)
+            if again is None:
+                raise refused(error) from None
+            return again
         self._decided(perf_counter() - started)
         if fault is not None:
             service.engine.faults[asked.route, fault] += 1
@@ -132,6 +136,11 @@ class Decider:
             draw=self._service.random.random(),
             at_s=self._service.clock(),
         )
+
+    async def _before(self, given_id: str, asked: DecisionIn) -> dict[str, Any] | None:
+        """What the same request was answered before, if it was."""
+        rows = await self._service.rows(Query(uids=(f"d:{given_id}",)))
+        return decision_of(rows[0]) if rows and rows[0].digest == digest_of(asked) else None
 
     async def _kept(self, decision: Decision, notes: dict[str, Any], digest: str) -> dict[str, Any] | None:
         """Write it. Where its id was written before, the answer of then; None where it is new."""

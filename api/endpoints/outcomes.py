@@ -153,6 +153,20 @@ class Teller:
             raise Problem(
                 "too-many-requests", "The key has sent its share of feedback.", retry_after_s=int(wait_s) + 1
             )
+        given = told.id or key
+        try:
+            return await self._judged(told, caller, given)
+        except Problem as problem:
+            # What was taken in before stays so, though nothing more would be.
+            if problem.status not in (404, 410, 429):
+                raise
+            uid = f"f:{caller.key or ''}:{given}"
+            rows = await self._service.rows(Query(uids=(uid,))) if given else []
+            if not rows or told.decision_id is None or rows[0].digest != digest_of(told):
+                raise
+            return _feedback_answer(given or "", rows[0].seq, "joined", [told.decision_id])
+
+    async def _judged(self, told: FeedbackIn, caller: Caller, given: str | None) -> dict[str, Any]:
         decisions = await self._targets(told)
         joined = False
         for decision_id in decisions:
@@ -161,7 +175,6 @@ class Teller:
                 self._check(told, known[0])
                 joined = True
             self._check_count(decision_id, caller, known[1] if known else None)
-        given = told.id or key
         name = given or f"fb_{secrets.token_hex(12)}"
         event = Feedback(
             decision_id=told.decision_id or "", metric=told.metric, value=told.value, source=told.source
@@ -180,12 +193,8 @@ class Teller:
         try:
             seq = await self._write(row, given=given is not None)
         finally:
-            self._writing.subtract(places)
-            for place in places:
-                if not self._writing[place]:
-                    del self._writing[place]
-        state = "joined" if joined else "parked"
-        return {"id": name, "seq": seq or None, "state": state, "decision_ids": decisions}
+            self._writing -= Counter(places)
+        return _feedback_answer(name, seq, "joined" if joined else "parked", decisions)
 
     async def _targets(self, told: FeedbackIn) -> list[str]:
         if told.decision_id is not None:
@@ -231,6 +240,10 @@ class Teller:
             raise Problem(
                 "too-many-requests", f"One key may judge a decision {most} times.", retry_after_s=3_600
             )
+
+
+def _feedback_answer(name: str, seq: int, state: str, decisions: list[str]) -> dict[str, Any]:
+    return {"id": name, "seq": seq or None, "state": state, "decision_ids": decisions}
 
 
 def router(service: Service) -> APIRouter:
