@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Annotated, Any, Final, Literal
 
 import yaml
-from pydantic import Field, ValidationError, field_validator
+from pydantic import Field, ValidationError, ValidationInfo, field_validator
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
 
 from api.schemas.base import Strict
@@ -125,6 +125,14 @@ class Settings(BaseSettings):
     )
     prices: tuple[PriceIn, ...] = Field(default=(), description="Price lists to create at the start.")
     routes: tuple[RouteIn, ...] = Field(default=(), description="Routes to create at the start.")
+
+    @field_validator("*", mode="before")
+    @classmethod
+    def _no_truth_value(cls, value: object, info: ValidationInfo) -> object:
+        # It would be taken for the number 1: `retention_days: yes` would remove all but a day of the log.
+        if isinstance(value, bool) and info.field_name != "store_prompts":
+            raise ValueError("is a truth value, where none is meant")
+        return value
 
     @field_validator("requests_per_s")
     @classmethod

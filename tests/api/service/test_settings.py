@@ -60,6 +60,8 @@ def test_the_environment_wins_over_the_file(monkeypatch: pytest.MonkeyPatch) -> 
         ("durability: maybe", "durability"),
         ("poll_s: .nan", "poll_s"),
         ("requests_per_s: .inf", "requests_per_s"),
+        ("retention_days: yes", "retention_days"),
+        ("port: true", "port"),
         ("port: 1\nport: 2", "given twice"),
         ("port: [1", "no YAML"),
         ("- a", "no settings"),
