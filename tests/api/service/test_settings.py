@@ -127,10 +127,19 @@ def test_checking_finds_what_would_keep_it_from_starting(text: str, reason: str)
     assert not Path("fairlead-state").exists()
 
 
-def test_a_port_that_is_taken_is_said_so() -> None:
+def test_a_port_that_is_taken_is_said_so(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("FAIRLEAD_PORT", "0")
     with socket.create_server(("127.0.0.1", 0)) as taken:
         code, output = run("serve", "--port", str(taken.getsockname()[1]))
     assert (code, "cannot be listened on" in output) == (2, True)
+    code, output = run("serve", "--check", "--port", "70000")
+    assert (code, "65535" in output) == (2, True)
+
+
+def test_what_is_typed_wins_over_the_environment(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("FAIRLEAD_HOST", "127.0.0.1")
+    code, output = run("serve", "--check", "--host", "0.0.0.0")
+    assert (code, "create-key" in output) == (2, True)
 
 
 def test_keys_are_made_on_the_command_line() -> None:
