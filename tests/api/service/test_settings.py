@@ -63,6 +63,7 @@ def test_the_environment_wins_over_the_file(monkeypatch: pytest.MonkeyPatch) -> 
         ("retention_days: yes", "retention_days"),
         ("port: true", "port"),
         ("port: 1\nport: 2", "given twice"),
+        ("providers: [{name: a, name: b}]", "given twice"),
         ("port: [1", "no YAML"),
         ("- a", "no settings"),
         ("routes: [{name: r}]", "routes.0.providers"),
@@ -84,9 +85,17 @@ def test_a_wrong_file_is_refused_in_a_sentence(text: str, reason: str) -> None:
 def test_a_file_that_is_not_there_or_no_text_is_refused() -> None:
     with pytest.raises(InvalidInput, match="fairlead init"):
         read_settings(Path("none.yaml"), environment={})
+    with pytest.raises(InvalidInput, match="name a file of settings"):
+        read_settings(environment={"FAIRLEAD_CONFIG": ""})
     Path("binary.yaml").write_bytes(b"\xff\xfe\x00")
     with pytest.raises(InvalidInput, match="UTF-8"):
         read_settings(Path("binary.yaml"), environment={})
+
+
+def test_entries_can_be_written_as_others_with_a_difference() -> None:
+    path = written("providers: [&a {name: a, tags: [t]}, {<<: *a, name: b}]")
+    settings = read_settings(path, environment={})
+    assert [(one.name, one.tags) for one in settings.providers] == [("a", ("t",)), ("b", ("t",))]
 
 
 def test_a_misspelt_variable_is_refused() -> None:
