@@ -14,6 +14,7 @@ from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
 from api.problems import Problem
 
+_END: Final = b"\r\n\r\n"
 _LONGEST_UNREAD: Final = 65_536
 """Bytes of a refused body that are read and thrown away; after a longer one the connection is closed."""
 
@@ -91,7 +92,11 @@ def protocol(header_timeout_s: float, *, most: int, refused: Callable[[], None])
             length = headers.get(b"content-length", b"0")
             short = b"transfer-encoding" not in headers and length.isdigit() and len(length) < 6
             goes_on = short and int(length) <= _LONGEST_UNREAD and self.parser.should_keep_alive()
-            self.transport.write(answer[goes_on])
+            whole = answer[goes_on]
+            if self.parser.get_method() == b"HEAD":
+                # A body would be taken for the answer to the next request.
+                whole = whole[: whole.index(_END) + len(_END)]
+            self.transport.write(whole)
             if not goes_on:
                 self.transport.close()
 
