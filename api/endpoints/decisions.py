@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import json
 from functools import partial
+from math import inf
 from time import perf_counter
 from typing import Any, Final
 
@@ -36,7 +38,7 @@ from api.schemas.decisions import (
     DecisionOut,
 )
 from api.service import Service, idempotent_id
-from api.store import Query, Row
+from api.store import Query, Row, of_session
 from optimizer.errors import InvalidInput, NoEligibleProvider
 from optimizer.log import encode
 from optimizer.types import Constraints, Context, Decision
@@ -179,6 +181,17 @@ def _notes(asked: DecisionIn, text: str | None) -> dict[str, Any]:
     return notes
 
 
+async def _on_its_session(service: Service, decision: Row) -> list[Row]:
+    """The feedback on the session of a decision that came while the decision was open."""
+    session = json.loads(decision.extra).get("session_id")
+    if session is None:
+        return []
+    found = await service.rows(Query(decision_id=of_session(session), after=decision.seq))
+    served = service.engine.fold.routes.get(decision.route or "")
+    wait_s = inf if served is None else served.body.reward_wait_s
+    return [row for row in found if row.at_s - decision.at_s <= wait_s]
+
+
 def router(service: Service) -> APIRouter:
     """The addresses below /v1/decisions."""
     api = APIRouter(prefix="/v1/decisions", route_class=StrictRoute, tags=["decisions"])
@@ -233,10 +246,12 @@ def router(service: Service) -> APIRouter:
         decisions = [row for row in rows if row.kind == "decision"]
         if not decisions or not caller.may_route(decisions[0].route or ""):
             raise Problem("unknown-decision", "There is no decision of this id.")
+        told = [row for row in rows if row.kind in ("outcome", "feedback")]
+        told += await _on_its_session(service, decisions[0])
         return answer(
             {
                 "decision": decision_of(decisions[0]),
-                "events": [event_of(row) for row in rows if row.kind in ("outcome", "feedback")],
+                "events": [event_of(row) for row in sorted(told, key=lambda row: row.seq)],
                 "status": "open" if service.is_open(decisions[0]) else "closed",
             }
         )

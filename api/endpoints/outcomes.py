@@ -31,7 +31,7 @@ from api.schemas.outcomes import (
     OutcomeOut,
 )
 from api.service import Service
-from api.store import Row
+from api.store import Row, of_session
 from optimizer.errors import InvalidInput
 from optimizer.log import encode
 from optimizer.types import Feedback, Outcome
@@ -70,9 +70,9 @@ class Teller:
         return served, one
 
     def _row(
-        self, kind: str, decision_id: str | None, name: str, digest: str, line: str, extra: dict[str, Any]
+        self, kind: str, decision_id: str, name: str, digest: str, line: str, extra: dict[str, Any]
     ) -> Row:
-        route = self._service.engine.fold.places.get(decision_id or "")
+        route = self._service.engine.fold.places.get(decision_id)
         kept = {key: value for key, value in extra.items() if value is not None}
         at_s = self._service.clock()
         return Row(0, name, kind, route, decision_id, at_s, digest, line, _WRITER.encode(kept).decode())
@@ -164,7 +164,8 @@ class Teller:
         }
         uid = f"f:{caller.key or ''}:{name}"
         digest = digest_of(told) if given else ""
-        row = self._row("feedback", told.decision_id, uid, digest, encode(event), extra)
+        place = told.decision_id or of_session(told.session_id or "")
+        row = self._row("feedback", place, uid, digest, encode(event), extra)
         seq = await self._write(row, event, given=given is not None)
         state = "joined" if joined else "parked"
         return {"id": name, "seq": seq or None, "state": state, "decision_ids": decisions}

@@ -140,9 +140,12 @@ def test_a_decision_is_read_with_everything_that_followed(service: Running) -> N
     read = service.get("/v1/decisions/d")
     assert read["decision"] == made
     assert read["status"] == "open"
-    outcome_body, feedback_body = (event["body"] for event in read["events"])
+    outcome_body, feedback_body, on_session = (event["body"] for event in read["events"])
     assert outcome_body["ttft_s"] == 0.2
     assert feedback_body["comment"] == "so so"
+    assert (on_session["value"], on_session["session_id"]) == (None, "s")
+    after = service.decide(id="after", session_id="s")
+    assert service.get("/v1/decisions/after") == {"decision": after, "events": [], "status": "open"}
     assert service.get("/v1/decisions/none", status=404)["type"] == "urn:fairlead:problem:unknown-decision"
 
 
