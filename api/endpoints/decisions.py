@@ -248,10 +248,13 @@ def router(service: Service) -> APIRouter:
             raise Problem("unknown-decision", "There is no decision of this id.")
         told = [row for row in rows if row.kind in ("outcome", "feedback")]
         told += await _on_its_session(service, decisions[0])
+        made, prices = decision_of(decisions[0]), service.prices_of(decisions[0])
         return answer(
             {
-                "decision": decision_of(decisions[0]),
-                "events": [event_of(row) for row in sorted(told, key=lambda row: row.seq)],
+                "decision": made,
+                "events": [
+                    event_of(row, made.selected, prices) for row in sorted(told, key=lambda row: row.seq)
+                ],
                 "status": "open" if service.is_open(decisions[0]) else "closed",
             }
         )

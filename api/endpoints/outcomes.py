@@ -121,6 +121,7 @@ class Teller:
         name = given or self._service.random.name("out_")
         extra = {"key": caller.key, "routes": caller.routes, "ttft_s": told.ttft_s}
         extra["reasoning_tokens"] = None if usage is None else usage.reasoning_tokens
+        extra["priced_usd"] = cost if by == "price_list" else None
         uid = f"o:{caller.key or ''}:{decision_id}:{name}"
         row = self._row("outcome", decision_id, uid, digest_of(told) if given else "", encode(event), extra)
         seq = await self._write(row, event, given=given is not None)
