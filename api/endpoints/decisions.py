@@ -27,7 +27,7 @@ from api.endpoints.requests import (
     takes,
 )
 from api.engine.asking import Ask, decide
-from api.engine.configuration import objective
+from api.engine.configuration import worth_usd
 from api.engine.turns import Turns
 from api.problems import Problem
 from api.schemas.decisions import (
@@ -36,12 +36,13 @@ from api.schemas.decisions import (
     DecisionFullOut,
     DecisionIn,
     DecisionOut,
+    RequestObjective,
 )
 from api.service import Service, idempotent_id
 from api.store import Query, Row, of_session
 from optimizer.errors import InvalidInput, NoEligibleProvider
 from optimizer.log import encode
-from optimizer.types import Constraints, Context, Decision
+from optimizer.types import Constraints, Context, Decision, Objective
 
 PER_TURN: Final = 8
 """Decisions made in one turn of the event loop: some three milliseconds."""
@@ -98,15 +99,16 @@ class Decider:
         text = text_of(asked)
         await self._turns.take()
         started = perf_counter()
+        own = served.router.route.objective
         try:
-            ask = self._ask(asked, text, given_id)
+            ask = self._ask(asked, text, given_id, own=own)
             decision, fault = decide(served, ask, starting=not service.engine.ready)
         except (InvalidInput, NoEligibleProvider) as error:
             raise refused(error) from None
         self._decided(perf_counter() - started)
         if fault is not None:
             service.engine.faults[asked.route, fault] += 1
-        weights = ask.objective or served.router.route.objective
+        weights = ask.objective or own
         notes = {
             "key": caller.key,
             "draw": ask.draw,
@@ -122,14 +124,14 @@ class Decider:
             notes["explored"] = True
         return await self._kept(decision, notes, "" if given_id is None else digest_of(asked)) or made
 
-    def _ask(self, asked: DecisionIn, text: str | None, given_id: str | None) -> Ask:
+    def _ask(self, asked: DecisionIn, text: str | None, given_id: str | None, *, own: Objective) -> Ask:
         return Ask(
             route=asked.route,
             decision_id=given_id or self._service.random.name("dec_"),
             context=_context(asked, text),
             candidates=asked.candidates,
             constraints=_constraints(asked),
-            objective=None if asked.objective is None else objective(asked.objective),
+            objective=None if asked.objective is None else _objective(asked.objective, own),
             draw=self._service.random.uniform(),
             at_s=self._service.clock(),
         )
@@ -162,6 +164,15 @@ def _constraints(asked: DecisionIn) -> Constraints | None:
         capabilities=frozenset(rules.capabilities),
         max_cost_usd=rules.max_cost_usd,
         max_latency_s=rules.max_latency_s,
+    )
+
+
+def _objective(asked: RequestObjective, route: Objective) -> Objective:
+    """What the request says, and of what it does not say the route's."""
+    says_worth = asked.dial is not None or asked.willingness_to_pay_usd is not None
+    return Objective(
+        willingness_to_pay_usd=worth_usd(asked) if says_worth else route.willingness_to_pay_usd,
+        latency_weight=route.latency_weight if asked.latency_weight is None else asked.latency_weight,
     )
 
 

@@ -48,8 +48,8 @@ class PriceIn(Strict):
         return self
 
 
-class ObjectiveIn(Strict):
-    """How quality, cost and latency are weighed: quality − cost / willingness_to_pay − latency × weight."""
+class Worth(Strict):
+    """What quality is worth in USD, in one of two ways."""
 
     willingness_to_pay_usd: WillingnessToPay | None = Field(
         default=None, description="USD that one whole point of quality is worth; null: cost does not count."
@@ -59,13 +59,18 @@ class ObjectiveIn(Strict):
         description="Instead of it: 0 is cheapest, 10 is best quality, "
         "each step is worth 2.5 times as much, 5 is 0.01 USD per point.",
     )
-    latency_weight: LatencyWeight = Field(default=0.0, description="Points of quality per second.")
 
     @model_validator(mode="after")
     def _one_of_both(self) -> Self:
         if self.dial is not None and self.willingness_to_pay_usd is not None:
             raise ValueError("dial and willingness_to_pay_usd say the same twice: give one of them")
         return self
+
+
+class ObjectiveIn(Worth):
+    """How quality, cost and latency are weighed: quality − cost / willingness_to_pay − latency × weight."""
+
+    latency_weight: LatencyWeight = Field(default=0.0, description="Points of quality per second.")
 
 
 class BudgetIn(Strict):

@@ -19,7 +19,7 @@ from api.schemas.base import (
     Word,
     _no_nul,
 )
-from api.schemas.config import ObjectiveIn
+from api.schemas.config import LatencyWeight, WillingnessToPay, Worth
 
 Prompt = Annotated[str, StringConstraints(max_length=50_000_000)]
 Number = Annotated[float, Field(ge=-1e9, le=1e9)]
@@ -53,6 +53,19 @@ class RequestConstraints(Strict):
 _CONTENTS = ("messages", "prompt", "features", "embedding")
 
 
+class RequestObjective(Worth):
+    """How this choice weighs quality, cost and latency, where otherwise than the route."""
+
+    willingness_to_pay_usd: WillingnessToPay | None = Field(
+        default=None,
+        description="USD that one whole point of quality is worth; null: what the route says. "
+        "For a cost that does not count, give a dial of 10.",
+    )
+    latency_weight: LatencyWeight | None = Field(
+        default=None, description="Points of quality per second; null: what the route says."
+    )
+
+
 class DecisionIn(Strict):
     """Which provider shall serve this request?"""
 
@@ -76,7 +89,7 @@ class DecisionIn(Strict):
         default=None, description="Choose among these only; wildcards as in openai/*."
     )
     constraints: RequestConstraints | None = None
-    objective: ObjectiveIn | None = None
+    objective: RequestObjective | None = None
     dry_run: bool = Field(default=False, description="Answer without writing or learning anything.")
     id: Id | None = Field(
         default=None, description="Your own id. The same request with the same id gets the same answer again."

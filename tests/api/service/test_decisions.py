@@ -88,6 +88,15 @@ def test_candidates_constraints_and_objective_are_the_requests_own(shared: Runni
     assert best["shadow_price"] == 0.0
 
 
+@pytest.mark.parametrize("asked", [{"latency_weight": 0.5}, {"willingness_to_pay_usd": None}])
+def test_what_a_request_does_not_say_of_its_objective_is_the_routes(
+    shared: Running, asked: dict[str, Any]
+) -> None:
+    own = shared.decide(dry_run=True)["shadow_price"]
+    assert own == pytest.approx(100)
+    assert shared.decide(objective=asked, dry_run=True)["shadow_price"] == own
+
+
 @pytest.mark.parametrize(
     ("fields", "status", "kind"),
     [
