@@ -6,7 +6,7 @@ import json
 from collections.abc import Mapping
 from dataclasses import replace
 from datetime import UTC, datetime
-from typing import Any
+from typing import Any, Final
 
 import msgspec
 
@@ -20,6 +20,10 @@ from optimizer.types import Decision, Feedback, Outcome, Prices
 def timestamp(at_s: float) -> str:
     """RFC 3339, UTC, with microseconds."""
     return datetime.fromtimestamp(at_s, UTC).isoformat(timespec="microseconds").replace("+00:00", "Z")
+
+
+MOST_SD: Final = 0.5
+"""The most by which a quality in [0, 1] can deviate from its mean."""
 
 
 class Expected(msgspec.Struct, gc=False):
@@ -70,8 +74,15 @@ def decision_answer(
     chances = decision.probabilities.tolist()
     reasons, selected = decision.ineligible, decision.selected
     candidates = [
-        Candidate(name, chance, Expected(*beliefs), name not in reasons, reasons.get(name))
-        for name, chance, beliefs in zip(
+        Candidate(
+            name,
+            chance,
+            # Before the first fit the model itself may be wider than what it describes.
+            Expected(quality, min(sd, MOST_SD), *others),
+            name not in reasons,
+            reasons.get(name),
+        )
+        for name, chance, (quality, sd, *others) in zip(
             decision.providers, chances, decision.expected.T.tolist(), strict=True
         )
     ]

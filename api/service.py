@@ -29,6 +29,7 @@ from optimizer.types import Prices
 
 _LOG = logging.getLogger("fairlead.service")
 _READERS: Final = 4
+_DECLARED_WAIT_S: Final = 5.0
 
 
 class Service:
@@ -100,10 +101,16 @@ class Service:
             from api.store.notices import listen
 
             self._tasks.append(loop.create_task(listen(self.settings.database_url, self.engine.wake)))
+        last = 0
         for uid, change in self._declared:
-            await self.append([self.change_row(change, by="file", uid=uid)])
+            ((row, _),) = await self.append([self.change_row(change, by="file", uid=uid)])
+            last = row.seq
         if self._declared:
             self.engine.wake()
+            # So that the first request finds the routes that the file declares.
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(_DECLARED_WAIT_S):
+                    await self.engine.until_folded(last)
 
     async def stop(self) -> None:
         """Write what waits, save a snapshot, and close everything."""

@@ -22,15 +22,26 @@ if TYPE_CHECKING:
 
 _LOG = logging.getLogger("fairlead.upkeep")
 _DAY_S: Final = 86_400.0
+MANY: Final = 10_000
+"""Events that take about half a second to fold."""
+
 _LEAST_REMOVED: Final = 1_000
 """Events for which it is worth while to make another base."""
 
 
 async def take_snapshots(service: Service) -> None:
-    """Save a snapshot now and then, until cancelled."""
+    """Save a snapshot now and then, until cancelled; the first at once where `MANY` events were folded.
+
+    Who took long to begin is not to take as long again, should it die before the next snapshot.
+    """
     saved = 0
+    every_s = service.settings.snapshot_every_s
+    while not service.engine.ready:
+        await asyncio.sleep(min(every_s, 0.1))
+    wait_s = every_s if service.engine.rebuilt < MANY else 0.0
     while True:
-        await asyncio.sleep(service.settings.snapshot_every_s)
+        await asyncio.sleep(wait_s)
+        wait_s = every_s
         seq = service.engine.fold.seq
         if service.engine.ready and seq != saved and await _fold(service):
             saved = seq

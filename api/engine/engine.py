@@ -17,6 +17,7 @@ import logging
 import threading
 from collections import Counter, deque
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from time import monotonic, perf_counter
 from typing import Any, Final
@@ -59,6 +60,8 @@ class Engine:
         """By route and kind: why the default provider had to answer."""
         self.rebuilt_to = 0
         self.rebuild_until = 0
+        self.rebuilt = 0
+        """How many places of the log the last rebuild folded, on top of a snapshot."""
         self._rows: deque[tuple[Row, Logged | None]] = deque()
         self._queued = 0
         self.made: dict[str, tuple[str, Logged]] = {}
@@ -99,6 +102,10 @@ class Engine:
         while not self._stop.is_set():
             try:
                 fold = await self._in_thread(self._rebuilt)
+                while fold.seq < self.fold.seq:
+                    # What was configured meanwhile is known already, and not to be forgotten for a moment.
+                    more = partial(snapshots.rebuild, fold, self._store, until=self.fold.seq)
+                    fold = await self._in_thread(more)
                 break
             except StoreUnavailable as error:
                 self.problem = str(error)
@@ -114,6 +121,7 @@ class Engine:
         self._rows.clear()
         self.fold, self._queued, self.ready = fold, fold.seq, True
         self.rebuild_s = perf_counter() - started
+        self._tell()
         _LOG.info("ready after %.1f s, at place %d of the log", self.rebuild_s, fold.seq)
         self.wake()
 
@@ -121,14 +129,17 @@ class Engine:
         warm_up()
         last = self._store.last_seq()
         fold = snapshots.start(self._state_dir, self._store, self.new_fold)
-        self.rebuilt_to, self.rebuild_until = fold.seq, last
+        began = self.rebuilt_to = fold.seq
+        self.rebuild_until = last
 
         def progress(seq: int) -> None:
             self.rebuilt_to = seq
             if self._stop.is_set():
                 raise StoreUnavailable("the process is ending")
 
-        return snapshots.rebuild(fold, self._store, until=last, progress=progress)
+        fold = snapshots.rebuild(fold, self._store, until=last, progress=progress)
+        self.rebuilt = fold.seq - began
+        return fold
 
     def committed(self, appended: Appended) -> None:
         """Rows of this process are in the log: fold them, or read the log where others wrote in between."""

@@ -7,9 +7,11 @@ from typing import Any
 import numpy as np
 import pytest
 
+from api.answers import Answer, Candidate, Expected
 from api.engine.asking import Ask, decide
 from api.engine.configuration import Change
 from api.engine.fold import Fold
+from api.schemas.decisions import CandidateOut, DecisionOut, ExpectedOut
 from api.store import Query, open_store
 from optimizer.log import decode
 from optimizer.types import Context, Decision
@@ -290,3 +292,13 @@ def test_a_change_is_a_line_of_the_log(service: Running, store_url: str) -> None
     changes = [Change.from_line(row.line) for row in store.rows(Query(kind="config"))]
     store.close()
     assert [change.entity for change in changes] == ["provider", "provider", "price", "price", "route"]
+
+
+def test_an_answer_has_the_fields_of_the_document(service: Running) -> None:
+    for struct, model in ((Answer, DecisionOut), (Candidate, CandidateOut), (Expected, ExpectedOut)):
+        assert struct.__struct_fields__ == tuple(model.model_fields)
+    made = service.decide()
+    DecisionOut.model_validate(made, strict=True)
+    for candidate in made["candidates"]:
+        # The model is wider than that before it has seen any features.
+        assert 0.0 < candidate["expected"]["quality_sd"] <= 0.5

@@ -1,5 +1,6 @@
 """The served state: the same after every way of getting to it, and never in the way of an answer."""
 
+import shutil
 import threading
 import time
 from pathlib import Path
@@ -8,6 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+from api import upkeep
 from api.engine import snapshots
 from api.engine.engine import Engine
 from api.engine.fold import Fold
@@ -114,6 +116,19 @@ def test_a_snapshot_can_be_taken_while_it_is_served(tmp_path: Path, monkeypatch:
         assert service.decide()["fallback_used"] is None
 
 
+def test_who_rebuilt_much_saves_it_at_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    with running(tmp_path) as service:
+        play(service, 10)
+    shutil.rmtree(tmp_path / "state")
+    monkeypatch.setattr(upkeep, "MANY", 10)
+    with running(tmp_path) as service:
+        service.until(lambda: bool(snapshots.found(tmp_path / "state")))
+        seq = service.service.engine.fold.seq
+    # The next start takes that snapshot, and has nothing to save.
+    with running(tmp_path) as service:
+        assert service.service.engine.rebuilt < 10 <= seq
+
+
 def held_back(monkeypatch: pytest.MonkeyPatch) -> threading.Event:
     """Hold every rebuild back until the event is set."""
     go, original = threading.Event(), Engine._rebuilt
@@ -126,6 +141,29 @@ def held_back(monkeypatch: pytest.MonkeyPatch) -> threading.Event:
 
     monkeypatch.setattr(Engine, "_rebuilt", waiting)
     return go
+
+
+def test_routes_that_are_known_are_never_forgotten_for_a_moment(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, store_url: str
+) -> None:
+    def of_before(self: Engine) -> Fold:
+        # What is rebuilt ends where the log did before the settings file declared its routes.
+        while not self.fold.routes and not self._stop.is_set():
+            time.sleep(0.001)
+        return self.new_fold()
+
+    folds: list[Fold] = []
+    served: list[set[str]] = []
+
+    def exchange(self: Engine, fold: Fold) -> None:
+        folds.append(fold)
+        served.append(set(fold.routes))
+
+    monkeypatch.setattr(Engine, "_rebuilt", of_before)
+    monkeypatch.setattr(Engine, "fold", property(lambda self: folds[-1], exchange), raising=False)
+    with running(tmp_path, store_url) as service:
+        assert served == [set(), {"quickstart"}]
+        assert service.decide()["fallback_used"] is None
 
 
 def test_while_it_is_rebuilt_the_default_answers_and_nothing_is_lost(
