@@ -48,7 +48,6 @@ PER_TURN: Final = 8
 """Decisions made in one turn of the event loop: some three milliseconds."""
 
 _WRITER: Final = msgspec.json.Encoder()
-_EXAMPLE = {"route": "quickstart", "prompt": "Where is my parcel?", "task": "shipping"}
 
 
 def text_of(asked: DecisionIn) -> str | None:
@@ -213,7 +212,7 @@ def router(service: Service) -> APIRouter:
         summary="Choose a provider",
         response_model=None,
         responses={200: {"model": DecisionOut}, **problems(404, 409)},
-        openapi_extra=takes(DecisionIn, _EXAMPLE),
+        openapi_extra=takes(DecisionIn),
     )
     async def decide_one(request: Request) -> Response:
         """Draws a provider, and writes the whole distribution it was drawn from to the log."""
@@ -233,7 +232,7 @@ def router(service: Service) -> APIRouter:
         summary="Choose providers for several requests",
         response_model=None,
         responses={200: {"model": DecisionBatchOut}, **problems()},
-        openapi_extra=takes(DecisionBatchIn, {"decisions": [_EXAMPLE]}),
+        openapi_extra=takes(DecisionBatchIn),
     )
     async def decide_batch(request: Request) -> Response:
         """Each is made and kept by itself: some can fail while others do not."""

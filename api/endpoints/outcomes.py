@@ -37,8 +37,6 @@ from optimizer.log import encode
 from optimizer.types import Feedback, Outcome
 
 _WRITER: Final = msgspec.json.Encoder()
-_OUTCOME = {"usage": {"input_tokens": 6, "output_tokens": 90}, "latency_s": 1.2}
-_FEEDBACK = {"decision_id": "order-17", "value": 1.0}
 
 
 class Teller:
@@ -208,7 +206,7 @@ def router(service: Service) -> APIRouter:
         summary="Report what serving took",
         response_model=None,
         responses={200: {"model": OutcomeOut}, **problems(404, 409, 410)},
-        openapi_extra=takes(OutcomeIn, _OUTCOME),
+        openapi_extra=takes(OutcomeIn),
     )
     async def report_outcome(request: Request, decision_id: str) -> Response:
         """Learning credits who served; propensities stay with who was selected."""
@@ -223,7 +221,7 @@ def router(service: Service) -> APIRouter:
         summary="Judge a decision",
         response_model=None,
         responses={200: {"model": FeedbackOut}, **problems(404, 409, 410)},
-        openapi_extra=takes(FeedbackIn, _FEEDBACK),
+        openapi_extra=takes(FeedbackIn),
     )
     async def judge(request: Request) -> Response:
         """Before its decision it waits for it; the last one of a metric and source is in force."""
@@ -235,7 +233,7 @@ def router(service: Service) -> APIRouter:
         summary="Judge several decisions",
         response_model=None,
         responses={200: {"model": FeedbackBatchOut}, **problems()},
-        openapi_extra=takes(FeedbackBatchIn, {"feedback": [_FEEDBACK]}),
+        openapi_extra=takes(FeedbackBatchIn),
     )
     async def judge_batch(request: Request) -> Response:
         """Each is kept by itself: some can fail while others do not."""
