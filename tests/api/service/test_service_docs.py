@@ -89,6 +89,19 @@ def test_the_document_has_a_schema_and_an_example_for_every_body(service: Runnin
         assert reference in schemas, reference
 
 
+def test_every_field_that_can_be_sent_is_described(service: Running) -> None:
+    schemas = service.get("/openapi.json")["components"]["schemas"]
+    waiting, seen = list(TAKEN.keys() - {"ProblemOut"}), set()
+    while waiting:
+        name = waiting.pop()
+        seen.add(name)
+        for field, one in schemas[name]["properties"].items():
+            assert one.get("description"), f"{name}.{field}"
+        used = set(re.findall(r"#/components/schemas/(\w+)", json.dumps(schemas[name])))
+        waiting += used - seen
+    assert {"Message", "MetricIn", "RequestConstraints", "RoutePatch"} <= seen
+
+
 def test_the_two_commands_of_the_quick_start_change_the_next_decision(service: Running) -> None:
     commands = [line for line in PAGE.splitlines() if line.startswith("curl ")]
     assert len(commands) == 2
