@@ -4,15 +4,17 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
+from dataclasses import replace
 from datetime import UTC, datetime
 from typing import Any, Final
 
 import msgspec
 
 from api.engine.asking import ranked
+from api.engine.served_route import priced
 from api.store import Row
 from optimizer.log import decode
-from optimizer.types import Decision, Feedback, Outcome
+from optimizer.types import Decision, Feedback, Outcome, Prices
 
 
 def timestamp(at_s: float) -> str:
@@ -113,17 +115,24 @@ def decision_of(row: Row) -> Answer:
     return decision_answer(decision, json.loads(row.extra), row.at_s)
 
 
-def event_of(row: Row) -> dict[str, Any]:
-    """An outcome or feedback of the log, for people."""
+def event_of(row: Row, selected: str, prices: Mapping[str, Prices]) -> dict[str, Any]:
+    """An outcome or feedback of the log, for people, by whom its decision selected.
+
+    ``prices`` are the decision's, for an outcome that came ahead of it and so could not be priced then.
+    """
     event = decode(row.line)
     extra = json.loads(row.extra)
     kept = {
         name: extra[name] for name in ("comment", "ttft_s", "reasoning_tokens", "session_id") if name in extra
     }
     if isinstance(event, Outcome):
+        event = replace(event, served_provider=event.served_provider or selected)
+        known = extra.get("priced_usd")
+        cost, by = priced(event, prices) if known is None else (known, "price_list")
         body: dict[str, Any] = {
-            "served_provider": event.served_provider or None,
-            "cost_usd": event.cost_usd,
+            "served_provider": event.served_provider,
+            "cost_usd": cost,
+            "priced_by": by,
             "input_tokens": event.input_tokens,
             "output_tokens": event.output_tokens,
             "cached_tokens": event.cached_tokens,

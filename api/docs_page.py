@@ -58,17 +58,23 @@ def _operation(path: str, method: str, operation: Mapping[str, Any]) -> str:
     content = operation.get("requestBody", {}).get("content", {}).get("application/json")
     if content:
         told.append(f"<p>Body: {_kind(content['schema'])}</p>")
-        if "example" in content:
-            told.append(f"<pre>{escape(json.dumps(content['example'], indent=2))}</pre>")
+        told.append(_example(content))
     answers = []
     for status, one in sorted(operation["responses"].items()):
         content = next(iter(one.get("content", {}).values()), None)
         schema = {} if content is None else content.get("schema", {})
         answers.append(f"<code>{escape(status)}</code> {_kind(schema)}")
     told.append(f"<p>Answers: {', '.join(answers)}</p>")
+    good = next(iter(operation["responses"]["200"]["content"].values()))
+    told.append(_example(good))
     head = f'<span class="method">{method.upper()}</span><code>{escape(path)}</code>'
     summary = escape(operation.get("summary", ""))
     return f'<details><summary>{head} <span class="muted">{summary}</span></summary>{"".join(told)}</details>'
+
+
+def _example(content: Mapping[str, Any]) -> str:
+    example = content["example"]
+    return f"<pre>{escape(example if isinstance(example, str) else json.dumps(example, indent=2))}</pre>"
 
 
 def _schema(name: str, schema: Mapping[str, Any]) -> str:

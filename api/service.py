@@ -7,7 +7,7 @@ import contextlib
 import hashlib
 import logging
 import time
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from time import perf_counter
 from typing import Any, Final
@@ -25,6 +25,7 @@ from api.randomness import Randomness
 from api.settings import Settings
 from api.store import Query, Row, StoreUnavailable, open_store, retention
 from api.store.writer import QueueFull, Writer, Written
+from optimizer.types import Prices
 
 _LOG = logging.getLogger("fairlead.service")
 _READERS: Final = 4
@@ -184,6 +185,12 @@ class Service:
             return False
         recent = self.clock() - row.at_s <= served.body.reward_wait_s
         return recent and (row.decision_id in served.open or row.seq > self.engine.fold.seq)
+
+    def prices_of(self, row: Row) -> Mapping[str, Prices]:
+        """The prices in force at a decision of the log, while it is open."""
+        served = self.engine.fold.routes.get(row.route or "")
+        one = None if served is None else served.open.get(row.decision_id or "")
+        return {} if one is None else one.prices
 
     def check_batch(self, count: int, caller: Caller) -> None:
         """A problem for a batch that is too long; its items count as requests of the key."""

@@ -91,7 +91,8 @@ def patch_of(kind: type[BaseModel]) -> type[BaseModel]:
         schema.pop("required", None)
         schema["description"] = f"Fields of {kind.__name__} to change; null gives a field its default again."
         for name, field in schema.get("properties", {}).items():
-            schema["properties"][name] = {"anyOf": [field, {"type": "null"}]}
+            told = {"description": field.pop("description")} if "description" in field else {}
+            schema["properties"][name] = {"anyOf": [field, {"type": "null"}], **told}
 
     name = kind.__name__.replace("In", "Patch")
     made: type[BaseModel] = type(

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import json
 from functools import partial
+from math import inf
 from time import perf_counter
 from typing import Any, Final
 
@@ -25,7 +27,7 @@ from api.endpoints.requests import (
     takes,
 )
 from api.engine.asking import Ask, decide
-from api.engine.configuration import objective
+from api.engine.configuration import worth_usd
 from api.engine.turns import Turns
 from api.problems import Problem
 from api.schemas.base import is_id
@@ -35,18 +37,18 @@ from api.schemas.decisions import (
     DecisionFullOut,
     DecisionIn,
     DecisionOut,
+    RequestObjective,
 )
 from api.service import Service, idempotent_id
-from api.store import Query, Row
+from api.store import Query, Row, of_session
 from optimizer.errors import InvalidInput, NoEligibleProvider
 from optimizer.log import encode
-from optimizer.types import Constraints, Context, Decision
+from optimizer.types import Constraints, Context, Decision, Objective
 
 PER_TURN: Final = 8
 """Decisions made in one turn of the event loop: some three milliseconds."""
 
 _WRITER: Final = msgspec.json.Encoder()
-_EXAMPLE = {"route": "quickstart", "prompt": "Where is my parcel?", "task": "shipping"}
 
 
 def text_of(asked: DecisionIn) -> str | None:
@@ -97,8 +99,9 @@ class Decider:
         text = text_of(asked)
         await self._turns.take()
         started = perf_counter()
+        own = served.router.route.objective
         try:
-            ask = self._ask(asked, text, given_id)
+            ask = self._ask(asked, text, given_id, own=own)
             decision, fault = decide(served, ask, starting=not service.engine.ready)
         except (InvalidInput, NoEligibleProvider) as error:
             # What was decided stays so, though the route's providers are others now.
@@ -109,7 +112,7 @@ class Decider:
         self._decided(perf_counter() - started)
         if fault is not None:
             service.engine.faults[asked.route, fault] += 1
-        weights = ask.objective or served.router.route.objective
+        weights = ask.objective or own
         notes = {
             "key": caller.key,
             "draw": ask.draw,
@@ -125,14 +128,14 @@ class Decider:
             notes["explored"] = True
         return await self._kept(decision, notes, "" if given_id is None else digest_of(asked)) or made
 
-    def _ask(self, asked: DecisionIn, text: str | None, given_id: str | None) -> Ask:
+    def _ask(self, asked: DecisionIn, text: str | None, given_id: str | None, *, own: Objective) -> Ask:
         return Ask(
             route=asked.route,
             decision_id=given_id or self._service.random.name("dec_"),
             context=_context(asked, text),
             candidates=asked.candidates,
             constraints=_constraints(asked),
-            objective=None if asked.objective is None else objective(asked.objective),
+            objective=None if asked.objective is None else _objective(asked.objective, own),
             draw=self._service.random.uniform(),
             at_s=self._service.clock(),
         )
@@ -173,6 +176,15 @@ def _constraints(asked: DecisionIn) -> Constraints | None:
     )
 
 
+def _objective(asked: RequestObjective, route: Objective) -> Objective:
+    """What the request says, and of what it does not say the route's."""
+    says_worth = asked.dial is not None or asked.willingness_to_pay_usd is not None
+    return Objective(
+        willingness_to_pay_usd=worth_usd(asked) if says_worth else route.willingness_to_pay_usd,
+        latency_weight=route.latency_weight if asked.latency_weight is None else asked.latency_weight,
+    )
+
+
 def _notes(asked: DecisionIn, text: str | None) -> dict[str, Any]:
     """What a replay and a reader of the log need of the request, beside the decision itself."""
     notes: dict[str, Any] = {}
@@ -189,6 +201,17 @@ def _notes(asked: DecisionIn, text: str | None) -> dict[str, Any]:
     return notes
 
 
+async def _on_its_session(service: Service, decision: Row) -> list[Row]:
+    """The feedback on the session of a decision that came while the decision was open."""
+    session = json.loads(decision.extra).get("session_id")
+    if session is None:
+        return []
+    found = await service.rows(Query(decision_id=of_session(session), after=decision.seq))
+    served = service.engine.fold.routes.get(decision.route or "")
+    wait_s = inf if served is None else served.body.reward_wait_s
+    return [row for row in found if row.at_s - decision.at_s <= wait_s]
+
+
 def router(service: Service) -> APIRouter:
     """The addresses below /v1/decisions."""
     api = APIRouter(prefix="/v1/decisions", route_class=StrictRoute, tags=["decisions"])
@@ -199,7 +222,7 @@ def router(service: Service) -> APIRouter:
         summary="Choose a provider",
         response_model=None,
         responses={200: {"model": DecisionOut}, **problems(404, 409)},
-        openapi_extra=takes(DecisionIn, _EXAMPLE),
+        openapi_extra=takes(DecisionIn),
     )
     async def decide_one(request: Request) -> Response:
         """Draws a provider, and writes the whole distribution it was drawn from to the log."""
@@ -219,7 +242,7 @@ def router(service: Service) -> APIRouter:
         summary="Choose providers for several requests",
         response_model=None,
         responses={200: {"model": DecisionBatchOut}, **problems()},
-        openapi_extra=takes(DecisionBatchIn, {"decisions": [_EXAMPLE]}),
+        openapi_extra=takes(DecisionBatchIn),
     )
     async def decide_batch(request: Request) -> Response:
         """Each is made and kept by itself: some can fail while others do not."""
@@ -243,10 +266,15 @@ def router(service: Service) -> APIRouter:
         decisions = [row for row in rows if row.kind == "decision"]
         if not decisions or not caller.may_route(decisions[0].route or ""):
             raise Problem("unknown-decision", "There is no decision of this id.")
+        told = [row for row in rows if row.kind in ("outcome", "feedback")]
+        told += await _on_its_session(service, decisions[0])
+        made, prices = decision_of(decisions[0]), service.prices_of(decisions[0])
         return answer(
             {
-                "decision": decision_of(decisions[0]),
-                "events": [event_of(row) for row in rows if row.kind in ("outcome", "feedback")],
+                "decision": made,
+                "events": [
+                    event_of(row, made.selected, prices) for row in sorted(told, key=lambda row: row.seq)
+                ],
                 "status": "open" if service.is_open(decisions[0]) else "closed",
             }
         )

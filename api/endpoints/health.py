@@ -6,6 +6,7 @@ from dataclasses import asdict
 from typing import Any
 
 from fastapi import APIRouter, Request, Response
+from fastapi.responses import PlainTextResponse
 from prometheus_client import CONTENT_TYPE_LATEST
 
 from api.endpoints.requests import StrictRoute, answer, caller_of, problems
@@ -16,6 +17,7 @@ from api.service import Service
 from optimizer.types import Context
 
 _MOST_ALARMS = 100
+_METRICS = {"text/plain": {"schema": {"type": "string"}, "example": "fairlead_ready 1.0\n"}}
 
 
 def router(service: Service) -> APIRouter:
@@ -51,7 +53,8 @@ def router(service: Service) -> APIRouter:
         "/metrics",
         summary="Metrics for Prometheus",
         response_model=None,
-        responses={200: {"content": {"text/plain": {"schema": {"type": "string"}}}}, **problems()},
+        response_class=PlainTextResponse,
+        responses={200: {"content": _METRICS}, **problems()},
     )
     async def metrics(request: Request) -> Response:
         caller_of(request, "read")

@@ -102,7 +102,7 @@ def router(service: Service) -> APIRouter:
         response_model=None,
         status_code=201,
         responses={200: {"model": ChangeOut}, 201: {"model": KeyMadeOut}, **problems(409)},
-        openapi_extra=takes(KeyIn, {"name": "checkout service", "scopes": ["decide", "feedback"]}),
+        openapi_extra=takes(KeyIn),
     )
     async def create_key(request: Request, ask: Annotated[Preview, Query()]) -> Response:
         """The answer holds the key; it is shown this once. From the first key on, everybody needs one."""
@@ -145,7 +145,7 @@ def router(service: Service) -> APIRouter:
         summary="Give a key a new secret",
         response_model=None,
         responses={200: {"model": KeyMadeOut}, **problems(404, 409)},
-        openapi_extra=takes(RotateIn, {"overlap_s": 3600}),
+        openapi_extra=takes(RotateIn),
     )
     async def rotate_key(request: Request, key_id: str) -> Response:
         """The old secret is taken for a while longer, so that whoever uses it can change over."""

@@ -34,14 +34,12 @@ from api.schemas.outcomes import (
     OutcomeOut,
 )
 from api.service import Service
-from api.store import Query, Row
+from api.store import Query, Row, of_session
 from optimizer.errors import InvalidInput
 from optimizer.log import decode, encode
 from optimizer.types import Decision, Feedback, Outcome
 
 _WRITER: Final = msgspec.json.Encoder()
-_OUTCOME = {"usage": {"input_tokens": 6, "output_tokens": 90}, "latency_s": 1.2}
-_FEEDBACK = {"decision_id": "order-17", "value": 1.0}
 
 
 class Teller:
@@ -75,9 +73,9 @@ class Teller:
         return served, one
 
     def _row(
-        self, kind: str, decision_id: str | None, name: str, digest: str, line: str, extra: dict[str, Any]
+        self, kind: str, decision_id: str, name: str, digest: str, line: str, extra: dict[str, Any]
     ) -> Row:
-        route = self._service.engine.fold.places.get(decision_id or "")
+        route = self._service.engine.fold.places.get(decision_id)
         kept = {key: value for key, value in extra.items() if value is not None}
         at_s = self._service.clock()
         return Row(0, name, kind, route, decision_id, at_s, digest, line, _WRITER.encode(kept).decode())
@@ -122,6 +120,7 @@ class Teller:
         name = given or self._service.random.name("out_")
         extra = {"key": caller.key, "routes": caller.routes, "ttft_s": told.ttft_s}
         extra["reasoning_tokens"] = None if usage is None else usage.reasoning_tokens
+        extra["priced_usd"] = cost if by == "price_list" else None
         # No id of a decision has a slash, but both may have colons.
         uid = f"o:{caller.key or ''}:{decision_id}/{name}"
         row = self._row("outcome", decision_id, uid, digest_of(told) if given else "", encode(event), extra)
@@ -186,17 +185,18 @@ class Teller:
         }
         uid = f"f:{caller.key or ''}:{name}"
         digest = digest_of(told) if given else ""
-        row = self._row("feedback", told.decision_id, uid, digest, encode(event), extra)
-        places = [(caller.key or "", one) for one in decisions]
-        for place in places:
-            self._writing[place] += 1
+        place = told.decision_id or of_session(told.session_id or "")
+        row = self._row("feedback", place, uid, digest, encode(event), extra)
+        judged = [(caller.key or "", one) for one in decisions]
+        for pair in judged:
+            self._writing[pair] += 1
         try:
             seq = await self._write(row, event, given=given is not None)
         finally:
-            for place in places:
-                self._writing[place] -= 1
-                if not self._writing[place]:
-                    del self._writing[place]
+            for pair in judged:
+                self._writing[pair] -= 1
+                if not self._writing[pair]:
+                    del self._writing[pair]
         return _feedback_answer(name, seq, "joined" if joined else "parked", decisions)
 
     async def _targets(self, told: FeedbackIn) -> list[str]:
@@ -259,7 +259,7 @@ def router(service: Service) -> APIRouter:
         summary="Report what serving took",
         response_model=None,
         responses={200: {"model": OutcomeOut}, **problems(404, 409, 410)},
-        openapi_extra=takes(OutcomeIn, _OUTCOME),
+        openapi_extra=takes(OutcomeIn),
     )
     async def report_outcome(request: Request, decision_id: str) -> Response:
         """Learning credits who served; propensities stay with who was selected."""
@@ -274,7 +274,7 @@ def router(service: Service) -> APIRouter:
         summary="Judge a decision",
         response_model=None,
         responses={200: {"model": FeedbackOut}, **problems(404, 409, 410)},
-        openapi_extra=takes(FeedbackIn, _FEEDBACK),
+        openapi_extra=takes(FeedbackIn),
     )
     async def judge(request: Request) -> Response:
         """Before its decision it waits for it; the last one of a metric and source is in force."""
@@ -286,7 +286,7 @@ def router(service: Service) -> APIRouter:
         summary="Judge several decisions",
         response_model=None,
         responses={200: {"model": FeedbackBatchOut}, **problems()},
-        openapi_extra=takes(FeedbackBatchIn, {"feedback": [_FEEDBACK]}),
+        openapi_extra=takes(FeedbackBatchIn),
     )
     async def judge_batch(request: Request) -> Response:
         """Each is kept by itself: some can fail while others do not."""

@@ -67,9 +67,7 @@ def router(service: Service) -> APIRouter:
         response_model=None,
         status_code=201,
         responses={200: {"model": ChangeOut}, 201: {"model": ChangeOut}, **problems(409)},
-        openapi_extra=takes(
-            PriceIn, {"provider": "small", "input_usd_per_mtok": 0.05, "output_usd_per_mtok": 0.4}
-        ),
+        openapi_extra=takes(PriceIn),
     )
     async def declare(request: Request, ask: Annotated[Preview, Query()]) -> Response:
         """In force from its date on, or from now on. Decisions made before keep their prices."""

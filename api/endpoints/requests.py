@@ -167,11 +167,9 @@ def problems(*statuses: int) -> dict[int | str, dict[str, Any]]:
     return {status: {"description": "Problem", "content": content} for status in (*everywhere, *statuses)}
 
 
-def takes(kind: type[BaseModel], example: Any = None) -> dict[str, Any]:
-    """The body that an address takes, for the OpenAPI document; `api.openapi` adds the schema."""
+def takes(kind: type[BaseModel]) -> dict[str, Any]:
+    """The body that an address takes, for the OpenAPI document; `api.openapi` adds schema and example."""
     content: dict[str, Any] = {"schema": {"$ref": f"#/components/schemas/{kind.__name__}"}}
-    if example is not None:
-        content["example"] = example
     TAKEN[kind.__name__] = kind
     return {"requestBody": {"required": True, "content": {JSON: content}}}
 

@@ -10,7 +10,7 @@ from typing import Any, Final, Literal, NamedTuple
 
 from pydantic import Field
 
-from api.schemas.config import KeyIn, ObjectiveIn, PriceIn, ProviderIn, RouteIn
+from api.schemas.config import KeyIn, ObjectiveIn, PriceIn, ProviderIn, RouteIn, Worth
 from optimizer.errors import InvalidInput
 from optimizer.route import Source
 from optimizer.types import Budget, Constraints, Metric, Objective, Prices, Provider, Route
@@ -203,11 +203,15 @@ class Configuration:
 
 
 def objective(given: ObjectiveIn) -> Objective:
-    """The objective as the optimiser takes it; a dial of 10 says that cost does not count."""
-    worth = given.willingness_to_pay_usd
-    if given.dial is not None:
-        worth = None if given.dial == 10 else 10.0 ** (-4.0 + 0.4 * given.dial)
-    return Objective(willingness_to_pay_usd=worth, latency_weight=given.latency_weight)
+    """The objective as the optimiser takes it."""
+    return Objective(willingness_to_pay_usd=worth_usd(given), latency_weight=given.latency_weight)
+
+
+def worth_usd(given: Worth) -> float | None:
+    """USD that a point of quality is worth; a dial of 10 says that cost does not count."""
+    if given.dial is None:
+        return given.willingness_to_pay_usd
+    return None if given.dial == 10 else 10.0 ** (-4.0 + 0.4 * given.dial)
 
 
 def effective_s(price: PriceIn, now_s: float) -> float:

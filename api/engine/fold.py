@@ -141,7 +141,7 @@ class Fold:
         # The later of two in the log is the one in force.
         event = decode(row.line, place=row.seq) if made is None else _placed(made, row.seq)
         assert isinstance(event, Outcome | Feedback)
-        if row.decision_id is not None:
+        if event.decision_id:
             self._join_or_park(row, event)
             return
         for decision_id in tuple(self.sessions.get(notes.of_event(row.extra)["session_id"], ())):

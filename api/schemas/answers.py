@@ -104,34 +104,71 @@ class AuditListOut(Answer):
     next_cursor: str | None
 
 
+class BeliefOut(Answer):
+    """What is believed of a provider for the mean request of a route; null where nothing is known."""
+
+    quality: float = Field(description="Expected quality; a call that fails has none.")
+    quality_sd: float = Field(description="How unsure that is: its standard deviation.")
+    cost_usd: float | None = Field(description="Expected USD of a call with 100 input tokens.")
+    latency_s: float | None = Field(description="Mean seconds of a call.")
+    tail_latency_s: float | None = Field(description="Seconds that 95 % of its calls stay below.")
+    failure: float = Field(description="Share of calls that fail.")
+    feedback: int = Field(description="Decisions that it served and that were judged.")
+    floor: float = Field(description="Least propensity that it has at present.")
+    newcomer: bool = Field(description="Whether it was added later and its share is capped.")
+
+
+class TaskBeliefOut(Answer):
+    """What is believed of a provider for the mean request of a task."""
+
+    propensity: float = Field(description="With what probability it would be drawn.")
+    quality: float | None
+    quality_sd: float | None
+    cost_usd: float | None
+
+
 class TaskOut(Answer):
     """What is believed of each provider for the mean request of a task."""
 
     decisions: int
-    providers: dict[str, dict[str, float | None]]
+    providers: dict[str, TaskBeliefOut]
+
+
+class AlarmOut(Answer):
+    """A provider was found to have changed; what was seen of it before counts for little since."""
+
+    provider: str = Field(description="Who changed.")
+    quantity: str = Field(description="What changed; quality alone is watched.")
+    since_order: int = Field(description="The decision from which on it is taken to have changed.")
+    at_order: int = Field(description="The decision whose feedback told.")
+    before: float = Field(description="Mean until then.")
+    after: float = Field(description="Mean since then.")
 
 
 class RouteStateOut(Answer):
     """What a route has learned."""
 
     route: str
-    ready: bool
-    broken: str | None
+    ready: bool = Field(description="False while the state is being rebuilt.")
+    broken: str | None = Field(description="Why the default provider answers for good; null: it does not.")
     seq: int = Field(description="Place in the log up to which it has learned.")
     age_s: float = Field(description="Seconds since this is known to have been all that the log held.")
     decisions: int
-    fallbacks: int
-    explored: int
-    open_decisions: int
+    fallbacks: int = Field(description="Decisions that the default provider answered.")
+    explored: int = Field(description="Decisions for another provider than the best expected.")
+    open_decisions: int = Field(description="Decisions that something may still come of.")
     spent_usd: float = Field(description="Money spent, as far as outcomes said.")
-    trust: dict[str, float] = Field(description="Weight of each source of context.")
-    shadow_price: float
-    budget_usd_per_request: float | None
+    trust: dict[str, float] = Field(
+        description="Weight of each source of context: none (no context), task, attributes, surface, or all; "
+        "after the @ how strongly it is held to 0, and pooled with a part common to all providers."
+    )
+    shadow_price: float = Field(description="Quality that one USD must bring at present.")
+    budget_usd_per_request: float | None = Field(description="What a request may cost now; null: no budget.")
     budget_spent_usd: float = Field(description="Money booked under the present budget.")
-    newcomer_share: float
-    providers: dict[str, dict[str, float | int | bool | None]]
-    tasks: dict[str, TaskOut]
-    alarms: list[dict[str, Any]] = Field(description="Providers found to have changed, the latest last.")
+    newcomer_share: float = Field(description="Quota of requests for providers added later.")
+    providers: dict[str, BeliefOut]
+    tasks: dict[str, TaskOut] = Field(description="By task label, of the first 64 labels.")
+    alarms: list[AlarmOut] = Field(description="Providers found to have changed, the latest last.")
 
 
 class LiveOut(Answer):

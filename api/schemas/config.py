@@ -29,10 +29,14 @@ def _check_time(name: str, given: datetime | None) -> None:
 class ProviderIn(Strict):
     """A choosable model endpoint."""
 
-    name: ProviderName = Field(examples=["openai/gpt-5-mini"])
-    capabilities: tuple[Word, ...] = Field(default=(), max_length=64, examples=[["tools", "vision"]])
-    context_window_tokens: int | None = Field(default=None, ge=1, le=10**9)
-    tags: tuple[Word, ...] = Field(default=(), max_length=64)
+    name: ProviderName = Field(description="Its name on routes and in answers.")
+    capabilities: tuple[Word, ...] = Field(
+        default=(), max_length=64, description="What it can do; a request can ask for some of it."
+    )
+    context_window_tokens: int | None = Field(
+        default=None, ge=1, le=10**9, description="Longer requests rule it out; null: not known."
+    )
+    tags: tuple[Word, ...] = Field(default=(), max_length=64, description="For people; not looked at.")
     paused: bool = Field(
         default=False, description="A paused provider is not chosen, and keeps what was learned."
     )
@@ -41,13 +45,13 @@ class ProviderIn(Strict):
 class PriceIn(Strict):
     """A price list of one provider from a date on. Lists are never changed, only followed by others."""
 
-    provider: ProviderName = Field(examples=["openai/gpt-5-mini"])
-    input_usd_per_mtok: Usd = Field(description="USD per million input tokens.", examples=[0.25])
-    output_usd_per_mtok: Usd = Field(description="USD per million output tokens.", examples=[2.0])
+    provider: ProviderName = Field(description="Whose list it is.")
+    input_usd_per_mtok: Usd = Field(description="USD per million input tokens.")
+    output_usd_per_mtok: Usd = Field(description="USD per million output tokens, reasoning included.")
     cached_usd_per_mtok: Usd | None = Field(
         default=None, description="USD per million input tokens read from a cache; null: the input price."
     )
-    per_call_usd: Usd = 0.0
+    per_call_usd: Usd = Field(default=0.0, description="USD for each call, whatever its length.")
     effective_at: Annotated[datetime, Field(strict=False)] | None = Field(
         default=None, description="From when the list is in force, with a time zone; null: from now on."
     )
@@ -58,8 +62,8 @@ class PriceIn(Strict):
         return self
 
 
-class ObjectiveIn(Strict):
-    """How quality, cost and latency are weighed: quality − cost / willingness_to_pay − latency × weight."""
+class Worth(Strict):
+    """What quality is worth in USD, in one of two ways."""
 
     willingness_to_pay_usd: WillingnessToPay | None = Field(
         default=None, description="USD that one whole point of quality is worth; null: cost does not count."
@@ -69,7 +73,6 @@ class ObjectiveIn(Strict):
         description="Instead of it: 0 is cheapest, 10 is best quality, "
         "each step is worth 2.5 times as much, 5 is 0.01 USD per point.",
     )
-    latency_weight: LatencyWeight = Field(default=0.0, description="Points of quality per second.")
 
     @model_validator(mode="after")
     def _one_of_both(self) -> Self:
@@ -78,11 +81,21 @@ class ObjectiveIn(Strict):
         return self
 
 
+class ObjectiveIn(Worth):
+    """How quality, cost and latency are weighed: quality − cost / willingness_to_pay − latency × weight."""
+
+    latency_weight: LatencyWeight = Field(default=0.0, description="Points of quality per second.")
+
+
 class BudgetIn(Strict):
     """What may be spent: exactly one of both."""
 
-    usd_per_request: Annotated[float, Field(ge=1e-12, le=1e9)] | None = None
-    usd_per_day: Annotated[float, Field(ge=1e-12, le=1e9)] | None = None
+    usd_per_request: Annotated[float, Field(ge=1e-12, le=1e9)] | None = Field(
+        default=None, description="USD that a request may cost on average."
+    )
+    usd_per_day: Annotated[float, Field(ge=1e-12, le=1e9)] | None = Field(
+        default=None, description="USD that all requests of a day may cost together."
+    )
 
     @model_validator(mode="after")
     def _exactly_one(self) -> Self:
@@ -94,22 +107,35 @@ class BudgetIn(Strict):
 class ConstraintsIn(Strict):
     """What a choice must satisfy on a route."""
 
-    allow: tuple[Pattern, ...] = Field(default=("*",), min_length=1, max_length=100)
-    deny: tuple[Pattern, ...] = Field(default=(), max_length=100)
-    capabilities: tuple[Word, ...] = Field(default=(), max_length=64)
-    max_cost_usd: Usd | None = None
-    max_latency_s: Usd | None = None
-    max_tail_latency_s: Usd | None = None
+    allow: tuple[Pattern, ...] = Field(
+        default=("*",), min_length=1, max_length=100, description="Providers to choose from, by patterns."
+    )
+    deny: tuple[Pattern, ...] = Field(
+        default=(), max_length=100, description="Providers not to choose; wildcards as in openai/*."
+    )
+    capabilities: tuple[Word, ...] = Field(
+        default=(), max_length=64, description="What a provider must be able to do."
+    )
+    max_cost_usd: Usd | None = Field(default=None, description="Most USD that the call is expected to cost.")
+    max_latency_s: Usd | None = Field(
+        default=None,
+        description="Most seconds that a call may be expected to take; who has no latency yet is ruled out.",
+    )
+    max_tail_latency_s: Usd | None = Field(
+        default=None, description="Most seconds that 95 % of a provider's calls may take."
+    )
 
 
 class MetricIn(Strict):
     """One judgement that counts towards the reward."""
 
-    name: Word = "quality"
-    low: Annotated[float, Field(ge=-1e9, le=1e9)] = 0.0
-    high: Annotated[float, Field(ge=-1e9, le=1e9)] = 1.0
-    higher_is_better: bool = True
-    weight: Annotated[float, Field(ge=1e-6, le=1e6)] = 1.0
+    name: Word = Field(default="quality", description="What feedback names it by.")
+    low: Annotated[float, Field(ge=-1e9, le=1e9)] = Field(default=0.0, description="Its lowest value.")
+    high: Annotated[float, Field(ge=-1e9, le=1e9)] = Field(default=1.0, description="Its highest value.")
+    higher_is_better: bool = Field(default=True, description="Its direction.")
+    weight: Annotated[float, Field(ge=1e-6, le=1e6)] = Field(
+        default=1.0, description="How much it counts in the reward, against the other metrics."
+    )
 
 
 class FeaturesIn(Strict):
@@ -137,20 +163,26 @@ class FeaturesIn(Strict):
 class RouteIn(Strict):
     """One decision point of a product: its providers, objective, budget and rules."""
 
-    name: RouteName = Field(examples=["support-chat"])
-    providers: tuple[ProviderName, ...] = Field(min_length=1, max_length=200)
+    name: RouteName = Field(description="What decisions name it by.")
+    providers: tuple[ProviderName, ...] = Field(
+        min_length=1, max_length=200, description="Who may be chosen; they must have been created."
+    )
     default_provider: ProviderName | None = Field(
         default=None, description="Answers when routing fails or is paused; null: the first provider."
     )
-    objective: ObjectiveIn = ObjectiveIn()
-    budget: BudgetIn | None = None
-    constraints: ConstraintsIn = ConstraintsIn()
-    metrics: tuple[MetricIn, ...] = Field(default=(MetricIn(),), min_length=1, max_length=32)
+    objective: ObjectiveIn = Field(
+        default=ObjectiveIn(), description="How quality, cost and latency are weighed."
+    )
+    budget: BudgetIn | None = Field(default=None, description="What may be spent; null: no limit.")
+    constraints: ConstraintsIn = Field(default=ConstraintsIn(), description="What every choice must satisfy.")
+    metrics: tuple[MetricIn, ...] = Field(
+        default=(MetricIn(),), min_length=1, max_length=32, description="What feedback may judge."
+    )
     sources: dict[Source, Annotated[float, Field(ge=1e-6, le=1e6)]] = Field(
         default={"human": 1.0, "judge": 1.0, "code": 1.0},
         description="Weight of each source of feedback within a metric.",
     )
-    features: FeaturesIn = FeaturesIn()
+    features: FeaturesIn = Field(default=FeaturesIn(), description="What is looked at in a request.")
     reward_wait_s: Annotated[float, Field(ge=1, le=1e9)] = Field(
         default=604_800.0, description="Seconds in which feedback on a decision is accepted."
     )
@@ -160,8 +192,15 @@ class RouteIn(Strict):
     max_open_decisions: Annotated[int, Field(ge=100, le=10_000_000)] = Field(
         default=50_000, description="Decisions kept open for feedback; beyond it the oldest is closed early."
     )
-    newcomer_share: Annotated[float, Field(ge=0, le=1)] = 0.2
-    exploration_share: Annotated[float, Field(ge=0, le=1)] = 0.002
+    newcomer_share: Annotated[float, Field(ge=0, le=1)] = Field(
+        default=0.2,
+        description="Most of the requests, and of a budget, for getting to know providers added later.",
+    )
+    exploration_share: Annotated[float, Field(ge=0, le=1)] = Field(
+        default=0.002,
+        description="Share of the requests, and of a budget, for a floor under every propensity, "
+        "so that other policies can be judged from the log; 0: no floor.",
+    )
     paused: bool = Field(default=False, description="A paused route answers its default provider.")
 
 
@@ -171,8 +210,10 @@ Scope = Literal["decide", "feedback", "read", "admin"]
 class KeyIn(Strict):
     """What an API key may do."""
 
-    name: Label = Field(examples=["checkout service"])
-    scopes: tuple[Scope, ...] = Field(min_length=1, max_length=4)
+    name: Label = Field(description="Whose it is, for people.")
+    scopes: tuple[Scope, ...] = Field(
+        min_length=1, max_length=4, description="What it may do; admin includes the others."
+    )
     routes: tuple[RouteName, ...] | None = Field(
         default=None, max_length=200, description="Routes that it may be used for; null: all."
     )
@@ -182,9 +223,13 @@ class KeyIn(Strict):
     expires_at: Annotated[datetime, Field(strict=False)] | None = Field(
         default=None, description="Until when it is valid, with a time zone; null: until it is removed."
     )
-    requests_per_s: Annotated[float, Field(ge=1e-6, le=1e6)] | None = None
-    feedback_per_minute: Annotated[int, Field(ge=1, le=10**9)] | None = None
-    note: Note = ""
+    requests_per_s: Annotated[float, Field(ge=1e-6, le=1e6)] | None = Field(
+        default=None, description="Most requests a second; null: as the settings say."
+    )
+    feedback_per_minute: Annotated[int, Field(ge=1, le=10**9)] | None = Field(
+        default=None, description="Most feedback a minute; null: as the settings say."
+    )
+    note: Note = Field(default="", description="For people.")
 
     @model_validator(mode="after")
     def _with_zone(self) -> Self:

@@ -19,7 +19,7 @@ from api.schemas.base import (
     Word,
     _no_nul,
 )
-from api.schemas.config import ObjectiveIn
+from api.schemas.config import LatencyWeight, WillingnessToPay, Worth
 
 Prompt = Annotated[str, StringConstraints(max_length=50_000_000)]
 Number = Annotated[float, Field(ge=-1e9, le=1e9)]
@@ -28,23 +28,30 @@ Number = Annotated[float, Field(ge=-1e9, le=1e9)]
 class TextPart(Strict):
     """A part of a message; only text is looked at."""
 
-    type: Label
-    text: Prompt | None = None
+    type: Label = Field(description="Its kind, such as text or image_url.")
+    text: Prompt | None = Field(default=None, description="Its text, where it has one.")
 
 
 class Message(Strict):
     """One message of a conversation."""
 
-    role: Literal["system", "developer", "user", "assistant", "tool"]
-    content: Prompt | Annotated[tuple[TextPart, ...], Field(max_length=1_000)]
+    role: Literal["system", "developer", "user", "assistant", "tool"] = Field(description="Who says it.")
+    content: Prompt | Annotated[tuple[TextPart, ...], Field(max_length=1_000)] = Field(
+        description="What is said: a text, or parts."
+    )
 
 
 class RequestConstraints(Strict):
     """What this choice must satisfy, on top of the route's own rules."""
 
-    max_cost_usd: Usd | None = None
-    max_latency_s: Seconds | None = None
-    capabilities: tuple[Word, ...] = Field(default=(), max_length=64)
+    max_cost_usd: Usd | None = Field(default=None, description="Most USD that the call is expected to cost.")
+    max_latency_s: Seconds | None = Field(
+        default=None,
+        description="Most seconds that a call may be expected to take; who has no latency yet is ruled out.",
+    )
+    capabilities: tuple[Word, ...] = Field(
+        default=(), max_length=64, description="What the provider must be able to do."
+    )
     ignore: tuple[Pattern, ...] = Field(
         default=(), max_length=100, description="Providers not to choose; wildcards as in openai/*."
     )
@@ -53,30 +60,53 @@ class RequestConstraints(Strict):
 _CONTENTS = ("messages", "prompt", "features", "embedding")
 
 
+class RequestObjective(Worth):
+    """How this choice weighs quality, cost and latency, where otherwise than the route."""
+
+    willingness_to_pay_usd: WillingnessToPay | None = Field(
+        default=None,
+        description="USD that one whole point of quality is worth; null: what the route says. "
+        "For a cost that does not count, give a dial of 10.",
+    )
+    latency_weight: LatencyWeight | None = Field(
+        default=None, description="Points of quality per second; null: what the route says."
+    )
+
+
 class DecisionIn(Strict):
     """Which provider shall serve this request?"""
 
-    route: RouteName = Field(examples=["quickstart"])
-    messages: Annotated[tuple[Message, ...], Field(min_length=1, max_length=10_000)] | None = None
-    prompt: Prompt | None = Field(default=None, examples=["Where is my parcel?"])
+    route: RouteName = Field(description="The route that it is made on.")
+    messages: Annotated[tuple[Message, ...], Field(min_length=1, max_length=10_000)] | None = Field(
+        default=None, description="The conversation; one of this, prompt, features and embedding."
+    )
+    prompt: Prompt | None = Field(default=None, description="The request as one text.")
     features: Annotated[tuple[Number, ...], Field(max_length=4_096)] | None = Field(
         default=None, description="The features themselves, of the width that the route states."
     )
-    embedding: Annotated[tuple[Number, ...], Field(max_length=4_096)] | None = None
-    task: Label | None = Field(default=None, examples=["shipping"])
+    embedding: Annotated[tuple[Number, ...], Field(max_length=4_096)] | None = Field(
+        default=None, description="An embedding of the text, of the width that the route declares."
+    )
+    task: Label | None = Field(default=None, description="Kind of request, to learn by; any short text.")
     attributes: dict[
         Word, Annotated[str, StringConstraints(max_length=200), AfterValidator(_no_nul)] | bool | Number
-    ] = Field(default_factory=dict, max_length=64, examples=[{"tier": "gold"}])
+    ] = Field(default_factory=dict, max_length=64, description="Facts to learn by, such as a tier.")
     input_tokens: Tokens | None = Field(default=None, description="Length of the request; null: estimated.")
     tags: dict[Word, Label] = Field(
         default_factory=dict, max_length=32, description="Kept with the decision, not looked at."
     )
-    session_id: Id | None = None
+    session_id: Id | None = Field(
+        default=None, description="A session of several decisions, which feedback can judge together."
+    )
     candidates: Annotated[tuple[Pattern, ...], Field(min_length=1, max_length=200)] | None = Field(
         default=None, description="Choose among these only; wildcards as in openai/*."
     )
-    constraints: RequestConstraints | None = None
-    objective: ObjectiveIn | None = None
+    constraints: RequestConstraints | None = Field(
+        default=None, description="What the choice must satisfy, on top of the route's rules."
+    )
+    objective: RequestObjective | None = Field(
+        default=None, description="How the choice is weighed, where otherwise than on the route."
+    )
     dry_run: bool = Field(default=False, description="Answer without writing or learning anything.")
     id: Id | None = Field(
         default=None, description="Your own id. The same request with the same id gets the same answer again."
@@ -103,7 +133,7 @@ class DecisionIn(Strict):
 class DecisionBatchIn(Strict):
     """Several decisions, each made and kept by itself."""
 
-    decisions: tuple[DecisionIn, ...] = Field(min_length=1)
+    decisions: tuple[DecisionIn, ...] = Field(min_length=1, description="At most `max_batch`.")
 
 
 class ExpectedOut(Answer):

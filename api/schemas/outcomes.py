@@ -13,8 +13,8 @@ from api.schemas.decisions import ProblemOut
 class UsageIn(Strict):
     """Tokens, as the provider counted them."""
 
-    input_tokens: Tokens = Field(examples=[120])
-    output_tokens: Tokens = Field(description="Reasoning included.", examples=[300])
+    input_tokens: Tokens = Field(description="Cached ones included.")
+    output_tokens: Tokens = Field(description="Reasoning included.")
     cached_tokens: Tokens = Field(default=0, description="Those of the input that were read from a cache.")
     reasoning_tokens: Tokens = Field(default=0, description="Those of the output that were reasoning.")
 
@@ -34,13 +34,17 @@ class OutcomeIn(Strict):
         default=None,
         description="Who really served it, after a fallback perhaps another; null: the selected one.",
     )
-    usage: UsageIn | None = None
+    usage: UsageIn | None = Field(
+        default=None, description="Tokens, to be priced, and to learn the length of answers from."
+    )
     cost_usd: Usd | None = Field(
         default=None, description="What it cost; null: priced from the list in force at the decision."
     )
-    latency_s: Seconds | None = Field(default=None, examples=[1.4])
+    latency_s: Seconds | None = Field(default=None, description="Seconds until the whole answer was there.")
     ttft_s: Seconds | None = Field(default=None, description="Seconds until the first token.")
-    status: Literal["ok", "error", "timeout", "refused"] = "ok"
+    status: Literal["ok", "error", "timeout", "refused"] = Field(
+        default="ok", description="How the call ended; all but ok count as failures of who served."
+    )
     id: Id | None = Field(default=None, description="Your own id: the same outcome sent again counts once.")
 
 
@@ -59,12 +63,16 @@ class OutcomeOut(Answer):
 class FeedbackIn(Strict):
     """A judgement on a decision. The last one of a metric and source is in force; null takes it back."""
 
-    decision_id: Id | None = Field(default=None, examples=["order-17"])
+    decision_id: Id | None = Field(default=None, description="The decision that is judged.")
     session_id: Id | None = Field(default=None, description="Instead: on every open decision of a session.")
-    metric: Word = "quality"
-    value: Annotated[float, Field(ge=-1e9, le=1e9)] | None = Field(examples=[1.0])
-    source: Literal["human", "judge", "code"] = "code"
-    comment: Note | None = None
+    metric: Word = Field(default="quality", description="One of those that the route declares.")
+    value: Annotated[float, Field(ge=-1e9, le=1e9)] | None = Field(
+        description="Within the metric's range; null takes back what was said of it before."
+    )
+    source: Literal["human", "judge", "code"] = Field(
+        default="code", description="Who judges: a person, a model, or a program."
+    )
+    comment: Note | None = Field(default=None, description="For people; kept, and shown with the decision.")
     id: Id | None = Field(default=None, description="Your own id: the same feedback sent again counts once.")
 
     @model_validator(mode="after")
@@ -77,7 +85,7 @@ class FeedbackIn(Strict):
 class FeedbackBatchIn(Strict):
     """Several judgements, each kept by itself."""
 
-    feedback: tuple[FeedbackIn, ...] = Field(min_length=1)
+    feedback: tuple[FeedbackIn, ...] = Field(min_length=1, description="At most `max_batch`.")
 
 
 class FeedbackOut(Answer):

@@ -8,6 +8,7 @@ from api.store.base import (
     Store,
     StoreUnavailable,
     migrate_store,
+    of_session,
     open_store,
 )
 
@@ -19,5 +20,6 @@ __all__ = [
     "Store",
     "StoreUnavailable",
     "migrate_store",
+    "of_session",
     "open_store",
 ]

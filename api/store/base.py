@@ -23,6 +23,7 @@ class Row(NamedTuple):
     """decision, outcome, feedback or config."""
     route: str | None
     decision_id: str | None
+    """The decision it is of; of feedback on a session `of_session`."""
     at_s: float
     """When it was received, seconds since 1970 UTC."""
     digest: str
@@ -31,6 +32,11 @@ class Row(NamedTuple):
     """The event as the core's log has it (`optimizer.log`)."""
     extra: str
     """What only the service needs to know of it, as a JSON object."""
+
+
+def of_session(session_id: str) -> str:
+    """What stands for a decision in feedback on a session. With the slash it is the id of none."""
+    return f"session/{session_id}"
 
 
 class Appended(NamedTuple):

@@ -113,6 +113,15 @@ def test_candidates_constraints_and_objective_are_the_requests_own(shared: Runni
     assert best["shadow_price"] == 0.0
 
 
+@pytest.mark.parametrize("asked", [{"latency_weight": 0.5}, {"willingness_to_pay_usd": None}])
+def test_what_a_request_does_not_say_of_its_objective_is_the_routes(
+    shared: Running, asked: dict[str, Any]
+) -> None:
+    own = shared.decide(dry_run=True)["shadow_price"]
+    assert own == pytest.approx(100)
+    assert shared.decide(objective=asked, dry_run=True)["shadow_price"] == own
+
+
 @pytest.mark.parametrize(
     ("fields", "status", "kind"),
     [
@@ -165,9 +174,14 @@ def test_a_decision_is_read_with_everything_that_followed(service: Running) -> N
     read = service.get("/v1/decisions/d")
     assert read["decision"] == made
     assert read["status"] == "open"
-    outcome_body, feedback_body = (event["body"] for event in read["events"])
+    outcome_body, feedback_body, on_session = (event["body"] for event in read["events"])
     assert outcome_body["ttft_s"] == 0.2
+    assert (outcome_body["cost_usd"], outcome_body["priced_by"]) == (told["cost_usd"], "price_list")
+    assert outcome_body["served_provider"] == made["selected"]
     assert feedback_body["comment"] == "so so"
+    assert (on_session["value"], on_session["session_id"]) == (None, "s")
+    after = service.decide(id="after", session_id="s")
+    assert service.get("/v1/decisions/after") == {"decision": after, "events": [], "status": "open"}
     for name in ("none", "%00", "%ff", "a%20b", "a" * 500):
         problem = service.get(f"/v1/decisions/{name}", status=404)
         assert problem["type"] == "urn:fairlead:problem:unknown-decision"
@@ -226,9 +240,12 @@ def test_feedback_before_its_decision_waits_for_it(service: Running) -> None:
     outcome = {"usage": {"input_tokens": 10, "output_tokens": 10}}
     assert service.post("/v1/decisions/later/outcome", outcome, status=200)["state"] == "parked"
     assert judged(service) == 0
-    service.decide(id="later")
+    made = service.decide(id="later")
     assert judged(service) == 1
-    assert service.get("/v1/routes/quickstart/state")["spent_usd"] > 0
+    spent_usd = service.get("/v1/routes/quickstart/state")["spent_usd"]
+    assert spent_usd > 0
+    body = service.get("/v1/decisions/later")["events"][1]["body"]
+    assert (body["cost_usd"], body["served_provider"]) == (spent_usd, made["selected"])
 
 
 def test_feedback_on_a_session_counts_for_all_its_decisions(service: Running) -> None:

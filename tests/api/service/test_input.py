@@ -1,5 +1,6 @@
 """Bad input gets a problem that repeats nothing of it, and the service goes on."""
 
+import html
 import http.client
 import json
 import socket
@@ -238,5 +239,8 @@ def test_the_documents_need_no_network(service: Running) -> None:
     page = service.client.get("/docs")
     assert page.headers["content-type"].startswith("text/html")
     assert "http://" not in page.text and "https://" not in page.text and "<script" not in page.text
-    for path in service.get("/openapi.json")["paths"]:
+    document = service.get("/openapi.json")
+    for path in document["paths"]:
         assert path in page.text
+    example = document["paths"]["/v1/decisions/{decision_id}/outcome"]["post"]["responses"]["200"]
+    assert html.escape(json.dumps(example["content"]["application/json"]["example"], indent=2)) in page.text
