@@ -29,6 +29,8 @@ def protocol(header_timeout_s: float, *, most: int, refused: Callable[[], None])
     """
     answer = _raw(Problem("overloaded", "As many requests as may be are being answered.", retry_after_s=1))
 
+    counted_at, room = -1.0, 0
+
     class Bounded(HttpToolsProtocol):
         _waiting: asyncio.TimerHandle | None = None
         _due = True
@@ -82,8 +84,16 @@ def protocol(header_timeout_s: float, *, most: int, refused: Callable[[], None])
             super().connection_lost(exc)
 
         def _is_full(self) -> bool:
-            # Tasks that are done are forgotten a moment later.
-            return len(self.tasks) >= most and sum(not task.done() for task in self.tasks) >= most
+            nonlocal counted_at, room
+            if len(self.tasks) < most:
+                return False
+            # Tasks that are done are forgotten a moment later. Counting them took a sixth of a refusal, so
+            # they are counted once in a turn of the loop; its clock stands still meanwhile.
+            now = self.loop.time()
+            if now != counted_at:
+                counted_at, room = now, most - sum(not task.done() for task in self.tasks)
+            room -= 1
+            return room < 0
 
         def _refuse(self) -> None:
             self._refusing = self._due = True
