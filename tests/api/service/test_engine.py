@@ -130,6 +130,24 @@ def test_snapshots_of_a_log_that_was_put_back_from_a_copy_are_left_out(tmp_path:
     assert save(fold, tmp_path / "state", log="").exists()
 
 
+def test_a_folder_of_snapshots_that_cannot_be_read_is_done_without(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "state" / "\N{SUPERSCRIPT TWO}").mkdir(parents=True)
+    with running(tmp_path) as service:
+        play(service, 3)
+    original = Path.iterdir
+
+    def forbidden(self: Path) -> Any:
+        if self.name == "state":
+            raise PermissionError(13, "Permission denied", str(self))
+        return original(self)
+
+    monkeypatch.setattr(Path, "iterdir", forbidden)
+    with running(tmp_path) as service:
+        assert service.get("/v1/routes/quickstart/state")["decisions"] == 3
+
+
 def test_a_snapshot_can_be_taken_while_it_is_served(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     with running(tmp_path, snapshot_every_s=0.2) as service:
         play(service, 10)
