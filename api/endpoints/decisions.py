@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import secrets
 from functools import partial
 from time import perf_counter
@@ -38,7 +39,7 @@ from api.schemas.decisions import (
     DecisionOut,
 )
 from api.service import Service, idempotent_id
-from api.store import Query, Row
+from api.store import Query, Row, session_place
 from optimizer.errors import InvalidInput, NoEligibleProvider
 from optimizer.log import encode
 from optimizer.types import Constraints, Context, Decision
@@ -194,6 +195,24 @@ def _notes(asked: DecisionIn, text: str | None) -> dict[str, Any]:
     return notes
 
 
+async def of_session(service: Service, decision: Row) -> list[Row]:
+    """Feedback on the session of a decision, while that was open for it."""
+    session = json.loads(decision.extra).get("session_id")
+    if session is None:
+        return []
+    served = service.engine.fold.routes.get(decision.route or "")
+    until_s = decision.at_s + (served.body.reward_wait_s if served is not None else math.inf)
+    found = await service.rows(Query(decision_id=session_place(session), after=decision.seq))
+
+    def concerned(row: Row) -> bool:
+        # A key for other routes spoke of the session's other decisions.
+        return row.at_s <= until_s and decision.route in json.loads(row.extra).get(
+            "routes", (decision.route,)
+        )
+
+    return list(filter(concerned, found))
+
+
 def router(service: Service) -> APIRouter:
     """The addresses below /v1/decisions."""
     api = APIRouter(prefix="/v1/decisions", route_class=StrictRoute, tags=["decisions"])
@@ -248,6 +267,8 @@ def router(service: Service) -> APIRouter:
         decisions = [row for row in rows if row.kind == "decision"]
         if not decisions or not caller.may_route(decisions[0].route or ""):
             raise Problem("unknown-decision", "There is no decision of this id.")
+        rows += await of_session(service, decisions[0])
+        rows.sort(key=lambda row: row.seq)
         return answer(
             {
                 "decision": decision_of(decisions[0]),

@@ -35,7 +35,7 @@ from api.schemas.outcomes import (
     OutcomeOut,
 )
 from api.service import Service
-from api.store import Query, Row
+from api.store import Query, Row, session_place
 from optimizer.errors import InvalidInput
 from optimizer.log import decode, encode
 from optimizer.types import Decision, Feedback, Outcome
@@ -187,7 +187,8 @@ class Teller:
         }
         uid = f"f:{caller.key or ''}:{name}"
         digest = digest_of(told) if given else ""
-        row = self._row("feedback", told.decision_id, uid, digest, encode(event), extra)
+        about = told.decision_id or session_place(told.session_id or "")
+        row = self._row("feedback", about, uid, digest, encode(event), extra)
         places = [(caller.key or "", one) for one in decisions]
         self._writing.update(places)
         try:

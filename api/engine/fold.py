@@ -138,7 +138,7 @@ class Fold:
         # The later of two in the log is the one in force.
         event = decode(row.line, place=row.seq)
         assert isinstance(event, Outcome | Feedback)
-        if row.decision_id is not None:
+        if event.decision_id:
             self._join_or_park(row, event)
             return
         for decision_id in tuple(self.sessions.get(json.loads(row.extra)["session_id"], ())):

@@ -9,6 +9,7 @@ from api.store.base import (
     StoreUnavailable,
     migrate_store,
     open_store,
+    session_place,
 )
 
 __all__ = [
@@ -20,4 +21,5 @@ __all__ = [
     "StoreUnavailable",
     "migrate_store",
     "open_store",
+    "session_place",
 ]

@@ -23,6 +23,7 @@ class Row(NamedTuple):
     """decision, outcome, feedback or config."""
     route: str | None
     decision_id: str | None
+    """The decision that it is or is about; `session_place` for feedback on a session."""
     at_s: float
     """When it was received, seconds since 1970 UTC."""
     digest: str
@@ -31,6 +32,11 @@ class Row(NamedTuple):
     """The event as the core's log has it (`optimizer.log`)."""
     extra: str
     """What only the service needs to know of it, as a JSON object."""
+
+
+def session_place(session_id: str) -> str:
+    """What stands for the decision in feedback on a session; no id of a decision has a slash."""
+    return f"session/{session_id}"
 
 
 class Appended(NamedTuple):

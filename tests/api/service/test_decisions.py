@@ -163,7 +163,8 @@ def test_a_decision_is_read_with_everything_that_followed(service: Running) -> N
     read = service.get("/v1/decisions/d")
     assert read["decision"] == made
     assert read["status"] == "open"
-    outcome_body, feedback_body = (event["body"] for event in read["events"])
+    outcome_body, feedback_body, session_body = (event["body"] for event in read["events"])
+    assert (session_body["session_id"], session_body["value"]) == ("s", None)
     assert outcome_body["ttft_s"] == 0.2
     assert feedback_body["comment"] == "so so"
     for name in ("none", "%00", "%ff", "a%20b", "a" * 500):
