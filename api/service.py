@@ -40,6 +40,8 @@ class Service:
         self.clock = clock
         self.store = open_store(settings.database_url)
         self.load = Load()
+        self.changing = asyncio.Lock()
+        """Held from reading what is configured until it is changed: two would undo one another."""
         self.metrics = Metrics()
         self.random = Randomness()
         self.allowance = Allowance()

@@ -92,10 +92,11 @@ def _named(
     async def create(request: Request, ask: Annotated[Preview, Query()]) -> Response:
         caller = caller_of(request, "admin")
         body = body_of(request, kind)
-        if body.name in held():
-            raise Problem("conflict", f"There is a {entity} of this name already: change it instead.")
-        change = Change(entity, body.name, "put", body.model_dump(mode="json"))
-        made = await make_change(service, caller, change, preview=ask.preview)
+        async with service.changing:
+            if body.name in held():
+                raise Problem("conflict", f"There is a {entity} of this name already: change it instead.")
+            change = Change(entity, body.name, "put", body.model_dump(mode="json"))
+            made = await make_change(service, caller, change, preview=ask.preview)
         return answer(made, status=200 if ask.preview else 201)
 
     @api.get(
@@ -118,9 +119,10 @@ def _named(
     async def change(request: Request, name: str, ask: Annotated[Preview, Query()]) -> Response:
         """A JSON Merge Patch: the fields that are given change, null gives a field its default again."""
         caller = caller_of(request, "admin")
-        body = merged(request, one(name, caller), kind, "name")
-        made = Change(entity, name, "put", body.model_dump(mode="json"))
-        return answer(await make_change(service, caller, made, preview=ask.preview))
+        async with service.changing:
+            body = merged(request, one(name, caller), kind, "name")
+            made = Change(entity, name, "put", body.model_dump(mode="json"))
+            return answer(await make_change(service, caller, made, preview=ask.preview))
 
     @api.delete(
         single,
@@ -130,6 +132,7 @@ def _named(
     )
     async def remove(request: Request, name: str, ask: Annotated[Preview, Query()]) -> Response:
         caller = caller_of(request, "admin")
-        one(name, caller)
-        made = Change(entity, name, "remove", None)
-        return answer(await make_change(service, caller, made, preview=ask.preview))
+        async with service.changing:
+            one(name, caller)
+            made = Change(entity, name, "remove", None)
+            return answer(await make_change(service, caller, made, preview=ask.preview))

@@ -209,7 +209,13 @@ async def _on_its_session(service: Service, decision: Row) -> list[Row]:
     found = await service.rows(Query(decision_id=of_session(session), after=decision.seq))
     served = service.engine.fold.routes.get(decision.route or "")
     wait_s = inf if served is None else served.body.reward_wait_s
-    return [row for row in found if row.at_s - decision.at_s <= wait_s]
+    name = decision.route
+    # A key for other routes spoke of the session's other decisions.
+    return [
+        row
+        for row in found
+        if row.at_s - decision.at_s <= wait_s and name in json.loads(row.extra).get("routes", (name,))
+    ]
 
 
 def router(service: Service) -> APIRouter:

@@ -73,6 +73,15 @@ class _Keys:
         change = Change("key", key.id, "put", key.model_dump(mode="json"))
         return await make_change(self._service, caller, change, preview=preview)
 
+    async def remove(self, caller: Caller, key_id: str, *, preview: bool) -> dict[str, Any]:
+        """Remove a key."""
+        self.one(key_id)
+        left = {name: key for name, key in self.all().items() if name != key_id}
+        check_admin_left(left, self._service.clock())
+        return await make_change(
+            self._service, caller, Change("key", key_id, "remove", None), preview=preview
+        )
+
 
 def _told(key: Key) -> dict[str, Any]:
     return key.model_dump(mode="json", include={*KeyIn.model_fields, "id"})
@@ -135,10 +144,13 @@ def router(service: Service) -> APIRouter:
     async def change_key(request: Request, key_id: str, ask: Annotated[Preview, Query()]) -> Response:
         """A JSON Merge Patch; the secret stays."""
         caller = caller_of(request, "admin")
-        known = held.one(key_id)
-        body = merged(request, known, KeyIn, "id")
-        kept = {name: getattr(known, name) for name in Key.model_fields.keys() - KeyIn.model_fields.keys()}
-        return answer(await held.put(caller, Key(**body.model_dump(), **kept), preview=ask.preview))
+        async with service.changing:
+            known = held.one(key_id)
+            body = merged(request, known, KeyIn, "id")
+            kept = {
+                name: getattr(known, name) for name in Key.model_fields.keys() - KeyIn.model_fields.keys()
+            }
+            return answer(await held.put(caller, Key(**body.model_dump(), **kept), preview=ask.preview))
 
     @api.post(
         "/keys/{key_id}/rotate",
@@ -151,11 +163,12 @@ def router(service: Service) -> APIRouter:
         """The old secret is taken for a while longer, so that whoever uses it can change over."""
         caller = caller_of(request, "admin")
         body = body_of(request, RotateIn)
-        known = held.one(key_id)
         token, digest = new_secret(key_id)
         until_s = service.clock() + body.overlap_s
-        update = {"sha256": digest, "previous_sha256": known.sha256, "previous_until_s": until_s}
-        made = await held.put(caller, known.model_copy(update=update), preview=False)
+        async with service.changing:
+            known = held.one(key_id)
+            update = {"sha256": digest, "previous_sha256": known.sha256, "previous_until_s": until_s}
+            made = await held.put(caller, known.model_copy(update=update), preview=False)
         return answer({"id": key_id, "key": token, "seq": made["seq"]})
 
     @api.delete(
@@ -167,10 +180,8 @@ def router(service: Service) -> APIRouter:
     async def remove_key(request: Request, key_id: str, ask: Annotated[Preview, Query()]) -> Response:
         """From then on it is refused. The last key of the scope admin stays."""
         caller = caller_of(request, "admin")
-        held.one(key_id)
-        check_admin_left({name: key for name, key in held.all().items() if name != key_id}, service.clock())
-        made = Change("key", key_id, "remove", None)
-        return answer(await make_change(service, caller, made, preview=ask.preview))
+        async with service.changing:
+            return answer(await held.remove(caller, key_id, preview=ask.preview))
 
     return api
 

@@ -72,6 +72,9 @@ class Configuration:
         made = Configuration(dict(self.providers), dict(self.prices), dict(self.routes), dict(self.keys))
         apply = {"put": made._put, "remove": made._remove, "activate": made._activate}
         apply[change.action](change)
+        if change.entity == "key" and not any("admin" in key.scopes for key in made.keys.values()):
+            # Asked here too, since of two that remove each other only the log knows who came first.
+            raise InvalidInput("no key of the scope admin would be left: create another one first")
         return made
 
     def _put(self, change: Change) -> None:

@@ -60,10 +60,15 @@ def save(fold: Fold, folder: Path, *, log: str) -> Path:
 
 
 def found(folder: Path) -> list[Path]:
-    """The snapshots below a folder, the latest first."""
-    if not folder.is_dir():
+    """The snapshots below a folder, the latest first; none where it cannot be read, since it is a cache."""
+    try:
+        names = [one for one in folder.iterdir() if one.name.isascii() and one.name.isdigit()]
+        return sorted((one for one in names if one.is_dir()), reverse=True)
+    except FileNotFoundError:
         return []
-    return sorted((one for one in folder.iterdir() if one.name.isdigit() and one.is_dir()), reverse=True)
+    except OSError as error:
+        _LOG.warning("%s cannot be read (%s)", folder, error.strerror)
+        return []
 
 
 def load(path: Path, new_fold: Callable[[], Fold], *, log: str) -> Fold:

@@ -161,8 +161,10 @@ def open_store(url: str, *, read_only: bool = False) -> Store:
         from api.store.postgres import PostgresStore
 
         return PostgresStore(url, read_only=read_only)
+    # Without a scheme it may be anything, with a password in it.
+    start = f"starts with {scheme!r}" if "://" in url else "has no scheme"
     raise InvalidInput(
-        f"database_url starts with {scheme!r}: give sqlite:///FILE for one process, "
+        f"database_url {start}: give sqlite:///FILE for one process, "
         "or postgresql://USER@HOST/DATABASE for several"
     )
 

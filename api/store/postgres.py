@@ -40,8 +40,12 @@ def connection_info(url: str) -> str:
     """The URL with what bounds the waiting for a server that does not answer."""
     try:
         given = conninfo_to_dict(url)
-    except psycopg.ProgrammingError as error:
-        raise InvalidInput(f"database_url cannot be understood ({str(error).strip()}): correct it") from None
+    except psycopg.ProgrammingError:
+        # Its reason repeats parts of the URL, and so perhaps of the password.
+        raise InvalidInput(
+            "database_url cannot be understood: write it as postgresql://USER:PASSWORD@HOST/DATABASE, with "
+            "%-codes for signs that mean something in a URL"
+        ) from None
     bounds = {
         "connect_timeout": "3",
         "keepalives_idle": "5",

@@ -94,6 +94,16 @@ class Running:
         assert not self._thread.is_alive()
 
 
+class Clock:
+    """A clock that a test can turn."""
+
+    def __init__(self) -> None:
+        self.ahead_s = 0.0
+
+    def __call__(self) -> float:
+        return time.time() + self.ahead_s
+
+
 def bearer(token: str) -> dict[str, str]:
     """The header that a key is sent in."""
     return {"Authorization": f"Bearer {token}"}

@@ -2,23 +2,17 @@
 
 import time
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from tests.api.service.running import Running, running
-
-
-class Clock:
-    """A clock that a test can turn."""
-
-    def __init__(self) -> None:
-        self.ahead_s = 0.0
-
-    def __call__(self) -> float:
-        return time.time() + self.ahead_s
+from api.endpoints.keys import key_change
+from api.engine.configuration import Change, Configuration
+from optimizer.errors import InvalidInput
+from tests.api.service.running import Clock, Running, running
 
 
 @pytest.fixture
@@ -169,6 +163,34 @@ def test_a_change_that_cannot_be_is_refused_whole(
     assert service.get("/v1/routes/quickstart") == before
 
 
+def test_changes_that_come_at_once_do_not_undo_one_another(service: Running) -> None:
+    patches = [{"paused": True}, {"capabilities": ["vision"]}, {"tags": ["eu"]}, {"context_window_tokens": 9}]
+    with ThreadPoolExecutor(4) as pool:
+        for _ in range(5):
+            for name in ("paused", "capabilities", "tags", "context_window_tokens"):
+                service.client.patch("/v1/providers/small", json={name: None})
+            codes = pool.map(
+                lambda patch: service.client.patch("/v1/providers/small", json=patch).status_code, patches
+            )
+            assert list(codes) == [200] * 4
+            found = service.get("/v1/providers/small")
+            assert all(found[name] == value for patch in patches for name, value in patch.items()), found
+
+
+def test_of_two_admins_that_remove_each_other_the_log_keeps_one() -> None:
+    """Two processes can both find that another admin is left: the second of the events is refused."""
+    made = Configuration()
+    for name in ("one", "two"):
+        made = made.after(key_change(name, ("admin",))[1])
+    first, second = (Change("key", key_id, "remove", None) for key_id in made.keys)
+    made = made.after(first)
+    with pytest.raises(InvalidInput, match="would be left"):
+        made.after(second)
+    weaker = made.keys[second.id].model_copy(update={"scopes": ("read",)})
+    with pytest.raises(InvalidInput, match="would be left"):
+        made.after(Change("key", second.id, "put", weaker.model_dump(mode="json")))
+
+
 def test_a_paused_route_answers_its_default_and_says_so(service: Running) -> None:
     service.client.patch("/v1/routes/quickstart", json={"paused": True, "default_provider": "large"})
     made = service.decide()
@@ -247,112 +269,3 @@ def test_the_audit_trail_has_every_change_with_who_and_when(service: Running) ->
     assert found[0]["body"]["paused"] is True
     assert [one["by"] for one in found] == [None] + ["file"] * 5
     assert [one["seq"] for one in found] == [6, 5, 4, 3, 2, 1]
-
-
-def test_settings_apply_an_entry_once_and_again_when_it_is_edited(tmp_path: Path) -> None:
-    from api.schemas.config import ProviderIn, RouteIn
-
-    route = RouteIn(name="r", providers=("a",))
-    first = {"providers": (ProviderIn(name="a"),), "routes": (route,)}
-    with running(tmp_path, **first) as service:
-        service.client.patch("/v1/providers/a", json={"paused": True})
-    with running(tmp_path, **first) as service:
-        assert service.get("/v1/providers/a")["paused"] is True, "the API came later"
-    edited = {"providers": (ProviderIn(name="a", tags=("new",)),), "routes": (route,)}
-    with running(tmp_path, **edited) as service:
-        assert service.get("/v1/providers/a")["tags"] == ["new"]
-        assert service.client.get("/v1/routes/quickstart").status_code == 404
-
-
-def test_an_entry_of_the_settings_that_is_edited_back_is_applied_again(tmp_path: Path) -> None:
-    from api.schemas.config import PriceIn, ProviderIn, RouteIn
-
-    def lists(tag: str, usd: float) -> dict[str, Any]:
-        return {
-            "providers": (ProviderIn(name="a", tags=(tag,)),),
-            "prices": (PriceIn(provider="a", input_usd_per_mtok=usd, output_usd_per_mtok=usd),),
-            "routes": (RouteIn(name="r", providers=("a",)),),
-        }
-
-    for tag, usd in (("first", 1.0), ("second", 2.0), ("first", 1.0), ("first", 1.0)):
-        with running(tmp_path, **lists(tag, usd)) as service:
-            provider = service.get("/v1/providers/a")
-            price = service.get(f"/v1/prices/{provider['price_id']}")
-            assert (provider["tags"], price["input_usd_per_mtok"]) == ([tag], usd)
-            written = len(service.get("/v1/audit")["items"])
-    assert written == 3 + 2 + 2, "each edit once, and nothing where nothing was edited"
-
-
-def test_a_price_of_the_settings_goes_on_when_its_date_has_passed(tmp_path: Path, clock: Clock) -> None:
-    from api.schemas.config import PriceIn, ProviderIn, RouteIn
-
-    soon = datetime.fromtimestamp(time.time() + 3_600, UTC)
-    declared: dict[str, Any] = {
-        "providers": (ProviderIn(name="a"),),
-        "prices": (
-            PriceIn(provider="a", input_usd_per_mtok=1.0, output_usd_per_mtok=1.0),
-            PriceIn(provider="a", input_usd_per_mtok=2.0, output_usd_per_mtok=2.0, effective_at=soon),
-        ),
-        "routes": (RouteIn(name="r", providers=("a",)),),
-    }
-    with running(tmp_path, clock=clock, **declared):
-        pass
-    clock.ahead_s = 7_200.0
-    with running(tmp_path, clock=clock, **declared) as service:
-
-        def usd() -> float:
-            price_id = service.get("/v1/providers/a")["price_id"]
-            found: float = service.get(f"/v1/prices/{price_id}")["input_usd_per_mtok"]
-            return found
-
-        service.until(lambda: usd() == 2.0)
-
-
-# What comes late
-
-
-def test_late_feedback_is_refused_and_the_declared_default_counts(service: Running, clock: Clock) -> None:
-    body = {"name": "hasty", "providers": ["small"], "reward_wait_s": 60, "reward_default": 0.25}
-    service.post("/v1/routes", body, status=201)
-    ask = {"route": "hasty", "prompt": "x"}
-    service.post("/v1/decisions", {**ask, "id": "first"}, status=200)
-    clock.ahead_s = 61.0
-    problem = service.post("/v1/feedback", {"decision_id": "first", "value": 1.0}, status=410)
-    assert problem["type"] == "urn:fairlead:problem:too-late"
-    assert service.get("/v1/decisions/first")["status"] == "closed"
-    for _ in range(6):
-        service.post("/v1/decisions/batch", {"decisions": [ask] * 50}, status=200)
-    service.until(service.settled)
-    served = service.service.engine.fold.routes["hasty"]
-    assert "first" not in served.open
-    summary = served.router.summary()["providers"]
-    assert isinstance(summary, dict)
-    assert summary["small"]["feedback"] == 1
-    assert summary["small"]["quality"] == pytest.approx(0.25, abs=0.02)
-
-
-def test_a_session_is_judged_though_some_of_its_decisions_are_too_old(service: Running, clock: Clock) -> None:
-    body = {"name": "hasty", "providers": ["small"], "reward_wait_s": 60}
-    service.post("/v1/routes", body, status=201)
-    ask = {"route": "hasty", "prompt": "x", "session_id": "s"}
-    service.post("/v1/decisions", {**ask, "id": "old"}, status=200)
-    clock.ahead_s = 61.0
-    service.post("/v1/decisions", {**ask, "id": "young"}, status=200)
-    told = service.post("/v1/feedback", {"session_id": "s", "value": 1.0}, status=200)
-    assert told["decision_ids"] == ["young"]
-    service.until(service.settled)
-    assert service.service.engine.fold.counts["feedback", "joined"] == 1
-    clock.ahead_s = 122.0
-    service.post("/v1/feedback", {"session_id": "s", "value": 1.0}, status=404)
-
-
-def test_what_waits_in_vain_is_told_so(service: Running, clock: Clock) -> None:
-    assert (
-        service.post("/v1/feedback", {"decision_id": "never", "value": 1.0}, status=200)["state"] == "parked"
-    )
-    clock.ahead_s = 3_700.0
-    service.decide()
-    service.until(service.settled)
-    problem = service.post("/v1/feedback", {"decision_id": "never", "value": 1.0}, status=404)
-    assert "did not come" in problem["detail"]
-    assert service.service.engine.fold.counts["feedback", "expired"] == 1

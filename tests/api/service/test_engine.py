@@ -110,27 +110,6 @@ def test_a_damaged_snapshot_is_left_out_and_rebuilt(tmp_path: Path) -> None:
         assert same(service.service.engine.fold, fold_of(url), tmp_path)
 
 
-def test_snapshots_of_a_log_that_was_put_back_from_a_copy_are_left_out(tmp_path: Path) -> None:
-    url = f"sqlite:///{tmp_path}/log.db"
-    with running(tmp_path, url) as service:
-        play(service, 3)
-    shutil.copy(tmp_path / "log.db", tmp_path / "copy.db")
-    with running(tmp_path, url) as service:
-        play(service, 20, seed=1)
-    (latest, *_) = snapshots.found(tmp_path / "state")
-    shutil.move(tmp_path / "copy.db", tmp_path / "log.db")
-    with running(tmp_path, url, state_dir=tmp_path / "other") as service:
-        play(service, 30, seed=2)
-        assert service.service.engine.fold.seq > int(latest.name)
-    store = open_store(url, read_only=True)
-    assert snapshots.start(tmp_path / "state", store, new_fold).seq < int(latest.name)
-    store.close()
-    # What is saved from then on stays, though its place in the log is an earlier one.
-    fold = fold_of(url)
-    fold.seq = 1
-    assert save(fold, tmp_path / "state", log="").exists()
-
-
 def test_a_snapshot_can_be_taken_while_it_is_served(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     with running(tmp_path, snapshot_every_s=0.2) as service:
         play(service, 10)

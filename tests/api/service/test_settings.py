@@ -136,6 +136,14 @@ def test_checking_finds_what_would_keep_it_from_starting(text: str, reason: str)
     assert not Path("fairlead-state").exists()
 
 
+@pytest.mark.parametrize(
+    "url", ["postgresql://u:secret@[h/x", "postgresql://u:secret%zz@h/x", "host=h password=secret", "secret"]
+)
+def test_a_wrong_database_is_refused_without_its_password(url: str) -> None:
+    code, output = run("serve", "--check", "--config", str(written(f"database_url: '{url}'")))
+    assert (code, "database_url" in output, "secret" in output) == (2, True, False)
+
+
 def test_a_port_that_is_taken_is_said_so(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("FAIRLEAD_PORT", "0")
     with socket.create_server(("127.0.0.1", 0)) as taken:

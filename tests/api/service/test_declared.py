@@ -1,0 +1,63 @@
+"""What a file of settings declares: applied once, and again where it was edited."""
+
+import time
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+from api.schemas.config import PriceIn, ProviderIn, RouteIn
+from tests.api.service.running import Clock, running
+
+
+def test_settings_apply_an_entry_once_and_again_when_it_is_edited(tmp_path: Path) -> None:
+    route = RouteIn(name="r", providers=("a",))
+    first = {"providers": (ProviderIn(name="a"),), "routes": (route,)}
+    with running(tmp_path, **first) as service:
+        service.client.patch("/v1/providers/a", json={"paused": True})
+    with running(tmp_path, **first) as service:
+        assert service.get("/v1/providers/a")["paused"] is True, "the API came later"
+    edited = {"providers": (ProviderIn(name="a", tags=("new",)),), "routes": (route,)}
+    with running(tmp_path, **edited) as service:
+        assert service.get("/v1/providers/a")["tags"] == ["new"]
+        assert service.client.get("/v1/routes/quickstart").status_code == 404
+
+
+def test_an_entry_of_the_settings_that_is_edited_back_is_applied_again(tmp_path: Path) -> None:
+    def lists(tag: str, usd: float) -> dict[str, Any]:
+        return {
+            "providers": (ProviderIn(name="a", tags=(tag,)),),
+            "prices": (PriceIn(provider="a", input_usd_per_mtok=usd, output_usd_per_mtok=usd),),
+            "routes": (RouteIn(name="r", providers=("a",)),),
+        }
+
+    for tag, usd in (("first", 1.0), ("second", 2.0), ("first", 1.0), ("first", 1.0)):
+        with running(tmp_path, **lists(tag, usd)) as service:
+            provider = service.get("/v1/providers/a")
+            price = service.get(f"/v1/prices/{provider['price_id']}")
+            assert (provider["tags"], price["input_usd_per_mtok"]) == ([tag], usd)
+            written = len(service.get("/v1/audit")["items"])
+    assert written == 3 + 2 + 2, "each edit once, and nothing where nothing was edited"
+
+
+def test_a_price_of_the_settings_goes_on_when_its_date_has_passed(tmp_path: Path) -> None:
+    soon = datetime.fromtimestamp(time.time() + 3_600, UTC)
+    declared: dict[str, Any] = {
+        "providers": (ProviderIn(name="a"),),
+        "prices": (
+            PriceIn(provider="a", input_usd_per_mtok=1.0, output_usd_per_mtok=1.0),
+            PriceIn(provider="a", input_usd_per_mtok=2.0, output_usd_per_mtok=2.0, effective_at=soon),
+        ),
+        "routes": (RouteIn(name="r", providers=("a",)),),
+    }
+    clock = Clock()
+    with running(tmp_path, clock=clock, **declared):
+        pass
+    clock.ahead_s = 7_200.0
+    with running(tmp_path, clock=clock, **declared) as service:
+
+        def usd() -> float:
+            price_id = service.get("/v1/providers/a")["price_id"]
+            found: float = service.get(f"/v1/prices/{price_id}")["input_usd_per_mtok"]
+            return found
+
+        service.until(lambda: usd() == 2.0)
