@@ -120,12 +120,18 @@ def test_what_cannot_be_served_is_a_problem_that_says_why(
 
 
 def test_messages_are_read_as_their_text(shared: Running) -> None:
-    parts = [{"type": "text", "text": "Where is my parcel?"}, {"type": "image_url"}]
-    messages = [{"role": "system", "content": "Be kind."}, {"role": "user", "content": parts}]
+    image = {"type": "image_url", "image_url": {"url": "data:image/png;base64,AAAA", "detail": "low"}}
+    call = {"id": "c1", "type": "function", "function": {"name": "track", "arguments": "{}"}}
+    messages = [
+        {"role": "system", "content": "Be kind."},
+        {"role": "user", "content": [{"type": "text", "text": "Where is my parcel?"}, image], "name": "ann"},
+        {"role": "assistant", "content": None, "tool_calls": [call], "refusal": None},
+        {"role": "tool", "content": "On its way.", "tool_call_id": "c1"},
+    ]
     made = shared.post(
         "/v1/decisions", {"route": "quickstart", "messages": messages, "dry_run": True}, status=200
     )
-    same = shared.decide(prompt="Be kind.\nWhere is my parcel?", dry_run=True)
+    same = shared.decide(prompt="Be kind.\nWhere is my parcel?\nOn its way.", dry_run=True)
     assert made["candidates"] == same["candidates"]
 
 
