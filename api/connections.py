@@ -14,8 +14,12 @@ from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
 from api.problems import Problem
 
+_END: Final = b"\r\n\r\n"
 _LONGEST_UNREAD: Final = 65_536
 """Bytes of a refused body that are read and thrown away; after a longer one the connection is closed."""
+
+_LONGEST_HEADERS: Final = 65_536
+"""Bytes of headers, or of those after a body in chunks: the parser keeps them, and ever more slowly."""
 
 
 def protocol(header_timeout_s: float, *, most: int, refused: Callable[[], None]) -> type[HttpToolsProtocol]:
@@ -25,18 +29,25 @@ def protocol(header_timeout_s: float, *, most: int, refused: Callable[[], None])
     """
     answer = _raw(Problem("overloaded", "As many requests as may be are being answered.", retry_after_s=1))
 
+    counted_at, room = -1.0, 0
+
     class Bounded(HttpToolsProtocol):
         _waiting: asyncio.TimerHandle | None = None
         _due = True
         """Whether headers, or the rest of a body that is thrown away, are still to come."""
         _refusing = False
+        _unread = 0
+        """Bytes that came since the parser last got on."""
 
         def connection_made(self, transport: Any) -> None:
             super().connection_made(transport)
             self._bound()
 
         def data_received(self, data: bytes) -> None:
+            self._unread += len(data)
             super().data_received(data)
+            if self._unread > _LONGEST_HEADERS:
+                self.transport.close()
             # Mostly they come as one: then there is nothing to wait for, and no clock is started.
             self._bound()
 
@@ -45,7 +56,7 @@ def protocol(header_timeout_s: float, *, most: int, refused: Callable[[], None])
             self._refusing, self._due = False, True
 
         def on_headers_complete(self) -> None:
-            self._due = False
+            self._due, self._unread = False, 0
             idle = self.cycle is None or self.cycle.response_complete
             if idle and self._is_full() and self.url.startswith(b"/v1/"):
                 self._refuse()
@@ -53,10 +64,12 @@ def protocol(header_timeout_s: float, *, most: int, refused: Callable[[], None])
                 super().on_headers_complete()
 
         def on_body(self, body: bytes) -> None:
+            self._unread = 0
             if not self._refusing:
                 super().on_body(body)
 
         def on_message_complete(self) -> None:
+            self._unread = 0
             if not self._refusing:
                 super().on_message_complete()
             elif not self.transport.is_closing():
@@ -71,8 +84,16 @@ def protocol(header_timeout_s: float, *, most: int, refused: Callable[[], None])
             super().connection_lost(exc)
 
         def _is_full(self) -> bool:
-            # Tasks that are done are forgotten a moment later.
-            return len(self.tasks) >= most and sum(not task.done() for task in self.tasks) >= most
+            nonlocal counted_at, room
+            if len(self.tasks) < most:
+                return False
+            # Tasks that are done are forgotten a moment later. Counting them took a sixth of a refusal, so
+            # they are counted once in a turn of the loop; its clock stands still meanwhile.
+            now = self.loop.time()
+            if now != counted_at:
+                counted_at, room = now, most - sum(not task.done() for task in self.tasks)
+            room -= 1
+            return room < 0
 
         def _refuse(self) -> None:
             self._refusing = self._due = True
@@ -81,7 +102,11 @@ def protocol(header_timeout_s: float, *, most: int, refused: Callable[[], None])
             length = headers.get(b"content-length", b"0")
             short = b"transfer-encoding" not in headers and length.isdigit() and len(length) < 6
             goes_on = short and int(length) <= _LONGEST_UNREAD and self.parser.should_keep_alive()
-            self.transport.write(answer[goes_on])
+            whole = answer[goes_on]
+            if self.parser.get_method() == b"HEAD":
+                # A body would be taken for the answer to the next request.
+                whole = whole[: whole.index(_END) + len(_END)]
+            self.transport.write(whole)
             if not goes_on:
                 self.transport.close()
 

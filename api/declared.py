@@ -40,14 +40,20 @@ def declared_changes(settings: Settings, fold: Fold, *, now_s: float) -> list[tu
         declared = QUICKSTART
     trial = Fold(parked_wait_s=1.0, parked_limit=1, learn=False)
     trial.config, trial.routes = fold.config, dict(fold.routes)
-    found = []
+    last = _last_applied(fold)
+    found, seen = [], set()
     for entry in declared:
-        digest = hashlib.sha256(f"{type(entry).__name__} {entry.model_dump_json()}".encode()).hexdigest()[:24]
-        change = _change(entry, digest, now_s)
-        uid = f"file:{change.entity}:{digest}"
-        if uid in fold.applied:
-            _warn_where_changed(change, fold)
+        place, digest = _place(entry), _digest(entry.model_dump_json())
+        if place in seen:
+            raise InvalidInput(f"the settings declare {_shown(entry)} twice: leave one of them out")
+        seen.add(place)
+        number, applied = last.get(place, (-1, ""))
+        if digest == applied:
+            _warn_where_changed(entry, fold)
             continue
+        # Numbered, since an entry can be edited and edited back: that is a change, with a uid of its own.
+        uid = f"{place}:{digest}:{number + 1}"
+        change = _change(entry, f"file-{_digest(uid)}", now_s)
         try:
             trial.config, _ = trial.checked(change)
         except InvalidInput as error:
@@ -56,20 +62,48 @@ def declared_changes(settings: Settings, fold: Fold, *, now_s: float) -> list[tu
     return found
 
 
-def _change(entry: Strict, digest: str, now_s: float) -> Change:
+def _digest(text: str) -> str:
+    return hashlib.sha256(text.encode()).hexdigest()[:24]
+
+
+def _place(entry: Strict) -> str:
+    """What an entry is about: two entries with one place are the same one, before and after an edit."""
+    if isinstance(entry, PriceIn):
+        return f"file:price:{_digest(f'{entry.provider} {entry.effective_at}')}"
+    assert isinstance(entry, ProviderIn | RouteIn)
+    return f"file:{'provider' if isinstance(entry, ProviderIn) else 'route'}:{_digest(entry.name)}"
+
+
+def _last_applied(fold: Fold) -> dict[str, tuple[int, str]]:
+    """By place: how often an entry of it was applied, counted from 0, and the digest of the last."""
+    found: dict[str, tuple[int, str]] = {}
+    for uid in fold.applied:
+        place, digest, number = uid.rsplit(":", 2)
+        found[place] = max(found.get(place, (-1, "")), (int(number), digest))
+    return found
+
+
+def _change(entry: Strict, name: str, now_s: float) -> Change:
     body = entry.model_dump(mode="json")
     if isinstance(entry, ProviderIn):
         return Change("provider", entry.name, "put", body)
     if isinstance(entry, RouteIn):
         return Change("route", entry.name, "put", body)
     assert isinstance(entry, PriceIn)
-    since_s, name = effective_s(entry, now_s), f"file-{digest}"
+    since_s = effective_s(entry, now_s)
     full = {**body, "id": name, "effective_s": since_s, "active": since_s <= now_s}
     return Change("price", name, "put", full)
 
 
-def _warn_where_changed(change: Change, fold: Fold) -> None:
-    config = fold.config
-    now: Strict | None = config.providers.get(change.id) or config.routes.get(change.id)
-    if change.entity != "price" and (now is None or now.model_dump(mode="json") != change.body):
-        _LOG.warning("%s %s was changed since it was declared in the settings", change.entity, change.id)
+def _warn_where_changed(entry: Strict, fold: Fold) -> None:
+    if isinstance(entry, ProviderIn | RouteIn):
+        held = fold.config.providers if isinstance(entry, ProviderIn) else fold.config.routes
+        if held.get(entry.name) != entry:
+            _LOG.warning("%s was changed since it was declared in the settings", _shown(entry))
+
+
+def _shown(entry: Strict) -> str:
+    if isinstance(entry, PriceIn):
+        return f"the price list of {entry.provider!r} from {entry.effective_at or 'now'} on"
+    assert isinstance(entry, ProviderIn | RouteIn)
+    return f"{'provider' if isinstance(entry, ProviderIn) else 'route'} {entry.name!r}"

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from bisect import bisect_left
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from itertools import accumulate
 from typing import Any, Final
 
-from prometheus_client import CollectorRegistry, Counter, Histogram, generate_latest
+from prometheus_client import CollectorRegistry, Histogram, generate_latest
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, HistogramMetricFamily, Metric
 from prometheus_client.registry import Collector
 
@@ -19,6 +19,9 @@ BUCKETS_S: Final = (
     0.00001, 0.00002, 0.00005, 0.0001, 0.0002, 0.0005, 0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5,
     1.0, 2.0, 5.0, 10.0,
 )  # fmt: skip
+
+
+_STATUSES: Final = {status: str(status) for status in range(100, 600)}
 
 
 class Durations(Collector):
@@ -52,16 +55,34 @@ class Durations(Collector):
         yield family
 
 
+class Counts(Collector):
+    """A counter by several labels, likewise."""
+
+    def __init__(self, name: str, told: str, labels: Sequence[str]) -> None:
+        self._name, self._told, self._labels = name, told, labels
+        self._counts: dict[tuple[str, ...], int] = {}
+
+    def add(self, values: tuple[str, ...]) -> None:
+        """It happened once more."""
+        self._counts[values] = self._counts.get(values, 0) + 1
+
+    def collect(self) -> Iterator[Metric]:
+        """The counts as they are now."""
+        family = CounterMetricFamily(self._name, self._told, labels=self._labels)
+        for values, count in sorted(self._counts.items()):
+            family.add_metric(values, count)
+        yield family
+
+
 class Metrics:
     """What is counted as it happens; the rest is read off the engine when somebody asks."""
 
     def __init__(self) -> None:
         self.registry = CollectorRegistry()
-        self.requests = Counter(
-            "fairlead_http_requests_total",
+        self.requests = Counts(
+            "fairlead_http_requests",
             "Requests by address, method and status.",
-            ["path", "method", "status"],
-            registry=self.registry,
+            ("path", "method", "status"),
         )
         self.request_s = Durations(
             "fairlead_http_request_duration_seconds",
@@ -73,6 +94,7 @@ class Metrics:
             "Time of each stage: parse, decide, encode, wait (for a commit), commit (of a group), answer.",
             "stage",
         )
+        self.registry.register(self.requests)
         self.registry.register(self.request_s)
         self.registry.register(self.stages)
         self.commit_rows = Histogram(
@@ -81,24 +103,18 @@ class Metrics:
             buckets=(1, 2, 5, 10, 20, 50, 100, 200, 500, 1_000),
             registry=self.registry,
         )
-        self._requests: dict[tuple[str, str, int], Counter] = {}
-        self._refused = self.requests.labels(path="unmatched", method="any", status="503")
 
     def observe(self, scope: Any, status: int, seconds: float) -> None:
         """One request was answered."""
         path = getattr(scope.get("route"), "path", "unmatched")
         # Methods that nobody declared are many, and whoever sends them can make up more.
         method = scope["method"] if path != "unmatched" else "any"
-        known = self._requests.get((path, method, status))
-        if known is None:
-            known = self.requests.labels(path=path, method=method, status=str(status))
-            self._requests[path, method, status] = known
-        known.inc()
+        self.requests.add((path, method, _STATUSES[status]))
         self.request_s.timed(path, seconds)
 
     def refused(self) -> None:
         """One request was refused before anything was known of it."""
-        self._refused.inc()
+        self.requests.add(("unmatched", "any", "503"))
 
     def text(self) -> bytes:
         """Everything in the format of Prometheus."""

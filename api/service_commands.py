@@ -18,7 +18,9 @@ def serve(
     config: _CONFIG = None,
     check: Annotated[bool, Option("--check", help="Say whether it could start, and end.")] = False,
     host: Annotated[str | None, Option(help="Listen here instead.")] = None,
-    port: Annotated[int | None, Option(help="Listen there instead; 0 takes a free one.")] = None,
+    port: Annotated[
+        int | None, Option(min=0, max=65_535, help="Listen there instead; 0 takes a free one.")
+    ] = None,
 ) -> None:
     """Serve decisions over HTTP, and learn from what comes of them."""
     from api.commands import serving

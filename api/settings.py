@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Annotated, Any, Final, Literal
 
 import yaml
-from pydantic import Field, ValidationError, field_validator
+from pydantic import Field, ValidationError, ValidationInfo, field_validator
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
 
 from api.schemas.base import Strict
@@ -107,7 +107,7 @@ class Settings(BaseSettings):
     )
     requests_per_s: float = Field(
         default=5_000.0,
-        gt=0,
+        ge=1e-6,
         le=1e6,
         description="Requests a second of one key, unless the key says otherwise.",
     )
@@ -125,6 +125,14 @@ class Settings(BaseSettings):
     )
     prices: tuple[PriceIn, ...] = Field(default=(), description="Price lists to create at the start.")
     routes: tuple[RouteIn, ...] = Field(default=(), description="Routes to create at the start.")
+
+    @field_validator("*", mode="before")
+    @classmethod
+    def _no_truth_value(cls, value: object, info: ValidationInfo) -> object:
+        # It would be taken for the number 1: `retention_days: yes` would remove all but a day of the log.
+        if isinstance(value, bool) and info.field_name != "store_prompts":
+            raise ValueError("is a truth value, where none is meant")
+        return value
 
     @field_validator("requests_per_s")
     @classmethod
@@ -192,11 +200,13 @@ def _told(error: ValidationError, path: Path | None) -> str:
 class _Loader(yaml.SafeLoader):
     """Refuses a key that is given twice, of which YAML would keep the last in silence."""
 
-    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
-        found = super().construct_mapping(node, deep)
-        if len(found) != len(node.value):
-            raise yaml.constructor.ConstructorError(None, None, "a key is given twice", node.start_mark)
-        return found
+    def compose_mapping_node(self, anchor: Any) -> yaml.MappingNode:
+        # As it is written: what `<<` brings in may well be given another value.
+        node = super().compose_mapping_node(anchor)
+        names = [(key.tag, key.value) for key, _ in node.value if isinstance(key, yaml.ScalarNode)]
+        if len(set(names)) != len(names):
+            raise yaml.composer.ComposerError(None, None, "a key is given twice", node.start_mark)
+        return node
 
 
 def _read_file(path: Path) -> dict[str, Any]:
@@ -204,6 +214,8 @@ def _read_file(path: Path) -> dict[str, Any]:
         text = path.read_text(encoding="utf-8")
     except FileNotFoundError:
         raise InvalidInput(f"{path}: there is no such file: write one with `fairlead init`") from None
+    except OSError as error:
+        raise InvalidInput(f"{path}: it cannot be read ({error.strerror}): name a file of settings") from None
     except UnicodeDecodeError as error:
         raise InvalidInput(f"{path}: byte {error.start} is not UTF-8: save the file as UTF-8") from None
     try:

@@ -93,7 +93,7 @@ def snapshot(config: Path | None, *, until: int | None = None, base: Path | None
     store = open_store(settings.database_url, read_only=True)
     rollup = retention.Rollup()
     try:
-        last, log = store.last_seq(), snapshots.identity(store)
+        last = store.last_seq()
 
         def new_fold() -> Fold:
             return Fold(parked_wait_s=settings.parked_wait_s, parked_limit=settings.parked_limit)
@@ -102,6 +102,7 @@ def snapshot(config: Path | None, *, until: int | None = None, base: Path | None
         fold = snapshots.start(settings.state_dir if base is None else base, store, new_fold)
         seen = (lambda row: None) if base is None else rollup.add
         snapshots.rebuild(fold, store, until=last if until is None else min(until, last), seen=seen)
+        log = snapshots.identity(store, fold.seq if base is None else 0)
     finally:
         store.close()
     path = snapshots.save(fold, settings.state_dir if base is None else base, log=log)

@@ -25,18 +25,15 @@ def serve(config: Path | None, *, check: bool, host: str | None = None, port: in
     from api.settings import read_settings
 
     settings = read_settings(config)
+    # What is typed wins over the environment, from which validating again would read.
     given = {name: value for name, value in (("host", host), ("port", port)) if value is not None}
-    settings = type(settings).model_validate({**settings.model_dump(), **_models(settings), **given})
+    settings = settings.model_copy(update=given)
     if check:
         check_settings(settings)
         print("The settings are valid.")
         return
     _configure_logging(settings.log_level)
     run(settings)
-
-
-def _models(settings: Settings) -> dict[str, object]:
-    return {name: getattr(settings, name) for name in ("providers", "prices", "routes")}
 
 
 def check_settings(settings: Settings) -> None:

@@ -30,6 +30,7 @@ from api.engine.asking import Ask, decide
 from api.engine.configuration import worth_usd
 from api.engine.turns import Turns
 from api.problems import Problem
+from api.schemas.base import is_id
 from api.schemas.decisions import (
     DecisionBatchIn,
     DecisionBatchOut,
@@ -103,7 +104,11 @@ class Decider:
             ask = self._ask(asked, text, given_id, own=own)
             decision, fault = decide(served, ask, starting=not service.engine.ready)
         except (InvalidInput, NoEligibleProvider) as error:
-            raise refused(error) from None
+            # What was decided stays so, though the route's providers are others now.
+            again = None if given_id is None else await self._before(given_id, asked)
+            if again is None:
+                raise refused(error) from None
+            return again
         self._decided(perf_counter() - started)
         if fault is not None:
             service.engine.faults[asked.route, fault] += 1
@@ -134,6 +139,11 @@ class Decider:
             draw=self._service.random.uniform(),
             at_s=self._service.clock(),
         )
+
+    async def _before(self, given_id: str, asked: DecisionIn) -> Answer | None:
+        """What the same request was answered before, if it was."""
+        rows = await self._service.rows(Query(uids=(f"d:{given_id}",)))
+        return decision_of(rows[0]) if rows and rows[0].digest == digest_of(asked) else None
 
     async def _kept(self, decision: Decision, notes: dict[str, Any], digest: str) -> Answer | None:
         """Write it. Where its id was written before, the answer of then; None where it is new."""
@@ -252,7 +262,7 @@ def router(service: Service) -> APIRouter:
     async def read_decision(request: Request, decision_id: str) -> Response:
         """The decision as it was answered, with every outcome and judgement that followed."""
         caller = caller_of(request, "read")
-        rows = await service.rows(Query(decision_id=decision_id)) if len(decision_id) <= 200 else []
+        rows = await service.rows(Query(decision_id=decision_id)) if is_id(decision_id) else []
         decisions = [row for row in rows if row.kind == "decision"]
         if not decisions or not caller.may_route(decisions[0].route or ""):
             raise Problem("unknown-decision", "There is no decision of this id.")

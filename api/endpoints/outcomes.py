@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from typing import Any, Final
 
 import msgspec
@@ -20,8 +21,10 @@ from api.endpoints.requests import (
     refused,
     takes,
 )
+from api.engine.fold import Fold
 from api.engine.served_route import OpenDecision, ServedRoute, priced
 from api.problems import Problem
+from api.schemas.base import is_id
 from api.schemas.outcomes import (
     FeedbackBatchIn,
     FeedbackBatchOut,
@@ -31,10 +34,10 @@ from api.schemas.outcomes import (
     OutcomeOut,
 )
 from api.service import Service
-from api.store import Row, of_session
+from api.store import Query, Row, of_session
 from optimizer.errors import InvalidInput
-from optimizer.log import encode
-from optimizer.types import Feedback, Outcome
+from optimizer.log import decode, encode
+from optimizer.types import Decision, Feedback, Outcome
 
 _WRITER: Final = msgspec.json.Encoder()
 
@@ -44,6 +47,8 @@ class Teller:
 
     def __init__(self, service: Service) -> None:
         self._service = service
+        self._writing: Counter[tuple[str, str]] = Counter()
+        """Judgements that are being written, by key and decision: they are not counted there yet."""
 
     def known(self, decision_id: str, caller: Caller) -> tuple[ServedRoute, OpenDecision] | None:
         """The open decision; None where it is not known yet; a problem where nothing counts for it."""
@@ -107,12 +112,8 @@ class Teller:
         cost = by = None
         if known is not None:
             served, one = known
-            names = served.router.route.providers
-            if event.served_provider not in (
-                one.selected,
-                *one.prices,
-                *(provider.name for provider in names),
-            ):
+            choosable = (one.selected, *one.prices, *(each.name for each in served.router.route.providers))
+            if event.served_provider not in choosable and not await self._was_candidate(event):
                 raise Problem("invalid", "served_provider is not on the route.")
             cost, by = priced(event, one.prices)
         given = told.id or key
@@ -120,7 +121,8 @@ class Teller:
         extra = {"key": caller.key, "routes": caller.routes, "ttft_s": told.ttft_s}
         extra["reasoning_tokens"] = None if usage is None else usage.reasoning_tokens
         extra["priced_usd"] = cost if by == "price_list" else None
-        uid = f"o:{caller.key or ''}:{decision_id}:{name}"
+        # No id of a decision has a slash, but both may have colons.
+        uid = f"o:{caller.key or ''}:{decision_id}/{name}"
         row = self._row("outcome", decision_id, uid, digest_of(told) if given else "", encode(event), extra)
         seq = await self._write(row, event, given=given is not None)
         return {
@@ -133,6 +135,12 @@ class Teller:
             "priced_by": by,
         }
 
+    async def _was_candidate(self, event: Outcome) -> bool:
+        """Whether who served could be chosen then, though it has been taken off the route since."""
+        rows = await self._service.rows(Query(uids=(f"d:{event.decision_id}",)))
+        decision = decode(rows[0].line) if rows else None
+        return isinstance(decision, Decision) and event.served_provider in decision.providers
+
     async def feedback(self, told: FeedbackIn, caller: Caller, key: str | None) -> dict[str, Any]:
         """One judgement."""
         if caller.sources is not None and told.source not in caller.sources:
@@ -143,14 +151,28 @@ class Teller:
             raise Problem(
                 "too-many-requests", "The key has sent its share of feedback.", retry_after_s=int(wait_s) + 1
             )
-        decisions = self._targets(told)
+        given = told.id or key
+        try:
+            return await self._judged(told, caller, given)
+        except Problem as problem:
+            # What was taken in before stays so, though nothing more would be.
+            if problem.status not in (404, 410, 429):
+                raise
+            uid = f"f:{caller.key or ''}:{given}"
+            rows = await self._service.rows(Query(uids=(uid,))) if given else []
+            if not rows or told.decision_id is None or rows[0].digest != digest_of(told):
+                raise
+            return _feedback_answer(given or "", rows[0].seq, "joined", [told.decision_id])
+
+    async def _judged(self, told: FeedbackIn, caller: Caller, given: str | None) -> dict[str, Any]:
+        decisions = await self._targets(told)
         joined = False
         for decision_id in decisions:
             known = self.known(decision_id, caller)
             if known is not None:
-                self._check(told, caller, *known)
+                self._check(told, known[0])
                 joined = True
-        given = told.id or key
+            self._check_count(decision_id, caller, known[1] if known else None)
         name = given or self._service.random.name("fb_")
         event = Feedback(
             decision_id=told.decision_id or "", metric=told.metric, value=told.value, source=told.source
@@ -165,19 +187,39 @@ class Teller:
         digest = digest_of(told) if given else ""
         place = told.decision_id or of_session(told.session_id or "")
         row = self._row("feedback", place, uid, digest, encode(event), extra)
-        seq = await self._write(row, event, given=given is not None)
-        state = "joined" if joined else "parked"
-        return {"id": name, "seq": seq or None, "state": state, "decision_ids": decisions}
+        judged = [(caller.key or "", one) for one in decisions]
+        for pair in judged:
+            self._writing[pair] += 1
+        try:
+            seq = await self._write(row, event, given=given is not None)
+        finally:
+            for pair in judged:
+                self._writing[pair] -= 1
+                if not self._writing[pair]:
+                    del self._writing[pair]
+        return _feedback_answer(name, seq, "joined" if joined else "parked", decisions)
 
-    def _targets(self, told: FeedbackIn) -> list[str]:
+    async def _targets(self, told: FeedbackIn) -> list[str]:
         if told.decision_id is not None:
             return [told.decision_id]
-        found = self._service.engine.fold.sessions.get(told.session_id or "")
+        engine = self._service.engine
+        if not engine.ready:
+            raise Problem("unavailable", "The sessions are not known yet: send it again.", retry_after_s=1)
+        # A decision that was answered a moment ago belongs to its session too.
+        await engine.until_folded(engine.written)
+        fold = engine.fold
+        found = [one for one in fold.sessions.get(told.session_id or "", ()) if self._waits(fold, one)]
         if not found:
             raise Problem("unknown-decision", "No open decision belongs to this session.")
-        return list(found)
+        return found
 
-    def _check(self, told: FeedbackIn, caller: Caller, served: ServedRoute, one: OpenDecision) -> None:
+    def _waits(self, fold: Fold, decision_id: str) -> bool:
+        """Whether an open decision is not too old for feedback; such ones are closed now and then."""
+        served = fold.routes[fold.places[decision_id]]
+        return self._service.clock() - served.open[decision_id].at_s <= served.body.reward_wait_s
+
+    @staticmethod
+    def _check(told: FeedbackIn, served: ServedRoute) -> None:
         metrics = {metric.name: metric for metric in served.router.route.metrics}
         metric = metrics.get(told.metric)
         if metric is None:
@@ -189,11 +231,22 @@ class Teller:
                 metric.scaled(told.value)
         except InvalidInput as error:
             raise refused(error) from None
-        most = self._service.settings.feedback_per_decision
-        if (one.by_key or {}).get(caller.key or "", 0) >= most:
+
+    def _check_count(self, decision_id: str, caller: Caller, one: OpenDecision | None) -> None:
+        """A problem where the key has judged enough; what waits or is being written counts too."""
+        key, most = caller.key or "", self._service.settings.feedback_per_decision
+        waiting = self._service.engine.fold.parked.get(decision_id, ())
+        sent = self._writing[key, decision_id] + sum(row.uid.startswith(f"f:{key}:") for row, _ in waiting)
+        if one is not None and one.by_key is not None:
+            sent += one.by_key.get(key, 0)
+        if sent >= most:
             raise Problem(
                 "too-many-requests", f"One key may judge a decision {most} times.", retry_after_s=3_600
             )
+
+
+def _feedback_answer(name: str, seq: int, state: str, decisions: list[str]) -> dict[str, Any]:
+    return {"id": name, "seq": seq or None, "state": state, "decision_ids": decisions}
 
 
 def router(service: Service) -> APIRouter:
@@ -245,8 +298,3 @@ def router(service: Service) -> APIRouter:
         return answer({"feedback": found})
 
     return api
-
-
-def is_id(text: str) -> bool:
-    """Whether this can be the id of a decision."""
-    return 0 < len(text) <= 128 and text.isascii() and all(sign.isalnum() or sign in "._:-" for sign in text)

@@ -64,6 +64,8 @@ class Engine:
         """How many places of the log the last rebuild folded, on top of a snapshot."""
         self._rows: deque[tuple[Row, Logged | None]] = deque()
         self._queued = 0
+        self.written = 0
+        """The last place that this process has written to."""
         self.made: dict[str, tuple[str, Logged]] = {}
         """Events that are being written here, with their lines, by uid: they need not be read again."""
         self._draining = False
@@ -149,6 +151,8 @@ class Engine:
             if fresh:
                 # Another event may have been written under the uid.
                 new.append((row, made if line is row.line else None))
+        if new:
+            self.written = new[-1][0].seq
         if appended.previous != self._queued or not self.ready:
             self.wake()
             return
@@ -270,7 +274,7 @@ class Engine:
         """Write a snapshot of the state; None where there is nothing to save."""
         if not self.ready or self.lag or self.fold.seq == 0:
             return None
-        return snapshots.save(self.fold, self._state_dir, log=snapshots.identity(self._store))
+        return snapshots.save(self.fold, self._state_dir, log=snapshots.identity(self._store, self.fold.seq))
 
     async def close(self) -> None:
         """Stop following the log."""

@@ -53,7 +53,8 @@ def save(fold: Fold, folder: Path, *, log: str) -> Path:
         os.replace(part, final)
     finally:
         shutil.rmtree(part, ignore_errors=True)
-    for old in found(folder)[KEPT:]:
+    # Those beyond may be of another log, and would take the place of what was just saved.
+    for old in [one for one in found(folder) if one.name <= final.name][KEPT:]:
         shutil.rmtree(old, ignore_errors=True)
     return final
 
@@ -85,13 +86,13 @@ def start(folder: Path, store: Store, new_fold: Callable[[], Fold]) -> Fold:
 
     Snapshots from before the base are of no use, since the events after them may be gone.
     """
-    base, last, log = retention.base_seq(store), store.last_seq(), identity(store)
+    base, last = retention.base_seq(store), store.last_seq()
     for path in found(folder):
         if not base <= int(path.name) <= last:
             _LOG.warning("%s is of another log, or older than the base: left out", path)
             continue
         try:
-            return load(path, new_fold, log=log)
+            return load(path, new_fold, log=identity(store, int(path.name)))
         except _DAMAGE as error:
             _LOG.warning("%s cannot be used (%s): the state is rebuilt", path, type(error).__name__)
     if base:
@@ -99,7 +100,7 @@ def start(folder: Path, store: Store, new_fold: Callable[[], Fold]) -> Fold:
         with TemporaryDirectory() as temporary:
             for name, content in retention.base_files(store, base).items():
                 (Path(temporary) / Path(name).name).write_bytes(content)
-            return load(Path(temporary), new_fold, log=log)
+            return load(Path(temporary), new_fold, log=identity(store, 0))
     return new_fold()
 
 
@@ -123,8 +124,14 @@ def rebuild(
     return fold
 
 
-def identity(store: Store) -> str:
-    """What tells this log from another: its first event. Empty while there is none."""
+def identity(store: Store, seq: int) -> str:
+    """What tells this log up to a place from another: its first event, and the one at that place.
+
+    A log that was put back from a copy begins like the one that it was copied from, and goes on otherwise.
+    With 0 the first event alone: the one at the place of a base is removed.
+    """
     # A change of the configuration, since those are never removed.
-    first = store.rows(Query(limit=1, kind="config"))
-    return f"{first[0].uid}@{first[0].at_s!r}" if first else ""
+    rows = store.rows(Query(limit=1, kind="config"))
+    if seq:
+        rows += store.rows(Query(after=seq - 1, until=seq))
+    return " ".join(f"{row.uid}@{row.at_s!r}" for row in rows)

@@ -37,3 +37,8 @@ Note = Annotated[str, StringConstraints(max_length=2_000), AfterValidator(_no_nu
 Usd = Annotated[float, Field(ge=0, le=1e6)]
 Seconds = Annotated[float, Field(ge=0, le=1e6)]
 Tokens = Annotated[int, Field(ge=0, le=10**9)]
+
+
+def is_id(text: str) -> bool:
+    """Whether this can be an `Id`."""
+    return 0 < len(text) <= 128 and text.isascii() and all(sign.isalnum() or sign in "._:-" for sign in text)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from datetime import datetime
+from datetime import UTC, datetime
 from typing import Annotated, Literal, Self
 
 from pydantic import Field, model_validator
@@ -13,6 +13,17 @@ WillingnessToPay = Annotated[float, Field(ge=1e-9, le=1e9)]
 Dial = Annotated[float, Field(ge=0, le=10)]
 Source = Literal["human", "judge", "code"]
 LatencyWeight = Annotated[float, Field(ge=0, le=1e6)]
+
+
+def _check_time(name: str, given: datetime | None) -> None:
+    if given is None:
+        return
+    if given.tzinfo is None:
+        raise ValueError(f"{name} has no time zone: end it with Z, as in 2026-01-01T00:00:00Z")
+    try:
+        given.astimezone(UTC)
+    except OverflowError:
+        raise ValueError(f"{name} is in no year from 1 to 9999 in UTC: give a nearer one") from None
 
 
 class ProviderIn(Strict):
@@ -47,8 +58,7 @@ class PriceIn(Strict):
 
     @model_validator(mode="after")
     def _with_zone(self) -> Self:
-        if self.effective_at is not None and self.effective_at.tzinfo is None:
-            raise ValueError("effective_at has no time zone: end it with Z, as in 2026-01-01T00:00:00Z")
+        _check_time("effective_at", self.effective_at)
         return self
 
 
@@ -213,7 +223,7 @@ class KeyIn(Strict):
     expires_at: Annotated[datetime, Field(strict=False)] | None = Field(
         default=None, description="Until when it is valid, with a time zone; null: until it is removed."
     )
-    requests_per_s: Annotated[float, Field(gt=0, le=1e6)] | None = Field(
+    requests_per_s: Annotated[float, Field(ge=1e-6, le=1e6)] | None = Field(
         default=None, description="Most requests a second; null: as the settings say."
     )
     feedback_per_minute: Annotated[int, Field(ge=1, le=10**9)] | None = Field(
@@ -223,6 +233,5 @@ class KeyIn(Strict):
 
     @model_validator(mode="after")
     def _with_zone(self) -> Self:
-        if self.expires_at is not None and self.expires_at.tzinfo is None:
-            raise ValueError("expires_at has no time zone: end it with Z, as in 2026-01-01T00:00:00Z")
+        _check_time("expires_at", self.expires_at)
         return self

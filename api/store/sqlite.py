@@ -238,6 +238,8 @@ def lock_file(path: Path) -> int:
     """Lock the log for this process until it ends, however it ends; refuse where another one has it."""
     import fcntl
 
+    # Under all of its names it is one file, with one lock.
+    path = path.resolve()
     try:
         lock = os.open(f"{path}.lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
     except OSError as error:

@@ -47,7 +47,7 @@ def damaged_snapshots(
     store = open_store(made.database_url)
     try:
         fold = write_log(store, made, rounds=rounds, seed=seed)
-        log, clean = snapshots.identity(store), states.arrays_of(fold)
+        log, clean = snapshots.identity(store, fold.seq), states.arrays_of(fold)
         older = states.folded(states.all_rows(store)[: fold.seq // 2])
         foreign = snapshots.save(older, folder / "foreign", log=log)
         whole = snapshots.save(fold, folder / "whole", log=log)

@@ -58,7 +58,7 @@ def write_log(
         judged = Feedback(decision_id=f"r{i}", value=quality, source="judge")
         rows = [
             Row(0, f"d:r{i}", "decision", ROUTE, f"r{i}", at_s, "", encode(decision), notes),
-            Row(0, f"o::r{i}:o", "outcome", ROUTE, f"r{i}", at_s, "", encode(outcome), "{}"),
+            Row(0, f"o::r{i}/o", "outcome", ROUTE, f"r{i}", at_s, "", encode(outcome), "{}"),
             Row(0, f"f::f{i}", "feedback", ROUTE, f"r{i}", at_s, "", encode(judged), "{}"),
         ]
         for made, row in zip((decision, None, None), rows, strict=True):

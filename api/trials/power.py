@@ -97,7 +97,10 @@ async def _life(
 ) -> None:
     await server.until_ready()
     await traffic.settle(server.port)
+    before = len(traffic.ledger.acknowledged)
     load = asyncio.ensure_future(traffic.run(server.port, clients=_CLIENTS))
+    while len(traffic.ledger.acknowledged) < before + _CLIENTS and not load.done():
+        await asyncio.sleep(0.01)  # a cut before anything was acknowledged shows nothing
     for _ in range(cuts):
         await asyncio.sleep(rng.uniform(0.02, 0.3))
         os.kill(server.pid, signal.SIGSTOP)

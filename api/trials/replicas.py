@@ -84,7 +84,7 @@ class Customers:
         cost = _COST_USD[selected] * rng.uniform(0.7, 1.3)
         told = {"id": "o", "cost_usd": cost, "latency_s": 1.0}
         path = f"/v1/decisions/{name}/outcome"
-        await self._traffic.post(connection, "outcome", path, told, f"o::{name}:o")
+        await self._traffic.post(connection, "outcome", path, told, f"o::{name}/o")
         good = float(rng.random() < _QUALITY[selected] + 0.1 * features[0])
         judged = {"id": f"f{name}", "decision_id": name, "value": good}
         for _ in range(1 + (rng.random() < 0.2)):

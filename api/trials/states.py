@@ -96,7 +96,9 @@ def sums_of(arrays: Mapping[str, Array]) -> dict[str, Array]:
 def of_snapshot(folder: Path, rows: Sequence[Row]) -> Fold:
     """The fold in the latest snapshot below a folder, which must be whole and of this log."""
     latest = snapshots.found(folder)[0]
-    return snapshots.load(latest, new_fold, log=f"{rows[0].uid}@{rows[0].at_s!r}")
+    at = next(row for row in rows if row.seq == int(latest.name))
+    log = " ".join(f"{row.uid}@{row.at_s!r}" for row in (rows[0], at))
+    return snapshots.load(latest, new_fold, log=log)
 
 
 def rebuilt(folder: Path, store: Store) -> Fold:

@@ -69,7 +69,7 @@ class Traffic:
             body["served_provider"] = self._rng.choice(PROVIDERS)
         if self._rng.random() < 0.05:
             body["status"] = "error"
-        return Sent("outcome", f"/v1/decisions/{one}/outcome", body, f"o::{one}:{name}")
+        return Sent("outcome", f"/v1/decisions/{one}/outcome", body, f"o::{one}/{name}")
 
     def feedback(self) -> Sent | None:
         """A judgement."""

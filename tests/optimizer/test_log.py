@@ -7,6 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from optimizer import log
 from optimizer.errors import InvalidInput
 from optimizer.log import decode, encode, read_log
 from optimizer.types import Decision, DriftAlarm, Feedback, Outcome
@@ -231,3 +232,27 @@ def test_a_whole_last_line_that_is_no_event_is_an_error(tmp_path):
     path.write_text('{"v":1,"kind":"thanks"}')
     with pytest.raises(InvalidInput, match="line 1"):
         list(read_log(path))
+
+
+PIECES = ["", "0", "-", ".5", "e400", '"', "null", "true", " ", "\\u0000", "=", "A", "é"]
+LINES = [encode(event) for event in (decision(), decision(at_s=None, task="sql"), OUTCOME, FEEDBACK, ALARM)]
+
+
+@settings(max_examples=600, deadline=None, derandomize=True)
+@given(st.sampled_from(LINES), st.data())
+def test_the_quick_reader_takes_nothing_that_the_other_refuses_and_reads_the_same(line, data):
+    at = data.draw(st.integers(0, len(line) - 1))
+    gone = data.draw(st.integers(0, 3))
+    put = data.draw(
+        st.sampled_from(["", "0", "-", ".5", "e400", '"', "null", "true", " ", "\\u0000", "=", "A", "é"])
+    )
+    changed = line[:at] + put + line[at + gone :]
+    quick = log._quickly(changed, None)
+    if quick is not None:
+        assert_same(quick, log._event(log._parse(changed)))
+
+
+@pytest.mark.parametrize("line", LINES)
+def test_every_ordinary_line_is_read_quickly(line):
+    assert_same(log._quickly(line, None), log._event(log._parse(line)))
+    assert_same(log._quickly(line, 5), log._event(log._parse(line), 5))

@@ -73,6 +73,21 @@ def test_a_provider_removed_while_its_decision_is_open_breaks_nothing(service: R
     assert state["broken"] is None
 
 
+def test_a_fallback_that_was_removed_meanwhile_can_still_be_told(service: Running) -> None:
+    service.post("/v1/providers", {"name": "third"}, status=201)
+    service.client.patch("/v1/routes/quickstart", json={"providers": ["small", "large", "third"]})
+    made = service.decide(id="d", constraints={"ignore": ["third"]})
+    assert made["selected"] != "third"
+    assert service.client.delete("/v1/providers/third").status_code == 200
+    body = {"served_provider": "third", "cost_usd": 0.125}
+    told = service.post("/v1/decisions/d/outcome", body, status=200)
+    assert (told["served_provider"], told["state"]) == ("third", "joined")
+    assert service.get("/v1/routes/quickstart/state")["spent_usd"] == 0.125
+    service.post("/v1/decisions/d/outcome", {**body, "served_provider": "fourth"}, status=422)
+    service.decide(id="later")
+    service.post("/v1/decisions/later/outcome", body, status=422)
+
+
 def test_the_only_provider_and_the_default_stay(service: Running) -> None:
     service.client.patch("/v1/routes/quickstart", json={"default_provider": "large"})
     refused = service.client.delete("/v1/providers/large")
@@ -111,6 +126,9 @@ def test_a_price_can_be_taken_back_before_its_date_and_not_set_for_the_past(serv
     assert service.post("/v1/prices", {**body, "effective_at": at(time.time() - 3_600)}, status=422)
     assert service.post("/v1/prices", {**body, "effective_at": "2030-01-01T00:00:00"}, status=422)
     assert service.post("/v1/prices", {**body, "provider": "nobody"}, status=422)
+    # In UTC this is the year 10000, which no answer could be written with.
+    assert service.post("/v1/prices", {**body, "effective_at": "9999-12-31T23:59:59-12:00"}, status=422)
+    assert service.get("/v1/prices")["items"]
 
 
 def test_a_preview_says_what_would_change_and_changes_nothing(service: Running) -> None:
@@ -246,6 +264,50 @@ def test_settings_apply_an_entry_once_and_again_when_it_is_edited(tmp_path: Path
         assert service.client.get("/v1/routes/quickstart").status_code == 404
 
 
+def test_an_entry_of_the_settings_that_is_edited_back_is_applied_again(tmp_path: Path) -> None:
+    from api.schemas.config import PriceIn, ProviderIn, RouteIn
+
+    def lists(tag: str, usd: float) -> dict[str, Any]:
+        return {
+            "providers": (ProviderIn(name="a", tags=(tag,)),),
+            "prices": (PriceIn(provider="a", input_usd_per_mtok=usd, output_usd_per_mtok=usd),),
+            "routes": (RouteIn(name="r", providers=("a",)),),
+        }
+
+    for tag, usd in (("first", 1.0), ("second", 2.0), ("first", 1.0), ("first", 1.0)):
+        with running(tmp_path, **lists(tag, usd)) as service:
+            provider = service.get("/v1/providers/a")
+            price = service.get(f"/v1/prices/{provider['price_id']}")
+            assert (provider["tags"], price["input_usd_per_mtok"]) == ([tag], usd)
+            written = len(service.get("/v1/audit")["items"])
+    assert written == 3 + 2 + 2, "each edit once, and nothing where nothing was edited"
+
+
+def test_a_price_of_the_settings_goes_on_when_its_date_has_passed(tmp_path: Path, clock: Clock) -> None:
+    from api.schemas.config import PriceIn, ProviderIn, RouteIn
+
+    soon = datetime.fromtimestamp(time.time() + 3_600, UTC)
+    declared: dict[str, Any] = {
+        "providers": (ProviderIn(name="a"),),
+        "prices": (
+            PriceIn(provider="a", input_usd_per_mtok=1.0, output_usd_per_mtok=1.0),
+            PriceIn(provider="a", input_usd_per_mtok=2.0, output_usd_per_mtok=2.0, effective_at=soon),
+        ),
+        "routes": (RouteIn(name="r", providers=("a",)),),
+    }
+    with running(tmp_path, clock=clock, **declared):
+        pass
+    clock.ahead_s = 7_200.0
+    with running(tmp_path, clock=clock, **declared) as service:
+
+        def usd() -> float:
+            price_id = service.get("/v1/providers/a")["price_id"]
+            found: float = service.get(f"/v1/prices/{price_id}")["input_usd_per_mtok"]
+            return found
+
+        service.until(lambda: usd() == 2.0)
+
+
 # What comes late
 
 
@@ -267,6 +329,21 @@ def test_late_feedback_is_refused_and_the_declared_default_counts(service: Runni
     assert isinstance(summary, dict)
     assert summary["small"]["feedback"] == 1
     assert summary["small"]["quality"] == pytest.approx(0.25, abs=0.02)
+
+
+def test_a_session_is_judged_though_some_of_its_decisions_are_too_old(service: Running, clock: Clock) -> None:
+    body = {"name": "hasty", "providers": ["small"], "reward_wait_s": 60}
+    service.post("/v1/routes", body, status=201)
+    ask = {"route": "hasty", "prompt": "x", "session_id": "s"}
+    service.post("/v1/decisions", {**ask, "id": "old"}, status=200)
+    clock.ahead_s = 61.0
+    service.post("/v1/decisions", {**ask, "id": "young"}, status=200)
+    told = service.post("/v1/feedback", {"session_id": "s", "value": 1.0}, status=200)
+    assert told["decision_ids"] == ["young"]
+    service.until(service.settled)
+    assert service.service.engine.fold.counts["feedback", "joined"] == 1
+    clock.ahead_s = 122.0
+    service.post("/v1/feedback", {"session_id": "s", "value": 1.0}, status=404)
 
 
 def test_what_waits_in_vain_is_told_so(service: Running, clock: Clock) -> None:

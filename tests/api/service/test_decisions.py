@@ -1,5 +1,6 @@
 """Ask and tell over HTTP, on SQLite and on PostgreSQL."""
 
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -60,6 +61,28 @@ def test_the_same_id_gets_the_same_answer_and_counts_once(service: Running) -> N
     problem = service.post("/v1/decisions", {**body, "prompt": "another"}, status=409)
     assert problem["type"] == "urn:fairlead:problem:conflict"
     assert service.get("/v1/routes/quickstart/state")["decisions"] == 1
+
+
+def test_what_was_answered_is_answered_again_though_it_would_be_refused_now(
+    tmp_path: Path, store_url: str
+) -> None:
+    with running(tmp_path, store_url, feedback_per_decision=1) as service:
+        service.post("/v1/providers", {"name": "third"}, status=201)
+        service.client.patch("/v1/routes/quickstart", json={"providers": ["small", "large", "third"]})
+        body = {"route": "quickstart", "prompt": "x", "id": "d", "candidates": ["third"]}
+        first = service.post("/v1/decisions", body, status=200)
+        assert service.client.delete("/v1/providers/third").status_code == 200
+        assert service.post("/v1/decisions", body, status=200) == first
+        service.post("/v1/decisions", {**body, "prompt": "y"}, status=422)
+        judgement = {"decision_id": "d", "value": 1.0, "id": "f"}
+        first = service.post("/v1/feedback", judgement, status=200)
+        service.until(service.settled)
+        assert service.post("/v1/feedback", judgement, status=200) == first
+        service.post("/v1/feedback", {**judgement, "value": 0.5}, status=429)
+        service.client.patch("/v1/routes/quickstart", json={"reward_wait_s": 1})
+        time.sleep(1.0)
+        assert service.post("/v1/feedback", judgement, status=200) == first
+        service.post("/v1/feedback", {**judgement, "id": "g"}, status=410)
 
 
 def test_an_idempotency_key_works_as_an_id_does(service: Running) -> None:
@@ -165,7 +188,9 @@ def test_a_decision_is_read_with_everything_that_followed(service: Running) -> N
     assert (on_session["value"], on_session["session_id"]) == (None, "s")
     after = service.decide(id="after", session_id="s")
     assert service.get("/v1/decisions/after") == {"decision": after, "events": [], "status": "open"}
-    assert service.get("/v1/decisions/none", status=404)["type"] == "urn:fairlead:problem:unknown-decision"
+    for name in ("none", "%00", "%ff", "a%20b", "a" * 500):
+        problem = service.get(f"/v1/decisions/{name}", status=404)
+        assert problem["type"] == "urn:fairlead:problem:unknown-decision"
 
 
 def test_learning_credits_who_served(service: Running) -> None:
@@ -184,6 +209,15 @@ def test_learning_credits_who_served(service: Running) -> None:
     assert service.get("/v1/routes/quickstart/state")["spent_usd"] == 0.25
     problem = service.post("/v1/decisions/d/outcome", {"served_provider": "nobody"}, status=422)
     assert "not on the route" in problem["detail"]
+
+
+def test_ids_of_outcomes_are_those_of_their_decision(service: Running) -> None:
+    for name, given in (("a", "b:c"), ("a:b", "c")):
+        service.decide(id=name)
+        body = {"cost_usd": 0.5, "id": given}
+        first = service.post(f"/v1/decisions/{name}/outcome", body, status=200)
+        assert service.post(f"/v1/decisions/{name}/outcome", body, status=200) == first
+    assert service.get("/v1/routes/quickstart/state")["spent_usd"] == 1.0
 
 
 def judged(service: Running) -> int:

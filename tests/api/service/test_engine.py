@@ -1,5 +1,6 @@
 """The served state: the same after every way of getting to it, and never in the way of an answer."""
 
+import asyncio
 import shutil
 import threading
 import time
@@ -66,7 +67,7 @@ def test_the_served_state_is_the_fold_of_the_log(tmp_path: Path, store_url: str)
     (path,) = snapshots.found(tmp_path / "state")
     store = open_store(store_url, read_only=True)
     assert int(path.name) == store.last_seq()
-    loaded = snapshots.load(path, new_fold, log=snapshots.identity(store))
+    loaded = snapshots.load(path, new_fold, log=snapshots.identity(store, int(path.name)))
     store.close()
     assert same(loaded, fold_of(store_url), tmp_path / "loaded")
     with running(tmp_path, store_url) as service:
@@ -107,6 +108,27 @@ def test_a_damaged_snapshot_is_left_out_and_rebuilt(tmp_path: Path) -> None:
     with running(tmp_path, url) as service:
         assert service.get("/v1/routes/quickstart/state")["decisions"] == 20
         assert same(service.service.engine.fold, fold_of(url), tmp_path)
+
+
+def test_snapshots_of_a_log_that_was_put_back_from_a_copy_are_left_out(tmp_path: Path) -> None:
+    url = f"sqlite:///{tmp_path}/log.db"
+    with running(tmp_path, url) as service:
+        play(service, 3)
+    shutil.copy(tmp_path / "log.db", tmp_path / "copy.db")
+    with running(tmp_path, url) as service:
+        play(service, 20, seed=1)
+    (latest, *_) = snapshots.found(tmp_path / "state")
+    shutil.move(tmp_path / "copy.db", tmp_path / "log.db")
+    with running(tmp_path, url, state_dir=tmp_path / "other") as service:
+        play(service, 30, seed=2)
+        assert service.service.engine.fold.seq > int(latest.name)
+    store = open_store(url, read_only=True)
+    assert snapshots.start(tmp_path / "state", store, new_fold).seq < int(latest.name)
+    store.close()
+    # What is saved from then on stays, though its place in the log is an earlier one.
+    fold = fold_of(url)
+    fold.seq = 1
+    assert save(fold, tmp_path / "state", log="").exists()
 
 
 def test_a_snapshot_can_be_taken_while_it_is_served(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -183,10 +205,14 @@ def test_while_it_is_rebuilt_the_default_answers_and_nothing_is_lost(
             made.post("/v1/feedback", {"decision_id": "early", "value": 1.0}, status=200)["state"] == "parked"
         )
         made.post("/v1/providers", {"name": "third"}, status=201)
+        # A session cannot be looked up yet; saying that there is none would make the client give up.
+        problem = made.post("/v1/feedback", {"session_id": "s1", "value": 1.0}, status=503)
+        assert problem["type"] == "urn:fairlead:problem:unavailable"
         go.set()
         made.until_ready()
         assert made.get("/readyz")["ready"] is True
         assert made.decide()["fallback_used"] is None
+        assert made.post("/v1/feedback", {"session_id": "s1", "value": 1.0}, status=200)["decision_ids"]
         made.until(made.settled)
         state = made.get("/v1/routes/quickstart/state")
         assert (state["decisions"], state["fallbacks"]) == (12, 1)
@@ -251,6 +277,25 @@ def test_a_route_on_vectors_learns_on_what_the_caller_sends(tmp_path: Path) -> N
         assert service.post("/v1/decisions", {"route": "vectors", "prompt": "x"}, status=422)
         service.until(service.settled)
         assert service.service.engine.fold.counts["decision", "rejected"] == 0
+
+
+def test_a_session_is_known_as_soon_as_its_decision_is_answered(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    fold, drain = threading.Event(), Engine._drain
+
+    def held(self: Engine) -> None:
+        if fold.is_set():
+            drain(self)
+        else:
+            asyncio.get_running_loop().call_later(0.01, self._drain)
+
+    with running(tmp_path) as service:
+        monkeypatch.setattr(Engine, "_drain", held)
+        service.decide(id="d", session_id="s")
+        threading.Timer(0.2, fold.set).start()
+        told = service.post("/v1/feedback", {"session_id": "s", "value": 1.0}, status=200)
+        assert told["decision_ids"] == ["d"]
 
 
 def test_a_clock_that_jumps_back_is_survived(tmp_path: Path) -> None:

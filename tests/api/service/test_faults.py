@@ -204,6 +204,16 @@ def test_a_second_server_on_one_file_is_refused_and_the_first_goes_on(tmp_path: 
         assert httpx.get(f"http://127.0.0.1:{third.port}/livez").status_code == 200
 
 
+def test_a_file_has_one_lock_under_all_of_its_names(tmp_path: Path) -> None:
+    (tmp_path / "link.db").symlink_to("log.db")
+    store = open_store(f"sqlite:///{tmp_path}/log.db")
+    try:
+        with pytest.raises(InvalidInput, match="use PostgreSQL"):
+            open_store(f"sqlite:///{tmp_path}/link.db")
+    finally:
+        store.close()
+
+
 def test_a_process_that_dies_while_it_creates_the_tables_leaves_none(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -206,6 +206,27 @@ def test_connections_that_do_not_get_on_are_closed(service: Running, start: byte
         assert received(connection, 5.0) == b""
 
 
+@pytest.mark.parametrize(
+    "start",
+    [
+        b"GET /livez HTTP/1.1\r\nHost: 127.0.0.1\r\nX-Long: ",
+        b"POST /v1/decisions HTTP/1.1\r\nHost: 127.0.0.1\r\nTransfer-Encoding: chunked\r\n\r\n"
+        b"2\r\n{}\r\n0\r\nX-Long: ",
+    ],
+    ids=["headers", "trailers"],
+)
+def test_headers_without_end_are_cut_off(service: Running, start: bytes) -> None:
+    with socket.create_connection(("127.0.0.1", service.port)) as connection:
+        connection.settimeout(5.0)
+        connection.sendall(start)
+        with pytest.raises(OSError):
+            for _ in range(200):
+                connection.sendall(b"x" * 100_000)
+    # Long ones with an end are served.
+    long = service.client.get("/livez", headers={"X-Long": "x" * 30_000})
+    assert long.status_code == 200
+
+
 def test_a_body_that_does_not_come_is_answered_and_closed(service: Running) -> None:
     names = b"Host: 127.0.0.1\r\nContent-Type: application/json\r\nContent-Length: 99\r\n\r\n"
     head = b"POST /v1/decisions HTTP/1.1\r\n" + names + b"{"

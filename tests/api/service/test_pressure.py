@@ -67,6 +67,9 @@ def test_a_refusal_leaves_the_connection_as_it_should_be(
             assert "connection" not in refused.headers
             # What says whether it is alive is answered however busy it is, on the same connection.
             assert client.get("/livez").status_code == 200
+            # A body that nobody expects would be taken for the next answer.
+            assert client.head("/v1/routes").status_code == 503
+            assert client.get("/livez").json() == {"status": "alive"}
             # Of a long body, or one of unknown length, the rest is not waited for.
             long = client.post("/v1/decisions", content=b"x" * 200_000)
             assert (long.status_code, long.headers["connection"]) == (503, "close")
@@ -76,7 +79,7 @@ def test_a_refusal_leaves_the_connection_as_it_should_be(
             assert first.result().status_code == 200
             assert client.post("/v1/decisions", json=body).status_code == 200
             metrics = client.get("/metrics").text
-        assert 'fairlead_http_requests_total{method="any",path="unmatched",status="503"} 3.0' in metrics
+        assert 'fairlead_http_requests_total{method="any",path="unmatched",status="503"} 4.0' in metrics
 
 
 def test_ending_answers_what_is_in_flight_and_loses_nothing(tmp_path: Path) -> None:

@@ -109,6 +109,15 @@ def test_a_key_over_its_rate_is_told_when_to_come_back(service: Running, admin: 
     assert service.client.get("/v1/routes", headers=bearer(admin)).status_code == 200
 
 
+def test_no_rate_is_so_small_that_no_time_to_wait_can_be_told(service: Running, admin: str) -> None:
+    body = {"name": "slow", "scopes": ["read"], "requests_per_s": 1e-320}
+    service.post("/v1/keys", body, status=422, **bearer(admin))
+    _, slow = service.make_key(admin, scopes=["read"], requests_per_s=1e-6)
+    assert service.client.get("/v1/routes", headers=bearer(slow)).status_code == 200
+    refused = service.client.get("/v1/routes", headers=bearer(slow))
+    assert (refused.status_code, refused.headers["retry-after"]) == (429, "1000000")
+
+
 def test_one_key_cannot_judge_a_decision_without_end(tmp_path: Path) -> None:
     with running(tmp_path, feedback_per_decision=3) as service:
         service.decide(id="d")
@@ -118,6 +127,17 @@ def test_one_key_cannot_judge_a_decision_without_end(tmp_path: Path) -> None:
             codes.append(response.status_code)
             service.until(service.settled)
         assert codes == [200, 200, 200, 429, 429]
+        # Neither many at once nor sent ahead of the decision.
+        service.decide(id="e")
+        batch = {"feedback": [{"decision_id": "e", "value": i / 10} for i in range(5)]}
+        found = service.post("/v1/feedback/batch", batch, status=200)["feedback"]
+        assert [one["status"] for one in found] == codes
+        for status in codes:
+            service.post("/v1/feedback", {"decision_id": "f", "value": 1.0}, status=status)
+            service.until(service.settled)
+        service.decide(id="f")
+        service.until(service.settled)
+        assert service.post("/v1/feedback", {"decision_id": "f", "value": 1.0}, status=429)
 
 
 def test_one_key_cannot_send_feedback_without_end(service: Running, admin: str) -> None:

@@ -60,7 +60,10 @@ def test_the_environment_wins_over_the_file(monkeypatch: pytest.MonkeyPatch) -> 
         ("durability: maybe", "durability"),
         ("poll_s: .nan", "poll_s"),
         ("requests_per_s: .inf", "requests_per_s"),
+        ("retention_days: yes", "retention_days"),
+        ("port: true", "port"),
         ("port: 1\nport: 2", "given twice"),
+        ("providers: [{name: a, name: b}]", "given twice"),
         ("port: [1", "no YAML"),
         ("- a", "no settings"),
         ("routes: [{name: r}]", "routes.0.providers"),
@@ -82,9 +85,17 @@ def test_a_wrong_file_is_refused_in_a_sentence(text: str, reason: str) -> None:
 def test_a_file_that_is_not_there_or_no_text_is_refused() -> None:
     with pytest.raises(InvalidInput, match="fairlead init"):
         read_settings(Path("none.yaml"), environment={})
+    with pytest.raises(InvalidInput, match="name a file of settings"):
+        read_settings(environment={"FAIRLEAD_CONFIG": ""})
     Path("binary.yaml").write_bytes(b"\xff\xfe\x00")
     with pytest.raises(InvalidInput, match="UTF-8"):
         read_settings(Path("binary.yaml"), environment={})
+
+
+def test_entries_can_be_written_as_others_with_a_difference() -> None:
+    path = written("providers: [&a {name: a, tags: [t]}, {<<: *a, name: b}]")
+    settings = read_settings(path, environment={})
+    assert [(one.name, one.tags) for one in settings.providers] == [("a", ("t",)), ("b", ("t",))]
 
 
 def test_a_misspelt_variable_is_refused() -> None:
@@ -109,6 +120,7 @@ def test_the_starter_file_is_valid_and_never_overwritten() -> None:
     [
         ("routes: [{name: r, providers: [a]}]", "create that provider first"),
         ("providers: [{name: a}]\nroutes: [{name: r, providers: [a], constraints: {deny: [a]}}]", "relax"),
+        ("providers: [{name: a}, {name: a, paused: true}]", "provider 'a' twice"),
         ("database_url: mysql://x", "postgresql://"),
         ("database_url: sqlite:////no/such/folder/f.db", "create it first"),
         ("database_url: postgresql://127.0.0.1:1/x", "cannot be reached"),
@@ -124,10 +136,19 @@ def test_checking_finds_what_would_keep_it_from_starting(text: str, reason: str)
     assert not Path("fairlead-state").exists()
 
 
-def test_a_port_that_is_taken_is_said_so() -> None:
+def test_a_port_that_is_taken_is_said_so(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("FAIRLEAD_PORT", "0")
     with socket.create_server(("127.0.0.1", 0)) as taken:
         code, output = run("serve", "--port", str(taken.getsockname()[1]))
     assert (code, "cannot be listened on" in output) == (2, True)
+    code, output = run("serve", "--check", "--port", "70000")
+    assert (code, "65535" in output) == (2, True)
+
+
+def test_what_is_typed_wins_over_the_environment(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("FAIRLEAD_HOST", "127.0.0.1")
+    code, output = run("serve", "--check", "--host", "0.0.0.0")
+    assert (code, "create-key" in output) == (2, True)
 
 
 def test_keys_are_made_on_the_command_line() -> None:
