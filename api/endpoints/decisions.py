@@ -60,7 +60,7 @@ def text_of(asked: DecisionIn) -> str | None:
         if isinstance(message.content, str):
             parts.append(message.content)
         else:
-            parts += [part.text for part in message.content if part.text is not None]
+            parts += [part.text for part in message.content or () if part.text is not None]
     return "\n".join(parts)
 
 

@@ -180,7 +180,7 @@ class RouteIn(Strict):
     )
     sources: dict[Source, Annotated[float, Field(ge=1e-6, le=1e6)]] = Field(
         default={"human": 1.0, "judge": 1.0, "code": 1.0},
-        description="Weight of each source of feedback within a metric.",
+        description="Weight of each source of feedback within a metric; one that is left out weighs 1.",
     )
     features: FeaturesIn = Field(default=FeaturesIn(), description="What is looked at in a request.")
     reward_wait_s: Annotated[float, Field(ge=1, le=1e9)] = Field(

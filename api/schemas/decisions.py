@@ -25,20 +25,34 @@ Prompt = Annotated[str, StringConstraints(max_length=50_000_000)]
 Number = Annotated[float, Field(ge=-1e9, le=1e9)]
 
 
-class TextPart(Strict):
-    """A part of a message; only text is looked at."""
+def _unread(kind: str) -> Any:
+    return Field(default=None, description=f"{kind}; taken, and neither looked at nor kept.")
+
+
+class Part(Strict):
+    """A part of a message, in the form that chat APIs have; only text is looked at."""
 
     type: Label = Field(description="Its kind, such as text or image_url.")
     text: Prompt | None = Field(default=None, description="Its text, where it has one.")
+    image_url: dict[str, Any] | None = _unread("An image")
+    input_audio: dict[str, Any] | None = _unread("A recording")
+    file: dict[str, Any] | None = _unread("A file")
+    refusal: Prompt | None = _unread("Why a model refused")
 
 
 class Message(Strict):
-    """One message of a conversation."""
+    """One message of a conversation, in the form that chat APIs have."""
 
     role: Literal["system", "developer", "user", "assistant", "tool"] = Field(description="Who says it.")
-    content: Prompt | Annotated[tuple[TextPart, ...], Field(max_length=1_000)] = Field(
-        description="What is said: a text, or parts."
+    content: Prompt | Annotated[tuple[Part, ...], Field(max_length=1_000)] | None = Field(
+        default=None, description="What is said: a text, or parts; null where there are only calls of tools."
     )
+    name: Label | None = _unread("Its author's name")
+    tool_calls: Annotated[tuple[dict[str, Any], ...], Field(max_length=1_000)] | None = _unread(
+        "Calls of tools"
+    )
+    tool_call_id: Label | None = _unread("The call that it answers")
+    refusal: Prompt | None = _unread("Why a model refused")
 
 
 class RequestConstraints(Strict):

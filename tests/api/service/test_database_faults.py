@@ -2,6 +2,7 @@
 
 import contextlib
 import os
+import re
 import signal
 import socket
 import threading
@@ -103,6 +104,31 @@ def test_a_server_that_crashes_is_waited_for_and_nothing_acknowledged_is_lost(
         assert len(names) == len(set(names)), "none is there twice"
         assert set(acknowledged) <= set(names)
         assert service.get("/v1/routes/quickstart/state")["decisions"] == len(names)
+
+
+@pytest.mark.parametrize("durability", ["full", "relaxed"])
+def test_a_process_cut_off_serves_from_its_last_state_and_says_how_old_it_is(
+    tmp_path: Path, crashing: Crashing, durability: str
+) -> None:
+    body = {"route": "quickstart", "prompt": "x"}
+    with running(tmp_path, crashing.url, durability=durability) as service:
+        service.decide(id="d")
+        service.post("/v1/feedback", {"decision_id": "d", "value": 1}, status=200)
+        service.until(service.settled)
+        before = service.decide(dry_run=True)
+        crashing.crash()
+        service.until(lambda: service.get("/readyz")["age_s"] > 1.0)
+        assert service.decide(dry_run=True)["candidates"] == before["candidates"]
+        assert service.get("/v1/routes/quickstart/state")["age_s"] > 1.0
+        response = service.client.post("/v1/decisions", json=body)
+        assert response.status_code == (503 if durability == "full" else 200)
+        service.until(lambda: not service.get("/readyz")["writing"])
+        age_s = re.findall(r"^fairlead_state_age_seconds (\S+)", service.client.get("/metrics").text, re.M)
+        assert float(age_s[0]) > 1.0
+        crashing.start()
+        service.until(lambda: service.get("/readyz")["age_s"] < 1.0)
+        service.decide(id="after")
+        assert len(written(crashing.url)) == (2 if durability == "full" else 3)
 
 
 def test_a_database_that_turns_read_only_is_answered_with_503(tmp_path: Path, postgres_url: str) -> None:

@@ -1,0 +1,64 @@
+"""What is served is in the log, and the log replays to it, on SQLite and on PostgreSQL."""
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from api.engine.asking import Ask, decide
+from api.engine.configuration import Change
+from api.engine.fold import Fold
+from api.store import Query, open_store
+from optimizer.log import decode
+from optimizer.types import Context, Decision
+from tests.api.service.running import Running, running
+
+
+@pytest.fixture
+def service(tmp_path: Path, store_url: str) -> Iterator[Running]:
+    with running(tmp_path, store_url) as made:
+        yield made
+
+
+def test_the_served_log_replays_to_identical_probabilities(service: Running, store_url: str) -> None:
+    rng = np.random.default_rng(1)
+    for i in range(60):
+        made = service.decide(prompt=f"question {i}", task=["a", "b"][i % 2], id=f"d{i}")
+        value = float(rng.random() < {"small": 0.3, "large": 0.8}[made["selected"]])
+        service.post("/v1/feedback", {"decision_id": f"d{i}", "value": value}, status=200)
+    store = open_store(store_url, read_only=True)
+    rows = store.rows(Query(limit=10_000))
+    store.close()
+    fold, compared = Fold(parked_wait_s=3_600.0, parked_limit=10_000), 0
+    for row in rows:
+        if row.kind == "decision":
+            # As served: by the state of then, which is not always that of the place in the log.
+            kept, notes = decode(row.line), json.loads(row.extra)
+            assert isinstance(kept, Decision)
+            assert notes["state_seq"] == fold.seq
+            number = int(kept.id[1:])
+            context = Context(text=f"question {number}", task=kept.task)
+            ask = Ask(
+                route="quickstart", decision_id=kept.id, context=context, draw=notes["draw"], at_s=row.at_s
+            )
+            if kept.model_version > fold.routes["quickstart"].router.model_version:
+                fold.refit()  # else it was made while the beliefs of this place were being computed
+            again, fault = decide(fold.routes["quickstart"], ask, starting=False)
+            assert fault is None
+            assert again.probabilities.tobytes() == kept.probabilities.tobytes()
+            assert again.selected == kept.selected
+            compared += 1
+        fold.apply(row, refit=False)
+    fold.refit()
+    assert compared == 60
+    served = service.service.engine.fold
+    assert served.routes["quickstart"].router.summary() == fold.routes["quickstart"].router.summary()
+
+
+def test_a_change_is_a_line_of_the_log(service: Running, store_url: str) -> None:
+    store = open_store(store_url, read_only=True)
+    changes = [Change.from_line(row.line) for row in store.rows(Query(kind="config"))]
+    store.close()
+    assert [change.entity for change in changes] == ["provider", "provider", "price", "price", "route"]
