@@ -34,6 +34,7 @@ class Expected(msgspec.Struct, gc=False):
     cost_usd: float
     cost_usd_sd: float
     latency_s: float
+    latency_s_sd: float | None
     failure: float
 
 
@@ -73,17 +74,18 @@ def decision_answer(
     """What is answered for a decision and the notes that were kept with it."""
     chances = decision.probabilities.tolist()
     reasons, selected = decision.ineligible, decision.selected
+    spread = notes.get("latency_sd") or [None] * len(chances)
     candidates = [
         Candidate(
             name,
             chance,
             # Before the first fit the model itself may be wider than what it describes.
-            Expected(quality, min(sd, MOST_SD), *others),
+            Expected(quality, min(sd, MOST_SD), cost_usd, cost_sd, latency_s, latency_sd, failure),
             name not in reasons,
             reasons.get(name),
         )
-        for name, chance, (quality, sd, *others) in zip(
-            decision.providers, chances, decision.expected.T.tolist(), strict=True
+        for name, chance, (quality, sd, cost_usd, cost_sd, latency_s, failure), latency_sd in zip(
+            decision.providers, chances, decision.expected.T.tolist(), spread, strict=True
         )
     ]
     order = ranked(decision, notes.get("latency_weight", 0.0))

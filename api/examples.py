@@ -95,6 +95,7 @@ _DECISION: Final = {
                 "cost_usd": cost_usd,
                 "cost_usd_sd": cost_usd / 4,
                 "latency_s": latency_s,
+                "latency_s_sd": latency_s / 2,
                 "failure": 0.0,
             },
             "eligible": True,

@@ -127,17 +127,20 @@ class Beliefs:
         self._stale.add(name)
 
     def _all_served(self) -> None:
-        self._latency, self._failure = np.empty((2, len(self.names)))
+        self._latency, self._latency_sd, self._failure = np.empty((3, len(self.names)))
         self._stale = set(self.names)
 
     def _settle(self) -> None:
         if not self._stale:
             return
         # New arrays: decisions and judgements hold the old ones.
-        self._latency, self._failure = self._latency.copy(), self._failure.copy()
+        self._latency, self._latency_sd, self._failure = map(
+            np.copy, (self._latency, self._latency_sd, self._failure)
+        )
         for name in self._stale.intersection(self.names):
             place = self.names.index(name)
             self._latency[place] = self.latency[name].mean_s()
+            self._latency_sd[place] = self.latency[name].sd_s()
             self._failure[place] = self.failure[name].probability()
         self._stale = set()
 
@@ -168,6 +171,12 @@ class Beliefs:
         self._price()
         self._all_served()
         self.refreshed()
+
+    @property
+    def latency_sd_s(self) -> FloatArray:
+        """Standard deviation of each provider's latency, NaN where fewer than two are known."""
+        self._settle()
+        return self._latency_sd
 
     @property
     def tail_latency_s(self) -> FloatArray:

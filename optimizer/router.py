@@ -159,14 +159,9 @@ class Router:
         self, *, decision_id: str, reason: str, at_s: float | None = None, task: str | None = None
     ) -> Decision:
         """The default provider's decision, for when `decide` failed: it depends on nothing learned."""
+        route, order, width = self.route, self._order, self._width
         return fallback(
-            self.route,
-            decision_id=decision_id,
-            reason=reason,
-            order=self._order,
-            width=self._width,
-            at_s=at_s,
-            task=task,
+            route, decision_id=decision_id, reason=reason, order=order, width=width, at_s=at_s, task=task
         )
 
     def learn(self, event: Event, *, refit: bool = True) -> None:
@@ -197,6 +192,11 @@ class Router:
             self._learning.refreshed, self._pacing.due = False, True
         if refit and self.due:
             self.refit()
+
+    @property
+    def latency_sd_s(self) -> FloatArray:
+        """Spread of each provider's latency in seconds, shape (k,); NaN where too little is known."""
+        return self._beliefs.latency_sd_s
 
     @property
     def due(self) -> bool:

@@ -119,6 +119,9 @@ class Decider:
             "state_seq": service.engine.fold.seq,
             **_notes(asked, text if service.settings.store_prompts else None),
         }
+        spread = served.router.latency_sd_s.round(4).tolist()
+        if decision.fallback_used is None and any(sd == sd for sd in spread):
+            notes["latency_sd"] = spread
         if weights.latency_weight:
             notes["latency_weight"] = weights.latency_weight
         made = decision_answer(decision, notes, ask.at_s, kept=not asked.dry_run)

@@ -160,6 +160,7 @@ class ExpectedOut(Answer):
     cost_usd: float | None
     cost_usd_sd: float | None
     latency_s: float | None
+    latency_s_sd: float | None = Field(description="Of single calls; null before the second.")
     failure: float | None = Field(description="Share of calls that fail.")
 
 

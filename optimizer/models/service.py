@@ -20,6 +20,9 @@ _BINS: Final = 96
 _MOST_BUCKETS: Final = 32
 _LOWEST_S: Final = 1e-3
 _PER_DECADE: Final = 16.0
+_MIDDLES_US: Final = tuple(
+    round(1e6 * _LOWEST_S * 10 ** ((place + 0.5) / _PER_DECADE)) for place in range(_BINS)
+)
 _RECENT: Final = 64
 # More are kept than count, so that one which is taken back makes room for the one before.
 _KEPT: Final = 256
@@ -37,8 +40,9 @@ class LatencyBelief:
     def __init__(self) -> None:
         # Per bucket the counts of all bins, then the sum in microseconds.
         self._buckets: dict[int, NDArray[np.int64]] = {}
-        self._seen: dict[int, int] = {}
-        """Number of latencies in each bucket, from the earliest on."""
+        self._seen: dict[int, tuple[int, int, int]] = {}
+        """Of each bucket, from the earliest on: number of latencies, sum of the middles of their bins in
+        microseconds, and sum of the squares of those. Whole numbers, so that their order leaves no trace."""
 
     def add(self, latency_s: float, order: int, *, sign: int = 1) -> None:
         """Count the latency of the decision at ``order``, or take it back."""
@@ -48,7 +52,9 @@ class LatencyBelief:
         if kept is not None and sign > 0 and kept[place] > 0:
             kept[place] += 1
             kept[_BINS] += round(latency_s * 1e6)
-            self._seen[bucket] += 1
+            count, first, second = self._seen[bucket]
+            middle = _MIDDLES_US[place]
+            self._seen[bucket] = (count + 1, first + middle, second + middle * middle)
             return
         counts = np.zeros(_BINS + 1, dtype=np.int64)
         counts[place] = sign
@@ -72,12 +78,19 @@ class LatencyBelief:
         self._count()
 
     def _count(self) -> None:
-        self._seen = {bucket: int(self._buckets[bucket][:_BINS].sum()) for bucket in sorted(self._buckets)}
+        self._seen = {}
+        for bucket in sorted(self._buckets):
+            known = [pair for pair in enumerate(self._buckets[bucket][:_BINS].tolist()) if pair[1]]
+            self._seen[bucket] = (
+                sum(count for _, count in known),
+                sum(count * _MIDDLES_US[place] for place, count in known),
+                sum(count * _MIDDLES_US[place] ** 2 for place, count in known),
+            )
 
     @property
     def count(self) -> int:
         """Latencies in force."""
-        return sum(self._seen.values())
+        return sum(count for count, _, _ in self._seen.values())
 
     def _weighed(self) -> FloatArray:
         newest = max(self._buckets)
@@ -92,11 +105,22 @@ class LatencyBelief:
             return math.nan
         newest = next(reversed(self._seen))
         total_us = count = 0.0
-        for bucket, seen in self._seen.items():
+        for bucket, (seen, _, _) in self._seen.items():
             weight = 0.5 ** (newest - bucket)
             total_us += weight * int(self._buckets[bucket][_BINS])
             count += weight * seen
         return total_us / 1e6 / count
+
+    def sd_s(self) -> float:
+        """Standard deviation in seconds, by the middles of the bins; NaN where fewer than two are known."""
+        if self.count < 2:
+            return math.nan
+        newest = next(reversed(self._seen))
+        total = mean = square = 0.0
+        for bucket, (count, first, second) in self._seen.items():
+            weight = 0.5 ** (newest - bucket)
+            total, mean, square = total + weight * count, mean + weight * first, square + weight * second
+        return math.sqrt(max(square / total - (mean / total) ** 2, 0.0)) / 1e6
 
     def quantile_s(self, share: float = 0.95) -> float:
         """Upper end of the bin that holds the quantile, in seconds; NaN where nothing is known."""

@@ -259,3 +259,16 @@ def test_an_answer_has_the_fields_of_the_document(service: Running) -> None:
     for candidate in made["candidates"]:
         # The model is wider than that before it has seen any features.
         assert 0.0 < candidate["expected"]["quality_sd"] <= 0.5
+
+
+def test_the_spread_of_latencies_is_answered_and_kept(service: Running) -> None:
+    for i, latency_s in enumerate((1.0, 3.0, 1.0, 3.0)):
+        service.decide(id=f"d{i}")
+        told = {"served_provider": "small", "latency_s": latency_s}
+        service.post(f"/v1/decisions/d{i}/outcome", told, status=200)
+    service.until_ready()
+    made = service.decide(id="next")
+    small, large = (one["expected"] for one in made["candidates"])
+    assert (small["latency_s"], large["latency_s"], large["latency_s_sd"]) == (2.0, None, None)
+    assert small["latency_s_sd"] == pytest.approx(1.0, rel=0.1)
+    assert service.get("/v1/decisions/next")["decision"] == made

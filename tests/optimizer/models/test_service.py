@@ -25,6 +25,18 @@ def test_a_quantile_is_exact_to_the_width_of_a_bin(share, median_s):
     exact = np.quantile(latencies, share, method="inverted_cdf")
     assert exact / (1 + 1e-9) <= belief.quantile_s(share) <= exact * BIN * (1 + 1e-9)
     assert belief.mean_s() == pytest.approx(latencies.mean(), abs=1e-6)
+    assert belief.sd_s() == pytest.approx(latencies.std(), rel=0.03)
+
+
+def test_a_spread_needs_two_latencies():
+    belief = LatencyBelief()
+    assert math.isnan(belief.sd_s())
+    belief.add(1.0, 0)
+    assert math.isnan(belief.sd_s())
+    belief.add(1.0, BUCKET)
+    assert belief.sd_s() == 0.0
+    belief.add(3.0, BUCKET)
+    assert belief.sd_s() == pytest.approx(math.sqrt(0.96), rel=0.15)  # weights 1/2, 1 and 1
 
 
 def test_latencies_in_any_order_and_taken_back_leave_the_same_belief():
@@ -38,6 +50,7 @@ def test_latencies_in_any_order_and_taken_back_leave_the_same_belief():
         other.add(latency, 0, sign=sign)
     assert other.count == 200
     assert other.mean_s() == plain.mean_s()
+    assert other.sd_s() == plain.sd_s()
     for share in (0.05, 0.5, 0.9, 1.0):
         assert other.quantile_s(share) == plain.quantile_s(share)
 
