@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any, Literal, Self
+from typing import Annotated, Any, Final, Literal, Self
 
 from pydantic import AfterValidator, Field, StringConstraints, model_validator
 
@@ -20,6 +20,9 @@ from api.schemas.base import (
     _no_nul,
 )
 from api.schemas.config import LatencyWeight, WillingnessToPay, Worth
+
+MOST_PATTERNS: Final = 500
+"""Patterns of one batch in `candidates` and `constraints.ignore`; one that is repeated counts once."""
 
 Prompt = Annotated[str, StringConstraints(max_length=50_000_000)]
 Number = Annotated[float, Field(ge=-1e9, le=1e9)]
@@ -148,6 +151,16 @@ class DecisionBatchIn(Strict):
     """Several decisions, each made and kept by itself."""
 
     decisions: tuple[DecisionIn, ...] = Field(min_length=1, description="At most `max_batch`.")
+
+    @model_validator(mode="after")
+    def _few_patterns(self) -> Self:
+        # Each is compiled, which takes half a millisecond: ten thousand held everybody for seconds.
+        found: set[str] = set()
+        for one in self.decisions:
+            found.update(one.candidates or (), one.constraints.ignore if one.constraints else ())
+        if len(found) > MOST_PATTERNS:
+            raise ValueError(f"a batch may name {MOST_PATTERNS} different patterns: send several batches")
+        return self
 
 
 class ExpectedOut(Answer):

@@ -130,6 +130,18 @@ def test_a_hundred_thousand_keys_do_not_hold_the_service(service: Running) -> No
     assert time.process_time() - started < 0.6
 
 
+def test_a_batch_of_ten_thousand_patterns_does_not_hold_the_service(service: Running) -> None:
+    def batch(patterns: list[list[str]]) -> bytes:
+        ask = {"route": "quickstart", "prompt": "x", "dry_run": True}
+        return json.dumps({"decisions": [{**ask, "constraints": {"ignore": p}} for p in patterns]}).encode()
+
+    path = "/v1/decisions/batch"
+    same = [f"{i}*" for i in range(100)]
+    assert send(service, batch([same] * 50), path)[0] == 200
+    many = [[f"{'*a' * 30}{j}b{i}" for i in range(100)] for j in range(100)]
+    assert send(service, batch(many), path)[0] == 422
+
+
 def test_a_prompt_of_ten_megabytes_is_refused_by_its_size(service: Running) -> None:
     body = json.dumps({"route": "quickstart", "prompt": "x" * 10_000_000}).encode()
     connection = http.client.HTTPConnection("127.0.0.1", service.port)
