@@ -269,12 +269,13 @@ def router(service: Service) -> APIRouter:
         responses={200: {"model": DecisionFullOut}, **problems(404)},
     )
     async def read_decision(request: Request, decision_id: str) -> Response:
-        """The decision as it was answered, with every outcome and judgement that followed."""
+        """The decision as it was answered, with what followed: the first 2,000 outcomes and judgements."""
         caller = caller_of(request, "read")
-        rows = await service.rows(Query(decision_id=decision_id)) if is_id(decision_id) else []
-        decisions = [row for row in rows if row.kind == "decision"]
+        # By its own name: what was told ahead of it can be more than is read at a time.
+        decisions = await service.rows(Query(uids=(f"d:{decision_id}",))) if is_id(decision_id) else []
         if not decisions or not caller.may_route(decisions[0].route or ""):
             raise Problem("unknown-decision", "There is no decision of this id.")
+        rows = await service.rows(Query(decision_id=decision_id))
         told = [row for row in rows if row.kind in ("outcome", "feedback")]
         told += await _on_its_session(service, decisions[0])
         made, prices = decision_of(decisions[0]), service.prices_of(decisions[0])

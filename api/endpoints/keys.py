@@ -69,6 +69,12 @@ class _Keys:
 
     async def put(self, caller: Caller, key: Key, *, preview: bool) -> dict[str, Any]:
         """Make or change a key."""
+        if "admin" in key.scopes and (key.routes is not None or key.sources is not None):
+            raise Problem(
+                "invalid",
+                "A key of the scope admin can change any key, itself too, and so cannot be limited to routes "
+                "or sources: leave out the limits, or the scope.",
+            )
         check_admin_left({**self.all(), key.id: key}, self._service.clock())
         change = Change("key", key.id, "put", key.model_dump(mode="json"))
         return await make_change(self._service, caller, change, preview=preview)

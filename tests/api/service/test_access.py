@@ -112,6 +112,16 @@ def test_the_last_admin_cannot_be_removed_or_weakened(service: Running, admin: s
     assert service.get("/v1/keys", **bearer(admin))
 
 
+def test_a_key_that_can_change_keys_cannot_be_limited(service: Running, admin: str) -> None:
+    for limit in ({"routes": ["quickstart"]}, {"sources": ["human"]}):
+        body = {"name": "n", "scopes": ["admin"], **limit}
+        told = service.post("/v1/keys", body, status=422, **bearer(admin))
+        assert "cannot be limited" in told["detail"]
+    name, _ = service.make_key(admin, scopes=["decide"], routes=["quickstart"])
+    patched = service.client.patch(f"/v1/keys/{name}", json={"scopes": ["admin"]}, headers=bearer(admin))
+    assert patched.status_code == 422
+
+
 # What a key may do
 
 

@@ -8,6 +8,8 @@ import pytest
 
 from api.answers import Answer, Candidate, Expected
 from api.schemas.decisions import CandidateOut, DecisionOut, ExpectedOut
+from api.store import Query, open_store
+from api.store.base import PAGE_ROWS
 from tests.api.service.running import Running, running
 
 
@@ -272,3 +274,15 @@ def test_the_spread_of_latencies_is_answered_and_kept(service: Running) -> None:
     assert (small["latency_s"], large["latency_s"], large["latency_s_sd"]) == (2.0, None, None)
     assert small["latency_s_sd"] == pytest.approx(1.0, rel=0.1)
     assert service.get("/v1/decisions/next")["decision"] == made
+
+
+def test_a_decision_is_found_behind_whatever_was_told_ahead_of_it(tmp_path: Path, store_url: str) -> None:
+    with running(tmp_path, store_url) as made:
+        made.post("/v1/feedback", {"decision_id": "d", "value": 1.0, "id": "first"}, status=200)
+    store = open_store(store_url)
+    (row,) = store.rows(Query(decision_id="d"))
+    store.append([row._replace(uid=f"f::more{i}") for i in range(PAGE_ROWS)])
+    store.close()
+    with running(tmp_path, store_url) as made:
+        answered = made.decide(id="d")
+        assert made.get("/v1/decisions/d")["decision"] == answered
