@@ -28,6 +28,16 @@ _RECENT: Final = 64
 _KEPT: Final = 256
 
 
+def _sums(counts: NDArray[np.int64]) -> tuple[int, int, int]:
+    """Number of latencies, sum of the middles of their bins in microseconds, and of the squares of those."""
+    known = [(count, _MIDDLES_US[place]) for place, count in enumerate(counts[:_BINS].tolist()) if count]
+    return (
+        sum(count for count, _ in known),
+        sum(count * middle for count, middle in known),
+        sum(count * middle * middle for count, middle in known),
+    )
+
+
 class LatencyBelief:
     """Counts of latencies in logarithmic bins (16 a decade, from 1 ms): mean and tail, additive.
 
@@ -41,51 +51,41 @@ class LatencyBelief:
         # Per bucket the counts of all bins, then the sum in microseconds.
         self._buckets: dict[int, NDArray[np.int64]] = {}
         self._seen: dict[int, tuple[int, int, int]] = {}
-        """Of each bucket, from the earliest on: number of latencies, sum of the middles of their bins in
-        microseconds, and sum of the squares of those. Whole numbers, so that their order leaves no trace."""
+        """`_sums` of each bucket, earliest first; whole numbers, so that their order leaves no trace."""
 
     def add(self, latency_s: float, order: int, *, sign: int = 1) -> None:
         """Count the latency of the decision at ``order``, or take it back."""
         place = min(int(_PER_DECADE * math.log10(max(latency_s, _LOWEST_S) / _LOWEST_S)), _BINS - 1)
         bucket = order // BUCKET
-        kept = self._buckets.get(bucket)
-        if kept is not None and sign > 0 and kept[place] > 0:
-            kept[place] += 1
-            kept[_BINS] += round(latency_s * 1e6)
-            count, first, second = self._seen[bucket]
-            middle = _MIDDLES_US[place]
-            self._seen[bucket] = (count + 1, first + middle, second + middle * middle)
-            return
-        counts = np.zeros(_BINS + 1, dtype=np.int64)
-        counts[place] = sign
-        counts[_BINS] = sign * round(latency_s * 1e6)
-        self._add(bucket, counts)
+        if bucket not in self._buckets:
+            self._add(bucket, np.zeros(_BINS + 1, dtype=np.int64))
+            if bucket not in self._buckets:
+                return  # earlier than all that are kept
+        kept = self._buckets[bucket]
+        kept[place] += sign
+        kept[_BINS] += sign * round(latency_s * 1e6)
+        count, first, second = self._seen[bucket]
+        middle = sign * _MIDDLES_US[place]
+        self._seen[bucket] = (count + sign, first + middle, second + sign * middle * middle)
+        if kept[place] == 0 and not kept[:_BINS].any():
+            del self._buckets[bucket], self._seen[bucket]
 
     def merge(self, other: LatencyBelief) -> None:
         """Add all that another replica counted."""
         for bucket, counts in other._buckets.items():
             self._add(bucket, counts)
+            if bucket in self._buckets and not self._buckets[bucket][:_BINS].any():
+                del self._buckets[bucket], self._seen[bucket]
 
     def _add(self, bucket: int, counts: NDArray[np.int64]) -> None:
-        kept = self._buckets.get(bucket)
-        if kept is None:
-            self._buckets[bucket] = counts.copy()
-            self._buckets = {each: self._buckets[each] for each in sorted(self._buckets)[-_MOST_BUCKETS:]}
+        if bucket in self._buckets:
+            self._buckets[bucket] += counts
         else:
-            kept += counts
-            if not kept[:_BINS].any():
-                del self._buckets[bucket]
-        self._count()
-
-    def _count(self) -> None:
-        self._seen = {}
-        for bucket in sorted(self._buckets):
-            known = [pair for pair in enumerate(self._buckets[bucket][:_BINS].tolist()) if pair[1]]
-            self._seen[bucket] = (
-                sum(count for _, count in known),
-                sum(count * _MIDDLES_US[place] for place, count in known),
-                sum(count * _MIDDLES_US[place] ** 2 for place, count in known),
-            )
+            self._buckets[bucket] = counts.copy()
+        self._seen[bucket] = _sums(self._buckets[bucket])
+        latest = sorted(self._buckets)[-_MOST_BUCKETS:]
+        self._buckets = {each: self._buckets[each] for each in latest}
+        self._seen = {each: self._seen[each] for each in latest}
 
     @property
     def count(self) -> int:
@@ -109,7 +109,8 @@ class LatencyBelief:
             weight = 0.5 ** (newest - bucket)
             total_us += weight * int(self._buckets[bucket][_BINS])
             count += weight * seen
-        return total_us / 1e6 / count
+        # Not above 0 where something was taken back of which the bucket had been let go.
+        return total_us / 1e6 / count if count > 0 else math.nan
 
     def sd_s(self) -> float:
         """Standard deviation in seconds, by the middles of the bins; NaN where fewer than two are known."""
@@ -120,6 +121,8 @@ class LatencyBelief:
         for bucket, (count, first, second) in self._seen.items():
             weight = 0.5 ** (newest - bucket)
             total, mean, square = total + weight * count, mean + weight * first, square + weight * second
+        if total <= 0:
+            return math.nan
         return math.sqrt(max(square / total - (mean / total) ** 2, 0.0)) / 1e6
 
     def quantile_s(self, share: float = 0.95) -> float:
@@ -143,7 +146,7 @@ class LatencyBelief:
         """Become what gave `state`."""
         pairs = zip(state["buckets"].tolist(), state["counts"], strict=True)
         self._buckets = {bucket: counts.copy() for bucket, counts in pairs}
-        self._count()
+        self._seen = {bucket: _sums(counts) for bucket, counts in self._buckets.items()}
 
 
 class FailureBelief:

@@ -121,3 +121,13 @@ def test_a_corrected_outcome_replaces_the_first():
     assert corrected.probability() == plain.probability()
     corrected.remove(500, failed=True)
     assert corrected.probability() == plain.probability()
+
+
+def test_what_is_taken_back_of_a_bucket_that_was_let_go_breaks_nothing():
+    belief = LatencyBelief()
+    belief.add(1.0, 2 * BUCKET, sign=-1)
+    for _ in range(2):
+        belief.add(1.0, BUCKET)
+    assert math.isnan(belief.mean_s()) and math.isnan(belief.sd_s())
+    belief.add(1.0, 2 * BUCKET)
+    assert belief.mean_s() == 1.0
