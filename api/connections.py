@@ -8,13 +8,16 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
-from typing import Any, Final
+from functools import partial
+from typing import Any, Final, cast
 
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
+from api.guard import WHOLE
 from api.problems import Problem
 
 _END: Final = b"\r\n\r\n"
+_OK: Final = b"HTTP/1.1 200 OK\r\n%scontent-length: %d\r\ncontent-type: application/json\r\n\r\n%s"
 _LONGEST_UNREAD: Final = 65_536
 """Bytes of a refused body that are read and thrown away; after a longer one the connection is closed."""
 
@@ -62,6 +65,7 @@ def protocol(header_timeout_s: float, *, most: int, refused: Callable[[], None])
                 self._refuse()
             else:
                 super().on_headers_complete()
+                cast(dict[str, Any], self.scope)[WHOLE] = partial(_write_whole, self.cycle)
 
         def on_body(self, body: bytes) -> None:
             self._unread = 0
@@ -122,6 +126,23 @@ def protocol(header_timeout_s: float, *, most: int, refused: Callable[[], None])
             self.transport.close()
 
     return Bounded
+
+
+def _write_whole(cycle: Any, body: bytes) -> bool:
+    """Answer 200 with a body of JSON in one write; False where it has to go the usual way.
+
+    Of the time that the usual way takes for a short answer, most goes into what is known here: that the
+    headers are in order, and that nothing more comes.
+    """
+    if cycle.disconnected or cycle.response_started or cycle.flow.write_paused or not cycle.keep_alive:
+        return False
+    usual = b"".join(b"%s: %s\r\n" % header for header in cycle.default_headers)
+    cycle.transport.write(_OK % (usual, len(body), body))
+    cycle.response_started = cycle.response_complete = True
+    cycle.waiting_for_100_continue = False
+    cycle.message_event.set()
+    cycle.on_response()
+    return True
 
 
 def _raw(problem: Problem) -> dict[bool, bytes]:

@@ -1,5 +1,7 @@
 """When more comes than can be taken, and when the service ends: refused at once, and nothing is lost."""
 
+import json
+import socket
 import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
@@ -108,3 +110,34 @@ def test_ending_answers_what_is_in_flight_and_loses_nothing(tmp_path: Path) -> N
     written = {row.decision_id for row in store.rows(Query(limit=100_000, kind="decision"))}
     store.close()
     assert set(acknowledged) <= written
+
+
+def test_answers_that_are_written_at_once_are_framed_like_all_others(tmp_path: Path) -> None:
+    body = b'{"route": "quickstart", "prompt": "x"}'
+
+    def request(version: str, *more: str) -> bytes:
+        lines = [f"POST /v1/decisions HTTP/{version}", "Host: 127.0.0.1", "Content-Type: application/json"]
+        return "\r\n".join([*lines, f"Content-Length: {len(body)}", *more, "", ""]).encode() + body
+
+    with running(tmp_path) as service:
+        for sent, count in (
+            (request("1.1") + request("1.1") + request("1.1", "Connection: close"), 3),
+            (request("1.0"), 1),
+            (request("1.1", "Expect: 100-continue", "Connection: close"), 1),
+        ):
+            with socket.create_connection(("127.0.0.1", service.port), timeout=10) as client:
+                client.sendall(sent)
+                rest = b"".join(iter(lambda: client.recv(65_536), b""))
+            rest = rest.removeprefix(b"HTTP/1.1 100 Continue\r\n\r\n")
+            for left in reversed(range(count)):
+                head, _, rest = rest.partition(b"\r\n\r\n")
+                status, *lines = head.decode().lower().split("\r\n")
+                headers = dict(line.split(": ", 1) for line in lines)
+                assert status == "http/1.1 200 ok"
+                assert {"date", "content-length", "content-type"} <= headers.keys()
+                assert (headers.get("connection") == "close") == (left == 0)
+                length = int(headers["content-length"])
+                assert json.loads(rest[:length])["selected"]
+                rest = rest[length:]
+            assert rest == b""
+        assert 'path="/v1/decisions",status="200"} 5.0' in service.client.get("/metrics").text
