@@ -7,6 +7,7 @@ order of the same events ends in the same quality, outcome and provider as a cle
 
 from __future__ import annotations
 
+from collections import OrderedDict
 from collections.abc import Iterable
 from itertools import islice, takewhile
 from math import fsum
@@ -50,8 +51,8 @@ class Ledger:
         self._max_parked = max_parked
         self._entries: dict[str, Entry] = {}
         self._parked: dict[str, dict[Outcome | Feedback, None]] = {}
-        # A dict and not a set, for the order: the longest closed are forgotten first.
-        self._closed: dict[str, None] = {}
+        # The longest closed are forgotten first; a dict would look through all that it forgot each time.
+        self._closed: OrderedDict[str, None] = OrderedDict()
         self._closed_before = 0
         self._last_order = -1
         self.parked = 0
@@ -175,7 +176,7 @@ class Ledger:
             waiting = decode(line)
             if isinstance(waiting, Outcome | Feedback):
                 self.apply(waiting)
-        self._closed = dict.fromkeys(from_texts(state["closed"]))
+        self._closed = OrderedDict.fromkeys(from_texts(state["closed"]))
         self._closed_before, self._last_order, self.evicted = state["counts"].tolist()
 
     def _not_opened(self, decision: Opening) -> list[Change]:
@@ -198,7 +199,7 @@ class Ledger:
     def _remember_closed(self, decision_id: str) -> None:
         self._closed[decision_id] = None
         if len(self._closed) > MAX_CLOSED_IDS:
-            del self._closed[next(iter(self._closed))]
+            self._closed.popitem(last=False)
 
     def _park(self, event: Outcome | Feedback) -> None:
         if event.decision_id in self._closed:

@@ -7,7 +7,7 @@ stops the fold.
 
 from __future__ import annotations
 
-from collections import Counter
+from collections import Counter, OrderedDict
 from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any, Final
@@ -47,10 +47,10 @@ class Fold:
         self.places: dict[str, str] = {}
         """Route of each open decision, by its id."""
         self.sessions: dict[str, list[str]] = {}
-        self.parked: dict[str, list[tuple[Row, Outcome | Feedback]]] = {}
-        self.closed: dict[str, None] = {}
-        """Decisions that were closed last. A dict and not a set, for the order."""
-        self.unknown: dict[str, None] = {}
+        self.parked: OrderedDict[str, list[tuple[Row, Outcome | Feedback]]] = OrderedDict()
+        self.closed: OrderedDict[str, None] = OrderedDict()
+        """Decisions that were closed last. A dict would look through all that it forgot each time."""
+        self.unknown: OrderedDict[str, None] = OrderedDict()
         """Ids for which something waited in vain."""
         self.counts: Counter[tuple[str, str]] = Counter()
         """By kind of event and what became of it: joined, parked, late, expired, rejected."""
@@ -279,7 +279,7 @@ class Fold:
                 group.append((row, replace(event, decision_id=name)))
             self.parked[name] = group
             self.parked_rows += len(group)
-        self.closed, self.unknown = dict.fromkeys(state["closed"]), dict.fromkeys(state["unknown"])
+        self.closed, self.unknown = map(OrderedDict.fromkeys, (state["closed"], state["unknown"]))
         self.counts = Counter({(kind, what): n for kind, what, n in state["counts"]})
         for name, part in state["routes"].items():
             first = from_json(Route, part["first"])
@@ -294,7 +294,7 @@ def _placed(made: Logged, seq: int) -> Logged:
     return made
 
 
-def _remember(known: dict[str, None], name: str) -> None:
+def _remember(known: OrderedDict[str, None], name: str) -> None:
     known[name] = None
     if len(known) > MOST_CLOSED:
-        del known[next(iter(known))]
+        known.popitem(last=False)
