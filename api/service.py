@@ -18,6 +18,7 @@ from api.declared import declared_changes
 from api.engine.configuration import Change
 from api.engine.engine import Engine
 from api.engine.fold import Logged
+from api.engine.interpreter import yield_to_others
 from api.guard import Load
 from api.metrics import EngineCollector, Metrics
 from api.problems import Problem
@@ -47,6 +48,7 @@ class Service:
         self.allowance = Allowance()
         self.feedback_allowance = Allowance(burst_s=60.0)
         self._readers = ThreadPoolExecutor(_READERS, thread_name_prefix="fairlead-reader")
+        self._fitter = ThreadPoolExecutor(1, thread_name_prefix="fairlead-fit", initializer=yield_to_others)
         self.engine = Engine(
             self.store,
             state_dir=settings.state_dir,
@@ -54,6 +56,7 @@ class Service:
             parked_limit=settings.parked_limit,
             clock=clock,
             in_thread=self.in_thread,
+            beside=self.beside,
         )
 
         def timed(seconds: float, rows: int) -> None:
@@ -90,6 +93,10 @@ class Service:
     async def in_thread(self, work: Callable[..., Any], *arguments: Any) -> Any:
         """Run something that waits for the disk or the network, beside the event loop."""
         return await asyncio.get_running_loop().run_in_executor(self._readers, work, *arguments)
+
+    async def beside(self, work: Callable[..., Any], *arguments: Any) -> Any:
+        """Run something that takes the processor for long, in a thread that waits for the others."""
+        return await asyncio.get_running_loop().run_in_executor(self._fitter, work, *arguments)
 
     async def start(self) -> None:
         """Begin to write, to follow the log and to rebuild what was learned."""
@@ -130,6 +137,7 @@ class Service:
             self.engine.save_snapshot()
         except (OSError, StoreUnavailable) as error:
             _LOG.warning("no snapshot was saved (%s): the next start takes longer", type(error).__name__)
+        self._fitter.shutdown(wait=True)
         self._readers.shutdown(wait=True)
         self.store.close()
 

@@ -46,12 +46,13 @@ class Engine:
         parked_limit: int,
         clock: Callable[[], float],
         in_thread: Callable[..., Any],
+        beside: Callable[..., Any],
     ) -> None:
         self._store = store
         self._state_dir = state_dir
         self._waits = {"parked_wait_s": parked_wait_s, "parked_limit": parked_limit}
         self.clock = clock
-        self._in_thread = in_thread
+        self._in_thread, self._beside = in_thread, beside
         self.fold = Fold(**self._waits, learn=False)  # type: ignore[arg-type]
         self.ready = False
         self.problem: str | None = None
@@ -226,7 +227,7 @@ class Engine:
         for served in tuple(fold.due.values()):
             with contextlib.suppress(Exception):  # the fold tries again, and leaves out the route at fault
                 while served.router.due:
-                    served.router.advance(await self._in_thread(served.router.prepared))
+                    served.router.advance(await self._beside(served.router.prepared))
         fold.refit()
         self._fitting = None
         self._drain()

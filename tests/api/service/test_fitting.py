@@ -1,10 +1,15 @@
 """A route whose fits take milliseconds: they run beside the requests, and what was served replays."""
 
+import asyncio
 import json
+import os
+import sys
+import threading
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
+import pytest
 
 from api.engine.asking import Ask, decide
 from api.engine.fold import Fold
@@ -81,3 +86,15 @@ def replayed(url: str, rows: list[list[float]]) -> object:
     fold.refit()
     assert compared == len(rows)
     return fold.routes["wide"].router.summary()
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="threads have priorities of their own on Linux alone")
+def test_fits_wait_for_whoever_answers(tmp_path: Path) -> None:
+    def priority() -> int:
+        return os.getpriority(os.PRIO_PROCESS, threading.get_native_id())
+
+    with running(tmp_path) as service:
+        loop = asyncio.new_event_loop()
+        assert loop.run_until_complete(service.service.beside(priority)) == 19
+        assert loop.run_until_complete(service.service.in_thread(priority)) == priority()
+        loop.close()
