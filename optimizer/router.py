@@ -170,7 +170,8 @@ class Router:
         When beliefs or prices are to be computed anew, ``refit`` does it at once; else the router is `due`,
         and `refit` or the next event does it.
         """
-        if self.due:
+        beliefs, pacing = self._beliefs, self._pacing
+        if pacing.due or beliefs.due:
             self.refit()
         if isinstance(event, Decision):
             check_learnable(event, width=self._width)
@@ -189,8 +190,8 @@ class Router:
         for usd in self._learning.take_spending():
             self._pacing.spend(usd)
         if self._learning.refreshed:
-            self._learning.refreshed, self._pacing.due = False, True
-        if refit and self.due:
+            self._learning.refreshed, pacing.due = False, True
+        if refit and (pacing.due or beliefs.due):
             self.refit()
 
     @property
@@ -201,7 +202,7 @@ class Router:
     @property
     def due(self) -> bool:
         """Whether something is to be computed anew, which takes milliseconds, before the next event."""
-        return self._beliefs.due or self._pacing.due
+        return self._pacing.due or self._beliefs.due
 
     @property
     def model_version(self) -> int:

@@ -19,6 +19,7 @@ from typing import Final
 import numpy as np
 
 from api.engine.fold import Fold
+from api.engine.interpreter import without_collection
 from api.store import retention
 from api.store.base import Query, Row, Store
 from optimizer.features.storage import read_arrays, write_arrays
@@ -118,14 +119,15 @@ def rebuild(
     seen: Callable[[Row], None] = lambda row: None,
 ) -> Fold:
     """Fold the log up to a place, page by page."""
-    while fold.seq < until:
-        rows = store.rows(Query(after=fold.seq, until=until))
-        if not rows:
-            break
-        for row in rows:
-            fold.apply(row)
-            seen(row)
-        progress(fold.seq)
+    with without_collection():
+        while fold.seq < until:
+            rows = store.rows(Query(after=fold.seq, until=until))
+            if not rows:
+                break
+            for row in rows:
+                fold.apply(row)
+                seen(row)
+            progress(fold.seq)
     return fold
 
 
