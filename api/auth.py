@@ -11,7 +11,6 @@ import hmac
 import ipaddress
 import secrets
 from collections.abc import Callable
-from fnmatch import fnmatchcase
 from functools import lru_cache
 from time import monotonic
 from typing import Final, NamedTuple
@@ -43,7 +42,7 @@ class Caller(NamedTuple):
 
     def may_route(self, route: str) -> bool:
         """Whether the key may be used for a route."""
-        return self.routes is None or any(fnmatchcase(route, name) for name in self.routes)
+        return self.routes is None or route in self.routes
 
     def require_route(self, route: str) -> None:
         """Raise a problem where the key may not be used for the route."""

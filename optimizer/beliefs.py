@@ -104,8 +104,7 @@ class Beliefs:
     @property
     def due(self) -> bool:
         """Whether so much was learned that a posterior is to be computed anew."""
-        quality, cost = self.quality, self.cost
-        return quality.total >= quality.due_at or cost.total >= cost.due_at
+        return self.quality.due() or self.cost.due()
 
     def fitted(self) -> Fitted:
         """The posteriors that are due; changes nothing."""

@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import json
 from functools import partial
 from math import inf
 from time import perf_counter
 from typing import Any, Final
 
-import msgspec
 import numpy as np
 from fastapi import APIRouter, Request, Response
 
@@ -28,6 +26,7 @@ from api.endpoints.requests import (
 )
 from api.engine.asking import Ask, decide
 from api.engine.configuration import worth_usd
+from api.engine.notes import of_decision, of_event, written
 from api.engine.turns import Turns
 from api.problems import Problem
 from api.schemas.base import is_id
@@ -47,8 +46,6 @@ from optimizer.types import Constraints, Context, Decision, Objective
 
 PER_TURN: Final = 8
 """Decisions made in one turn of the event loop: some three milliseconds."""
-
-_WRITER: Final = msgspec.json.Encoder()
 
 
 def text_of(asked: DecisionIn) -> str | None:
@@ -153,7 +150,7 @@ class Decider:
         service = self._service
         started = perf_counter()
         uid, at_s = f"d:{decision.id}", decision.at_s or 0.0
-        line, extra = encode(decision, checked=True), _WRITER.encode(notes).decode()
+        line, extra = encode(decision, checked=True), written(notes)
         row = Row(0, uid, "decision", decision.route, decision.id, at_s, digest, line, extra)
         now = perf_counter()
         self._encoded(now - started)
@@ -206,19 +203,19 @@ def _notes(asked: DecisionIn, text: str | None) -> dict[str, Any]:
 
 async def _on_its_session(service: Service, decision: Row) -> list[Row]:
     """The feedback on the session of a decision that came while the decision was open."""
-    session = json.loads(decision.extra).get("session_id")
+    session = of_decision(decision.extra).session_id
     if session is None:
         return []
     found = await service.rows(Query(decision_id=of_session(session), after=decision.seq))
     served = service.engine.fold.routes.get(decision.route or "")
     wait_s = inf if served is None else served.body.reward_wait_s
-    name = decision.route
-    # A key for other routes spoke of the session's other decisions.
-    return [
-        row
-        for row in found
-        if row.at_s - decision.at_s <= wait_s and name in json.loads(row.extra).get("routes", (name,))
-    ]
+
+    def concerned(row: Row) -> bool:
+        # A key for other routes spoke of the session's other decisions.
+        routes = of_event(row.extra).routes
+        return row.at_s - decision.at_s <= wait_s and (routes is None or decision.route in routes)
+
+    return list(filter(concerned, found))
 
 
 def router(service: Service) -> APIRouter:

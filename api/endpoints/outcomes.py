@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 from collections import Counter
-from typing import Any, Final
+from typing import Any
 
-import msgspec
 from fastapi import APIRouter, Request, Response
 
 from api.auth import Caller
@@ -21,6 +20,7 @@ from api.endpoints.requests import (
     refused,
     takes,
 )
+from api.engine import notes
 from api.engine.fold import Fold
 from api.engine.served_route import OpenDecision, ServedRoute, priced
 from api.problems import Problem
@@ -38,8 +38,6 @@ from api.store import Query, Row, of_session
 from optimizer.errors import InvalidInput
 from optimizer.log import decode, encode
 from optimizer.types import Decision, Feedback, Outcome
-
-_WRITER: Final = msgspec.json.Encoder()
 
 
 class Teller:
@@ -76,9 +74,8 @@ class Teller:
         self, kind: str, decision_id: str, name: str, digest: str, line: str, extra: dict[str, Any]
     ) -> Row:
         route = self._service.engine.fold.places.get(decision_id)
-        kept = {key: value for key, value in extra.items() if value is not None}
         at_s = self._service.clock()
-        return Row(0, name, kind, route, decision_id, at_s, digest, line, _WRITER.encode(kept).decode())
+        return Row(0, name, kind, route, decision_id, at_s, digest, line, notes.written(extra))
 
     async def _write(self, row: Row, event: Outcome | Feedback, *, given: bool) -> int:
         ((kept, fresh),) = await self._service.append([row], made=event, needs_answer=given)

@@ -144,7 +144,7 @@ class Fold:
         if event.decision_id:
             self._join_or_park(row, event)
             return
-        for decision_id in tuple(self.sessions.get(notes.of_event(row.extra)["session_id"], ())):
+        for decision_id in tuple(self.sessions.get(notes.of_event(row.extra).session_id or "", ())):
             self._join_or_park(row, replace(event, decision_id=decision_id))
 
     def _join_or_park(self, row: Row, event: Outcome | Feedback) -> None:
@@ -162,7 +162,7 @@ class Fold:
         served = self.routes[self.places[event.decision_id]]
         one = served.open[event.decision_id]
         extra = notes.of_event(row.extra)
-        if served.body.name not in extra.get("routes", (served.body.name,)):
+        if extra.routes is not None and served.body.name not in extra.routes:
             # The key may not speak of this route; when it did, the decision was not known yet.
             self.counts[row.kind, "rejected"] += 1
             return
@@ -174,7 +174,7 @@ class Fold:
         served.told(event)
         self._learned(served)
         if isinstance(event, Feedback):
-            one.count(extra.get("key") or "")
+            one.count(extra.key or "")
         self.counts[row.kind, "joined"] += 1
 
     def _expire(self) -> None:

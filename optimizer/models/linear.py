@@ -55,7 +55,7 @@ class LinearBelief:
         """Observations of all providers, of decisions since one of them was last taken to have changed."""
         self.arrivals: dict[str, tuple[int, int]] = {}
         """Who joined a running route: its place in the order, and the observations of all providers since."""
-        self.due_at = -np.inf
+        self._due_at = -np.inf
         """Number of observations at which the posterior is to be computed anew."""
         self.posterior: Posterior
         self.level_variance: FloatArray
@@ -104,7 +104,7 @@ class LinearBelief:
         noise = float(posterior.noise[place])
         mean, cov = posterior.mean[place], posterior.cov[place]
         if not condition(mean, cov, x, target, sign * noise, posterior.centre, self.level_variance, place):
-            self.due_at = -np.inf
+            self._due_at = -np.inf
 
     def restart(self, name: str) -> None:
         """Forget one provider's observations; those of later decisions are counted from nothing."""
@@ -112,7 +112,7 @@ class LinearBelief:
         self.total -= gone
         self.since_change -= self._current[name].count
         self._current[name], self._past[name] = self._empty(), self._empty()
-        self.due_at = -np.inf
+        self._due_at = -np.inf
 
     def merge(self, other: LinearBelief) -> None:
         """Add all that another replica learned of the same quantity; its changes are those known here."""
@@ -142,7 +142,7 @@ class LinearBelief:
 
     def due(self) -> bool:
         """Whether enough has come since the posterior was computed to compute it anew."""
-        return self.total >= self.due_at
+        return self.total >= self._due_at
 
     def change(self, name: str, since: int, later: Iterable[tuple[FloatArray, float]]) -> None:
         """Let what was decided before ``since`` count for little; ``later`` came from then on."""
@@ -155,7 +155,7 @@ class LinearBelief:
         self._current[name], self._past[name] = fresh, everything
         self.changes[name] = since
         self.since_change = 0
-        self.due_at = -np.inf
+        self._due_at = -np.inf
 
     def refresh(self) -> None:
         """Compute the posterior from the statistics as they are, and believe it."""
@@ -166,7 +166,7 @@ class LinearBelief:
         at = posterior.centre
         self.level_variance = (posterior.cov @ at) @ at
         self.posterior = posterior
-        self.due_at = max(self.total * GROWTH, self.total + 1.0)
+        self._due_at = max(self.total * GROWTH, self.total + 1.0)
         self.version += 1
 
     def fitted(self) -> Posterior:
@@ -211,7 +211,7 @@ class LinearBelief:
             "names": texts(self._names),
             "changes": np.array([self.changes.get(name, -1) for name in known], dtype=np.int64),
             "counts": np.array([self.total, self.since_change, self.version], dtype=np.int64),
-            "due_at": np.array(self.due_at),
+            "due_at": np.array(self._due_at),
             "arrived": texts(self.arrivals),
             "arrivals": np.array(list(self.arrivals.values()), dtype=np.int64).reshape(-1, 2),
             **joined(**sides),
@@ -229,7 +229,7 @@ class LinearBelief:
         self._names = tuple(from_texts(state["names"]))
         self._place = {name: i for i, name in enumerate(self._names)}
         self.total, self.since_change, self.version = state["counts"].tolist()
-        self.due_at = float(state["due_at"])
+        self._due_at = float(state["due_at"])
         arrivals = map(tuple, state["arrivals"].tolist())
         self.arrivals = dict(zip(from_texts(state["arrived"]), arrivals, strict=True))
         # Copies: these arrays are changed in place, and the caller keeps his.

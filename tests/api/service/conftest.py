@@ -8,7 +8,7 @@ from pathlib import Path
 import psycopg
 import pytest
 
-from tests.api.service.running import Running, running
+from tests.api.service.running import Clock, Running, running
 
 _NUMBERS = itertools.count()
 
@@ -66,9 +66,15 @@ def new_store_url(request: pytest.FixtureRequest, tmp_path: Path) -> Callable[[s
 
 
 @pytest.fixture
-def service(tmp_path: Path) -> Iterator[Running]:
-    """A service with its defaults on a SQLite file."""
-    with running(tmp_path) as made:
+def clock() -> Clock:
+    """The clock of the `service`."""
+    return Clock()
+
+
+@pytest.fixture
+def service(tmp_path: Path, clock: Clock) -> Iterator[Running]:
+    """A service on a SQLite file, with a clock that a test can turn and at which it looks often."""
+    with running(tmp_path, clock=clock, poll_s=0.05) as made:
         yield made
 
 

@@ -1,10 +1,8 @@
 """Providers, prices, routes and keys: what a change does, shows beforehand, and leaves behind."""
 
 import time
-from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -12,18 +10,7 @@ import pytest
 from api.endpoints.keys import key_change
 from api.engine.configuration import Change, Configuration
 from optimizer.errors import InvalidInput
-from tests.api.service.running import Clock, Running, running
-
-
-@pytest.fixture
-def clock() -> Clock:
-    return Clock()
-
-
-@pytest.fixture
-def service(tmp_path: Path, clock: Clock) -> Iterator[Running]:
-    with running(tmp_path, clock=clock, poll_s=0.05) as made:
-        yield made
+from tests.api.service.running import Clock, Running
 
 
 def at(seconds: float) -> str:

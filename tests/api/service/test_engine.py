@@ -1,7 +1,6 @@
 """The served state: the same after every way of getting to it, and never in the way of an answer."""
 
 import asyncio
-import shutil
 import threading
 import time
 from pathlib import Path
@@ -10,50 +9,13 @@ from typing import Any
 import numpy as np
 import pytest
 
-from api import upkeep
 from api.engine import snapshots
 from api.engine.engine import Engine
 from api.engine.fold import Fold
-from api.engine.snapshots import save
 from api.store import open_store
+from api.trials.states import new_fold
+from tests.api.service.folds import fold_of, play, same
 from tests.api.service.running import Running, running, settings_for
-
-
-def play(service: Running, rounds: int, *, seed: int = 0) -> None:
-    """Traffic with everything that can happen to a decision."""
-    rng = np.random.default_rng(seed)
-    for i in range(rounds):
-        name = f"s{seed}d{i}"
-        if rng.random() < 0.1:
-            service.post("/v1/feedback", {"decision_id": name, "value": float(rng.random())}, status=200)
-        given = {"id": name} if i % 3 else {}
-        name = service.decide(task=["a", "b"][i % 2], session_id=f"s{i % 5}", **given)["id"]
-        if rng.random() < 0.7:
-            usage = {"input_tokens": 10, "output_tokens": int(rng.integers(1, 900))}
-            body = {"usage": usage, "latency_s": float(rng.random())}
-            service.post(f"/v1/decisions/{name}/outcome", body, status=200)
-        if rng.random() < 0.7:
-            service.post("/v1/feedback", {"decision_id": name, "value": float(rng.random())}, status=200)
-    service.post("/v1/feedback", {"session_id": "s1", "value": 0.5, "source": "human"}, status=200)
-    service.until(service.settled)
-
-
-def same(first: Fold, second: Fold, folder: Path) -> bool:
-    """Whether two folds are the same, bit for bit: their snapshots are."""
-    paths = [save(fold, folder / name, log="") for fold, name in ((first, "one"), (second, "two"))]
-    files = [{path.name: path.read_bytes() for path in folder.iterdir()} for folder in paths]
-    return files[0] == files[1]
-
-
-def fold_of(url: str) -> Fold:
-    store = open_store(url, read_only=True)
-    fold = snapshots.rebuild(new_fold(), store, until=store.last_seq())
-    store.close()
-    return fold
-
-
-def new_fold() -> Fold:
-    return Fold(parked_wait_s=3_600.0, parked_limit=10_000)
 
 
 def test_the_served_state_is_the_fold_of_the_log(tmp_path: Path, store_url: str) -> None:
@@ -74,60 +36,6 @@ def test_the_served_state_is_the_fold_of_the_log(tmp_path: Path, store_url: str)
         assert service.get("/v1/routes/quickstart/state")["decisions"] == 50
         play(service, 10, seed=2)
         assert same(service.service.engine.fold, fold_of(store_url), tmp_path / "again")
-
-
-def test_a_damaged_snapshot_is_left_out_and_rebuilt(tmp_path: Path) -> None:
-    url = f"sqlite:///{tmp_path}/log.db"
-    with running(tmp_path, url) as service:
-        play(service, 20)
-    (path,) = snapshots.found(tmp_path / "state")
-    store = open_store(url, read_only=True)
-    last = store.last_seq()
-    whole = {file: file.read_bytes() for file in path.iterdir()}
-    assert len(whole) == 2
-    rng = np.random.default_rng(0)
-
-    def loaded() -> Fold:
-        return snapshots.start(tmp_path / "state", store, new_fold)
-
-    assert loaded().seq == last
-    for i in range(60):
-        file = sorted(whole)[i % 2]
-        content = bytearray(whole[file])
-        if i < 40:
-            content[rng.integers(len(content))] ^= 1 << int(rng.integers(8))
-        else:
-            del content[rng.integers(len(content)) :]
-        file.write_bytes(bytes(content))
-        assert loaded().seq == 0, f"damage {i} was not noticed"
-        file.write_bytes(whole[file])
-    with pytest.raises(ValueError, match="another log"):
-        snapshots.load(path, new_fold, log="another")
-    store.close()
-    (path / "fold.npz").write_bytes(b"")
-    with running(tmp_path, url) as service:
-        assert service.get("/v1/routes/quickstart/state")["decisions"] == 20
-        assert same(service.service.engine.fold, fold_of(url), tmp_path)
-
-
-def test_a_snapshot_can_be_taken_while_it_is_served(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    with running(tmp_path, snapshot_every_s=0.2) as service:
-        play(service, 10)
-        service.until(lambda: bool(snapshots.found(tmp_path / "state")))
-        assert service.decide()["fallback_used"] is None
-
-
-def test_who_rebuilt_much_saves_it_at_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    with running(tmp_path) as service:
-        play(service, 10)
-    shutil.rmtree(tmp_path / "state")
-    monkeypatch.setattr(upkeep, "MANY", 10)
-    with running(tmp_path) as service:
-        service.until(lambda: bool(snapshots.found(tmp_path / "state")))
-        seq = service.service.engine.fold.seq
-    # The next start takes that snapshot, and has nothing to save.
-    with running(tmp_path) as service:
-        assert service.service.engine.rebuilt < 10 <= seq
 
 
 def held_back(monkeypatch: pytest.MonkeyPatch) -> threading.Event:

@@ -12,8 +12,8 @@ import numpy as np
 import pytest
 
 from api.engine.asking import Ask, decide
-from api.engine.fold import Fold
 from api.store import Query, open_store
+from api.trials.states import new_fold
 from optimizer.log import decode
 from optimizer.types import Context, Decision
 from tests.api.service.running import running
@@ -56,7 +56,7 @@ def replayed(url: str, rows: list[list[float]]) -> object:
     store = open_store(url, read_only=True)
     log = store.rows(Query(limit=10_000))
     store.close()
-    fold, compared = Fold(parked_wait_s=3_600.0, parked_limit=10_000), 0
+    fold, compared = new_fold(), 0
     # Decisions by the place whose state they were made by: it comes before their own.
     waiting: dict[int, list[Decision]] = {}
     draws: dict[str, float] = {}

@@ -1,23 +1,11 @@
 """What comes late, or in vain."""
 
 import time
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 from tests.api.service.running import Clock, Running, running
-
-
-@pytest.fixture
-def clock() -> Clock:
-    return Clock()
-
-
-@pytest.fixture
-def service(tmp_path: Path, clock: Clock) -> Iterator[Running]:
-    with running(tmp_path, clock=clock, poll_s=0.05) as made:
-        yield made
 
 
 def test_late_feedback_is_refused_and_the_declared_default_counts(service: Running, clock: Clock) -> None:

@@ -8,13 +8,10 @@ from api import upkeep
 from api.engine import snapshots
 from api.engine.fold import Fold
 from api.store import Query, open_store, retention
+from api.trials.states import new_fold
 from tests.api.service.running import Running, running
 
 DAY_S = 86_400.0
-
-
-def new_fold() -> Fold:
-    return Fold(parked_wait_s=3_600.0, parked_limit=10_000)
 
 
 def traffic(service: Running, name: str, rounds: int) -> None:

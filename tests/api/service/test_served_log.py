@@ -9,8 +9,8 @@ import pytest
 
 from api.engine.asking import Ask, decide
 from api.engine.configuration import Change
-from api.engine.fold import Fold
 from api.store import Query, open_store
+from api.trials.states import new_fold
 from optimizer.log import decode
 from optimizer.types import Context, Decision
 from tests.api.service.running import Running, running
@@ -31,7 +31,7 @@ def test_the_served_log_replays_to_identical_probabilities(service: Running, sto
     store = open_store(store_url, read_only=True)
     rows = store.rows(Query(limit=10_000))
     store.close()
-    fold, compared = Fold(parked_wait_s=3_600.0, parked_limit=10_000), 0
+    fold, compared = new_fold(), 0
     for row in rows:
         if row.kind == "decision":
             # As served: by the state of then, which is not always that of the place in the log.
