@@ -22,9 +22,6 @@ from api.trials.traffic import Traffic
 from api.trials.wire import Connection
 
 REPLICAS: Final = 3
-SNAPSHOT_S: Final = 10.0
-"""As often as a service is to save that dies every few seconds: what it answers until it has rebuilt are
-fallbacks, whose money nobody paces."""
 _LEAST_DECISIONS: Final = 2_000
 """Fewer say nothing of the budget: it is kept on average, over a horizon of some hundred decisions."""
 
@@ -95,10 +92,7 @@ def replicas(folder: Path, url: str, *, seconds: float, kill_every_s: float, see
     """Load ``REPLICAS`` processes for so long, and compare what each has learned."""
     started, rng = perf_counter(), random.Random(seed)
     result, ledger = Replicated(), Ledger()
-    servers = [
-        Server(folder / f"r{i}", settings(folder / f"r{i}", url, snapshot_every_s=SNAPSHOT_S))
-        for i in range(REPLICAS)
-    ]
+    servers = [Server(folder / f"r{i}", settings(folder / f"r{i}", url)) for i in range(REPLICAS)]
     try:
         for server in servers:
             server.start()
