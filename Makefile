@@ -43,7 +43,7 @@ check: .venv-dev/ready  ## lint, format, types and who may import whom
 	@$(DEV)/lint-imports --no-logo
 
 bench: .venv-dev/ready  ## measure against the best fixed mix and published results
-	@$(ONE_THREAD) $(DEV)/python -m experiments.benchmarks $(ARGS)
+	@$(ONE_THREAD) $(DEV)/python -m fairlead.experiments.benchmarks $(ARGS)
 
 peers: .venv-peers/ready  ## install the routers that make bench compares with, in an environment of their own
 

@@ -11,14 +11,15 @@ from typing import Final
 from fastapi import FastAPI, Request, Response
 from starlette.types import ASGIApp
 
-from api import openapi, problems
-from api.docs_page import page
-from api.endpoints import audit, configuration, decisions, health, keys, outcomes, prices
-from api.endpoints.requests import StrictRoute, answer
-from api.endpoints.shortcuts import SHORT, shortcut
-from api.guard import Guard
-from api.service import Service
-from api.settings import Settings
+from fairlead.api import problems
+from fairlead.api.endpoints import audit, configuration, decisions, health, keys, outcomes, prices
+from fairlead.api.http import openapi
+from fairlead.api.http.docs_page import page
+from fairlead.api.http.middleware import Guard
+from fairlead.api.http.requests import StrictRoute, answer
+from fairlead.api.http.shortcuts import SHORT, shortcut
+from fairlead.api.service.service import Service
+from fairlead.api.settings import Settings
 
 START_WAIT_S: Final = 3.0
 """Longest that the first requests wait for the state; a longer rebuild goes on while they are answered."""

@@ -11,9 +11,9 @@ from prometheus_client import CollectorRegistry, Histogram, generate_latest
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, HistogramMetricFamily, Metric
 from prometheus_client.registry import Collector
 
-from api.engine.engine import Engine
-from api.guard import Load
-from api.store.writer import Writer
+from fairlead.api.http.middleware import Load
+from fairlead.api.state.follower import Engine
+from fairlead.api.store.writer import Writer
 
 BUCKETS_S: Final = (
     0.00001, 0.00002, 0.00005, 0.0001, 0.0002, 0.0005, 0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5,

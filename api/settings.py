@@ -16,9 +16,9 @@ import yaml
 from pydantic import Field, ValidationError, ValidationInfo, field_validator
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
 
-from api.schemas.base import Strict
-from api.schemas.config import PriceIn, ProviderIn, RouteIn
-from optimizer.errors import InvalidInput
+from fairlead.api.schemas.base import Strict
+from fairlead.api.schemas.declarations import PriceIn, ProviderIn, RouteIn
+from fairlead.optimizer.errors import InvalidInput
 
 PREFIX: Final = "FAIRLEAD_"
 DEFAULT_FILE: Final = "fairlead.yaml"

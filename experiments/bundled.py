@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-_FOLDERS = (Path(__file__).parent / "_bundled", Path(__file__).parent.parent / "data")
+_FOLDERS = (Path(__file__).parent.parent / "data",)
 
 
 def bundled_path(name: str) -> Path:

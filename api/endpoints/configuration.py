@@ -7,9 +7,7 @@ from typing import Annotated, Any
 
 from fastapi import APIRouter, Query, Request, Response
 
-from api.auth import Caller
-from api.endpoints.changes import make_change, merged, patch_of
-from api.endpoints.requests import (
+from fairlead.api.http.requests import (
     Page,
     Preview,
     StrictRoute,
@@ -20,11 +18,13 @@ from api.endpoints.requests import (
     problems,
     takes,
 )
-from api.engine.configuration import Change
-from api.problems import Problem
-from api.schemas.answers import ChangeOut, ProviderListOut, ProviderOut, RouteListOut, RouteOut
-from api.schemas.config import ProviderIn, RouteIn
-from api.service import Service
+from fairlead.api.problems import Problem
+from fairlead.api.schemas.configuration import ChangeOut, ProviderListOut, ProviderOut, RouteListOut, RouteOut
+from fairlead.api.schemas.declarations import ProviderIn, RouteIn
+from fairlead.api.service.auth import Caller
+from fairlead.api.service.changes import make_change, merged, patch_of
+from fairlead.api.service.service import Service
+from fairlead.api.state.configuration import Change
 
 
 def router(service: Service) -> APIRouter:

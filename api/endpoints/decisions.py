@@ -10,9 +10,7 @@ from typing import Any, Final
 import numpy as np
 from fastapi import APIRouter, Request, Response
 
-from api.answers import Answer, decision_answer, decision_of, event_of
-from api.auth import Caller
-from api.endpoints.requests import (
+from fairlead.api.http.requests import (
     StrictRoute,
     answer,
     body_of,
@@ -24,13 +22,9 @@ from api.endpoints.requests import (
     refused,
     takes,
 )
-from api.engine.asking import Ask, decide
-from api.engine.configuration import worth_usd
-from api.engine.notes import of_decision, of_event, written
-from api.engine.turns import Turns
-from api.problems import Problem
-from api.schemas.base import is_id
-from api.schemas.decisions import (
+from fairlead.api.problems import Problem
+from fairlead.api.schemas.base import is_id
+from fairlead.api.schemas.decisions import (
     DecisionBatchIn,
     DecisionBatchOut,
     DecisionFullOut,
@@ -38,11 +32,17 @@ from api.schemas.decisions import (
     DecisionOut,
     RequestObjective,
 )
-from api.service import Service, idempotent_id
-from api.store import Query, Row, of_session
-from optimizer.errors import InvalidInput, NoEligibleProvider
-from optimizer.log import encode
-from optimizer.types import Constraints, Context, Decision, Objective
+from fairlead.api.service.answers import Answer, decision_answer, decision_of, event_of
+from fairlead.api.service.auth import Caller
+from fairlead.api.service.service import Service, idempotent_id
+from fairlead.api.service.turns import Turns
+from fairlead.api.state.configuration import worth_usd
+from fairlead.api.state.decide import Ask, decide
+from fairlead.api.state.notes import of_decision, of_event, written
+from fairlead.api.store import Query, Row, of_session
+from fairlead.optimizer.errors import InvalidInput, NoEligibleProvider
+from fairlead.optimizer.persistence.event_log import encode
+from fairlead.optimizer.types import Constraints, Context, Decision, Objective
 
 PER_TURN: Final = 8
 """Decisions made in one turn of the event loop: some three milliseconds."""

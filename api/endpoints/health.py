@@ -9,12 +9,12 @@ from fastapi import APIRouter, Request, Response
 from fastapi.responses import PlainTextResponse
 from prometheus_client import CONTENT_TYPE_LATEST
 
-from api.endpoints.requests import StrictRoute, answer, caller_of, problems
-from api.engine.served_route import ServedRoute
-from api.problems import Problem
-from api.schemas.answers import LiveOut, ReadyOut, RouteStateOut
-from api.service import Service
-from optimizer.types import Context
+from fairlead.api.http.requests import StrictRoute, answer, caller_of, problems
+from fairlead.api.problems import Problem
+from fairlead.api.schemas.configuration import LiveOut, ReadyOut, RouteStateOut
+from fairlead.api.service.service import Service
+from fairlead.api.state.served_route import ServedRoute
+from fairlead.optimizer.types import Context
 
 _MOST_ALARMS = 100
 _METRICS = {"text/plain": {"schema": {"type": "string"}, "example": "fairlead_ready 1.0\n"}}

@@ -8,9 +8,7 @@ from typing import Annotated, Any, Final
 from fastapi import APIRouter, Query, Request, Response
 from pydantic import Field
 
-from api.auth import Caller, new_id, new_secret
-from api.endpoints.changes import make_change, merged, patch_of
-from api.endpoints.requests import (
+from fairlead.api.http.requests import (
     Page,
     Preview,
     StrictRoute,
@@ -21,12 +19,14 @@ from api.endpoints.requests import (
     problems,
     takes,
 )
-from api.engine.configuration import Change, Key
-from api.problems import Problem
-from api.schemas.answers import ChangeOut, KeyListOut, KeyMadeOut, KeyOut
-from api.schemas.base import Strict
-from api.schemas.config import KeyIn
-from api.service import Service
+from fairlead.api.problems import Problem
+from fairlead.api.schemas.base import Strict
+from fairlead.api.schemas.configuration import ChangeOut, KeyListOut, KeyMadeOut, KeyOut
+from fairlead.api.schemas.declarations import KeyIn
+from fairlead.api.service.auth import Caller, new_id, new_secret
+from fairlead.api.service.changes import make_change, merged, patch_of
+from fairlead.api.service.service import Service
+from fairlead.api.state.configuration import Change, Key
 
 LONGEST_OVERLAP_S: Final = 604_800
 

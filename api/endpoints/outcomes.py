@@ -7,8 +7,7 @@ from typing import Any
 
 from fastapi import APIRouter, Request, Response
 
-from api.auth import Caller
-from api.endpoints.requests import (
+from fairlead.api.http.requests import (
     StrictRoute,
     answer,
     body_of,
@@ -20,12 +19,9 @@ from api.endpoints.requests import (
     refused,
     takes,
 )
-from api.engine import notes
-from api.engine.fold import Fold
-from api.engine.served_route import OpenDecision, ServedRoute, priced
-from api.problems import Problem
-from api.schemas.base import is_id
-from api.schemas.outcomes import (
+from fairlead.api.problems import Problem
+from fairlead.api.schemas.base import is_id
+from fairlead.api.schemas.feedback import (
     FeedbackBatchIn,
     FeedbackBatchOut,
     FeedbackIn,
@@ -33,11 +29,15 @@ from api.schemas.outcomes import (
     OutcomeIn,
     OutcomeOut,
 )
-from api.service import Service
-from api.store import Query, Row, of_session
-from optimizer.errors import InvalidInput
-from optimizer.log import decode, encode
-from optimizer.types import Decision, Feedback, Outcome
+from fairlead.api.service.auth import Caller
+from fairlead.api.service.service import Service
+from fairlead.api.state import notes
+from fairlead.api.state.fold import Fold
+from fairlead.api.state.served_route import OpenDecision, ServedRoute, priced
+from fairlead.api.store import Query, Row, of_session
+from fairlead.optimizer.errors import InvalidInput
+from fairlead.optimizer.persistence.event_log import decode, encode
+from fairlead.optimizer.types import Decision, Feedback, Outcome
 
 
 class Teller:

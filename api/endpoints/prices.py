@@ -7,9 +7,7 @@ from typing import Annotated, Any
 
 from fastapi import APIRouter, Query, Request, Response
 
-from api.answers import timestamp
-from api.endpoints.changes import make_change
-from api.endpoints.requests import (
+from fairlead.api.http.requests import (
     Page,
     Preview,
     StrictRoute,
@@ -21,12 +19,14 @@ from api.endpoints.requests import (
     refused,
     takes,
 )
-from api.engine.configuration import Change, PriceList, effective_s
-from api.problems import Problem
-from api.schemas.answers import ChangeOut, PriceListOut, PriceOut
-from api.schemas.config import PriceIn
-from api.service import Service
-from optimizer.errors import InvalidInput
+from fairlead.api.problems import Problem
+from fairlead.api.schemas.configuration import ChangeOut, PriceListOut, PriceOut
+from fairlead.api.schemas.declarations import PriceIn
+from fairlead.api.service.answers import timestamp
+from fairlead.api.service.changes import make_change
+from fairlead.api.service.service import Service
+from fairlead.api.state.configuration import Change, PriceList, effective_s
+from fairlead.optimizer.errors import InvalidInput
 
 
 def router(service: Service) -> APIRouter:

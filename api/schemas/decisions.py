@@ -6,7 +6,7 @@ from typing import Annotated, Any, Final, Literal, Self
 
 from pydantic import AfterValidator, Field, StringConstraints, model_validator
 
-from api.schemas.base import (
+from fairlead.api.schemas.base import (
     Answer,
     Id,
     Label,
@@ -19,7 +19,7 @@ from api.schemas.base import (
     Word,
     _no_nul,
 )
-from api.schemas.config import LatencyWeight, WillingnessToPay, Worth
+from fairlead.api.schemas.declarations import LatencyWeight, WillingnessToPay, Worth
 
 MOST_PATTERNS: Final = 500
 """Patterns of one batch in `candidates` and `constraints.ignore`; one that is repeated counts once."""

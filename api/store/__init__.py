@@ -1,6 +1,6 @@
 """The log of events: append-only, in one total order, on SQLite or PostgreSQL."""
 
-from api.store.base import (
+from fairlead.api.store.base import (
     Appended,
     Query,
     Row,

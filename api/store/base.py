@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, Final, NamedTuple, Protocol
 
-from optimizer.errors import InvalidInput
+from fairlead.optimizer.errors import InvalidInput
 
 COLUMNS: Final = ("seq", "uid", "kind", "route", "decision_id", "at_s", "digest", "line", "extra")
 PAGE_ROWS: Final = 2_000
@@ -29,7 +29,7 @@ class Row(NamedTuple):
     digest: str
     """Of what the client sent: a repetition with another digest is refused, not taken for the same."""
     line: str
-    """The event as the core's log has it (`optimizer.log`)."""
+    """The event as the core's log has it (`fairlead.optimizer.persistence.event_log`)."""
     extra: str
     """What only the service needs to know of it, as a JSON object."""
 
@@ -142,10 +142,10 @@ def outcome_of(
 def migrate_store(url: str) -> tuple[str | None, str]:
     """Bring the tables behind a URL to the version of this release; the versions before and after."""
     if url.startswith("sqlite:"):
-        from api.store import sqlite
+        from fairlead.api.store import sqlite
 
         return sqlite.migrate(sqlite_path(url))
-    from api.store import postgres
+    from fairlead.api.store import postgres
 
     return postgres.migrate(url)
 
@@ -154,11 +154,11 @@ def open_store(url: str, *, read_only: bool = False) -> Store:
     """The store behind a URL: ``sqlite:///FILE`` or ``postgresql://...``, at the version of this release."""
     scheme, _, rest = url.partition("://")
     if scheme == "sqlite":
-        from api.store.sqlite import SQLiteStore
+        from fairlead.api.store.sqlite import SQLiteStore
 
         return SQLiteStore(sqlite_path(url), read_only=read_only)
     if scheme in ("postgresql", "postgres") and rest:
-        from api.store.postgres import PostgresStore
+        from fairlead.api.store.postgres import PostgresStore
 
         return PostgresStore(url, read_only=read_only)
     # Without a scheme it may be anything, with a password in it.

@@ -16,9 +16,9 @@ import psycopg
 import sqlalchemy
 from psycopg.conninfo import conninfo_to_dict, make_conninfo
 
-from api.store import schema
-from api.store.base import COLUMNS, Appended, Query, Row, StoreUnavailable, distinct, outcome_of
-from optimizer.errors import InvalidInput
+from fairlead.api.store import schema
+from fairlead.api.store.base import COLUMNS, Appended, Query, Row, StoreUnavailable, distinct, outcome_of
+from fairlead.optimizer.errors import InvalidInput
 
 CHANNEL: Final = "fairlead_events"
 LOCK: Final = 0x6661_6972

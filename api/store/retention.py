@@ -10,9 +10,9 @@ from collections.abc import Iterable, Mapping, Sequence
 from datetime import UTC, datetime
 from typing import Any, Final
 
-from api.store.base import Row, Store
-from optimizer.log import decode
-from optimizer.types import Decision, Feedback, Outcome
+from fairlead.api.store.base import Row, Store
+from fairlead.optimizer.persistence.event_log import decode
+from fairlead.optimizer.types import Decision, Feedback, Outcome
 
 REMOVED_AT_ONCE: Final = 2_000
 """Events that go in one transaction, so that nobody waits long behind it."""

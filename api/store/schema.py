@@ -12,7 +12,7 @@ from alembic.runtime.migration import MigrationContext
 from alembic.script import ScriptDirectory
 from sqlalchemy.engine import Connection
 
-from api.store.base import SchemaMismatch
+from fairlead.api.store.base import SchemaMismatch
 
 _FOLDER: Final = Path(__file__).parent / "migrations"
 

@@ -21,9 +21,9 @@ from urllib.parse import quote
 import sqlalchemy
 from sqlalchemy.pool import NullPool
 
-from api.store import schema
-from api.store.base import COLUMNS, Appended, Query, Row, StoreUnavailable, distinct, outcome_of
-from optimizer.errors import InvalidInput
+from fairlead.api.store import schema
+from fairlead.api.store.base import COLUMNS, Appended, Query, Row, StoreUnavailable, distinct, outcome_of
+from fairlead.optimizer.errors import InvalidInput
 
 OLDEST: Final = (3, 37, 0)
 _MOST_ROWS: Final = 64

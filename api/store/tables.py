@@ -8,7 +8,7 @@ from sqlmodel import Field, SQLModel
 
 
 class EventTable(SQLModel, table=True):
-    """The log; what the columns mean stands at `api.store.base.Row`. Rows are never changed."""
+    """The log; what the columns mean stands at `fairlead.api.store.base.Row`. Rows are never changed."""
 
     __tablename__ = "events"
     __table_args__ = (

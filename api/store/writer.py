@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from time import perf_counter
 from typing import Any, Final
 
-from api.store.base import Appended, Row, Store, StoreUnavailable
+from fairlead.api.store.base import Appended, Row, Store, StoreUnavailable
 
 LINGER_S: Final = 0.001
 RELAXED_S: Final = 0.02

@@ -1,4 +1,7 @@
-"""The numbers that Fairlead is measured by: `python -m experiments.benchmarks`; see docs/benchmarks.md."""
+"""The numbers that Fairlead is measured by; docs/benchmarks.md explains them.
+
+Run them with `python -m fairlead.experiments.benchmarks`.
+"""
 
 import os
 

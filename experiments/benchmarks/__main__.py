@@ -1,4 +1,7 @@
-"""`python -m experiments.benchmarks`: every number that Fairlead is measured by, as markdown and JSON."""
+"""Measure every number that Fairlead is judged by, and write them as markdown and JSON.
+
+Run with `python -m fairlead.experiments.benchmarks`.
+"""
 
 from __future__ import annotations
 
@@ -10,16 +13,16 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Final
 
-from experiments.benchmarks.changes import changes
-from experiments.benchmarks.cold import cold
-from experiments.benchmarks.coverage import coverage
-from experiments.benchmarks.feedback import feedback
-from experiments.benchmarks.off_policy_speed import off_policy_speed
-from experiments.benchmarks.report import Section
-from experiments.benchmarks.speed import speed
-from experiments.benchmarks.tables import DataMissing, Options, data_folder, obp_python, peers_python
-from experiments.benchmarks.warm import warm
-from experiments.records import write_text
+from fairlead.experiments.benchmarks.changes import changes
+from fairlead.experiments.benchmarks.cold import cold
+from fairlead.experiments.benchmarks.coverage import coverage
+from fairlead.experiments.benchmarks.feedback import feedback
+from fairlead.experiments.benchmarks.off_policy_speed import off_policy_speed
+from fairlead.experiments.benchmarks.report import Section
+from fairlead.experiments.benchmarks.speed import speed
+from fairlead.experiments.benchmarks.tables import DataMissing, Options, data_folder, obp_python, peers_python
+from fairlead.experiments.benchmarks.warm import warm
+from fairlead.experiments.simulation.records import write_text
 
 SECTIONS: Final[dict[int, tuple[str, Callable[[Options], Section]]]] = {
     1: ("ParetoBandit's protocol", warm),
@@ -46,7 +49,7 @@ def run(number: int, options: Options) -> Section:
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the sections that are asked for, print each as soon as it is there, write the JSON at the end."""
-    parser = argparse.ArgumentParser(prog="python -m experiments.benchmarks", description=__doc__)
+    parser = argparse.ArgumentParser(prog="python -m fairlead.experiments.benchmarks", description=__doc__)
     parser.add_argument("--only", type=_numbers, default=tuple(SECTIONS), metavar="N[,N]", help="sections")
     parser.add_argument("--seeds", type=_count, metavar="N", help="instead of each section's own number")
     parser.add_argument("--budgets", type=_count, metavar="N", help="only the N dearest, in sections 1 and 2")

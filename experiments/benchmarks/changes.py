@@ -7,15 +7,15 @@ from typing import Final
 
 import numpy as np
 
-from experiments.benchmarks.report import Section
-from experiments.benchmarks.tables import FLASH, MISTRAL, OURS, PRO, THREE, Options
-from experiments.outcome_table import OutcomeTable
-from experiments.scenario import Goal, Newcomer, QualityChange, Settings
-from experiments.simulate import play, simulate
-from experiments.stream import make_stream
-from optimizer.route import Budget, Prices, Provider, Route
-from optimizer.router import Router
-from optimizer.types import Context, Feedback, Outcome
+from fairlead.experiments.benchmarks.report import Section
+from fairlead.experiments.benchmarks.tables import FLASH, MISTRAL, OURS, PRO, THREE, Options
+from fairlead.experiments.simulation.run import play, simulate
+from fairlead.experiments.simulation.scenario import Goal, Newcomer, QualityChange, Settings
+from fairlead.experiments.simulation.stream import make_stream
+from fairlead.experiments.tables.outcome_table import OutcomeTable
+from fairlead.optimizer.router import Router
+from fairlead.optimizer.types import Context, Feedback, Outcome
+from fairlead.optimizer.types.route import Budget, Prices, Provider, Route
 
 _SEEDS: Final = 20
 _PHASE: Final = 608

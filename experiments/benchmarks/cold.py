@@ -6,9 +6,9 @@ import math
 from dataclasses import replace
 from typing import Final
 
-from experiments.benchmarks.peers import play_paretobandit
-from experiments.benchmarks.report import Row, Section, mean_and_error
-from experiments.benchmarks.tables import (
+from fairlead.experiments.benchmarks.peers import play_paretobandit
+from fairlead.experiments.benchmarks.report import Row, Section, mean_and_error
+from fairlead.experiments.benchmarks.tables import (
     OURS,
     PEER,
     PLAIN,
@@ -21,8 +21,8 @@ from experiments.benchmarks.tables import (
     per_seed,
     value,
 )
-from experiments.scenario import Settings, goals
-from experiments.simulate import simulate
+from fairlead.experiments.simulation.run import simulate
+from fairlead.experiments.simulation.scenario import Settings, goals
 
 _SEEDS: Final = 10
 _TABLES: Final = ("routerbench", "paretobandit", "logparse", "lookahead")

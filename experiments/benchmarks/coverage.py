@@ -12,21 +12,26 @@ from typing import Final
 
 import numpy as np
 
-from experiments.benchmarks.known_world import TARGETS, DrawnLog, World, draw_log, make_world
-from experiments.benchmarks.report import Row, Section
-from experiments.benchmarks.tables import Options
-from experiments.ope.bootstrap import percentile, resample
-from experiments.ope.bounds import bernstein_ratio, empirical_bernstein
-from experiments.ope.columns import Matrix, Vector
-from experiments.ope.decisions import Decisions
-from experiments.ope.doubly_robust import dm, dr, sndr
-from experiments.ope.estimates import asymptotic, difference
-from experiments.ope.importance import ips, on_policy, snips
-from experiments.ope.moments import Moments
-from experiments.ope.reward_models import cross_fitted, random_folds
-from experiments.ope.sequences import asymptotic_sequence, dr_sequence, gain_sequence, ips_sequence
-from experiments.ope.tallies import WeightTally
-from experiments.ope.terms import Terms
+from fairlead.experiments.benchmarks.known_world import TARGETS, DrawnLog, World, draw_log, make_world
+from fairlead.experiments.benchmarks.report import Row, Section
+from fairlead.experiments.benchmarks.tables import Options
+from fairlead.experiments.ope.bootstrap import percentile, resample
+from fairlead.experiments.ope.bounds import bernstein_ratio, empirical_bernstein
+from fairlead.experiments.ope.confidence_sequences import (
+    asymptotic_sequence,
+    dr_sequence,
+    gain_sequence,
+    ips_sequence,
+)
+from fairlead.experiments.ope.counts import WeightTally
+from fairlead.experiments.ope.doubly_robust import dm, dr, sndr
+from fairlead.experiments.ope.importance import ips, on_policy, snips
+from fairlead.experiments.ope.intervals import asymptotic, difference
+from fairlead.experiments.ope.logged import Decisions
+from fairlead.experiments.ope.moments import Moments
+from fairlead.experiments.ope.reward_models import cross_fitted, random_folds
+from fairlead.experiments.ope.terms import Terms
+from fairlead.experiments.ope.validation import Matrix, Vector
 
 _TABLES: Final = ("logparse", "paretobandit")
 _LOGS: Final = 1_000

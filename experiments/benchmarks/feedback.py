@@ -5,8 +5,8 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import Final
 
-from experiments.benchmarks.report import Section
-from experiments.benchmarks.tables import (
+from fairlead.experiments.benchmarks.report import Section
+from fairlead.experiments.benchmarks.tables import (
     OURS,
     THREE,
     DataMissing,
@@ -17,9 +17,9 @@ from experiments.benchmarks.tables import (
     per_seed,
     value,
 )
-from experiments.outcome_table import OutcomeTable
-from experiments.scenario import Settings
-from experiments.simulate import simulate
+from fairlead.experiments.simulation.run import simulate
+from fairlead.experiments.simulation.scenario import Settings
+from fairlead.experiments.tables.outcome_table import OutcomeTable
 
 _SEEDS: Final = 10
 

@@ -8,10 +8,10 @@ from typing import Final
 
 import numpy as np
 
-from experiments.ope.columns import Integers, Matrix, Vector
-from experiments.outcome_table import OutcomeTable
-from optimizer.features.surface import SurfaceFeatures
-from optimizer.types import Context
+from fairlead.experiments.ope.validation import Integers, Matrix, Vector
+from fairlead.experiments.tables.outcome_table import OutcomeTable
+from fairlead.optimizer.features.surface import SurfaceFeatures
+from fairlead.optimizer.types import Context
 
 TARGETS: Final = ("uniform", "greedy", "best fixed")
 _SEEN: Final = 300  # prompts from which the logging policy's own, mediocre model was learned

@@ -9,19 +9,19 @@ from typing import Any, Final, TypeVar
 
 import numpy as np
 
-from experiments.benchmarks.peers import ask
-from experiments.benchmarks.report import Section
-from experiments.benchmarks.tables import Options
-from experiments.ope.bootstrap import percentile, resample
-from experiments.ope.decisions import Decisions
-from experiments.ope.estimates import asymptotic
-from experiments.ope.estimators import (
+from fairlead.experiments.benchmarks.peers import ask
+from fairlead.experiments.benchmarks.report import Section
+from fairlead.experiments.benchmarks.tables import Options
+from fairlead.experiments.ope.bootstrap import percentile, resample
+from fairlead.experiments.ope.estimators import (
     DEFAULT_LAMBDA,
     DEFAULT_SUB_GAUSSIAN_LAMBDA,
     ESTIMATORS,
     Estimator,
 )
-from experiments.ope.moments import Moments
+from fairlead.experiments.ope.intervals import asymptotic
+from fairlead.experiments.ope.logged import Decisions
+from fairlead.experiments.ope.moments import Moments
 
 SCRIPT: Final = Path(__file__).with_name("obp_process.py")
 _ABSENT: Final = (

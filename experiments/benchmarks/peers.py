@@ -13,13 +13,13 @@ from typing import Any, Final
 
 import numpy as np
 
-from experiments.benchmarks.tables import PEER, Options
-from experiments.benchmarks.task import Task
-from experiments.outcome_table import OutcomeTable
-from experiments.price_list import price_list
-from experiments.records import Record, measure
-from experiments.scenario import Settings, goals
-from experiments.stream import Stream, make_stream
+from fairlead.experiments.benchmarks.tables import PEER, Options
+from fairlead.experiments.benchmarks.task import Task
+from fairlead.experiments.simulation.records import Record, measure
+from fairlead.experiments.simulation.scenario import Settings, goals
+from fairlead.experiments.simulation.stream import Stream, make_stream
+from fairlead.experiments.tables.outcome_table import OutcomeTable
+from fairlead.experiments.tables.price_list import price_list
 
 _SCRIPT: Final = Path(__file__).with_name("peer_process.py")
 _ABSENT: Final = (

@@ -1,4 +1,4 @@
-"""`python -m experiments.benchmarks.replay_coverage`: do whole replays tell the truth?
+"""`python -m fairlead.experiments.benchmarks.replay_coverage`: do whole replays tell the truth?
 
 Logs are written as `fairlead simulate --log` writes them, by a router that explores and learns, from prompts
 drawn anew from a table whose every outcome is known, and replayed as `fairlead replay` does. Counted is how
@@ -22,23 +22,23 @@ from typing import Final
 
 import numpy as np
 
-from experiments.benchmarks.known_world import World, make_world
-from experiments.benchmarks.report import Row, Section
-from experiments.benchmarks.tables import DataMissing, Options, data_folder
-from experiments.logs.log import Log, open_log
-from experiments.logs.read import Reader
-from experiments.logs.simulated import simulated_lines
-from experiments.logs.write import Line, write_log
-from experiments.ope.columns import Integers, Matrix
-from experiments.ope.estimates import Estimate
-from experiments.outcome_table import OutcomeTable
-from experiments.replay.engine import LocalEngine
-from experiments.replay.result import Judged
-from experiments.replay.run import replay
-from experiments.replay.settings import ReplaySettings
-from experiments.scenario import Goal, Settings
-from experiments.targets.base import TargetSpec
-from experiments.targets.make import make_target
+from fairlead.experiments.benchmarks.known_world import World, make_world
+from fairlead.experiments.benchmarks.report import Row, Section
+from fairlead.experiments.benchmarks.tables import DataMissing, Options, data_folder
+from fairlead.experiments.logs.log import Log, open_log
+from fairlead.experiments.logs.read import Reader
+from fairlead.experiments.logs.write import Line, write_log
+from fairlead.experiments.ope.intervals import Estimate
+from fairlead.experiments.ope.validation import Integers, Matrix
+from fairlead.experiments.replay.executors import LocalEngine
+from fairlead.experiments.replay.result import Judged
+from fairlead.experiments.replay.run import replay
+from fairlead.experiments.replay.settings import ReplaySettings
+from fairlead.experiments.simulation.log import simulated_lines
+from fairlead.experiments.simulation.scenario import Goal, Settings
+from fairlead.experiments.tables.outcome_table import OutcomeTable
+from fairlead.experiments.targets.base import TargetSpec
+from fairlead.experiments.targets.factory import make_target
 
 TABLES: Final = ("logparse", "paretobandit")
 ESTIMATORS: Final = ("snips", "dr", "sndr")
@@ -180,7 +180,7 @@ def replay_coverage(known: Known, name: str, *, logs: int, decisions: int) -> Se
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """One section per table, printed as soon as it is there."""
-    parser = argparse.ArgumentParser(prog="python -m experiments.benchmarks.replay_coverage")
+    parser = argparse.ArgumentParser(prog="python -m fairlead.experiments.benchmarks.replay_coverage")
     parser.add_argument("--logs", type=int, default=100, help="per table (default: 100)")
     parser.add_argument("--decisions", type=int, default=2_000, help="per log (default: 2000)")
     given = parser.parse_args(arguments)

@@ -1,4 +1,4 @@
-"""`python -m experiments.benchmarks.replay_scale`: a large log, and a sweep on workers.
+"""`python -m fairlead.experiments.benchmarks.replay_scale`: a large log, and a sweep on workers.
 
 memory   writes a log of ROWS decisions, replays it in a process of its own, and tells its peak memory
 sweep    replays one log for many goals on one dask worker and on two, and tells the ratio of the times
@@ -20,18 +20,18 @@ from typing import Final
 import distributed
 import numpy as np
 
-from experiments.bundled import bundled_path
-from experiments.logs.log import Log, open_log
-from experiments.logs.simulated import simulated_lines
-from experiments.logs.source import bounded
-from experiments.logs.write import write_log
-from experiments.outcome_table import read_outcome_table
-from experiments.replay import export
-from experiments.replay.engine import DaskEngine
-from experiments.replay.run import learn, replay
-from experiments.replay.settings import ReplaySettings
-from experiments.scenario import Goal, Settings
-from experiments.targets.base import goals_of, target_specs
+from fairlead.experiments.bundled import bundled_path
+from fairlead.experiments.logs.log import Log, open_log
+from fairlead.experiments.logs.source import bounded
+from fairlead.experiments.logs.write import write_log
+from fairlead.experiments.replay import export
+from fairlead.experiments.replay.executors import DaskEngine
+from fairlead.experiments.replay.run import learn, replay
+from fairlead.experiments.replay.settings import ReplaySettings
+from fairlead.experiments.simulation.log import simulated_lines
+from fairlead.experiments.simulation.scenario import Goal, Settings
+from fairlead.experiments.tables.outcome_table import read_outcome_table
+from fairlead.experiments.targets.base import goals_of, target_specs
 
 _PATTERNS: Final = 256
 _LIMIT_GIB: Final = 2.0
@@ -78,7 +78,7 @@ def memory(rows: int, providers: int, folder: Path) -> bool:
     command = [
         sys.executable,
         "-c",
-        "from api.cli import main; main()",
+        "from fairlead.api.cli.main import main; main()",
         "replay",
         str(path),
         "--target",
@@ -160,7 +160,7 @@ def learn_alone(log: Log, settings: ReplaySettings, place: int) -> None:
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run one of the two; 1 where its limit was missed."""
     parser = argparse.ArgumentParser(
-        prog="python -m experiments.benchmarks.replay_scale",
+        prog="python -m fairlead.experiments.benchmarks.replay_scale",
         description=__doc__,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )

@@ -9,15 +9,15 @@ from typing import Final
 
 import numpy as np
 
-from experiments.benchmarks.peers import play_tasks
-from experiments.benchmarks.report import Row, Section, mean_and_error
-from experiments.benchmarks.tables import Options
-from experiments.benchmarks.task import PlainBandit, Task, make_task
-from experiments.scenario import Matrix
-from optimizer.features.base import Block
-from optimizer.route import Budget, Prices, Provider, Route
-from optimizer.router import Router
-from optimizer.types import Context, Decision, Feedback, Outcome
+from fairlead.experiments.benchmarks.peers import play_tasks
+from fairlead.experiments.benchmarks.report import Row, Section, mean_and_error
+from fairlead.experiments.benchmarks.tables import Options
+from fairlead.experiments.benchmarks.task import PlainBandit, Task, make_task
+from fairlead.experiments.simulation.scenario import Matrix
+from fairlead.optimizer.features.base import Block
+from fairlead.optimizer.router import Router
+from fairlead.optimizer.types import Context, Decision, Feedback, Outcome
+from fairlead.optimizer.types.route import Budget, Prices, Provider, Route
 
 _SEEDS: Final = 2
 _SETTLE: Final = 200

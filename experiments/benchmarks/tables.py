@@ -10,8 +10,8 @@ from typing import Final
 
 import numpy as np
 
-from experiments.outcome_table import OutcomeTable, read_outcome_table
-from experiments.records import Record
+from fairlead.experiments.simulation.records import Record
+from fairlead.experiments.tables.outcome_table import OutcomeTable, read_outcome_table
 
 OURS: Final = "default"
 PLAIN: Final = ("linucb", "thompson", "uniform")

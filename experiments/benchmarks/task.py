@@ -13,7 +13,7 @@ from typing import Final
 
 import numpy as np
 
-from experiments.scenario import Matrix
+from fairlead.experiments.simulation.scenario import Matrix
 
 _LATENT: Final = 24
 _TOPICS: Final = 16

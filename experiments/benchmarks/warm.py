@@ -10,12 +10,22 @@ import time
 from dataclasses import replace
 from typing import Final
 
-from experiments.benchmarks.peers import play_paretobandit
-from experiments.benchmarks.report import Row, Section
-from experiments.benchmarks.tables import OURS, PEER, PLAIN, THREE, Options, of, per_budget, per_seed, value
-from experiments.records import Record
-from experiments.scenario import Settings, goals
-from experiments.simulate import simulate
+from fairlead.experiments.benchmarks.peers import play_paretobandit
+from fairlead.experiments.benchmarks.report import Row, Section
+from fairlead.experiments.benchmarks.tables import (
+    OURS,
+    PEER,
+    PLAIN,
+    THREE,
+    Options,
+    of,
+    per_budget,
+    per_seed,
+    value,
+)
+from fairlead.experiments.simulation.records import Record
+from fairlead.experiments.simulation.run import simulate
+from fairlead.experiments.simulation.scenario import Settings, goals
 
 _SEEDS: Final = 20
 _BUDGETS: Final = 7

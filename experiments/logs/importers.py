@@ -11,12 +11,12 @@ from typing import Any, Final
 
 import duckdb
 
-from experiments.database import connect
-from experiments.logs.served import served_lines
-from experiments.logs.text import MAX_LINE_BYTES
-from experiments.logs.write import Line
-from optimizer.errors import InvalidInput
-from optimizer.log import read_log
+from fairlead.experiments.files import connect
+from fairlead.experiments.logs.from_events import served_lines
+from fairlead.experiments.logs.text_scan import MAX_LINE_BYTES
+from fairlead.experiments.logs.write import Line
+from fairlead.optimizer.errors import InvalidInput
+from fairlead.optimizer.persistence.event_log import read_log
 
 SOURCES: Final = ("events", "dsjson", "litellm")
 

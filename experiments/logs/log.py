@@ -15,9 +15,9 @@ import duckdb
 import numpy as np
 from numpy.typing import NDArray
 
-from experiments.logs import rules
-from experiments.logs.source import Source, bounded, read_source, unreadable
-from optimizer.errors import InvalidInput
+from fairlead.experiments.logs import rules
+from fairlead.experiments.logs.source import Source, bounded, read_source, unreadable
+from fairlead.optimizer.errors import InvalidInput
 
 PART_ROWS: Final = 100_000
 """Rows of a part: what is in memory at one time for each reader."""

@@ -7,10 +7,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from experiments.logs.columns import Columns, Places
-from experiments.logs.log import Log, task_sql
-from experiments.logs.source import bounded
-from optimizer.types import FloatArray
+from fairlead.experiments.logs.batch import Columns, Places
+from fairlead.experiments.logs.log import Log, task_sql
+from fairlead.experiments.logs.source import bounded
+from fairlead.optimizer.types import FloatArray
 
 Part = tuple[int, int]
 

@@ -13,10 +13,10 @@ from typing import Final
 
 import duckdb
 
-from experiments.database import connect
-from experiments.logs.fields import KINDS, MEANINGS, REQUIRED, FieldSql, document_sql, field_sql
-from experiments.logs.text import MAX_LINE_BYTES, SEPARATOR, scan_text
-from optimizer.errors import InvalidInput
+from fairlead.experiments.files import connect
+from fairlead.experiments.logs.fields import KINDS, MEANINGS, REQUIRED, FieldSql, document_sql, field_sql
+from fairlead.experiments.logs.text_scan import MAX_LINE_BYTES, SEPARATOR, scan_text
+from fairlead.optimizer.errors import InvalidInput
 
 SUFFIXES: Final = (".jsonl", ".csv", ".parquet")
 MEMORY: Final = "700MB"

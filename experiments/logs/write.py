@@ -14,10 +14,10 @@ from typing import Any, Final, TextIO
 
 import duckdb
 
-from experiments.logs.fields import KINDS
-from experiments.logs.source import SUFFIXES, bounded
-from experiments.records import plain
-from optimizer.errors import InvalidInput
+from fairlead.experiments.logs.fields import KINDS
+from fairlead.experiments.logs.source import SUFFIXES, bounded
+from fairlead.experiments.simulation.records import plain
+from fairlead.optimizer.errors import InvalidInput
 
 Line = Mapping[str, Any]
 """One decision by column name, as the schema has it; what is left out is unknown."""

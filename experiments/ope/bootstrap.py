@@ -17,12 +17,12 @@ from typing import Final
 import numpy as np
 from numpy.typing import NDArray
 
-from experiments.ope.columns import Matrix, Vector
-from experiments.ope.estimates import FIRST, LEVEL, Contrast, Estimate, checked_level, factors
-from experiments.ope.moments import WIDTH, rows_of
-from experiments.ope.terms import Terms, positive
-from optimizer.compiled import compiled
-from optimizer.errors import InvalidInput
+from fairlead.experiments.ope.intervals import FIRST, LEVEL, Contrast, Estimate, checked_level, factors
+from fairlead.experiments.ope.moments import WIDTH, rows_of
+from fairlead.experiments.ope.terms import Terms, positive
+from fairlead.experiments.ope.validation import Matrix, Vector
+from fairlead.optimizer.compiled import compiled
+from fairlead.optimizer.errors import InvalidInput
 
 RESAMPLES: Final = 2_000
 _FEWEST: Final = 100

@@ -10,9 +10,9 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 
-from experiments.ope.estimates import LEVEL, Estimate, checked_level, t_quantile, value
-from experiments.ope.moments import WIDTH, Moments
-from optimizer.errors import InvalidInput, finite
+from fairlead.experiments.ope.intervals import LEVEL, Estimate, checked_level, t_quantile, value
+from fairlead.experiments.ope.moments import WIDTH, Moments
+from fairlead.optimizer.errors import InvalidInput, finite
 
 
 def hoeffding_lower(moments: Moments, place: int = 0, *, delta: float, largest: float | None = None) -> float:

@@ -13,7 +13,7 @@ from typing import Final
 import numpy as np
 from scipy.special import chdtrc
 
-from experiments.ope.tallies import LogTally, WeightTally
+from fairlead.experiments.ope.counts import LogTally, WeightTally
 
 # At 100 the worst interval of a quality in [0, 1] is ± .1; with fewer, the normal approximation is no good
 # either (docs/estimators.md, coverage against effective sample size).

@@ -7,10 +7,10 @@ the target policy, w the importance weight. `q_hat` must be cross-fitted, or the
 
 from __future__ import annotations
 
-from experiments.ope.columns import Vector
-from experiments.ope.decisions import Decisions
-from experiments.ope.terms import Terms
-from experiments.ope.weights import clip, shrink, sub_gaussian, switch
+from fairlead.experiments.ope.logged import Decisions
+from fairlead.experiments.ope.terms import Terms
+from fairlead.experiments.ope.validation import Vector
+from fairlead.experiments.ope.weights import clip, shrink, sub_gaussian, switch
 
 
 def corrected(decisions: Decisions, weight: Vector) -> Terms:

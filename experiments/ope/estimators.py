@@ -6,10 +6,10 @@ from collections.abc import Callable, Mapping
 from functools import partial
 from typing import Final
 
-from experiments.ope import doubly_robust, importance
-from experiments.ope.decisions import Decisions
-from experiments.ope.rejection import rejection
-from experiments.ope.terms import Terms
+from fairlead.experiments.ope import doubly_robust, importance
+from fairlead.experiments.ope.logged import Decisions
+from fairlead.experiments.ope.rejection import rejection
+from fairlead.experiments.ope.terms import Terms
 
 Estimator = Callable[[Decisions], Terms]
 

@@ -12,14 +12,14 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from experiments.baselines import Hull, best_fixed_mix
-from experiments.ope.bootstrap import Resamples, percentile_of
-from experiments.ope.columns import Integers, Matrix, Vector, places, same_length, vector
-from experiments.ope.decisions import SMALLEST_PROPENSITY
-from experiments.ope.estimates import LEVEL, Estimate
-from experiments.ope.moments import WIDTH
-from experiments.ope.terms import Terms
-from optimizer.errors import InvalidInput
+from fairlead.experiments.baselines.frontier import Hull, best_fixed_mix
+from fairlead.experiments.ope.bootstrap import Resamples, percentile_of
+from fairlead.experiments.ope.intervals import LEVEL, Estimate
+from fairlead.experiments.ope.logged import SMALLEST_PROPENSITY
+from fairlead.experiments.ope.moments import WIDTH
+from fairlead.experiments.ope.terms import Terms
+from fairlead.experiments.ope.validation import Integers, Matrix, Vector, places, same_length, vector
+from fairlead.optimizer.errors import InvalidInput
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)

@@ -6,9 +6,9 @@ a decision's reward does not depend on other decisions. w is the importance weig
 
 from __future__ import annotations
 
-from experiments.ope.decisions import Decisions
-from experiments.ope.terms import Terms
-from experiments.ope.weights import clip, sub_gaussian
+from fairlead.experiments.ope.logged import Decisions
+from fairlead.experiments.ope.terms import Terms
+from fairlead.experiments.ope.weights import clip, sub_gaussian
 
 
 def on_policy(decisions: Decisions) -> Terms:

@@ -14,9 +14,9 @@ from typing import Final
 
 import numpy as np
 
-from experiments.ope.columns import Matrix, Vector, same_length
-from experiments.ope.terms import Terms
-from optimizer.errors import InvalidInput
+from fairlead.experiments.ope.terms import Terms
+from fairlead.experiments.ope.validation import Matrix, Vector, same_length
+from fairlead.optimizer.errors import InvalidInput
 
 # Per entry: plain, weighted, weight.
 WIDTH: Final = 3

@@ -11,10 +11,10 @@ from typing import Protocol
 
 import numpy as np
 
-from experiments.ope.columns import Integers, Vector, check, places, same_length, vector
-from experiments.ope.decisions import SMALLEST_PROPENSITY, Decisions
-from experiments.ope.terms import Terms
-from optimizer.errors import InvalidInput, finite
+from fairlead.experiments.ope.logged import SMALLEST_PROPENSITY, Decisions
+from fairlead.experiments.ope.terms import Terms
+from fairlead.experiments.ope.validation import Integers, Vector, check, places, same_length, vector
+from fairlead.optimizer.errors import InvalidInput, finite
 
 
 def rejection(decisions: Decisions) -> Terms:

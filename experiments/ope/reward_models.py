@@ -12,8 +12,17 @@ from typing import Final, Literal, Protocol
 
 import numpy as np
 
-from experiments.ope.columns import Integers, Matrix, Vector, check, matrix, places, same_length, vector
-from optimizer.errors import InvalidInput
+from fairlead.experiments.ope.validation import (
+    Integers,
+    Matrix,
+    Vector,
+    check,
+    matrix,
+    places,
+    same_length,
+    vector,
+)
+from fairlead.optimizer.errors import InvalidInput
 
 FOLDS: Final = 5
 # A provider with fewer training decisions is predicted by the mean of all: a fit would be its noise.

@@ -6,8 +6,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from experiments.ope.columns import Vector, check, same_length, vector
-from optimizer.errors import InvalidInput
+from fairlead.experiments.ope.validation import Vector, check, same_length, vector
+from fairlead.optimizer.errors import InvalidInput
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)

@@ -13,15 +13,15 @@ from typing import Final
 
 import numpy as np
 
-from experiments.ope.bounds import student_lower
-from experiments.ope.columns import Vector
-from experiments.ope.decisions import Decisions
-from experiments.ope.doubly_robust import corrected
-from experiments.ope.estimates import value
-from experiments.ope.moments import Moments
-from experiments.ope.terms import Terms
-from experiments.ope.weights import Tame
-from optimizer.errors import InvalidInput, finite
+from fairlead.experiments.ope.bounds import student_lower
+from fairlead.experiments.ope.doubly_robust import corrected
+from fairlead.experiments.ope.intervals import value
+from fairlead.experiments.ope.logged import Decisions
+from fairlead.experiments.ope.moments import Moments
+from fairlead.experiments.ope.terms import Terms
+from fairlead.experiments.ope.validation import Vector
+from fairlead.experiments.ope.weights import Tame
+from fairlead.optimizer.errors import InvalidInput, finite
 
 CANDIDATES: Final = (1.0, 2.0, 5.0, 10.0, 50.0, 100.0, math.inf)
 DELTA: Final = 0.1

@@ -7,9 +7,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Final, Literal
 
-from experiments.ope.diagnostics import Finding
-from experiments.ope.estimates import Estimate
-from optimizer.errors import finite
+from fairlead.experiments.ope.diagnostics import Finding
+from fairlead.experiments.ope.intervals import Estimate
+from fairlead.optimizer.errors import finite
 
 Judgement = Literal["promote", "keep", "not enough evidence"]
 # Where so many times the log would be needed, waiting is no advice: the policies are as good as equal.

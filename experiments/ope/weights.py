@@ -10,8 +10,8 @@ from collections.abc import Callable
 
 import numpy as np
 
-from experiments.ope.columns import Vector
-from optimizer.errors import finite
+from fairlead.experiments.ope.validation import Vector
+from fairlead.optimizer.errors import finite
 
 Tame = Callable[[Vector, float], Vector]
 _REMEDY = "give a number of at least 0, or infinity for weights as they are"

@@ -13,11 +13,11 @@ from rich.box import SIMPLE
 from rich.console import Console
 from rich.table import Table
 
-from experiments.logs.log import Log, ProviderFacts
-from experiments.logs.read import Reader
-from experiments.ope.reward_models import cross_fitted, random_folds
-from experiments.records import plain
-from experiments.targets.learned import context_encoder, features_of
+from fairlead.experiments.logs.log import Log, ProviderFacts
+from fairlead.experiments.logs.read import Reader
+from fairlead.experiments.ope.reward_models import cross_fitted, random_folds
+from fairlead.experiments.simulation.records import plain
+from fairlead.experiments.targets.learning import context_encoder, features_of
 
 WARNING = (
     "The direct method trusts its model: where providers were chosen by what kind of request it was, or "

@@ -9,9 +9,9 @@ from dataclasses import asdict
 from datetime import UTC, datetime
 from typing import Any
 
-from experiments.ope.estimates import Estimate
-from experiments.records import plain
-from experiments.replay.result import Judged, Replay, SliceResult
+from fairlead.experiments.ope.intervals import Estimate
+from fairlead.experiments.replay.result import Judged, Replay, SliceResult
+from fairlead.experiments.simulation.records import plain
 
 NAMES = {"reward": "quality", "cost_usd": "cost_usd", "latency_s": "latency_s", "utility": "utility"}
 

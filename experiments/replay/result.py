@@ -6,16 +6,16 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Final
 
-from experiments.baselines import Hull
-from experiments.ope.diagnostics import Finding
-from experiments.ope.estimates import Estimate
-from experiments.ope.fixed_mix import FixedMix
-from experiments.ope.tallies import LogTally
-from experiments.ope.verdict import Verdict
-from experiments.replay.settings import ReplaySettings
-from experiments.replay.slices import TIME_BUCKETS
-from experiments.replay.sums import Tuning
-from experiments.targets.base import TargetSpec
+from fairlead.experiments.baselines.frontier import Hull
+from fairlead.experiments.ope.counts import LogTally
+from fairlead.experiments.ope.diagnostics import Finding
+from fairlead.experiments.ope.fixed_mix import FixedMix
+from fairlead.experiments.ope.intervals import Estimate
+from fairlead.experiments.ope.verdict import Verdict
+from fairlead.experiments.replay.partial_results import Tuning
+from fairlead.experiments.replay.settings import ReplaySettings
+from fairlead.experiments.replay.slices import TIME_BUCKETS
+from fairlead.experiments.targets.base import TargetSpec
 
 UTILITY: Final = "utility"
 

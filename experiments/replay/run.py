@@ -9,22 +9,22 @@ from typing import Final
 
 import numpy as np
 
-from experiments.logs.columns import Columns
-from experiments.logs.log import Log
-from experiments.logs.read import Part, Reader
-from experiments.ope.tuning import slope
-from experiments.ope.weights import Tame, clip, shrink, switch
-from experiments.replay.engine import Engine, Tick
-from experiments.replay.part import decisions_of, evaluate, predictions
-from experiments.replay.rejected import rejected, with_rejection
-from experiments.replay.result import Replay
-from experiments.replay.settings import ReplaySettings, metrics_of, needs_contexts
-from experiments.replay.summarise import summarised
-from experiments.replay.sums import PartResult, Tuning
-from experiments.targets.base import TargetSpec, check_target
-from experiments.targets.make import make_target
-from optimizer.errors import InvalidInput
-from optimizer.types import FloatArray
+from fairlead.experiments.logs.batch import Columns
+from fairlead.experiments.logs.log import Log
+from fairlead.experiments.logs.read import Part, Reader
+from fairlead.experiments.ope.tuning import slope
+from fairlead.experiments.ope.weights import Tame, clip, shrink, switch
+from fairlead.experiments.replay.executors import Engine, Tick
+from fairlead.experiments.replay.partial_results import PartResult, Tuning
+from fairlead.experiments.replay.partition import decisions_of, evaluate, predictions
+from fairlead.experiments.replay.rejection import rejected, with_rejection
+from fairlead.experiments.replay.result import Replay
+from fairlead.experiments.replay.settings import ReplaySettings, metrics_of, needs_contexts
+from fairlead.experiments.replay.summary import summarised
+from fairlead.experiments.targets.base import TargetSpec, check_target
+from fairlead.experiments.targets.factory import make_target
+from fairlead.optimizer.errors import InvalidInput
+from fairlead.optimizer.types import FloatArray
 
 TUNED: Final[dict[str, tuple[Tame, bool]]] = {
     "clipped-ips": (clip, False),

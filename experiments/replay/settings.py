@@ -5,12 +5,12 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Final, Literal
 
-from experiments.logs.log import Log
-from experiments.ope.bootstrap import RESAMPLES
-from experiments.ope.estimates import LEVEL, checked_level
-from experiments.ope.estimators import ESTIMATORS
-from experiments.targets.base import TargetSpec
-from optimizer.errors import InvalidInput, finite
+from fairlead.experiments.logs.log import Log
+from fairlead.experiments.ope.bootstrap import RESAMPLES
+from fairlead.experiments.ope.estimators import ESTIMATORS
+from fairlead.experiments.ope.intervals import LEVEL, checked_level
+from fairlead.experiments.targets.base import TargetSpec
+from fairlead.optimizer.errors import InvalidInput, finite
 
 Model = Literal["auto", "ridge", "boosting", "mean", "column"]
 ON_POLICY: Final = "on-policy"

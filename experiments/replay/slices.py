@@ -10,8 +10,8 @@ from typing import Final
 import numpy as np
 from numpy.typing import NDArray
 
-from experiments.logs.columns import Columns, Places
-from experiments.logs.log import Log
+from fairlead.experiments.logs.batch import Columns, Places
+from fairlead.experiments.logs.log import Log
 
 WITHOUT: Final = "(none)"
 MOST_SLICES: Final = 50

@@ -14,10 +14,10 @@ from typing import Any, Final
 import altair as alt
 import numpy as np
 
-from experiments.charts import FAINT, INK, themed
-from experiments.ope.estimates import Estimate
-from experiments.replay.result import ALL, Cell, Judged, Replay, bucket_middle_s
-from experiments.replay.sums import WEIGHT_EDGES
+from fairlead.experiments.charts.cost_quality import FAINT, INK, themed
+from fairlead.experiments.ope.intervals import Estimate
+from fairlead.experiments.replay.partial_results import WEIGHT_EDGES
+from fairlead.experiments.replay.result import ALL, Cell, Judged, Replay, bucket_middle_s
 
 LOGGED: Final = "as logged"
 COLOURS: Final = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9")

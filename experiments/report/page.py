@@ -7,10 +7,10 @@ from html import escape
 from pathlib import Path
 from typing import Final
 
-from experiments.ope.estimates import Estimate
-from experiments.replay.result import Judged, Replay
-from experiments.report import sections
-from experiments.report.tables import figure, folded, number
+from fairlead.experiments.ope.intervals import Estimate
+from fairlead.experiments.replay.result import Judged, Replay
+from fairlead.experiments.report import sections
+from fairlead.experiments.report.tables import figure, folded, number
 
 _STYLE: Final = Path(__file__).with_name("style.css")
 _CLASS: Final = {"promote": "promote", "keep": "keep", "not enough evidence": "unsure"}

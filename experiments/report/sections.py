@@ -10,12 +10,12 @@ from typing import Final
 import altair as alt
 import vl_convert as vlc
 
-from experiments.replay.rejected import REJECTION
-from experiments.replay.result import ALL, Judged, Replay, bucket_middle_s
-from experiments.replay.sums import WEIGHT_EDGES
-from experiments.report import charts
-from experiments.report.tables import ends, folded, number, table
-from experiments.report.words import DEFINITIONS
+from fairlead.experiments.replay.partial_results import WEIGHT_EDGES
+from fairlead.experiments.replay.rejection import REJECTION
+from fairlead.experiments.replay.result import ALL, Judged, Replay, bucket_middle_s
+from fairlead.experiments.report import charts
+from fairlead.experiments.report.definitions import DEFINITIONS
+from fairlead.experiments.report.tables import ends, folded, number, table
 
 _WIDE, _NARROW = 900, 360
 _PER: Final = 1000.0

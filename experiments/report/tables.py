@@ -6,7 +6,7 @@ import math
 from collections.abc import Iterable, Sequence
 from html import escape
 
-from experiments.ope.estimates import Estimate
+from fairlead.experiments.ope.intervals import Estimate
 
 
 def number(value: float, digits: int = 4, *, sign: bool = False) -> str:

@@ -9,12 +9,12 @@ from typing import Final, Protocol
 
 import numpy as np
 
-from experiments.logs.columns import Columns
-from experiments.logs.log import Log
-from experiments.scenario import Goal
-from optimizer.errors import InvalidInput
-from optimizer.policies.presets import policy_from_name
-from optimizer.types import FloatArray
+from fairlead.experiments.logs.batch import Columns
+from fairlead.experiments.logs.log import Log
+from fairlead.experiments.simulation.scenario import Goal
+from fairlead.optimizer.errors import InvalidInput
+from fairlead.optimizer.policies.presets import policy_from_name
+from fairlead.optimizer.types import FloatArray
 
 COLUMN: Final = "column"
 PEER: Final = "linucb"

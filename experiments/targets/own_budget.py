@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections import deque
 from typing import Final
 
-from optimizer.budget import Pacer
-from optimizer.router import Router
-from optimizer.types import Budget, Context, Decision, Objective
+from fairlead.optimizer.router import Router
+from fairlead.optimizer.selection.pacer import Pacer
+from fairlead.optimizer.types import Budget, Context, Decision, Objective
 
 _WINDOW: Final = 32
 _SOLVE_EVERY: Final = 64

@@ -3,13 +3,13 @@
 Importing this package does not import scikit-learn; fitting or loading a `TextProjection` does.
 """
 
-from optimizer.features.base import BOUND, Block, Featurisable, Featuriser
-from optimizer.features.declared import Attributes, TaskLabel
-from optimizer.features.embedding import CallerEmbedding
-from optimizer.features.encoder import Encoder
-from optimizer.features.projection import TextProjection
-from optimizer.features.storage import FeatureFileError
-from optimizer.features.surface import SurfaceFeatures
+from fairlead.optimizer.features.base import BOUND, Block, Featurisable, Featuriser
+from fairlead.optimizer.features.declared import Attributes, TaskLabel
+from fairlead.optimizer.features.embedding import CallerEmbedding
+from fairlead.optimizer.features.encoder import Encoder
+from fairlead.optimizer.features.projection import TextProjection
+from fairlead.optimizer.features.surface import SurfaceFeatures
+from fairlead.optimizer.persistence.array_file import FeatureFileError
 
 __all__ = [
     "BOUND",

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from optimizer.features.base import BOUND, Block, Featurisable, FloatArray, checked_width
+from fairlead.optimizer.features.base import BOUND, Block, Featurisable, FloatArray, checked_width
 
 
 class CallerEmbedding:

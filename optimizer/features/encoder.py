@@ -6,9 +6,9 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from optimizer.errors import InvalidInput
-from optimizer.events import Context
-from optimizer.features.base import BOUND, Block, Featurisable, Featuriser, FloatArray, fingerprint
+from fairlead.optimizer.errors import InvalidInput
+from fairlead.optimizer.features.base import BOUND, Block, Featurisable, Featuriser, FloatArray, fingerprint
+from fairlead.optimizer.types.events import Context
 
 
 class Encoder:
@@ -16,7 +16,7 @@ class Encoder:
 
     There is no constant column: a model that wants an intercept adds its own.
 
-    >>> from optimizer.features.declared import TaskLabel
+    >>> from fairlead.optimizer.features.declared import TaskLabel
     >>> Encoder([TaskLabel(width=4)]).slices
     {'task': slice(0, 4, None)}
     """

@@ -9,10 +9,17 @@ from typing import Any, Final, Self
 import numpy as np
 from numpy.typing import NDArray
 
-from optimizer.features.base import BOUND, Block, Featurisable, FloatArray, checked_width, fingerprint
-from optimizer.features.projection_fit import learn
-from optimizer.features.storage import FeatureFileError, read_arrays, write_arrays
-from optimizer.features.terms import N_COLUMNS, TermCounter
+from fairlead.optimizer.features.base import (
+    BOUND,
+    Block,
+    Featurisable,
+    FloatArray,
+    checked_width,
+    fingerprint,
+)
+from fairlead.optimizer.features.projection_fit import learn
+from fairlead.optimizer.features.terms import N_COLUMNS, TermCounter
+from fairlead.optimizer.persistence.array_file import FeatureFileError, read_arrays, write_arrays
 
 KIND: Final = "fairlead text projection"
 FORMAT: Final = 1

@@ -13,8 +13,8 @@ from typing import Any, Final
 import numpy as np
 from numpy.typing import NDArray
 
-from optimizer.features.base import FloatArray
-from optimizer.features.terms import TermCounter
+from fairlead.optimizer.features.base import FloatArray
+from fairlead.optimizer.features.terms import TermCounter
 
 MIN_PROMPTS: Final = 8
 N_ITERATIONS: Final = 7

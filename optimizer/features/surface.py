@@ -9,8 +9,8 @@ from typing import Any, Final, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from optimizer.features import vocabulary as signs
-from optimizer.features.base import BOUND, Block, Featurisable, FloatArray, excerpt
+from fairlead.optimizer.features import vocabulary as signs
+from fairlead.optimizer.features.base import BOUND, Block, Featurisable, FloatArray, excerpt
 
 
 class Scale(NamedTuple):

@@ -12,7 +12,7 @@ from typing import Any, Final
 import numpy as np
 from numpy.typing import NDArray
 
-from optimizer.features.base import excerpt
+from fairlead.optimizer.features.base import excerpt
 
 N_COLUMNS: Final = 2**20
 """Columns to hash to. At 10,000 terms in use, one term in a hundred shares its column."""

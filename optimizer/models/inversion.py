@@ -11,7 +11,7 @@ from typing import Final
 import numpy as np
 from numpy.typing import NDArray
 
-from optimizer.compiled import IS_COMPILED, compiled_aside
+from fairlead.optimizer.compiled import IS_COMPILED, compiled_aside
 
 FloatArray = NDArray[np.float64]
 

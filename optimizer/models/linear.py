@@ -14,12 +14,12 @@ from typing import Final
 import numpy as np
 from numpy.typing import NDArray
 
-from optimizer.errors import InvalidInput
-from optimizer.features.base import Block
-from optimizer.models.gaussian import condition, predict, predict_many
-from optimizer.models.posterior import Mixture, Posterior, Sums
-from optimizer.models.statistics import ROW_UNIT, Statistics
-from optimizer.state import State, from_texts, joined, part, texts
+from fairlead.optimizer.errors import InvalidInput
+from fairlead.optimizer.features.base import Block
+from fairlead.optimizer.models.kernels import condition, predict, predict_many
+from fairlead.optimizer.models.posterior import Mixture, Posterior, Sums
+from fairlead.optimizer.models.statistics import ROW_UNIT, Statistics
+from fairlead.optimizer.types.arrays import State, from_texts, joined, part, texts
 
 FloatArray = NDArray[np.float64]
 

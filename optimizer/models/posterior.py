@@ -21,8 +21,8 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.special import gammaln
 
-from optimizer.features.base import Block
-from optimizer.models.inversion import inform, inverted
+from fairlead.optimizer.features.base import Block
+from fairlead.optimizer.models.inversion import inform, inverted
 
 FloatArray = NDArray[np.float64]
 

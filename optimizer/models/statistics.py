@@ -13,7 +13,7 @@ from typing import Final, Self
 import numpy as np
 from numpy.typing import NDArray
 
-from optimizer.compiled import compiled
+from fairlead.optimizer.compiled import compiled
 
 FloatArray = NDArray[np.float64]
 

@@ -6,8 +6,8 @@ from typing import Final, Protocol
 
 import numpy as np
 
-from optimizer.errors import InvalidInput, NoEligibleProvider
-from optimizer.types import FloatArray
+from fairlead.optimizer.errors import InvalidInput, NoEligibleProvider
+from fairlead.optimizer.types import FloatArray
 
 LARGEST: Final = 1e100
 
@@ -22,7 +22,7 @@ class Policy(Protocol):
 
     @property
     def name(self) -> str:
-        """What `optimizer.policies.presets.policy_from_name` would make this policy from."""
+        """What `fairlead.optimizer.policies.presets.policy_from_name` would make this policy from."""
         ...
 
     def probabilities(self, utility: FloatArray, spread: FloatArray) -> FloatArray:

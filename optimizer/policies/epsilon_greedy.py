@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import numpy as np
 
-from optimizer.errors import finite
-from optimizer.policies.base import best_utility, equal_shares
-from optimizer.types import FloatArray
+from fairlead.optimizer.errors import finite
+from fairlead.optimizer.policies.base import best_utility, equal_shares
+from fairlead.optimizer.types import FloatArray
 
 
 class EpsilonGreedy:

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from optimizer.policies.base import best_utility, equal_shares
-from optimizer.types import FloatArray
+from fairlead.optimizer.policies.base import best_utility, equal_shares
+from fairlead.optimizer.types import FloatArray
 
 
 class Greedy:

@@ -5,15 +5,15 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import Final
 
-from optimizer.errors import InvalidInput
-from optimizer.policies.base import Policy
-from optimizer.policies.epsilon_greedy import EpsilonGreedy
-from optimizer.policies.fixed import Fixed
-from optimizer.policies.greedy import Greedy
-from optimizer.policies.linucb import LinUCB
-from optimizer.policies.squarecb import SquareCB
-from optimizer.policies.thompson import Thompson
-from optimizer.policies.uniform import Uniform
+from fairlead.optimizer.errors import InvalidInput
+from fairlead.optimizer.policies.base import Policy
+from fairlead.optimizer.policies.epsilon_greedy import EpsilonGreedy
+from fairlead.optimizer.policies.fixed import Fixed
+from fairlead.optimizer.policies.greedy import Greedy
+from fairlead.optimizer.policies.linucb import LinUCB
+from fairlead.optimizer.policies.squarecb import SquareCB
+from fairlead.optimizer.policies.thompson import Thompson
+from fairlead.optimizer.policies.uniform import Uniform
 
 _PLAIN: Final[dict[str, Callable[[], Policy]]] = {
     "default": Thompson,

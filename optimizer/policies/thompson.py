@@ -9,9 +9,9 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.special import ndtr
 
-from optimizer.compiled import compiled, compiled_aside
-from optimizer.policies.base import LARGEST, best_utility
-from optimizer.types import FloatArray
+from fairlead.optimizer.compiled import compiled, compiled_aside
+from fairlead.optimizer.policies.base import LARGEST, best_utility
+from fairlead.optimizer.types import FloatArray
 
 # A provider this many standard deviations of the difference behind a rival wins with less than 1e-7.
 _HOPELESS: Final = 5.2

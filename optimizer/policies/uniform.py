@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import numpy as np
 
-from optimizer.policies.base import best_utility, equal_shares
-from optimizer.types import FloatArray
+from fairlead.optimizer.policies.base import best_utility, equal_shares
+from fairlead.optimizer.types import FloatArray
 
 
 class Uniform:

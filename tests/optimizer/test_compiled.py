@@ -6,8 +6,8 @@ import sys
 if {plain}:
     sys.modules["numba"] = None
 import numpy as np
-from optimizer.models.gaussian import condition, predict
-from optimizer.policies.thompson import Thompson, _each_row
+from fairlead.optimizer.models.kernels import condition, predict
+from fairlead.optimizer.policies.thompson import Thompson, _each_row
 
 assert hasattr(_each_row, "py_func") != {plain}
 rng = np.random.default_rng(3)

@@ -2,8 +2,8 @@
 
 import numpy as np
 
-from optimizer.router import Router
-from optimizer.types import Context, Feedback, Outcome, Provider, Route
+from fairlead.optimizer.router import Router
+from fairlead.optimizer.types import Context, Feedback, Outcome, Provider, Route
 
 ROUTE = Route(name="toy", providers=(Provider(name="steady"), Provider(name="flaky")))
 

@@ -5,9 +5,9 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from optimizer.errors import InvalidInput
-from optimizer.features.base import Block
-from optimizer.types import Decision, DriftAlarm, Feedback, Metric, Outcome, Provider
+from fairlead.optimizer.errors import InvalidInput
+from fairlead.optimizer.features.base import Block
+from fairlead.optimizer.types import Decision, DriftAlarm, Feedback, Metric, Outcome, Provider
 from tests.optimizer.toy import WIDTH, decided, play, router
 
 

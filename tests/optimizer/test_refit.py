@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import numpy as np
 
-from optimizer.features import Block
-from optimizer.router import Router
-from optimizer.types import Budget, Context, Decision, Feedback, Outcome, Prices, Provider, Route
+from fairlead.optimizer.features import Block
+from fairlead.optimizer.router import Router
+from fairlead.optimizer.types import Budget, Context, Decision, Feedback, Outcome, Prices, Provider, Route
 
 WIDTH = 5
 NAMES = ("small", "middle", "large")

@@ -4,10 +4,10 @@ from pathlib import Path
 
 import numpy as np
 
-from optimizer.features import Encoder, SurfaceFeatures
-from optimizer.log import encode, read_log
-from optimizer.router import Router
-from optimizer.types import Budget, Context, Event, Feedback, Outcome, Prices, Provider, Route
+from fairlead.optimizer.features import Encoder, SurfaceFeatures
+from fairlead.optimizer.persistence.event_log import encode, read_log
+from fairlead.optimizer.router import Router
+from fairlead.optimizer.types import Budget, Context, Event, Feedback, Outcome, Prices, Provider, Route
 
 ROUTE = Route(
     name="replay",

@@ -5,11 +5,11 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from optimizer.errors import InvalidInput
-from optimizer.features.base import Block
-from optimizer.log import decode, encode
-from optimizer.router import Router
-from optimizer.types import (
+from fairlead.optimizer.errors import InvalidInput
+from fairlead.optimizer.features.base import Block
+from fairlead.optimizer.persistence.event_log import decode, encode
+from fairlead.optimizer.router import Router
+from fairlead.optimizer.types import (
     Budget,
     Context,
     Decision,

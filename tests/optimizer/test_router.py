@@ -5,8 +5,8 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from optimizer.errors import InvalidInput, NoEligibleProvider
-from optimizer.types import (
+from fairlead.optimizer.errors import InvalidInput, NoEligibleProvider
+from fairlead.optimizer.types import (
     Budget,
     Constraints,
     Context,

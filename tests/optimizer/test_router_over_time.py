@@ -3,10 +3,10 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from optimizer.errors import InvalidInput
-from optimizer.features.base import Block
-from optimizer.router import Router
-from optimizer.types import (
+from fairlead.optimizer.errors import InvalidInput
+from fairlead.optimizer.features.base import Block
+from fairlead.optimizer.router import Router
+from fairlead.optimizer.types import (
     Budget,
     Constraints,
     Context,

@@ -2,9 +2,9 @@
 
 import numpy as np
 
-from optimizer.features.base import Block
-from optimizer.router import Router
-from optimizer.types import (
+from fairlead.optimizer.features.base import Block
+from fairlead.optimizer.router import Router
+from fairlead.optimizer.types import (
     Context,
     Feedback,
     Outcome,

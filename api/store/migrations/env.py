@@ -1,9 +1,9 @@
-"""How Alembic runs the migrations: on the connection that `api.store.schema` hands over."""
+"""How Alembic runs the migrations: on the connection that `fairlead.api.store.schema` hands over."""
 
 from alembic import context
 from sqlmodel import SQLModel
 
-import api.store.tables  # noqa: F401 (its tables are the metadata)
+import fairlead.api.store.tables  # noqa: F401 (its tables are the metadata)
 
 context.configure(
     connection=context.config.attributes["connection"],

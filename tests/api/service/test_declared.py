@@ -5,8 +5,8 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from api.schemas.config import PriceIn, ProviderIn, RouteIn
-from tests.api.service.running import Clock, running
+from fairlead.api.schemas.declarations import PriceIn, ProviderIn, RouteIn
+from tests.api.running import Clock, running
 
 
 def test_settings_apply_an_entry_once_and_again_when_it_is_edited(tmp_path: Path) -> None:

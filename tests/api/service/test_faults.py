@@ -16,14 +16,14 @@ import httpx
 import pytest
 from alembic.ddl.impl import DefaultImpl
 
-from api.commands.keeping import STARTER
-from api.settings import read_settings
-from api.store import Query, open_store
-from api.trials import settings as trial
-from api.trials import states
-from api.trials.servers import Server, ServerFailed, serving
-from optimizer.errors import InvalidInput
-from tests.api.service.running import running
+from fairlead.api.cli.service import STARTER
+from fairlead.api.settings import read_settings
+from fairlead.api.store import Query, open_store
+from fairlead.optimizer.errors import InvalidInput
+from tests.api.running import running
+from tests.trials import settings as trial
+from tests.trials import states
+from tests.trials.servers import Server, ServerFailed, serving
 
 TAGS = {"a": "x" * 100, "b": "y" * 100, "c": "z" * 100}
 
@@ -110,7 +110,7 @@ def test_who_looks_at_a_file_that_is_no_database_gets_a_sentence(tmp_path: Path)
 def test_a_locked_database_is_waited_for_and_then_answered_with_503(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("api.store.sqlite._BUSY_S", 0.5)
+    monkeypatch.setattr("fairlead.api.store.sqlite._BUSY_S", 0.5)
     with running(tmp_path) as service:
         before = service.decide(id="before")
         other = sqlite3.connect(tmp_path / "log.db", isolation_level=None)

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.api.service.running import Clock, Running, running
+from tests.api.running import Clock, Running, running
 
 
 def test_late_feedback_is_refused_and_the_declared_default_counts(service: Running, clock: Clock) -> None:

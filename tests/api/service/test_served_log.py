@@ -7,13 +7,13 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from api.engine.asking import Ask, decide
-from api.engine.configuration import Change
-from api.store import Query, open_store
-from api.trials.states import new_fold
-from optimizer.log import decode
-from optimizer.types import Context, Decision
-from tests.api.service.running import Running, running
+from fairlead.api.state.configuration import Change
+from fairlead.api.state.decide import Ask, decide
+from fairlead.api.store import Query, open_store
+from fairlead.optimizer.persistence.event_log import decode
+from fairlead.optimizer.types import Context, Decision
+from tests.api.running import Running, running
+from tests.trials.states import new_fold
 
 
 @pytest.fixture

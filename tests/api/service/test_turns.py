@@ -2,7 +2,7 @@
 
 import asyncio
 
-from api.engine.turns import Turns
+from fairlead.api.service.turns import Turns
 
 
 def test_a_crowd_goes_through_a_few_in_each_turn_of_the_loop() -> None:

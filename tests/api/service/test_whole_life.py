@@ -9,7 +9,7 @@ from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
-from tests.api.service.running import Running, settings_for
+from tests.api.running import Running, settings_for
 
 VALUES = st.sampled_from([0.0, 0.25, 1.0, None])
 COSTS = st.sampled_from([0.0, 0.25, 0.5])

@@ -11,16 +11,17 @@ import jsonschema
 import numpy as np
 import pytest
 
-from experiments.logs.columns import Columns
-from experiments.logs.fields import KINDS, REQUIRED, schema
-from experiments.logs.log import Log, open_log
-from experiments.logs.read import Reader
-from experiments.logs.text import MAX_LINE_BYTES
-from experiments.logs.write import write_log
-from optimizer.errors import InvalidInput
+from fairlead.experiments.logs.batch import Columns
+from fairlead.experiments.logs.fields import KINDS, REQUIRED, schema
+from fairlead.experiments.logs.log import Log, open_log
+from fairlead.experiments.logs.read import Reader
+from fairlead.experiments.logs.text_scan import MAX_LINE_BYTES
+from fairlead.experiments.logs.write import write_log
+from fairlead.optimizer.errors import InvalidInput
 from tests.experiments.logs.log_lines import NAMES, line, lines, write_jsonl
+from tests.paths import ROOT
 
-DOCS = Path(__file__).resolve().parents[3] / "docs/log-format.md"
+DOCS = ROOT / "docs/log-format.md"
 
 
 def read_all(path: Path, *, size: int = 100_000, skip_bad: bool = False) -> tuple[Log, list[Columns]]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from experiments.ope.decisions import Decisions
+from fairlead.experiments.ope.logged import Decisions
 
 
 def random_decisions(n: int, k: int, *, seed: int, floor: float = 0.05, model: bool = True) -> Decisions:

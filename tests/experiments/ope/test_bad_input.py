@@ -10,14 +10,14 @@ from typing import Any
 import numpy as np
 import pytest
 
-from experiments.ope.bootstrap import percentile, resample
-from experiments.ope.decisions import Decisions
-from experiments.ope.estimates import asymptotic, checked_level
-from experiments.ope.estimators import ESTIMATORS
-from experiments.ope.importance import clipped_ips, ips, snips, sub_gaussian_ips
-from experiments.ope.moments import Moments, merged
-from experiments.ope.terms import Terms
-from optimizer.errors import InvalidInput
+from fairlead.experiments.ope.bootstrap import percentile, resample
+from fairlead.experiments.ope.estimators import ESTIMATORS
+from fairlead.experiments.ope.importance import clipped_ips, ips, snips, sub_gaussian_ips
+from fairlead.experiments.ope.intervals import asymptotic, checked_level
+from fairlead.experiments.ope.logged import Decisions
+from fairlead.experiments.ope.moments import Moments, merged
+from fairlead.experiments.ope.terms import Terms
+from fairlead.optimizer.errors import InvalidInput
 
 GOOD: dict[str, Any] = {
     "reward": [0.5, 1.0],

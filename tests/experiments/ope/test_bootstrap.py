@@ -7,13 +7,13 @@ import math
 import numpy as np
 import pytest
 
-from experiments.ope import bootstrap
-from experiments.ope.bootstrap import Resamples, merged_resamples, percentile, resample
-from experiments.ope.estimates import asymptotic, difference
-from experiments.ope.importance import ips, snips
-from experiments.ope.moments import Moments
-from experiments.ope.terms import Terms
-from optimizer.errors import InvalidInput
+from fairlead.experiments.ope import bootstrap
+from fairlead.experiments.ope.bootstrap import Resamples, merged_resamples, percentile, resample
+from fairlead.experiments.ope.importance import ips, snips
+from fairlead.experiments.ope.intervals import asymptotic, difference
+from fairlead.experiments.ope.moments import Moments
+from fairlead.experiments.ope.terms import Terms
+from fairlead.optimizer.errors import InvalidInput
 from tests.experiments.ope.logs import random_decisions
 
 

@@ -7,17 +7,17 @@ import math
 import numpy as np
 import pytest
 
-from experiments.ope.bounds import (
+from fairlead.experiments.ope.bounds import (
     bernstein_lower,
     bernstein_ratio,
     empirical_bernstein,
     hoeffding_lower,
     student_lower,
 )
-from experiments.ope.importance import ips, snips
-from experiments.ope.moments import Moments
-from experiments.ope.terms import Terms
-from optimizer.errors import InvalidInput
+from fairlead.experiments.ope.importance import ips, snips
+from fairlead.experiments.ope.moments import Moments
+from fairlead.experiments.ope.terms import Terms
+from fairlead.optimizer.errors import InvalidInput
 from tests.experiments.ope.logs import random_decisions
 
 

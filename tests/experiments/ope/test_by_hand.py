@@ -7,11 +7,11 @@ import math
 import numpy as np
 import pytest
 
-from experiments.ope import doubly_robust, importance
-from experiments.ope.decisions import Decisions
-from experiments.ope.estimates import asymptotic, difference, standard_error, value
-from experiments.ope.moments import Moments
-from experiments.ope.rejection import rejection
+from fairlead.experiments.ope import doubly_robust, importance
+from fairlead.experiments.ope.intervals import asymptotic, difference, standard_error, value
+from fairlead.experiments.ope.logged import Decisions
+from fairlead.experiments.ope.moments import Moments
+from fairlead.experiments.ope.rejection import rejection
 
 # Weights 2, 0, 1, 1/2; predictions for the choice .5, .5, .2, .8; under the target .6, .4, .2, .5.
 DECISIONS = Decisions(

@@ -10,10 +10,10 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from experiments.ope import diagnostics
-from experiments.ope.diagnostics import diagnose
-from experiments.ope.tallies import LogTally, WeightTally
-from optimizer.errors import InvalidInput
+from fairlead.experiments.ope import diagnostics
+from fairlead.experiments.ope.counts import LogTally, WeightTally
+from fairlead.experiments.ope.diagnostics import diagnose
+from fairlead.optimizer.errors import InvalidInput
 
 
 def sound_log(n: int = 4_000, seed: int = 0) -> dict[str, np.ndarray]:

@@ -5,12 +5,11 @@ from __future__ import annotations
 import re
 import subprocess
 import sys
-from pathlib import Path
 
-from experiments.ope import diagnostics
-from experiments.ope.estimators import DEFAULT_LAMBDA, DEFAULT_SUB_GAUSSIAN_LAMBDA, ESTIMATORS
+from fairlead.experiments.ope import diagnostics
+from fairlead.experiments.ope.estimators import DEFAULT_LAMBDA, DEFAULT_SUB_GAUSSIAN_LAMBDA, ESTIMATORS
+from tests.paths import ROOT
 
-ROOT = Path(__file__).resolve().parents[3]
 PAGE = (ROOT / "docs" / "estimators.md").read_text(encoding="utf-8")
 
 

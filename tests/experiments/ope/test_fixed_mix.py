@@ -5,11 +5,11 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from experiments.baselines import best_fixed_mix
-from experiments.ope.bootstrap import resample
-from experiments.ope.fixed_mix import fixed_mix, fixed_terms
-from experiments.ope.terms import Terms
-from optimizer.errors import InvalidInput
+from fairlead.experiments.baselines.frontier import best_fixed_mix
+from fairlead.experiments.ope.bootstrap import resample
+from fairlead.experiments.ope.fixed_mix import fixed_mix, fixed_terms
+from fairlead.experiments.ope.terms import Terms
+from fairlead.optimizer.errors import InvalidInput
 
 QUALITY, COST = np.array([0.5, 0.55, 0.8, 0.1]), np.array([1e-3, 4e-3, 5e-3, 2e-3])
 

@@ -3,27 +3,27 @@
 from __future__ import annotations
 
 import math
-from pathlib import Path
 
 import numpy as np
 import pytest
 
-from experiments.benchmarks.__main__ import run
-from experiments.benchmarks.coverage import coverage, judge_log
-from experiments.benchmarks.known_world import TARGETS, World, draw_log, make_world
-from experiments.benchmarks.off_policy_speed import SCRIPT
-from experiments.benchmarks.peers import ask
-from experiments.benchmarks.tables import Options, data_folder, obp_python
-from experiments.ope.decisions import Decisions
-from experiments.ope.doubly_robust import dr
-from experiments.ope.estimates import asymptotic
-from experiments.ope.estimators import DEFAULT_LAMBDA, DEFAULT_SUB_GAUSSIAN_LAMBDA, ESTIMATORS
-from experiments.ope.importance import snips
-from experiments.ope.moments import Moments
-from experiments.outcome_table import read_outcome_table
+from fairlead.experiments.benchmarks.__main__ import run
+from fairlead.experiments.benchmarks.coverage import coverage, judge_log
+from fairlead.experiments.benchmarks.known_world import TARGETS, World, draw_log, make_world
+from fairlead.experiments.benchmarks.off_policy_speed import SCRIPT
+from fairlead.experiments.benchmarks.peers import ask
+from fairlead.experiments.benchmarks.tables import Options, data_folder, obp_python
+from fairlead.experiments.ope.doubly_robust import dr
+from fairlead.experiments.ope.estimators import DEFAULT_LAMBDA, DEFAULT_SUB_GAUSSIAN_LAMBDA, ESTIMATORS
+from fairlead.experiments.ope.importance import snips
+from fairlead.experiments.ope.intervals import asymptotic
+from fairlead.experiments.ope.logged import Decisions
+from fairlead.experiments.ope.moments import Moments
+from fairlead.experiments.tables.outcome_table import read_outcome_table
 from tests.experiments.ope.logs import random_decisions
+from tests.paths import ROOT
 
-TABLE = Path(__file__).resolve().parents[3] / "data" / "synthetic_support.parquet"
+TABLE = ROOT / "data" / "synthetic_support.parquet"
 
 
 @pytest.fixture(scope="module")

@@ -9,15 +9,23 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from experiments.ope.bootstrap import resample
-from experiments.ope.decisions import Decisions
-from experiments.ope.doubly_robust import clipped_dr, dm, dr, shrunk_dr, sndr, sub_gaussian_dr, switch_dr
-from experiments.ope.estimates import asymptotic, value
-from experiments.ope.estimators import ESTIMATORS, WITHOUT_MODEL
-from experiments.ope.importance import clipped_ips, ips, on_policy, snips, sub_gaussian_ips
-from experiments.ope.moments import Moments, merged
-from experiments.ope.terms import Terms
-from optimizer.errors import InvalidInput
+from fairlead.experiments.ope.bootstrap import resample
+from fairlead.experiments.ope.doubly_robust import (
+    clipped_dr,
+    dm,
+    dr,
+    shrunk_dr,
+    sndr,
+    sub_gaussian_dr,
+    switch_dr,
+)
+from fairlead.experiments.ope.estimators import ESTIMATORS, WITHOUT_MODEL
+from fairlead.experiments.ope.importance import clipped_ips, ips, on_policy, snips, sub_gaussian_ips
+from fairlead.experiments.ope.intervals import asymptotic, value
+from fairlead.experiments.ope.logged import Decisions
+from fairlead.experiments.ope.moments import Moments, merged
+from fairlead.experiments.ope.terms import Terms
+from fairlead.optimizer.errors import InvalidInput
 from tests.experiments.ope.logs import random_decisions
 
 some_logs = st.builds(

@@ -12,16 +12,16 @@ import duckdb
 import numpy as np
 import pytest
 
-from experiments.benchmarks.tables import data_folder
-from experiments.ope import doubly_robust, importance, weights
-from experiments.ope.bootstrap import percentile, resample
-from experiments.ope.bounds import bernstein_lower, hoeffding_lower, student_lower
-from experiments.ope.decisions import Decisions
-from experiments.ope.estimates import asymptotic
-from experiments.ope.moments import Moments
-from experiments.ope.rejection import rejection
-from experiments.ope.terms import Terms
-from experiments.ope.tuning import Tuned, least_error_bound, slope
+from fairlead.experiments.benchmarks.tables import data_folder
+from fairlead.experiments.ope import doubly_robust, importance, weights
+from fairlead.experiments.ope.bootstrap import percentile, resample
+from fairlead.experiments.ope.bounds import bernstein_lower, hoeffding_lower, student_lower
+from fairlead.experiments.ope.intervals import asymptotic
+from fairlead.experiments.ope.logged import Decisions
+from fairlead.experiments.ope.moments import Moments
+from fairlead.experiments.ope.rejection import rejection
+from fairlead.experiments.ope.terms import Terms
+from fairlead.experiments.ope.tuning import Tuned, least_error_bound, slope
 from tests.experiments.ope import open_bandit_prior as prior
 
 FOLDER = data_folder() / "ope"

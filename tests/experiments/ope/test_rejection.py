@@ -7,9 +7,9 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from experiments.ope.columns import Vector
-from experiments.ope.rejection import replay_learning
-from optimizer.errors import InvalidInput
+from fairlead.experiments.ope.rejection import replay_learning
+from fairlead.experiments.ope.validation import Vector
+from fairlead.optimizer.errors import InvalidInput
 
 
 class Fixed:

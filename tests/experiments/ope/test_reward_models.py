@@ -10,9 +10,9 @@ import sys
 import numpy as np
 import pytest
 
-from experiments.ope.columns import Integers, Matrix, Vector
-from experiments.ope.reward_models import cross_fitted, folds_of, random_folds
-from optimizer.errors import InvalidInput
+from fairlead.experiments.ope.reward_models import cross_fitted, folds_of, random_folds
+from fairlead.experiments.ope.validation import Integers, Matrix, Vector
+from fairlead.optimizer.errors import InvalidInput
 
 
 def linear_log(n: int, seed: int) -> tuple[Matrix, Vector, Integers]:
@@ -140,7 +140,7 @@ def test_bad_columns_are_refused(change: dict[str, object], message: str) -> Non
 
 
 def test_scikit_learn_is_imported_only_where_a_model_is_fitted() -> None:
-    modules = "experiments.ope.reward_models, experiments.ope.estimators"
+    modules = "fairlead.experiments.ope.reward_models, fairlead.experiments.ope.estimators"
     code = f"import sys, {modules}; print('sklearn' in sys.modules)"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "False"

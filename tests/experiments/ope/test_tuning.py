@@ -7,11 +7,11 @@ import math
 import numpy as np
 import pytest
 
-from experiments.ope.decisions import Decisions
-from experiments.ope.importance import ips
-from experiments.ope.tuning import least_error_bound, slope
-from experiments.ope.weights import clip, shrink, switch
-from optimizer.errors import InvalidInput
+from fairlead.experiments.ope.importance import ips
+from fairlead.experiments.ope.logged import Decisions
+from fairlead.experiments.ope.tuning import least_error_bound, slope
+from fairlead.experiments.ope.weights import clip, shrink, switch
+from fairlead.optimizer.errors import InvalidInput
 from tests.experiments.ope.logs import random_decisions
 
 

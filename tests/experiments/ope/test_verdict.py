@@ -6,10 +6,10 @@ import math
 
 import pytest
 
-from experiments.ope.diagnostics import Finding
-from experiments.ope.estimates import Estimate
-from experiments.ope.verdict import judge, more_decisions, rounded_up
-from optimizer.errors import InvalidInput
+from fairlead.experiments.ope.diagnostics import Finding
+from fairlead.experiments.ope.intervals import Estimate
+from fairlead.experiments.ope.verdict import judge, more_decisions, rounded_up
+from fairlead.optimizer.errors import InvalidInput
 
 GOOD = Finding(name="a", measured=1.0, limit=0.0, passed=True, text="Fine.")
 

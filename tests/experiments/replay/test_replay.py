@@ -10,21 +10,21 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from experiments.bundled import bundled_path
-from experiments.logs.log import Log, open_log
-from experiments.logs.simulated import simulated_lines
-from experiments.logs.write import write_log
-from experiments.ope.estimators import ESTIMATORS
-from experiments.outcome_table import OutcomeTable, read_outcome_table
-from experiments.replay import export
-from experiments.replay.engine import LocalEngine, make_engine
-from experiments.replay.result import ALL, Replay
-from experiments.replay.run import replay
-from experiments.replay.settings import ReplaySettings
-from experiments.report.page import report_html
-from experiments.scenario import Goal, Settings
-from experiments.targets.base import goals_of, target_specs
-from optimizer.errors import InvalidInput
+from fairlead.experiments.bundled import bundled_path
+from fairlead.experiments.logs.log import Log, open_log
+from fairlead.experiments.logs.write import write_log
+from fairlead.experiments.ope.estimators import ESTIMATORS
+from fairlead.experiments.replay import export
+from fairlead.experiments.replay.executors import LocalEngine, make_engine
+from fairlead.experiments.replay.result import ALL, Replay
+from fairlead.experiments.replay.run import replay
+from fairlead.experiments.replay.settings import ReplaySettings
+from fairlead.experiments.report.page import report_html
+from fairlead.experiments.simulation.log import simulated_lines
+from fairlead.experiments.simulation.scenario import Goal, Settings
+from fairlead.experiments.tables.outcome_table import OutcomeTable, read_outcome_table
+from fairlead.experiments.targets.base import goals_of, target_specs
+from fairlead.optimizer.errors import InvalidInput
 from tests.experiments.logs.log_lines import drawn_lines, lines, write_jsonl
 
 

@@ -8,16 +8,16 @@ from pathlib import Path
 
 import pytest
 
-from experiments.logs.log import open_log
-from experiments.replay import export
-from experiments.replay.engine import LocalEngine
-from experiments.replay.result import Replay
-from experiments.replay.run import replay
-from experiments.replay.settings import ReplaySettings
-from experiments.replay.view import interval, slices_table
-from experiments.report.page import report_html
-from experiments.targets.base import TargetSpec
-from optimizer.errors import InvalidInput
+from fairlead.experiments.logs.log import open_log
+from fairlead.experiments.replay import export
+from fairlead.experiments.replay.executors import LocalEngine
+from fairlead.experiments.replay.result import Replay
+from fairlead.experiments.replay.run import replay
+from fairlead.experiments.replay.settings import ReplaySettings
+from fairlead.experiments.replay.terminal import interval, slices_table
+from fairlead.experiments.report.page import report_html
+from fairlead.experiments.targets.base import TargetSpec
+from fairlead.optimizer.errors import InvalidInput
 from tests.experiments.logs.log_lines import NAMES, drawn_lines, write_jsonl
 
 

@@ -9,20 +9,20 @@ import numpy as np
 import pytest
 import yaml
 
-from experiments.logs.columns import Columns
-from experiments.logs.importers import ImportOptions, import_lines
-from experiments.logs.log import open_log
-from experiments.logs.read import Reader
-from experiments.logs.write import write_log
-from experiments.scenario import Goal
-from experiments.targets.base import TargetSpec, target_specs
-from experiments.targets.make import make_target
-from optimizer.errors import InvalidInput
-from optimizer.features import Encoder, SurfaceFeatures
-from optimizer.log import encode
-from optimizer.route_codec import to_json
-from optimizer.router import Router
-from optimizer.types import (
+from fairlead.experiments.logs.batch import Columns
+from fairlead.experiments.logs.importers import ImportOptions, import_lines
+from fairlead.experiments.logs.log import open_log
+from fairlead.experiments.logs.read import Reader
+from fairlead.experiments.logs.write import write_log
+from fairlead.experiments.simulation.scenario import Goal
+from fairlead.experiments.targets.base import TargetSpec, target_specs
+from fairlead.experiments.targets.factory import make_target
+from fairlead.optimizer.errors import InvalidInput
+from fairlead.optimizer.features import Encoder, SurfaceFeatures
+from fairlead.optimizer.persistence.event_log import encode
+from fairlead.optimizer.persistence.route_codec import to_json
+from fairlead.optimizer.router import Router
+from fairlead.optimizer.types import (
     Budget,
     Context,
     Event,

@@ -15,7 +15,7 @@ from typing import Any, SupportsIndex
 import numpy as np
 from numpy.typing import NDArray
 
-from optimizer.features import (
+from fairlead.optimizer.features import (
     Attributes,
     CallerEmbedding,
     Featuriser,

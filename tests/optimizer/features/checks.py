@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from optimizer.features import BOUND, Featurisable, Featuriser
+from fairlead.optimizer.features import BOUND, Featurisable, Featuriser
 
 
 def check_shape(featuriser: Featuriser, requests: Sequence[Featurisable]) -> None:

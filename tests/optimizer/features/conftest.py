@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import pytest
 
-from optimizer.features import Featuriser
+from fairlead.optimizer.features import Featuriser
 
 from .cases import MAKERS
 

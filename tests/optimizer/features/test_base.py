@@ -5,8 +5,8 @@ from typing import Any
 import numpy as np
 import pytest
 
-from optimizer.features import Block
-from optimizer.features.base import EDGE_CHARS, MAX_WIDTH, checked_width, excerpt, fingerprint, shown
+from fairlead.optimizer.features import Block
+from fairlead.optimizer.features.base import EDGE_CHARS, MAX_WIDTH, checked_width, excerpt, fingerprint, shown
 
 
 def test_short_text_is_read_whole() -> None:

@@ -7,16 +7,14 @@ import os
 import subprocess
 import sys
 from itertools import combinations_with_replacement
-from pathlib import Path
 
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from optimizer.features import Featuriser
+from fairlead.optimizer.features import Featuriser
+from tests.paths import ROOT
 
 from . import cases, checks
-
-ROOT = Path(__file__).resolve().parents[3]
 
 texts = st.none() | st.text(st.characters(categories=None), max_size=80)
 attributes = st.dictionaries(
@@ -85,7 +83,9 @@ def test_same_in_another_process() -> None:
 
 
 def test_import_leaves_scikit_learn_alone() -> None:
-    code = "import sys, optimizer.features; print([m for m in ('sklearn', 'scipy') if m in sys.modules])"
+    code = (
+        "import sys, fairlead.optimizer.features;print([m for m in ('sklearn', 'scipy') if m in sys.modules])"
+    )
     environment = {**os.environ, "PYTHONPATH": str(ROOT)}
     printed = subprocess.run(
         [sys.executable, "-c", code], env=environment, cwd=ROOT, capture_output=True, check=True, text=True

@@ -8,8 +8,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from optimizer.features import Attributes, TaskLabel
-from optimizer.features.base import FloatArray
+from fairlead.optimizer.features import Attributes, TaskLabel
+from fairlead.optimizer.features.base import FloatArray
 
 from .cases import Request
 

@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
-from optimizer.features import CallerEmbedding
+from fairlead.optimizer.features import CallerEmbedding
 
 from .cases import Request
 

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from optimizer.features import (
+from fairlead.optimizer.features import (
     Attributes,
     Block,
     CallerEmbedding,

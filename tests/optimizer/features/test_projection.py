@@ -7,10 +7,10 @@ from typing import Any
 import numpy as np
 import pytest
 
-from optimizer.features import TextProjection
-from optimizer.features.base import EDGE_CHARS, FloatArray
-from optimizer.features.projection_fit import distinct
-from optimizer.features.terms import TERM, TermCounter
+from fairlead.optimizer.features import TextProjection
+from fairlead.optimizer.features.base import EDGE_CHARS, FloatArray
+from fairlead.optimizer.features.projection_fit import distinct
+from fairlead.optimizer.features.terms import TERM, TermCounter
 
 from .cases import COOKING, SAILING, Request, Watched, prompts, sentences
 

@@ -8,12 +8,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from optimizer.features import SurfaceFeatures, TextProjection
-from optimizer.features.surface import NAMES
+from fairlead.optimizer.features import SurfaceFeatures, TextProjection
+from fairlead.optimizer.features.surface import NAMES
+from tests.paths import ROOT
 
 from .cases import Request
 
-ROOT = Path(__file__).resolve().parents[3]
 TABLES = Path(os.environ.get("FAIRLEAD_DATA", ROOT / ".." / "shared" / "data")) / "outcomes"
 
 

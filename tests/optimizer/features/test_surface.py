@@ -8,9 +8,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from optimizer.features import BOUND, SurfaceFeatures, vocabulary
-from optimizer.features.base import EDGE_CHARS, fingerprint
-from optimizer.features.surface import NAMES, SCALES, VERSION
+from fairlead.optimizer.features import BOUND, SurfaceFeatures, vocabulary
+from fairlead.optimizer.features.base import EDGE_CHARS, fingerprint
+from fairlead.optimizer.features.surface import NAMES, SCALES, VERSION
 
 from .cases import REQUESTS, Request, Watched
 

@@ -6,11 +6,11 @@ from typing import Any, NamedTuple
 import numpy as np
 import pytest
 
-from optimizer.features.base import Block
-from optimizer.models.base import Learner
-from optimizer.models.linear import LinearBelief
-from optimizer.models.service import BUCKET, FailureBelief, LatencyBelief
-from optimizer.models.statistics import quantised
+from fairlead.optimizer.features.base import Block
+from fairlead.optimizer.models.latency import BUCKET, FailureBelief, LatencyBelief
+from fairlead.optimizer.models.linear import LinearBelief
+from fairlead.optimizer.models.statistics import quantised
+from tests.optimizer.models.additive_model import Learner
 
 NAMES = ("a", "b")
 BLOCKS = (Block("context", 2, isotropic=False),)

@@ -5,8 +5,8 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from optimizer.models import inversion
-from optimizer.models.inversion import inform, inverted
+from fairlead.optimizer.models import inversion
+from fairlead.optimizer.models.inversion import inform, inverted
 
 
 def stack(rng: np.random.Generator, d: int) -> np.ndarray:

@@ -1,10 +1,10 @@
 import numpy as np
 import pytest
 
-from optimizer.features.base import Block
-from optimizer.models.gaussian import condition
-from optimizer.models.linear import GROWTH, PAST_WORTH, LinearBelief
-from optimizer.models.statistics import quantised
+from fairlead.optimizer.features.base import Block
+from fairlead.optimizer.models.kernels import condition
+from fairlead.optimizer.models.linear import GROWTH, PAST_WORTH, LinearBelief
+from fairlead.optimizer.models.statistics import quantised
 
 WIDTH = 2
 BLOCKS = (Block("context", WIDTH, isotropic=False),)

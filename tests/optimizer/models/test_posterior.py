@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 from scipy.stats import t as student
 
-from optimizer.features.base import Block
-from optimizer.models.posterior import Mixture, Posterior, Sums
+from fairlead.optimizer.features.base import Block
+from fairlead.optimizer.models.posterior import Mixture, Posterior, Sums
 from tests.optimizer.models.by_hand import ByHand
 
 LOOSE = ("all@10", "all@100")

@@ -3,9 +3,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from optimizer.features.base import Block
-from optimizer.models.posterior import Mixture, Sums
-from optimizer.models.statistics import ROW_BITS, Statistics, quantised
+from fairlead.optimizer.features.base import Block
+from fairlead.optimizer.models.posterior import Mixture, Sums
+from fairlead.optimizer.models.statistics import ROW_BITS, Statistics, quantised
 
 WIDTH = 3
 CONTEXT = (Block("context", WIDTH, isotropic=False),)

@@ -5,10 +5,10 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from optimizer.errors import InvalidInput, NoEligibleProvider
-from optimizer.policies.base import Policy
-from optimizer.policies.fixed import Fixed
-from optimizer.policies.presets import policy_from_name
+from fairlead.optimizer.errors import InvalidInput, NoEligibleProvider
+from fairlead.optimizer.policies.base import Policy
+from fairlead.optimizer.policies.fixed import Fixed
+from fairlead.optimizer.policies.presets import policy_from_name
 
 NAMES = ["thompson", "squarecb", "squarecb:0", "epsilon-greedy:0.05", "uniform", "greedy", "linucb:2"]
 POLICIES: list[Policy] = [*map(policy_from_name, NAMES), Fixed(index=1)]

@@ -8,8 +8,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scipy.special import ndtr
 
-from optimizer.policies.squarecb import SquareCB
-from optimizer.policies.thompson import Thompson
+from fairlead.optimizer.policies.squarecb import SquareCB
+from fairlead.optimizer.policies.thompson import Thompson
 
 
 @pytest.mark.parametrize("k", [3, 5, 20])

@@ -1,0 +1,139 @@
+"""`fairlead serve`: settings, store, application and server, in this order, each with one sentence if not."""
+
+from __future__ import annotations
+
+import logging
+import socket
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING, Final
+
+from fairlead.optimizer.errors import InvalidInput
+
+if TYPE_CHECKING:
+    import uvicorn
+
+    from fairlead.api.settings import Settings
+
+
+_BACKLOG: Final = 1024
+
+
+def serve(config: Path | None, *, check: bool, host: str | None = None, port: int | None = None) -> None:
+    """Serve until interrupted; with ``check`` only say whether that would be possible."""
+    from fairlead.api.settings import read_settings
+
+    settings = read_settings(config)
+    # What is typed wins over the environment, from which validating again would read.
+    given = {name: value for name, value in (("host", host), ("port", port)) if value is not None}
+    settings = settings.model_copy(update=given)
+    if check:
+        check_settings(settings)
+        print("The settings are valid.")
+        return
+    _configure_logging(settings.log_level)
+    run(settings)
+
+
+def check_settings(settings: Settings) -> None:
+    """Raise `InvalidInput` where the service could not start, without changing anything."""
+    import time
+
+    from fairlead.api.service.auth import check_address
+    from fairlead.api.service.declared import declared_changes
+    from fairlead.api.state.fold import Fold
+    from fairlead.api.state.follower import configuration_of
+    from fairlead.api.store import open_store
+    from fairlead.api.store.base import sqlite_path
+
+    fold = Fold(parked_wait_s=1.0, parked_limit=1, learn=False)
+    url = settings.database_url
+    new = url.startswith("sqlite:") and not Path(sqlite_path(url)).exists()
+    if not new:
+        store = open_store(url, read_only=True)
+        try:
+            configuration_of(store, fold)
+        finally:
+            store.close()
+    elif not Path(sqlite_path(url)).absolute().parent.is_dir():
+        raise InvalidInput(f"{sqlite_path(url)}: its folder is not there: create it first")
+    declared_changes(settings, fold, now_s=time.time())
+    check_address(settings.host, has_keys=bool(fold.config.keys))
+
+
+def run(settings: Settings) -> None:
+    """Open everything and serve."""
+    from fairlead.api.app import create_app
+    from fairlead.api.service.auth import check_address
+    from fairlead.api.service.service import Service
+    from fairlead.api.state.runtime import for_serving
+
+    for_serving()
+    service = Service(settings)
+    try:
+        check_address(settings.host, has_keys=service.has_keys)
+        listening = bind(settings.host, settings.port)
+    except BaseException:
+        service.store.close()
+        raise
+    app = create_app(settings, service=service)
+    server = new_server(app, settings, refused=service.metrics.refused)
+    name, number = listening.getsockname()[:2]
+    shown = f"[{name}]" if ":" in name else name
+    open_to_all = "" if service.has_keys else " (no API key yet: only this machine is served)"
+    print(f"Fairlead listens on http://{shown}:{number}, docs at /docs{open_to_all}", flush=True)
+    server.run(sockets=[listening])
+    if not server.started:
+        raise InvalidInput("the service did not start; the reason stands above")
+
+
+def new_server(app: object, settings: Settings, *, refused: Callable[[], None]) -> uvicorn.Server:
+    """uvicorn, with its waiting bounded, and the requests at once; ``refused`` is called for those beyond."""
+    import uvicorn
+
+    from fairlead.api.http.protocol import protocol
+
+    config = uvicorn.Config(
+        app,  # type: ignore[arg-type]
+        http=protocol(settings.header_timeout_s, most=settings.max_in_flight, refused=refused),
+        ws="none",
+        lifespan="on",
+        log_config=None,
+        access_log=False,
+        server_header=False,
+        backlog=_BACKLOG,
+        timeout_keep_alive=30,
+        timeout_graceful_shutdown=round(settings.shutdown_timeout_s),
+    )
+    return uvicorn.Server(config)
+
+
+def bind(host: str, port: int) -> socket.socket:
+    """A listening socket; `InvalidInput` where the address cannot be had."""
+    made: socket.socket | None = None
+    try:
+        family, kind, number, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
+        made = socket.socket(family, kind, number)
+        made.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        made.bind(address)
+        # From here on who connects waits, and is not refused, until the server takes over.
+        made.listen(_BACKLOG)
+    except OSError as error:
+        if made is not None:
+            made.close()
+        reason = error.strerror or str(error)
+        raise InvalidInput(
+            f"{host}:{port} cannot be listened on ({reason}): choose another host or port"
+        ) from None
+    return made
+
+
+def _configure_logging(level: str) -> None:
+    logging.basicConfig(
+        stream=sys.stderr, level=level.upper(), format="%(asctime)s %(levelname)s %(name)s: %(message)s"
+    )
+    # Its lines name the addresses that were asked for.
+    logging.getLogger("uvicorn.access").disabled = True
+    for noisy in ("alembic", "asyncio", "uvicorn.error"):
+        logging.getLogger(noisy).setLevel(logging.WARNING)

@@ -1,0 +1,1 @@
+"""The use cases: what each request does, whatever the transport."""

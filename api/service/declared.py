@@ -1,0 +1,109 @@
+"""What the settings declare to be created: providers, prices and routes, each once per content.
+
+An entry that was applied once stays applied: what the API changed since is not undone by a restart, and an
+entry that is edited in the file is applied again.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import logging
+from typing import Final
+
+from fairlead.api.schemas.base import Strict
+from fairlead.api.schemas.declarations import ObjectiveIn, PriceIn, ProviderIn, RouteIn
+from fairlead.api.settings import Settings
+from fairlead.api.state.configuration import Change, effective_s
+from fairlead.api.state.fold import Fold
+from fairlead.optimizer.errors import InvalidInput
+
+_LOG = logging.getLogger("fairlead.service")
+
+QUICKSTART: Final = (
+    ProviderIn(name="small"),
+    ProviderIn(name="large"),
+    PriceIn(provider="small", input_usd_per_mtok=0.05, output_usd_per_mtok=0.4),
+    PriceIn(provider="large", input_usd_per_mtok=1.25, output_usd_per_mtok=10.0),
+    # A point of quality is worth a cent, so that what is learned of quality soon shows in the choice.
+    RouteIn(
+        name="quickstart", providers=("small", "large"), objective=ObjectiveIn(willingness_to_pay_usd=0.01)
+    ),
+)
+"""What a log starts with where nothing is declared: enough to try everything."""
+
+
+def declared_changes(settings: Settings, fold: Fold, *, now_s: float) -> list[tuple[str, Change]]:
+    """The changes that lead to what is declared, each with its uid; `InvalidInput` where one cannot be."""
+    declared: tuple[Strict, ...] = (*settings.providers, *settings.prices, *settings.routes)
+    if not declared and not fold.config.routes and fold.seq == 0:
+        _LOG.info("nothing is declared: starting with the route `quickstart` (see `fairlead init`)")
+        declared = QUICKSTART
+    trial = Fold(parked_wait_s=1.0, parked_limit=1, learn=False)
+    trial.config, trial.routes = fold.config, dict(fold.routes)
+    last = _last_applied(fold)
+    found, seen = [], set()
+    for entry in declared:
+        place, digest = _place(entry), _digest(entry.model_dump_json())
+        if place in seen:
+            raise InvalidInput(f"the settings declare {_shown(entry)} twice: leave one of them out")
+        seen.add(place)
+        number, applied = last.get(place, (-1, ""))
+        if digest == applied:
+            _warn_where_changed(entry, fold)
+            continue
+        # Numbered, since an entry can be edited and edited back: that is a change, with a uid of its own.
+        uid = f"{place}:{digest}:{number + 1}"
+        change = _change(entry, f"file-{_digest(uid)}", now_s)
+        try:
+            trial.config, _ = trial.checked(change)
+        except InvalidInput as error:
+            raise InvalidInput(f"the settings declare {change.entity} {change.id!r}: {error}") from None
+        found.append((uid, change))
+    return found
+
+
+def _digest(text: str) -> str:
+    return hashlib.sha256(text.encode()).hexdigest()[:24]
+
+
+def _place(entry: Strict) -> str:
+    """What an entry is about: two entries with one place are the same one, before and after an edit."""
+    if isinstance(entry, PriceIn):
+        return f"file:price:{_digest(f'{entry.provider} {entry.effective_at}')}"
+    assert isinstance(entry, ProviderIn | RouteIn)
+    return f"file:{'provider' if isinstance(entry, ProviderIn) else 'route'}:{_digest(entry.name)}"
+
+
+def _last_applied(fold: Fold) -> dict[str, tuple[int, str]]:
+    """By place: how often an entry of it was applied, counted from 0, and the digest of the last."""
+    found: dict[str, tuple[int, str]] = {}
+    for uid in fold.applied:
+        place, digest, number = uid.rsplit(":", 2)
+        found[place] = max(found.get(place, (-1, "")), (int(number), digest))
+    return found
+
+
+def _change(entry: Strict, name: str, now_s: float) -> Change:
+    body = entry.model_dump(mode="json")
+    if isinstance(entry, ProviderIn):
+        return Change("provider", entry.name, "put", body)
+    if isinstance(entry, RouteIn):
+        return Change("route", entry.name, "put", body)
+    assert isinstance(entry, PriceIn)
+    since_s = effective_s(entry, now_s)
+    full = {**body, "id": name, "effective_s": since_s, "active": since_s <= now_s}
+    return Change("price", name, "put", full)
+
+
+def _warn_where_changed(entry: Strict, fold: Fold) -> None:
+    if isinstance(entry, ProviderIn | RouteIn):
+        held = fold.config.providers if isinstance(entry, ProviderIn) else fold.config.routes
+        if held.get(entry.name) != entry:
+            _LOG.warning("%s was changed since it was declared in the settings", _shown(entry))
+
+
+def _shown(entry: Strict) -> str:
+    if isinstance(entry, PriceIn):
+        return f"the price list of {entry.provider!r} from {entry.effective_at or 'now'} on"
+    assert isinstance(entry, ProviderIn | RouteIn)
+    return f"{'provider' if isinstance(entry, ProviderIn) else 'route'} {entry.name!r}"

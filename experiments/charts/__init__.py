@@ -1,0 +1,1 @@
+"""Charts for the terminal, the report and the documentation."""

@@ -1,0 +1,112 @@
+"""A replay as a person reads it in the terminal: the verdicts, a table, what failed, and the slices."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from rich.box import SIMPLE
+from rich.console import Console
+from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+from rich.table import Table
+
+from fairlead.experiments.ope.intervals import Estimate
+from fairlead.experiments.replay.executors import Tick
+from fairlead.experiments.replay.result import Judged, Replay
+from fairlead.experiments.replay.run import Progress as Stages
+
+
+@contextmanager
+def stages(console: Console, *, quiet: bool) -> Iterator[Stages]:
+    """A bar per stage of a replay; none where nobody watches."""
+    columns = (TextColumn("{task.description}"), BarColumn(), TextColumn("{task.completed}/{task.total}"),
+               TimeElapsedColumn(), TimeRemainingColumn())  # fmt: skip
+    with Progress(
+        *columns, console=console, transient=True, disable=quiet or not console.is_terminal
+    ) as bars:
+
+        def begin(stage: str, tasks: int) -> Tick:
+            bar = bars.add_task(stage, total=tasks)
+            return lambda done: bars.advance(bar, done)
+
+        yield begin
+
+
+def interval(one: Estimate, *, sign: bool = False, digits: int = 4) -> str:
+    """The value and the ends of its interval; dashes for what is unknown."""
+    return _interval(one, f"{'+' if sign else ''}.{digits}f", 1.0)
+
+
+def money(one: Estimate) -> str:
+    """USD per 1,000 requests with its interval."""
+    return _interval(one, ".4g", 1000.0)
+
+
+def _interval(one: Estimate, form: str, scale: float) -> str:
+    value, low, high = (
+        f"{scale * number:{form}}" if math.isfinite(number) else "–"
+        for number in (one.value, one.low, one.high)
+    )
+    return value if low == high == "–" else f"{value} [{low}, {high}]"
+
+
+def summary_table(result: Replay) -> Table:
+    """One row per policy: quality, cost, gain and lift, with intervals, and the effective sample size."""
+    settings = result.settings
+    title = f"{result.n:,} decisions; {settings.primary}, {settings.level:.0%} intervals"
+    table = Table(title=title, title_justify="left", box=SIMPLE, padding=(0, 1, 0, 0))
+    has_cost = "cost_usd" in result.incumbent
+    heads = ["policy", "quality", *(["USD per 1,000"] if has_cost else []), f"gain in {settings.quantity}",
+             *(["lift over fixed mix"] if result.hull is not None else []), "ESS", "verdict"]  # fmt: skip
+    for name in heads:
+        table.add_column(name, justify="left" if name in ("policy", "verdict") else "right")
+    row = ["as logged", interval(result.incumbent["reward"])]
+    row += [money(result.incumbent["cost_usd"])] if has_cost else []
+    table.add_row(*row, "–", *(["–"] if result.hull is not None else []), f"{result.n:,}", "")
+    for one in result.judged:
+        row = [one.label, interval(one.estimates["reward"][settings.primary])]
+        row += [money(one.estimates["cost_usd"][settings.primary])] if has_cost else []
+        row.append(interval(one.gains[one.quantity], sign=True))
+        if result.hull is not None:
+            row.append("–" if one.mix is None else interval(one.mix.lift, sign=True))
+        table.add_row(*row, f"{one.effective_size:,.0f}", one.verdict.judgement)
+    return table
+
+
+def estimators_table(result: Replay, one: Judged) -> Table:
+    """Every estimator of one target's quality."""
+    table = Table(title=f"{one.label}: quality by every estimator", title_justify="left", box=SIMPLE)
+    table.add_column("estimator")
+    table.add_column(f"value [{result.settings.level:.0%} interval]", justify="right")
+    for name, estimate in one.estimates["reward"].items():
+        table.add_row(name, interval(estimate), style="bold" if name == result.settings.primary else "")
+    return table
+
+
+def slices_table(result: Replay) -> Table:
+    """One row per slice and target."""
+    table = Table(title="Slices: quality", title_justify="left", box=SIMPLE, padding=(0, 1, 0, 0))
+    for name in ("slice", "policy", "decisions", "as logged", "target", "gain", "ESS"):
+        table.add_column(name, justify="left" if name in ("slice", "policy") else "right")
+    for one in result.judged:
+        for part in one.slices:
+            table.add_row(
+                f"{part.by}={part.value}", one.label, f"{part.n:,}", f"{part.incumbent.value:.4f}",
+                interval(part.target), interval(part.gain, sign=True), f"{part.effective_size:,.0f}",
+            )  # fmt: skip
+    return table
+
+
+def show(console: Console, result: Replay, *, every_estimator: bool) -> None:
+    """The whole answer: table, estimators, slices, notes, and last the verdicts."""
+    console.print(summary_table(result))
+    if every_estimator:
+        for one in result.judged:
+            console.print(estimators_table(result, one))
+    if any(one.slices for one in result.judged):
+        console.print(slices_table(result))
+    for note in result.notes:
+        console.print(note, highlight=False)
+    for one in result.judged:
+        console.print(one.verdict.sentence, highlight=False, style="bold")

@@ -1,0 +1,1 @@
+"""Outcome tables played as traffic: from a scenario to the records of each run."""

@@ -1,0 +1,162 @@
+"""The demonstration: a bundled synthetic table, a price cut, an outage, and what the router made of it."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+from typing import Final
+
+import numpy as np
+from numpy.typing import NDArray
+from rich.console import Console
+from rich.table import Table
+
+from fairlead.experiments.baselines.frontier import provider_means
+from fairlead.experiments.bundled import bundled_path
+from fairlead.experiments.simulation.records import fixed_mix, oracle_quality
+from fairlead.experiments.simulation.run import play
+from fairlead.experiments.simulation.scenario import Goal, PriceChange, QualityChange, Settings, goals
+from fairlead.experiments.simulation.stream import Stream, make_stream
+from fairlead.experiments.tables.outcome_table import OutcomeTable, read_outcome_table
+from fairlead.experiments.tables.synthetic import DEMO_OUTAGE, DEMO_PRICE_CUT
+
+TABLE: Final = "synthetic_support.parquet"
+_REACTION: Final = 100
+_PER: Final = 1000  # requests that amounts of money speak of
+
+_Columns = NDArray[np.intp]
+
+
+def demo_settings() -> Settings:
+    """The bundled table with its two changes; the middle one of the default budgets is played."""
+    return Settings(
+        seeds=1,
+        supervised=False,
+        price_changes=(
+            PriceChange(
+                provider=DEMO_PRICE_CUT.provider,
+                factor=DEMO_PRICE_CUT.price_factor,
+                step=DEMO_PRICE_CUT.from_step,
+            ),
+        ),
+        quality_changes=(
+            QualityChange(
+                provider=DEMO_OUTAGE.provider,
+                value=DEMO_OUTAGE.quality or 0.0,
+                from_step=DEMO_OUTAGE.from_step,
+                to_step=DEMO_OUTAGE.to_step,
+            ),
+        ),
+    )
+
+
+def run_demo(console: Console, *, seed: int = 0) -> None:
+    """Play the router, chance and the dearest provider on the same requests, and say what came out."""
+    started = time.perf_counter()
+    table, settings = read_outcome_table(bundled_path(TABLE)), demo_settings()
+    wanted = goals(table, settings)
+    goal = wanted[len(wanted) // 2]
+    console.print(
+        f"[bold]{len(table):,} requests, {len(table.providers)} providers; synthetic data, no real model."
+        f"[/bold] Budget {_money(goal.budget_usd or 0.0)} per {_PER:,} requests; only the chosen "
+        "provider's outcome is seen.",
+        highlight=False,
+    )
+    stream = make_stream(table, settings, seed)
+    # The dearest by its list price: the price cut that comes later is no reason to have chosen another.
+    dearest = table.providers[-1]
+    played = {
+        "router": play(table, settings, stream, policy="default", goal=goal).columns,
+        "uniform": play(table, settings, stream, policy="uniform", goal=goal).columns,
+        f"always {dearest}": play(table, settings, stream, policy=f"fixed:{dearest}", goal=goal).columns,
+    }
+    console.print(_comparison(stream, goal, played))
+    console.print(_who_serves(table, stream, played["router"]))
+    for sentence in sentences(table, stream, played["router"]):
+        console.print(f"• {sentence}", highlight=False)
+    console.print(f"Took {time.perf_counter() - started:.1f} s.", style="dim", highlight=False)
+
+
+def _money(usd: float) -> str:
+    return f"{usd * _PER:.2f} USD"
+
+
+def _earned(stream: Stream, columns: _Columns) -> tuple[float, float]:
+    """Mean quality and mean cost in USD of the choices."""
+    every = np.arange(len(stream))
+    return float(stream.quality[every, columns].mean()), float(stream.cost_usd[every, columns].mean())
+
+
+def _comparison(stream: Stream, goal: Goal, played: dict[str, _Columns]) -> Table:
+    mix = fixed_mix(stream.quality, stream.cost_usd)
+    table = Table(title="What it earned", title_justify="left")
+    for name in ("policy", "quality", f"USD per {_PER:,}", "best fixed mix at that spend", "lift"):
+        table.add_column(name, justify="left" if name == "policy" else "right")
+    for name, columns in played.items():
+        quality, cost = _earned(stream, columns)
+        at_spend = mix.quality_at(cost)
+        style = "bold" if name == "router" else ""
+        row = (f"{quality:.3f}", f"{cost * _PER:.2f}", f"{at_spend:.3f}", f"{quality - at_spend:+.3f}")
+        table.add_row(name, *row, style=style)
+    best = oracle_quality(stream.quality, stream.cost_usd, goal)
+    table.add_row("oracle, which knows all outcomes", f"{best:.3f}", f"{(goal.budget_usd or 0) * _PER:.2f}",
+                  style="dim")  # fmt: skip
+    return table
+
+
+def _who_serves(table: OutcomeTable, stream: Stream, columns: _Columns) -> Table:
+    """The two providers that serve most of each task, over the last third, when most is learned."""
+    late = len(stream) * 2 // 3
+    tasks = np.array([table.tasks[row] for row in stream.rows[late:]])
+    shown = Table(title="What it learned: who serves what (last third; tasks were not told)",
+                  title_justify="left")  # fmt: skip
+    for name in ("task", "most", "next"):
+        shown.add_column(name)
+    for task in sorted(set(tasks.tolist())):
+        share = np.bincount(columns[late:][tasks == task], minlength=len(table.providers))
+        share = share / share.sum()
+        first, second = np.argsort(-share, kind="stable")[:2]
+        shown.add_row(task, *(f"{table.providers[j]} {share[j]:.0%}" for j in (first, second)))
+    return shown
+
+
+def sentences(table: OutcomeTable, stream: Stream, columns: _Columns) -> Iterator[str]:
+    """What was saved, and how the router met the price cut and the outage."""
+    quality, cost = _earned(stream, columns)
+    dear = len(table.providers) - 1
+    top_cost, top_quality = (values[dear] for values in provider_means(stream.quality, stream.cost_usd))
+    yield (
+        f"Saved {1.0 - cost / top_cost:.0%} of the cost of always {table.providers[dear]}: "
+        f"{_money(cost)} instead of {_money(top_cost)} per {_PER:,} requests, at quality {quality:.3f} "
+        f"instead of {top_quality:.3f}."
+    )
+    mix = fixed_mix(stream.quality, stream.cost_usd)
+    if quality <= mix.quality[-1]:
+        needed = float(np.interp(quality, mix.quality, mix.cost_usd))
+        yield (
+            f"For that quality the best fixed mix takes {_money(needed)} per {_PER:,} requests "
+            f"({needed / cost - 1.0:+.0%})."
+        )
+    else:
+        yield f"No fixed mix reaches that quality: the best of them gets {mix.quality[-1]:.3f}."
+    cut, outage = DEMO_PRICE_CUT, DEMO_OUTAGE
+    column = table.providers.index(cut.provider)
+    before = _share(columns, column, cut.from_step - 400, cut.from_step)
+    after = _share(columns, column, cut.from_step, cut.from_step + 400)
+    yield (
+        f"Price cut: {cut.provider} costs {cut.price_factor:.0%} from request {cut.from_step:,} on; its "
+        f"share went from {before:.0%} to {after:.0%} within 400 requests."
+    )
+    column = table.providers.index(outage.provider)
+    before = _share(columns, column, outage.from_step - 200, outage.from_step)
+    after = _share(columns, column, outage.from_step + _REACTION, outage.to_step)
+    later = _share(columns, column, len(columns) - 200, len(columns))
+    yield (
+        f"Outage: {outage.provider} answers badly in requests {outage.from_step:,} to {outage.to_step:,}; "
+        f"its share went from {before:.0%} to {after:.0%} from {_REACTION} requests on, "
+        f"and to {later:.0%} by the end."
+    )
+
+
+def _share(columns: _Columns, column: int, start: int, stop: int) -> float:
+    return float((columns[start:stop] == column).mean())

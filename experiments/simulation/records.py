@@ -1,0 +1,214 @@
+"""What a simulation measured: one record per run, a summary over seeds, and both as strict JSON and CSV."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+import math
+import os
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Final
+
+import numpy as np
+from numpy.typing import NDArray
+
+from fairlead.experiments.baselines.frontier import Hull, best_fixed_mix, oracle_at, provider_means
+from fairlead.experiments.simulation.scenario import Goal, Matrix, Settings
+from fairlead.experiments.simulation.stream import Stream
+from fairlead.experiments.tables.outcome_table import OutcomeTable
+
+MEASURED: Final = ("mean_quality", "mean_cost_usd", "utilisation", "best_fixed_mix_at_spend", "lift")
+SECOND_HALF: Final = tuple(f"{name}_second_half" for name in MEASURED)
+_SETTLED_AFTER: Final = 1000
+_REACTION: Final = 100
+
+Seen = Mapping[str, float | None]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Record:
+    """One run. Costs are USD per request, `utilisation` is spend / budget and None without a budget.
+
+    `values` are the measured ones by name, of all scored requests and of their second half.
+    `share_after_change` is, per provider whose quality changes, its share of the decisions from the 100th
+    after the change until its end; None where it ends sooner. `phase_quality` is the mean quality of each
+    third of the scored requests.
+    """
+
+    policy: str
+    goal: Goal
+    seed: int
+    n: int
+    values: Seen
+    share: dict[str, float]
+    utilisation_after_1000: float | None
+    phase_quality: tuple[float, ...]
+    share_after_change: dict[str, float | None] = field(default_factory=dict)
+
+    def flat(self) -> dict[str, Any]:
+        """The record as JSON has it."""
+        return {
+            "policy": self.policy,
+            "budget_usd": self.goal.budget_usd,
+            "wtp_usd": self.goal.wtp_usd,
+            "seed": self.seed,
+            "n": self.n,
+            **self.values,
+            "share": self.share,
+            "utilisation_after_1000": self.utilisation_after_1000,
+            "phase_quality": list(self.phase_quality),
+            **({"share_after_change": self.share_after_change} if self.share_after_change else {}),
+        }
+
+
+def fixed_mix(quality: Matrix, cost_usd: Matrix) -> Hull:
+    """The best fixed mix of the providers that have outcomes among these rows, shape (n, k)."""
+    served = np.isfinite(quality).any(axis=0)
+    return best_fixed_mix(*provider_means(quality[:, served], cost_usd[:, served]))
+
+
+def oracle_quality(quality: Matrix, cost_usd: Matrix, goal: Goal) -> float:
+    """Mean quality of a choice with full knowledge of every outcome, for the goal; shape (n, k) each."""
+    if goal.budget_usd is not None:
+        return oracle_at(quality, cost_usd, goal.budget_usd)
+    price = 0.0 if goal.wtp_usd is None else 1.0 / goal.wtp_usd
+    best = np.where(np.isnan(quality), -np.inf, quality - price * cost_usd).argmax(axis=1)
+    return float(quality[np.arange(len(quality)), best].mean())
+
+
+def measure(
+    table: OutcomeTable,
+    settings: Settings,
+    stream: Stream,
+    *,
+    policy: str,
+    goal: Goal,
+    columns: NDArray[np.intp],
+) -> Record:
+    """Score the choices of one run, a column of the table per step, on the scored steps."""
+    first = stream.score_from
+    quality, cost = stream.quality[first:], stream.cost_usd[first:]
+    chosen = columns[first:]
+    n = len(chosen)
+    every = np.arange(n)
+    earned, spent = quality[every, chosen], cost[every, chosen]
+    half = slice(n // 2, None)
+    values = _measured(quality, cost, earned, spent, goal)
+    late = _measured(quality[half], cost[half], earned[half], spent[half], goal)
+    settled = None
+    if goal.budget_usd is not None and n > _SETTLED_AFTER:
+        settled = float(spent[_SETTLED_AFTER:].mean()) / goal.budget_usd
+    after: dict[str, float | None] = {}
+    for change in settings.quality_changes:
+        window = chosen[change.from_step + _REACTION : change.to_step]
+        share = (window == table.providers.index(change.provider)).mean() if len(window) else None
+        after[change.provider] = None if share is None else float(share)
+    counts = np.bincount(chosen, minlength=len(table.providers)) / n
+    return Record(
+        policy=policy,
+        goal=goal,
+        seed=stream.seed,
+        n=n,
+        values=values | {f"{name}_second_half": value for name, value in late.items()},
+        share=dict(zip(table.providers, counts.tolist(), strict=True)),
+        utilisation_after_1000=settled,
+        phase_quality=tuple(
+            float(part.mean()) if len(part) else math.nan for part in np.array_split(earned, 3)
+        ),
+        share_after_change=after,
+    )
+
+
+def _measured(
+    quality: Matrix, cost: Matrix, earned: Matrix, spent: Matrix, goal: Goal
+) -> dict[str, float | None]:
+    mean_quality, mean_cost = float(earned.mean()), float(spent.mean())
+    mix = fixed_mix(quality, cost).quality_at(mean_cost)
+    used = None if goal.budget_usd is None else mean_cost / goal.budget_usd
+    return dict(zip(MEASURED, (mean_quality, mean_cost, used, mix, mean_quality - mix), strict=True))
+
+
+def averaged(records: Sequence[Record]) -> tuple[dict[str, float | None], dict[str, float | None]]:
+    """Mean and standard error over seeds of every measured value, goals of one seed averaged first.
+
+    A value that some record lacks has no mean, and one seed has no standard error: None.
+    """
+    seeds = sorted({record.seed for record in records})
+    means: dict[str, float | None] = {}
+    errors: dict[str, float | None] = {}
+    for name in (*MEASURED, *SECOND_HALF, "utilisation_after_1000"):
+        per_seed = []
+        for seed in seeds:
+            found = [_value(record, name) for record in records if record.seed == seed]
+            per_seed.append(
+                math.nan if None in found else float(np.mean([v for v in found if v is not None]))
+            )
+        means[name] = _finite(float(np.mean(per_seed)))
+        error = float(np.std(per_seed, ddof=1)) / math.sqrt(len(seeds)) if len(seeds) > 1 else math.nan
+        errors[name] = _finite(error)
+    return means, errors
+
+
+def _value(record: Record, name: str) -> float | None:
+    return record.utilisation_after_1000 if name == "utilisation_after_1000" else record.values[name]
+
+
+def mean_share(records: Sequence[Record]) -> dict[str, float]:
+    """Share of traffic per provider, averaged over records."""
+    return {name: float(np.mean([record.share[name] for record in records])) for name in records[0].share}
+
+
+def _finite(value: float) -> float | None:
+    return value if math.isfinite(value) else None
+
+
+def plain(value: Any) -> Any:
+    """The value as strict JSON can hold it: no NaN and no infinity, tuples as lists, keys as text."""
+    if isinstance(value, Mapping):
+        return {str(key): plain(part) for key, part in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [plain(part) for part in value]
+    if isinstance(value, np.generic):
+        value = value.item()
+    if isinstance(value, float):
+        return _finite(value)
+    return value if value is None or isinstance(value, (str, int, bool)) else str(value)
+
+
+def json_text(records: Sequence[Record], summary: Mapping[str, Any]) -> str:
+    """`{"records": [...], "summary": {...}}`."""
+    content = {"records": [record.flat() for record in records], "summary": summary}
+    return json.dumps(plain(content), indent=2, allow_nan=False, ensure_ascii=False) + "\n"
+
+
+def csv_text(records: Sequence[Record]) -> str:
+    """One line per record; what is nested in JSON has a column per part, such as `share:NAME`."""
+    rows = []
+    for record in records:
+        row: dict[str, Any] = {}
+        for name, value in record.flat().items():
+            if isinstance(value, dict):
+                row |= {f"{name}:{part}": content for part, content in value.items()}
+            elif isinstance(value, list):
+                row |= {f"{name}:{i + 1}": content for i, content in enumerate(value)}
+            else:
+                row[name] = value
+        rows.append(plain(row))
+    text = io.StringIO()
+    writer = csv.DictWriter(text, fieldnames=list(rows[0]), lineterminator="\n")
+    writer.writeheader()
+    writer.writerows(rows)
+    return text.getvalue()
+
+
+def write_text(path: Path, text: str) -> None:
+    """Write the file whole or not at all: beside its place first, then moved there."""
+    partial = path.with_name(f".{path.name}.{os.getpid()}")
+    try:
+        partial.write_text(text, encoding="utf-8")
+        os.replace(partial, path)
+    finally:
+        partial.unlink(missing_ok=True)

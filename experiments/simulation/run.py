@@ -1,0 +1,259 @@
+"""Play an outcome table as a stream with bandit feedback: only the chosen provider's row is revealed."""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from functools import lru_cache
+from typing import Final
+
+import numpy as np
+from numpy.typing import NDArray
+
+from fairlead.experiments.baselines.supervised import SupervisedReference, supervised_reference
+from fairlead.experiments.simulation.players import (
+    FixedPlayer,
+    Player,
+    RidgePlayer,
+    RouterPlayer,
+    UniformPlayer,
+    Watch,
+)
+from fairlead.experiments.simulation.pool import in_processes
+from fairlead.experiments.simulation.records import Record, measure, oracle_quality
+from fairlead.experiments.simulation.scenario import (
+    PEERS,
+    Goal,
+    Matrix,
+    Settings,
+    check_scenario,
+    goals,
+    split_rows,
+)
+from fairlead.experiments.simulation.stream import Stream, encoder_parts, fit_on, make_stream
+from fairlead.experiments.tables.outcome_table import OutcomeTable
+from fairlead.experiments.tables.price_list import PriceEstimate, price_list
+from fairlead.optimizer.features import Encoder
+from fairlead.optimizer.policies.presets import policy_from_name
+from fairlead.optimizer.types import Context, Feedback, Outcome, Prices
+
+Tick = Callable[[int], None]
+_TICK_EVERY: Final = 256
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Trace:
+    """What one run chose: a column of the table per step, shape (n,), and the player in its final state."""
+
+    columns: NDArray[np.intp]
+    player: Player
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Result:
+    """A simulation: one record per policy, goal and seed, and what they are compared with.
+
+    `oracle` holds the oracle's mean quality per goal, averaged over seeds. `supervised` is None where it does
+    not apply; `notes` say why, and whatever else a reader should know.
+    """
+
+    settings: Settings
+    goals: tuple[Goal, ...]
+    records: tuple[Record, ...]
+    oracle: tuple[float, ...]
+    supervised: SupervisedReference | None
+    prices: dict[str, PriceEstimate]
+    table: OutcomeTable
+    notes: tuple[str, ...]
+
+
+def simulate(
+    table: OutcomeTable, settings: Settings, *, jobs: int = 1, progress: Tick = lambda rounds: None
+) -> Result:
+    """Play every policy and goal for every seed, in `jobs` processes; `progress` hears of rounds played."""
+    check_scenario(table, settings)
+    for policy in settings.policies:
+        if policy not in PEERS:
+            policy_from_name(policy, providers=table.providers)
+    wanted = goals(table, settings)
+    plays = [(policy, goal) for policy in settings.policies for goal in wanted]
+    parts = min(len(plays), -(-jobs // settings.seeds)) if jobs > settings.seeds else 1
+    tasks = [(seed, plays[part::parts]) for seed in settings.seed_list for part in range(parts)]
+    if jobs > 1:
+        played = in_processes(play_seed, (table, settings), tasks, jobs=jobs, progress=progress)
+    else:
+        played = [play_seed(table, settings, seed, some, tick=progress) for seed, some in tasks]
+    place = {play: i for i, play in enumerate(plays)}
+    records = [record for some, _ in played for record in some]
+    records.sort(key=lambda record: (place[record.policy, record.goal], record.seed))
+    oracles: dict[Goal, list[float]] = {goal: [] for goal in wanted}
+    for _, found in played:
+        for goal, value in found.items():
+            oracles[goal].append(value)
+    supervised, note = _supervised(table, settings, wanted)
+    return Result(
+        settings=settings,
+        goals=wanted,
+        records=tuple(records),
+        oracle=tuple(float(np.mean(oracles[goal])) for goal in wanted),
+        supervised=supervised,
+        prices=_known_prices(table) if settings.price_list else {},
+        table=table,
+        notes=(*table.notes, *_left_out(table, settings), *note),
+    )
+
+
+def _left_out(table: OutcomeTable, settings: Settings) -> list[str]:
+    count = len(table) - int(table.available.any(axis=1).sum())
+    if settings.newcomers:
+        joining = [table.providers.index(newcomer.provider) for newcomer in settings.newcomers]
+        count = len(table) - int(np.delete(table.available, joining, axis=1).any(axis=1).sum())
+    return [f"{count} prompts have no provider from the start; they are left out."] if count else []
+
+
+Played = tuple[list[Record], dict[Goal, float]]
+
+
+def play_seed(
+    table: OutcomeTable,
+    settings: Settings,
+    seed: int,
+    plays: Sequence[tuple[str, Goal]],
+    *,
+    tick: Tick = lambda rounds: None,
+) -> Played:
+    """One seed: features once, then every policy and goal on the same stream with the same dice."""
+    stream = make_stream(table, settings, seed)
+    records = []
+    for policy, goal in plays:
+        trace = play(table, settings, stream, policy=policy, goal=goal, tick=tick)
+        records.append(measure(table, settings, stream, policy=policy, goal=goal, columns=trace.columns))
+    first = stream.score_from
+    quality, cost = stream.quality[first:], stream.cost_usd[first:]
+    return records, {goal: oracle_quality(quality, cost, goal) for goal in {goal for _, goal in plays}}
+
+
+def play(
+    table: OutcomeTable,
+    settings: Settings,
+    stream: Stream,
+    *,
+    policy: str,
+    goal: Goal,
+    tick: Tick = lambda rounds: None,
+    watch: Watch = lambda step, probabilities: None,
+) -> Trace:
+    """One run: choose, reveal the outcome at once and quality when due; `watch` hears the distributions."""
+    player = _player(table, stream, policy, goal)
+    offers = _offers(table, settings, stream.score_from)
+    absent = [tuple(np.flatnonzero(row).tolist()) for row in ~table.available[stream.rows]]
+    quality, cost = stream.quality.tolist(), stream.cost_usd.tolist()
+    usage = [
+        matrix[stream.rows].tolist() for matrix in (table.input_tokens, table.output_tokens, table.latency_s)
+    ]
+    waiting: deque[tuple[int, int, Feedback]] = deque()
+    columns: list[int] = []
+    for segment in stream.segments:
+        if segment.start == 0:
+            player.offer(*offers.pop(0))
+        player.start(segment)
+        for step in range(segment.start, segment.stop):
+            if step in offers:
+                player.offer(*offers.pop(step))
+            column = player.choose(step, absent[step])
+            columns.append(column)
+            watch(step, player.probabilities())
+            name = str(step)
+            tokens_in, tokens_out, latency = (values[step][column] for values in usage)
+            outcome = Outcome(
+                decision_id=name,
+                served_provider=table.providers[column],
+                cost_usd=cost[step][column],
+                input_tokens=round(tokens_in) if tokens_in == tokens_in else None,
+                output_tokens=round(tokens_out) if tokens_out == tokens_out else None,
+                latency_s=latency if latency == latency else None,
+            )
+            player.outcome(step, column, outcome)
+            if stream.told[step]:
+                waiting.append((step, column, Feedback(decision_id=name, value=quality[step][column])))
+            while waiting and waiting[0][0] + settings.feedback_delay <= step:
+                player.feedback(*waiting.popleft())
+            if not step % _TICK_EVERY:
+                tick(min(_TICK_EVERY, len(stream) - step))
+    return Trace(columns=np.array(columns, dtype=np.intp), player=player)
+
+
+def _player(table: OutcomeTable, stream: Stream, policy: str, goal: Goal) -> Player:
+    if policy.startswith("fixed:"):
+        return FixedPlayer(table.providers.index(policy.removeprefix("fixed:")))
+    if policy == "uniform":
+        return UniformPlayer(stream.draws)
+    if policy in PEERS:
+        noise = stream.noise if policy == "thompson" else None
+        return RidgePlayer(goal=goal, n_providers=len(table.providers), noise=noise)
+    return RouterPlayer(names=table.providers, goal=goal, policy=policy_from_name(policy), stream=stream)
+
+
+Offer = tuple[tuple[int, ...], tuple[Prices | None, ...]]
+
+
+def _offers(table: OutcomeTable, settings: Settings, score_from: int) -> dict[int, Offer]:
+    """Who is on the route at which prices, by the step from which it holds; always at step 0."""
+    known = _known_prices(table) if settings.price_list else {}
+    prices = [_prices(known.get(name)) for name in table.providers]
+    joins = {table.providers.index(newcomer.provider): newcomer.step for newcomer in settings.newcomers}
+    steps = {0} | {score_from + step for step in joins.values()}
+    steps |= {score_from + change.step for change in settings.price_changes}
+    offers = {}
+    for step in sorted(steps):
+        now = list(prices)
+        for change in settings.price_changes:
+            if score_from + change.step <= step:
+                j = table.providers.index(change.provider)
+                now[j] = None if (before := now[j]) is None else before.scaled(change.factor)
+        on_route = [j for j in range(len(prices)) if j not in joins or score_from + joins[j] <= step]
+        offers[step] = (tuple(on_route), tuple(now))
+    return offers
+
+
+@lru_cache(maxsize=4)
+def _known_prices(table: OutcomeTable) -> dict[str, PriceEstimate]:
+    return price_list(table)
+
+
+def _prices(estimate: PriceEstimate | None) -> Prices | None:
+    """A price list entry as the router takes it; an unknown price stays unknown."""
+    if estimate is None:
+        return None
+    if estimate.usd_per_call is not None:
+        return Prices(input_usd_per_mtok=0.0, output_usd_per_mtok=0.0, per_call_usd=estimate.usd_per_call)
+    if estimate.usd_per_million_input is None or estimate.usd_per_million_output is None:
+        return None
+    return Prices(
+        input_usd_per_mtok=estimate.usd_per_million_input,
+        output_usd_per_mtok=estimate.usd_per_million_output,
+    )
+
+
+def _supervised(
+    table: OutcomeTable, settings: Settings, wanted: Sequence[Goal]
+) -> tuple[SupervisedReference | None, list[str]]:
+    """The full-information reference on the scored prompts as the table has them, before any change."""
+    budgets = [goal.budget_usd for goal in wanted if goal.budget_usd is not None]
+    if not settings.supervised:
+        return None, []
+    if not budgets:
+        return None, ["The supervised reference is left out: it is defined for budgets only."]
+    rows = split_rows(table, settings)[1]
+    contexts = [Context(text=table.prompts[row] or None, task=table.tasks[row] or None) for row in rows]
+    features: Matrix = Encoder(encoder_parts(settings)).encode_many(contexts)
+    projection = fit_on(contexts, settings.projection_width) if settings.features == "projection" else None
+    if projection is not None:
+        features = np.hstack([features, projection.transform(contexts)])
+    try:
+        found = supervised_reference(features, table.quality[rows], table.cost_usd[rows], budgets=budgets)
+    except ValueError as error:
+        return None, [f"The supervised reference is left out: {error}"]
+    changes = settings.price_changes or settings.quality_changes or settings.newcomers
+    return found, ["The supervised reference sees the table without the changes."] if changes else []

@@ -1,0 +1,134 @@
+"""One seed's stream of requests: their order, their features as far as they can be known, and the dice.
+
+A text projection is fitted only on prompts already seen: first when `FIRST_FIT` have been, and again
+whenever that number has doubled, up to `LAST_FIT`. Until the first fit its coordinates are zeros.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Final
+
+import numpy as np
+from numpy.typing import NDArray
+
+from fairlead.experiments.simulation.scenario import Matrix, Settings, changed_outcomes, split_rows
+from fairlead.experiments.tables.outcome_table import OutcomeTable
+from fairlead.optimizer.features import Block, Encoder, Featuriser, SurfaceFeatures, TaskLabel, TextProjection
+from fairlead.optimizer.types import Context
+
+FIRST_FIT: Final = 128
+LAST_FIT: Final = 16_384
+_ORDER, _DRAWS, _FEEDBACK, _NOISE = range(4)  # one generator each, so that no option shifts another's dice
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Segment:
+    """A run of steps `start` to `stop` with one encoder.
+
+    `features` has a row for every step from 0 to `stop`, shape (stop, d): those of this segment, and those
+    of all earlier steps anew, for a router that folds what it learned into the new space.
+    """
+
+    start: int
+    stop: int
+    features: Matrix
+    blocks: tuple[Block, ...]
+    version: str
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Stream:
+    """What one seed plays, step by step: n steps, k providers; steps from `score_from` on are scored.
+
+    `rows` are the table's rows in the order of the stream. `quality` and `cost_usd`, shape (n, k), hold the
+    changed outcomes, NaN where the provider cannot be chosen. `draws` in [0, 1) pick from each decision's
+    distribution, `told` says whether its quality is ever told, `noise` is standard normal, shape (n, k).
+    """
+
+    seed: int
+    rows: NDArray[np.intp]
+    score_from: int
+    quality: Matrix
+    cost_usd: Matrix
+    input_tokens: tuple[float, ...]
+    draws: tuple[float, ...]
+    told: tuple[bool, ...]
+    noise: Matrix
+    segments: tuple[Segment, ...]
+
+    def __len__(self) -> int:
+        """The number of steps."""
+        return len(self.rows)
+
+
+def make_stream(table: OutcomeTable, settings: Settings, seed: int) -> Stream:
+    """Permute the prompts, warm-up before scored ones, apply the changes and compute all features."""
+    warm, scored = split_rows(table, settings)
+    rng = np.random.default_rng([seed, _ORDER])
+    rows = np.concatenate([rng.permutation(warm), rng.permutation(scored)])
+    n, k = len(rows), len(table.providers)
+    quality, cost = changed_outcomes(table, settings, rows, len(warm))
+    texts = [table.prompts[row] for row in rows.tolist()]
+    contexts = [
+        Context(text=text or None, task=table.tasks[row] or None)
+        for text, row in zip(texts, rows.tolist(), strict=True)
+    ]
+    return Stream(
+        seed=seed,
+        rows=rows,
+        score_from=len(warm),
+        quality=quality,
+        cost_usd=cost,
+        input_tokens=tuple(context.tokens for context in contexts),
+        draws=tuple(np.random.default_rng([seed, _DRAWS]).random(n).tolist()),
+        told=tuple((np.random.default_rng([seed, _FEEDBACK]).random(n) < settings.feedback_rate).tolist()),
+        noise=np.random.default_rng([seed, _NOISE]).standard_normal((n, k)),
+        segments=tuple(_segments(contexts, settings)),
+    )
+
+
+def encoder_parts(settings: Settings) -> list[Featuriser]:
+    """The featurisers that need no fitting."""
+    return [SurfaceFeatures(), *([TaskLabel()] if settings.task_labels else [])]
+
+
+def _segments(contexts: Sequence[Context], settings: Settings) -> Iterator[Segment]:
+    encoder = Encoder(encoder_parts(settings))
+    known = encoder.encode_many(contexts)
+    n = len(contexts)
+    if settings.features == "surface":
+        yield Segment(start=0, stop=n, features=known, blocks=encoder.blocks, version=encoder.version)
+        return
+    width = settings.projection_width
+    blocks = (*encoder.blocks, Block(name="projection", width=width, isotropic=True))
+    columns, version = np.zeros((n, width)), f"{encoder.version}+none"
+    start = 0
+    for fit_at in (*_fit_steps(n), n):
+        if fit_at > start:
+            features = np.hstack([known[:fit_at], columns[:fit_at]])
+            yield Segment(start=start, stop=fit_at, features=features, blocks=blocks, version=version)
+        if fit_at < n:
+            projection = fit_on(contexts[:fit_at], width)
+            if projection is not None:
+                needed = min(2 * fit_at, n) if fit_at < LAST_FIT else n
+                columns = np.zeros((n, width))
+                columns[:needed] = projection.transform(contexts[:needed])
+                version = f"{encoder.version}+{projection.version}"
+        start = fit_at
+
+
+def _fit_steps(n: int) -> Iterator[int]:
+    step = FIRST_FIT
+    while step < n and step <= LAST_FIT:
+        yield step
+        step *= 2
+
+
+def fit_on(contexts: Sequence[Context], width: int) -> TextProjection | None:
+    """A projection fitted on the texts, or None where they are too few or too alike to tell apart."""
+    try:
+        return TextProjection.fit([context.text for context in contexts if context.text], width=width)
+    except ValueError:
+        return None

@@ -1,0 +1,1 @@
+"""Outcome tables: every prompt with the outcome of every provider."""

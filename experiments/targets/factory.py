@@ -1,0 +1,135 @@
+"""Making a target from its name: the one place that knows every kind."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import yaml
+
+from fairlead.experiments.logs.log import Log, ProviderFacts
+from fairlead.experiments.logs.read import Reader
+from fairlead.experiments.targets.base import COLUMN, PEER, Target, TargetSpec, check_target
+from fairlead.experiments.targets.learning import RidgeTarget, RouterTarget, context_encoder, features_of
+from fairlead.experiments.targets.own_budget import OwnBudget
+from fairlead.experiments.targets.static import ColumnTarget, FixedTarget, UniformTarget
+from fairlead.optimizer.errors import InvalidInput
+from fairlead.optimizer.features import Block
+from fairlead.optimizer.persistence.route_codec import from_json
+from fairlead.optimizer.policies.presets import policy_from_name
+from fairlead.optimizer.types import Budget, FloatArray, Objective, Prices, Provider, Route
+
+_MOST_BYTES = 1 << 30
+
+
+def make_target(spec: TargetSpec, log: Log, reader: Reader) -> Target:
+    """The policy that a name stands for, for this log; one that learns has learned nothing yet."""
+    check_target(spec, log)
+    if spec.name == "uniform":
+        return UniformTarget()
+    if spec.name == COLUMN:
+        return ColumnTarget()
+    if spec.name.startswith("fixed:"):
+        return FixedTarget(log.providers.index(spec.name.removeprefix("fixed:")))
+    if spec.name == PEER:
+        rows, starts = _all_features(log, reader)
+        prices = [list_price(fact) for fact in log.facts]
+        return RidgeTarget(
+            rows, starts=starts, goal=spec.goal, prices=prices, feedback_delay=spec.feedback_delay
+        )
+    if spec.is_file:
+        return _declared(Path(spec.name), spec, log)
+    budget = spec.goal.budget_usd
+    route = Route(
+        name="replay",
+        providers=tuple(Provider(name=fact.name, prices=list_price(fact)) for fact in log.facts),
+        objective=Objective(willingness_to_pay_usd=spec.goal.wtp_usd),
+    )
+    return RouterTarget(
+        route,
+        names=log.providers,
+        policy=policy_from_name(spec.name, providers=log.providers),
+        blocks=_blocks(log),
+        own_budget=None if budget is None else OwnBudget(Budget(usd_per_request=budget)),
+        feedback_delay=spec.feedback_delay,
+    )
+
+
+def list_price(fact: ProviderFacts) -> Prices | None:
+    """What a glance at a price list tells before the first request: the mean cost of a call, to one digit.
+
+    None where the log has no cost of the provider. It does not look at quality; see
+    `outcome_table.price_list`.
+    """
+    if not fact.mean_cost_usd >= 0.0:
+        return None
+    usd = float(f"{fact.mean_cost_usd:.0e}")
+    return Prices(input_usd_per_mtok=0.0, output_usd_per_mtok=0.0, per_call_usd=usd)
+
+
+def _blocks(log: Log, declared: Sequence[Any] = ()) -> tuple[Block, ...]:
+    """The blocks of the log's features: as declared, else one of a unit per coordinate; none without any."""
+    if not log.width:
+        return ()
+    if not declared:
+        return (Block("features", log.width, isotropic=False),)
+    blocks = tuple(from_json(Block, block, path=f"blocks[{i}]") for i, block in enumerate(declared))
+    width = sum(block.width for block in blocks)
+    if width != log.width:
+        raise InvalidInput(
+            f"the blocks are {width} wide and the features of {log.path} {log.width}: declare those of "
+            "the log"
+        )
+    return blocks
+
+
+def _declared(path: Path, spec: TargetSpec, log: Log) -> Target:
+    """A router as a YAML file declares it: the fields of a route, its policy, and blocks of features."""
+    try:
+        found = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
+        raise InvalidInput(
+            f"target {path} cannot be read as YAML ({' '.join(str(error).split())}): mend it"
+        ) from None
+    if not isinstance(found, dict):
+        raise InvalidInput(
+            f"target {path} declares no router: write the fields of a route, as in docs/replay.md"
+        )
+    policy, blocks = str(found.pop("policy", "default")), found.pop("blocks", [])
+    try:
+        route = from_json(Route, found)
+        if not {provider.name for provider in route.providers} & set(log.providers):
+            raise InvalidInput(
+                f"none of its providers is in the log: choose among {', '.join(log.providers)}"
+            )
+        return RouterTarget(
+            route,
+            names=log.providers,
+            policy=policy_from_name(policy, providers=[provider.name for provider in route.providers]),
+            blocks=_blocks(log, blocks),
+            feedback_delay=spec.feedback_delay,
+        )
+    except InvalidInput as error:
+        raise InvalidInput(f"target {path}: {error}") from None
+
+
+def _all_features(log: Log, reader: Reader) -> tuple[FloatArray, dict[int, int]]:
+    """Of all decisions, and where each part begins in them, by its first row's number in the file."""
+    encoder = context_encoder()
+    width = log.width or encoder.width
+    if log.rows * width * 8 > _MOST_BYTES:
+        raise InvalidInput(
+            f"linucb keeps the features of all {log.rows:,} decisions in memory, "
+            f"{log.rows * width * 8 / 1e9:.1f} GB: "
+            "judge a shorter log, or greedy instead"
+        )
+    found, starts, start = [], {}, 0
+    for part in log.parts():
+        columns = reader.read(part, contexts=True)
+        if len(columns):
+            found.append(features_of(columns, encoder))
+            starts[int(columns.row[0])] = start
+            start += len(columns)
+    return np.vstack(found), starts

@@ -1,0 +1,210 @@
+"""Targets that learn: they see the log in its order, and answer each decision before they learn of it.
+
+So a policy is never judged by what it has learned from: its probabilities for a decision depend on what came
+before, and importance weights of such a policy keep their expectation of 1 (docs/adr/0010). What it learns
+from are the logged choices and what came of them, whoever made them.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from typing import Final
+
+import numpy as np
+
+from fairlead.experiments.logs.batch import Columns
+from fairlead.experiments.simulation.players import RidgePlayer
+from fairlead.experiments.simulation.scenario import Goal
+from fairlead.experiments.simulation.stream import Segment
+from fairlead.experiments.targets.base import LearningTarget
+from fairlead.experiments.targets.own_budget import OwnBudget
+from fairlead.optimizer.features import Attributes, Block, Encoder, TaskLabel
+from fairlead.optimizer.policies.base import Policy
+from fairlead.optimizer.router import Router
+from fairlead.optimizer.types import Context, Decision, Feedback, FloatArray, Outcome, Prices, Route
+
+TOKENS: Final = "input_tokens"
+"""The attribute that says how long a request is, where a log has it."""
+
+_KEPT: Final = 20_000
+"""Decisions that a router keeps open, beyond those whose rewards are still to come."""
+
+
+def features_of(columns: Columns, encoder: Encoder) -> FloatArray:
+    """The log's own features, or those that the encoder makes of task and attributes; shape (n, d)."""
+    if columns.features is not None:
+        return columns.features
+    return encoder.encode_many(columns.contexts())
+
+
+def context_encoder() -> Encoder:
+    """What is looked at where a log has no features."""
+    return Encoder([TaskLabel(), Attributes()])
+
+
+class RouterTarget:
+    """The router itself, with any policy, learning from the log as it goes.
+
+    ``own_budget`` paces a budget by what this target would have spent itself; without it a budget of the
+    route is kept by the money in the log, which is right where this router wrote it.
+    """
+
+    def __init__(
+        self,
+        route: Route,
+        *,
+        names: Sequence[str],
+        policy: Policy,
+        blocks: Sequence[Block] = (),
+        own_budget: OwnBudget | None = None,
+        feedback_delay: int = 0,
+    ) -> None:
+        self._encoder = context_encoder()
+        self._router = Router(route, block_widths=tuple(blocks) or self._encoder.blocks, policy=policy)
+        self._on_route = {provider.name: j for j, provider in enumerate(route.providers)}
+        self._names = tuple(names)
+        # The place of each provider of the log on the route, −1 for one that is not on it.
+        self._place = np.array([self._on_route.get(name, -1) for name in names])
+        self._own_budget = own_budget
+        self._delay = feedback_delay
+        self._waiting: deque[tuple[int, Feedback]] = deque()
+        self._step = 0
+        self._asked: tuple[Decision, Context, tuple[str, ...]] | None = None
+        self._part: Columns | None = None
+
+    def probabilities(self, columns: Columns) -> FloatArray:
+        """Answer, then learn what was logged, decision by decision."""
+        return _in_turn(self, columns)
+
+    def answer(self, columns: Columns, row: int) -> FloatArray:
+        """Its probabilities for one decision."""
+        self._asked, able = None, self._able(columns, row)
+        if not able:
+            # Nobody that this router knows may serve: it would answer by its default, the cheapest here.
+            return _certain(int(columns.eligible[row].argmax()), len(self._names))
+        context, pacer = self._context(columns, row), self._own_budget
+        decision = self._router.decide(
+            context,
+            decision_id=str(self._step),
+            draw=0.5,
+            candidates=able,
+            at_s=float(columns.decided_at_s[row]),
+            objective=None if pacer is None else pacer.objective(),
+        )
+        self._asked = decision, context, able
+        found: FloatArray = np.where(self._place >= 0, decision.probabilities[self._place], 0.0)
+        return found
+
+    def _able(self, columns: Columns, row: int) -> tuple[str, ...]:
+        return tuple(self._names[j] for j in np.flatnonzero(columns.eligible[row] & (self._place >= 0)))
+
+    def _context(self, columns: Columns, row: int) -> Context:
+        if self._part is not columns:
+            self._part = columns
+            self._rows = features_of(columns, self._encoder)
+            self._contexts = columns.contexts() if columns.attributes is not None else None
+        known = self._contexts[row] if self._contexts is not None else None
+        tokens = known.attributes.get(TOKENS) if known is not None else None
+        return Context(
+            task=known.task if known is not None else None,
+            features=self._rows[row],
+            input_tokens=float(tokens) if isinstance(tokens, (int, float)) else None,
+        )
+
+    def learn(self, columns: Columns, row: int) -> None:
+        """Learn the decision that was answered last, as it was logged."""
+        if self._asked is None:
+            return
+        decision, context, able = self._asked
+        router = self._router
+        if self._own_budget is not None:
+            self._own_budget.decided(router, context, able, decision)
+        chosen = self._names[int(columns.provider[row])]
+        if chosen in self._on_route:
+            router.learn(replace(decision, selected=chosen))
+            self._learn(decision.id, columns, row)
+        self._step += 1
+        if self._step % _KEPT == 0:
+            router.close_before(max(decision.order - _KEPT - self._delay, 0))
+
+    def _learn(self, name: str, columns: Columns, i: int) -> None:
+        served = int(columns.served[i])
+        cost, latency, reward = (float(v[i]) for v in (columns.cost_usd, columns.latency_s, columns.reward))
+        if served >= 0 and self._names[served] in self._on_route:
+            outcome = Outcome(
+                decision_id=name,
+                served_provider=self._names[served],
+                cost_usd=cost if cost == cost else None,
+                latency_s=latency if latency == latency else None,
+                status="error" if columns.failed[i] else "ok",
+            )
+            self._router.learn(outcome)
+        if reward == reward:
+            self._waiting.append((self._step, Feedback(decision_id=name, value=reward)))
+        while self._waiting and self._waiting[0][0] + self._delay <= self._step:
+            self._router.learn(self._waiting.popleft()[1])
+
+
+class RidgeTarget:
+    """Plain LinUCB (`players.RidgePlayer`), learning from the log as it goes. Its choices are certain.
+
+    It keeps the features of all decisions, ``rows`` of shape (n, d), in memory. ``starts`` has the place of
+    every part in them, by the number of the part's first row in the file.
+    """
+
+    def __init__(
+        self,
+        rows: FloatArray,
+        *,
+        starts: Mapping[int, int],
+        goal: Goal,
+        prices: Sequence[Prices | None],
+        feedback_delay: int = 0,
+    ) -> None:
+        self._player = RidgePlayer(goal=goal, n_providers=len(prices), noise=None)
+        self._player.offer(range(len(prices)), prices)
+        self._player.start(Segment(start=0, stop=len(rows), features=rows, blocks=(), version=""))
+        self._starts = starts
+        self._learned = 0
+        self._delay = feedback_delay
+        self._waiting: deque[tuple[int, int, int, Feedback]] = deque()
+
+    def probabilities(self, columns: Columns) -> FloatArray:
+        """Answer, then learn what was logged, decision by decision."""
+        return _in_turn(self, columns)
+
+    def answer(self, columns: Columns, row: int) -> FloatArray:
+        """Its probabilities for one decision."""
+        absent = tuple(np.flatnonzero(~columns.eligible[row]).tolist())
+        step = self._starts[int(columns.row[0])] + row
+        return _certain(self._player.choose(step, absent), columns.eligible.shape[1])
+
+    def learn(self, columns: Columns, row: int) -> None:
+        """Learn the decision that was answered last, as it was logged."""
+        step, player = self._starts[int(columns.row[0])] + row, self._player
+        column = int(columns.provider[row])
+        cost, reward = float(columns.cost_usd[row]), float(columns.reward[row])
+        if cost == cost:
+            outcome = Outcome(decision_id=str(step), served_provider=str(column), cost_usd=cost)
+            player.outcome(step, column, outcome)
+        if reward == reward:
+            self._waiting.append((self._learned, step, column, Feedback(decision_id=str(step), value=reward)))
+        while self._waiting and self._waiting[0][0] + self._delay <= self._learned:
+            player.feedback(*self._waiting.popleft()[1:])
+        self._learned += 1
+
+
+def _certain(chosen: int, k: int) -> FloatArray:
+    found = np.zeros(k)
+    found[chosen] = 1.0
+    return found
+
+
+def _in_turn(target: LearningTarget, columns: Columns) -> FloatArray:
+    found = np.zeros(columns.eligible.shape)
+    for row in range(len(columns)):
+        found[row] = target.answer(columns, row)
+        target.learn(columns, row)
+    return found

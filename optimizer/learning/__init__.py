@@ -1,0 +1,1 @@
+"""From events to statistics: what a decision, an outcome or feedback changes."""

@@ -1,0 +1,202 @@
+"""How long a provider takes and how often it fails, counted so that the order of arrival does not matter."""
+
+from __future__ import annotations
+
+import math
+from bisect import insort
+from typing import Final
+
+import numpy as np
+from numpy.typing import NDArray
+
+from fairlead.optimizer.types.arrays import State
+
+FloatArray = NDArray[np.float64]
+
+BUCKET: Final = 512
+"""Decisions in whose run latencies count alike; an earlier run counts half as much as the next."""
+
+_BINS: Final = 96
+_MOST_BUCKETS: Final = 32
+_LOWEST_S: Final = 1e-3
+_PER_DECADE: Final = 16.0
+_MIDDLES_US: Final = tuple(
+    round(1e6 * _LOWEST_S * 10 ** ((place + 0.5) / _PER_DECADE)) for place in range(_BINS)
+)
+_RECENT: Final = 64
+# More are kept than count, so that one which is taken back makes room for the one before.
+_KEPT: Final = 256
+
+
+def _sums(counts: NDArray[np.int64]) -> tuple[int, int, int]:
+    """Number of latencies, sum of the middles of their bins in microseconds, and of the squares of those."""
+    known = [(count, _MIDDLES_US[place]) for place, count in enumerate(counts[:_BINS].tolist()) if count]
+    return (
+        sum(count for count, _ in known),
+        sum(count * middle for count, middle in known),
+        sum(count * middle * middle for count, middle in known),
+    )
+
+
+class LatencyBelief:
+    """Counts of latencies in logarithmic bins (16 a decade, from 1 ms): mean and tail, additive.
+
+    Counts are kept by the bucket of `BUCKET` decisions that the decision fell into, and those of a bucket
+    count for half as much with each bucket since: a provider that became slower is noticed within some
+    hundred decisions, and no arrival, late or repeated, changes what counts. A quantile is exact to the
+    width of a bin, 15 %.
+    """
+
+    def __init__(self) -> None:
+        # Per bucket the counts of all bins, then the sum in microseconds.
+        self._buckets: dict[int, NDArray[np.int64]] = {}
+        self._seen: dict[int, tuple[int, int, int]] = {}
+        """`_sums` of each bucket, earliest first; whole numbers, so that their order leaves no trace."""
+
+    def add(self, latency_s: float, order: int, *, sign: int = 1) -> None:
+        """Count the latency of the decision at ``order``, or take it back."""
+        place = min(int(_PER_DECADE * math.log10(max(latency_s, _LOWEST_S) / _LOWEST_S)), _BINS - 1)
+        bucket = order // BUCKET
+        if bucket not in self._buckets:
+            self._add(bucket, np.zeros(_BINS + 1, dtype=np.int64))
+            if bucket not in self._buckets:
+                return  # earlier than all that are kept
+        kept = self._buckets[bucket]
+        kept[place] += sign
+        kept[_BINS] += sign * round(latency_s * 1e6)
+        count, first, second = self._seen[bucket]
+        middle = sign * _MIDDLES_US[place]
+        self._seen[bucket] = (count + sign, first + middle, second + sign * middle * middle)
+        if kept[place] == 0 and not kept[:_BINS].any():
+            del self._buckets[bucket], self._seen[bucket]
+
+    def merge(self, other: LatencyBelief) -> None:
+        """Add all that another replica counted."""
+        for bucket, counts in other._buckets.items():
+            self._add(bucket, counts)
+            if bucket in self._buckets and not self._buckets[bucket][:_BINS].any():
+                del self._buckets[bucket], self._seen[bucket]
+
+    def _add(self, bucket: int, counts: NDArray[np.int64]) -> None:
+        if bucket in self._buckets:
+            self._buckets[bucket] += counts
+        else:
+            self._buckets[bucket] = counts.copy()
+        self._seen[bucket] = _sums(self._buckets[bucket])
+        latest = sorted(self._buckets)[-_MOST_BUCKETS:]
+        self._buckets = {each: self._buckets[each] for each in latest}
+        self._seen = {each: self._seen[each] for each in latest}
+
+    @property
+    def count(self) -> int:
+        """Latencies in force."""
+        return sum(count for count, _, _ in self._seen.values())
+
+    def _weighed(self) -> FloatArray:
+        newest = max(self._buckets)
+        total = np.zeros(_BINS + 1)
+        for bucket in sorted(self._buckets):
+            total += 0.5 ** (newest - bucket) * self._buckets[bucket]
+        return total
+
+    def mean_s(self) -> float:
+        """Mean in seconds; NaN where nothing is known."""
+        if not self._buckets:
+            return math.nan
+        newest = next(reversed(self._seen))
+        total_us = count = 0.0
+        for bucket, (seen, _, _) in self._seen.items():
+            weight = 0.5 ** (newest - bucket)
+            total_us += weight * int(self._buckets[bucket][_BINS])
+            count += weight * seen
+        # Not above 0 where something was taken back of which the bucket had been let go.
+        return total_us / 1e6 / count if count > 0 else math.nan
+
+    def sd_s(self) -> float:
+        """Standard deviation in seconds, by the middles of the bins; NaN where fewer than two are known."""
+        if self.count < 2:
+            return math.nan
+        newest = next(reversed(self._seen))
+        total = mean = square = 0.0
+        for bucket, (count, first, second) in self._seen.items():
+            weight = 0.5 ** (newest - bucket)
+            total, mean, square = total + weight * count, mean + weight * first, square + weight * second
+        if total <= 0:
+            return math.nan
+        return math.sqrt(max(square / total - (mean / total) ** 2, 0.0)) / 1e6
+
+    def quantile_s(self, share: float = 0.95) -> float:
+        """Upper end of the bin that holds the quantile, in seconds; NaN where nothing is known."""
+        if not self._buckets:
+            return math.nan
+        cumulated = np.cumsum(self._weighed()[:_BINS])
+        place = int(np.searchsorted(cumulated, share * cumulated[-1]))
+        return float(_LOWEST_S * 10 ** ((place + 1) / _PER_DECADE))
+
+    def state(self) -> State:
+        """The counts and sums of each bucket, as whole numbers: shape (buckets, bins + 1)."""
+        known = sorted(self._buckets)
+        counts = [self._buckets[bucket] for bucket in known]
+        return {
+            "buckets": np.array(known, dtype=np.int64),
+            "counts": np.array(counts, dtype=np.int64).reshape(len(known), _BINS + 1),
+        }
+
+    def restore(self, state: State) -> None:
+        """Become what gave `state`."""
+        pairs = zip(state["buckets"].tolist(), state["counts"], strict=True)
+        self._buckets = {bucket: counts.copy() for bucket, counts in pairs}
+        self._seen = {bucket: _sums(counts) for bucket, counts in self._buckets.items()}
+
+
+class FailureBelief:
+    """Share of failures among the provider's last 64 served decisions, by place in the order.
+
+    None is expected of a provider that never failed. Once there is one, a prior of one failure in fifty
+    softens it: one alone costs little, and a provider that goes on failing is noticed within a few calls.
+    """
+
+    def __init__(self) -> None:
+        self._recent: list[tuple[int, bool]] = []
+        self._failures = 0
+
+    def add(self, order: int, failed: bool) -> None:
+        """Count one outcome of the decision at ``order``."""
+        insort(self._recent, (order, failed))
+        self._failures += failed
+        if len(self._recent) > _KEPT:
+            self._failures -= self._recent.pop(0)[1]
+
+    def merge(self, other: FailureBelief) -> None:
+        """Add what another replica counted."""
+        self._recent = sorted(self._recent + other._recent)[-_KEPT:]
+        self._failures = sum(failed for _, failed in self._recent)
+
+    def remove(self, order: int, failed: bool) -> None:
+        """Take one outcome back, where it is still among those counted."""
+        if (order, failed) in self._recent:
+            self._recent.remove((order, failed))
+            self._failures -= failed
+
+    @property
+    def any(self) -> bool:
+        """Whether one of the outcomes that are kept was a failure."""
+        return self._failures > 0
+
+    def probability(self) -> float:
+        """Expected share of failures, weighing recent outcomes more (halved every 16)."""
+        recent = [failed for _, failed in self._recent[-_RECENT:]]
+        if not any(recent):
+            return 0.0
+        weights = 0.5 ** (np.arange(len(recent))[::-1] / 16.0)
+        failed = np.array(recent, dtype=float)
+        return float((weights @ failed + 0.02) / (weights.sum() + 1.0))
+
+    def state(self) -> State:
+        """The outcomes that are kept, oldest first: shape (n, 2), place in the order and failed."""
+        return {"recent": np.array(self._recent, dtype=np.int64).reshape(-1, 2)}
+
+    def restore(self, state: State) -> None:
+        """Become what gave `state`."""
+        self._recent = [(order, bool(failed)) for order, failed in state["recent"].tolist()]
+        self._failures = sum(failed for _, failed in self._recent)

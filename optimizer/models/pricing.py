@@ -1,0 +1,91 @@
+"""What a call costs: a part that is known beforehand, and a part that is learned in units of the price list.
+
+Where the list prices output tokens, what is known are the call and its input, and what is learned is the
+length of the answer; else the whole call is learned as a multiple of what the list says. Without a price
+list the unit is a power of two near the provider's first cost, by place in the order.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Final, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from fairlead.optimizer.types.route import Prices, Provider
+
+FloatArray = NDArray[np.float64]
+
+TYPICAL_OUTPUT_TOKENS: Final = 300.0
+"""Output tokens that make one unit: the length of an answer that is expected before any was seen."""
+
+_LEAST_USD: Final = 1e-12
+_UNKNOWN_USD: Final = 1e-3
+
+
+class CallPrice(NamedTuple):
+    """USD of a call with t input tokens and y units: base + base_token · t + y (unit + unit_token · t)."""
+
+    base: float
+    base_token: float
+    unit: float
+    unit_token: float
+
+    def at(self, input_tokens: float) -> tuple[float, float]:
+        """What is known beforehand, and the unit of what is learned, in USD."""
+        unit = max(self.unit + self.unit_token * input_tokens, _LEAST_USD)
+        return self.base + self.base_token * input_tokens, unit
+
+
+def kind_of(prices: Prices | None) -> str:
+    """What is learned of the cost under this list: counts of one kind say nothing about another."""
+    if prices is None:
+        return "dollars"
+    return "output tokens" if prices.output_usd_per_mtok > 0 else "multiple of the list"
+
+
+def call_price(prices: Prices | None, unit_usd: float) -> CallPrice:
+    """The two parts under a price list; ``unit_usd`` stands in where there is none."""
+    kind = kind_of(prices)
+    if prices is None:
+        return CallPrice(0.0, 0.0, unit_usd, 0.0)
+    by_token = prices.input_usd_per_mtok / 1e6
+    if kind == "output tokens":
+        unit = prices.output_usd_per_mtok * TYPICAL_OUTPUT_TOKENS / 1e6
+        return CallPrice(prices.per_call_usd, by_token, unit, 0.0)
+    return CallPrice(0.0, 0.0, prices.per_call_usd, by_token)
+
+
+def unit_near(cost_usd: float) -> float:
+    """The power of two near a cost: costs of one size have one unit, whichever of them came first."""
+    return float(2.0 ** round(float(np.log2(cost_usd))))
+
+
+class PriceTable:
+    """The call prices of a route's providers as arrays, in their order."""
+
+    def __init__(self, providers: Sequence[Provider], unit_usd: Mapping[str, float]) -> None:
+        priced = [provider.prices is not None for provider in providers]
+        self.known = np.array([p or one.name in unit_usd for p, one in zip(priced, providers, strict=True)])
+        """Who has a price list or has been paid for, shape (k,); of the others a cost is only a guess."""
+        calls = np.array([call_price(one.prices, unit_usd.get(one.name, 0.0)) for one in providers])
+        self._base, self._base_token, self._unit, self._unit_token = np.ascontiguousarray(calls.T)
+        # A cost that nobody knows is taken to be the dearest that is known, never 0.
+        typical = self._base + self._unit
+        guess = float(typical[self.known].max()) if self.known.any() else _UNKNOWN_USD
+        self._unit = np.maximum(np.where(self.known, self._unit, guess), _LEAST_USD)
+        self._unit.setflags(write=False)
+        self._one_unit = not self._unit_token.any()
+        self.all_known = bool(self.known.all())
+        self.unknown = np.where(self.known, 0.0, np.nan)
+        """To add to costs that are not to be taken for more than guesses, shape (k,)."""
+
+    def at(self, input_tokens: float | FloatArray) -> tuple[FloatArray, FloatArray]:
+        """As `CallPrice.at`: what is known beforehand and the unit in USD, (k,), or (n, k) for n requests."""
+        tokens = input_tokens[:, None] if isinstance(input_tokens, np.ndarray) else input_tokens
+        base: FloatArray = self._base + tokens * self._base_token
+        if self._one_unit:
+            return base, np.broadcast_to(self._unit, base.shape) if base.ndim > 1 else self._unit
+        unit: FloatArray = self._unit + tokens * self._unit_token
+        return base, unit

@@ -1,0 +1,1 @@
+"""Logs and snapshots: how what was learned is written and read."""

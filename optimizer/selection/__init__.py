@@ -1,0 +1,1 @@
+"""Rules and money: from predictions to the logged distribution and the draw."""

@@ -1,0 +1,48 @@
+"""The nouns of routing: what is configured, what is asked, what is answered and what came of it.
+
+All are frozen and checked when made. Money is USD, time is seconds, quality is in [0, 1].
+"""
+
+from fairlead.optimizer.types.events import (
+    Candidate,
+    Context,
+    Decision,
+    DriftAlarm,
+    Event,
+    Expected,
+    Feedback,
+    FloatArray,
+    Outcome,
+    RouteChanged,
+)
+from fairlead.optimizer.types.route import (
+    Budget,
+    Constraints,
+    Metric,
+    Objective,
+    Prices,
+    Provider,
+    Route,
+    Source,
+)
+
+__all__ = [
+    "Budget",
+    "Candidate",
+    "Constraints",
+    "Context",
+    "Decision",
+    "DriftAlarm",
+    "Event",
+    "Expected",
+    "Feedback",
+    "FloatArray",
+    "Metric",
+    "Objective",
+    "Outcome",
+    "Prices",
+    "Provider",
+    "Route",
+    "RouteChanged",
+    "Source",
+]

@@ -1,0 +1,223 @@
+"""What is asked, answered and reported: the context, the decision, and what came of it."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Final
+
+import numpy as np
+from numpy.typing import NDArray
+
+from fairlead.optimizer.errors import InvalidInput, finite
+from fairlead.optimizer.types.route import MAX_COST_USD, Route
+
+FloatArray = NDArray[np.float64]
+
+MAX_LATENCY_S: Final = 1e6
+MAX_TOKENS: Final = 10**9
+LETTERS_PER_TOKEN: Final = 4.0
+LATEST_S: Final = 1e12
+
+_NO_ATTRIBUTES: Mapping[str, str | float | bool] = {}
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Context:
+    """Facts known before choosing. ``features`` bypasses the featurisers with a vector of their width."""
+
+    text: str | None = None
+    task: str | None = None
+    attributes: Mapping[str, str | float | bool] = field(default_factory=lambda: _NO_ATTRIBUTES)
+    embedding: NDArray[np.float64] | None = None
+    features: FloatArray | None = None
+    input_tokens: float | None = None
+
+    def __post_init__(self) -> None:
+        if self.input_tokens is not None:
+            finite("input_tokens", self.input_tokens, low=0, high=MAX_TOKENS, remedy="give a count of tokens")
+
+    @property
+    def tokens(self) -> float:
+        """Input tokens as given, else a quarter of the text's characters."""
+        if self.input_tokens is not None:
+            return float(self.input_tokens)
+        return len(self.text or "") / LETTERS_PER_TOKEN
+
+
+@dataclass(frozen=True, kw_only=True)
+class Expected:
+    """What is expected of one provider for one request: mean and standard deviation of the belief."""
+
+    quality: float
+    quality_sd: float
+    cost_usd: float
+    cost_usd_sd: float
+    latency_s: float | None
+    failure: float
+
+
+@dataclass(frozen=True, kw_only=True)
+class Candidate:
+    """One provider as one decision saw it; ``reason`` says why an ineligible one was ruled out."""
+
+    provider: str
+    propensity: float
+    eligible: bool
+    reason: str | None
+    expected: Expected
+
+
+@dataclass(frozen=True, kw_only=True, eq=False, slots=True)
+class Decision:
+    """One logged choice with the full distribution that it was drawn from.
+
+    Arrays run over ``providers`` in the route's order. ``order`` is the decision's place in the
+    route's one total order: a change of a provider is dated by it. ``features`` has the encoder's width.
+    """
+
+    id: str
+    order: int
+    route: str
+    providers: tuple[str, ...]
+    probabilities: FloatArray
+    selected: str
+    features: FloatArray
+    input_tokens: float
+    expected: FloatArray
+    """Shape (6, n_providers): quality, its sd, cost_usd, its sd, latency_s (NaN where unknown), and the
+    share of calls that fail."""
+    ineligible: Mapping[str, str]
+    shadow_price: float
+    """Quality that one USD must bring; 0 where neither budget nor willingness to pay binds."""
+    floor: FloatArray
+    encoder_version: str
+    model_version: int
+    at_s: float | None = None
+    task: str | None = None
+    fallback_used: str | None = None
+    """Why the route's default was answered instead of a routed choice; None for a routed one."""
+
+    @property
+    def propensity(self) -> float:
+        """Probability with which the selected provider was drawn."""
+        return float(self.probabilities[self.providers.index(self.selected)])
+
+    @property
+    def expected_usd(self) -> float:
+        """What the call is expected to cost, 0 where nothing is known of it."""
+        cost = float(self.expected[2, self.providers.index(self.selected)])
+        return 0.0 if math.isnan(cost) else cost
+
+    @property
+    def candidates(self) -> tuple[Candidate, ...]:
+        """The distribution and the beliefs behind it, provider by provider."""
+        found = []
+        for i, name in enumerate(self.providers):
+            quality, quality_sd, cost, cost_sd, latency, failure = self.expected[:, i].tolist()
+            expected = Expected(
+                quality=quality,
+                quality_sd=quality_sd,
+                cost_usd=cost,
+                cost_usd_sd=cost_sd,
+                latency_s=None if np.isnan(latency) else latency,
+                failure=failure,
+            )
+            reason = self.ineligible.get(name)
+            found.append(
+                Candidate(
+                    provider=name,
+                    propensity=float(self.probabilities[i]),
+                    eligible=reason is None,
+                    reason=reason,
+                    expected=expected,
+                )
+            )
+        return tuple(found)
+
+
+def _amount(name: str, value: float | None, *, high: float, remedy: str) -> None:
+    # What is as it should be is let through before the check that says what is wrong.
+    if value is None or ((type(value) is float or type(value) is int) and 0 <= value <= high):
+        return
+    finite(name, value, low=0, high=high, remedy=remedy)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Outcome:
+    """What serving the request really took. The last ``revision`` for a decision is the one in force."""
+
+    decision_id: str
+    served_provider: str
+    cost_usd: float | None = None
+    input_tokens: int | None = None
+    output_tokens: int | None = None
+    cached_tokens: int | None = None
+    latency_s: float | None = None
+    status: str = "ok"
+    revision: int = 0
+
+    def __post_init__(self) -> None:
+        _amount("cost_usd", self.cost_usd, high=MAX_COST_USD, remedy="give USD of at least 0, or nothing")
+        _amount("latency_s", self.latency_s, high=MAX_LATENCY_S, remedy="give seconds of at least 0")
+        _amount("input_tokens", self.input_tokens, high=MAX_TOKENS, remedy="give a count of tokens")
+        _amount("output_tokens", self.output_tokens, high=MAX_TOKENS, remedy="give a count of tokens")
+        _amount("cached_tokens", self.cached_tokens, high=MAX_TOKENS, remedy="give a count of tokens")
+        if self.status not in ("ok", "error", "timeout", "refused"):
+            raise InvalidInput(f"status is {self.status!r}: give one of ok, error, timeout, refused")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Feedback:
+    """A judgement that comes later, or never, or twice; None as ``value`` takes it back.
+
+    The last ``revision`` for one (decision, metric, source) is the one in force.
+    """
+
+    decision_id: str
+    value: float | None
+    metric: str = "quality"
+    source: str = "code"
+    revision: int = 0
+
+    def __post_init__(self) -> None:
+        if self.value is not None and not (type(self.value) is float and math.isfinite(self.value)):
+            finite(self.metric, self.value, remedy="give a finite number, or None to take the feedback back")
+
+
+@dataclass(frozen=True, kw_only=True)
+class DriftAlarm:
+    """A provider changed: beliefs from before decision ``since_order`` count for little from now on."""
+
+    provider: str
+    quantity: str
+    since_order: int
+    at_order: int
+    before: float
+    after: float
+
+    def __post_init__(self) -> None:
+        if self.quantity != "quality":
+            raise InvalidInput(
+                f"drift alarm is about {self.quantity!r}, but only 'quality' is watched: leave it out"
+            )
+        if not 0 <= self.since_order <= self.at_order:
+            raise InvalidInput(
+                f"drift alarm dates a change at decision {self.since_order} and was raised at "
+                f"{self.at_order}: give an earlier one of at least 0"
+            )
+
+
+@dataclass(frozen=True, kw_only=True)
+class RouteChanged:
+    """The route is configured like this from place ``order`` on: decisions from there are made under it."""
+
+    order: int
+    route: Route
+
+    def __post_init__(self) -> None:
+        finite("order", self.order, low=0, high=2**53, remedy="give a place in the order, counted from 0")
+
+
+Event = Decision | Outcome | Feedback | DriftAlarm | RouteChanged

@@ -1,0 +1,210 @@
+"""What an operator declares: providers and prices, objective, budget, constraints, metrics, route."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Final
+
+from fairlead.optimizer.errors import InvalidInput, finite, plain_text
+
+MAX_COST_USD: Final = 1e6
+
+_PRICE_REMEDY = "give USD as a finite number of at least 0, or no prices at all where they are unknown"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Prices:
+    """A provider's price list. A price that is unknown is left out with the whole list, never set to 0."""
+
+    input_usd_per_mtok: float
+    output_usd_per_mtok: float
+    cached_usd_per_mtok: float | None = None
+    per_call_usd: float = 0.0
+
+    def __post_init__(self) -> None:
+        for name in ("input_usd_per_mtok", "output_usd_per_mtok", "per_call_usd"):
+            finite(name, getattr(self, name), low=0, high=MAX_COST_USD, remedy=_PRICE_REMEDY)
+        if self.cached_usd_per_mtok is not None:
+            finite("cached_usd_per_mtok", self.cached_usd_per_mtok, low=0, high=1e6, remedy=_PRICE_REMEDY)
+
+    def cost_usd(self, *, input_tokens: float, output_tokens: float, cached_tokens: float = 0.0) -> float:
+        """USD of one call; ``cached_tokens`` are those of the input that were read from a cache."""
+        cached_price = (
+            self.input_usd_per_mtok if self.cached_usd_per_mtok is None else self.cached_usd_per_mtok
+        )
+        fresh = max(input_tokens - cached_tokens, 0.0)
+        tokens = fresh * self.input_usd_per_mtok + cached_tokens * cached_price
+        return self.per_call_usd + (tokens + output_tokens * self.output_usd_per_mtok) / 1e6
+
+    def scaled(self, factor: float) -> Prices:
+        """The list after a price change by ``factor``."""
+        cached = None if self.cached_usd_per_mtok is None else self.cached_usd_per_mtok * factor
+        return Prices(
+            input_usd_per_mtok=self.input_usd_per_mtok * factor,
+            output_usd_per_mtok=self.output_usd_per_mtok * factor,
+            cached_usd_per_mtok=cached,
+            per_call_usd=self.per_call_usd * factor,
+        )
+
+
+@dataclass(frozen=True, kw_only=True)
+class Provider:
+    """A choosable model endpoint; in the mathematics, an action."""
+
+    name: str
+    prices: Prices | None = None
+    capabilities: frozenset[str] = frozenset()
+    context_window_tokens: int | None = None
+    tags: frozenset[str] = frozenset()
+    healthy: bool = True
+
+    def __post_init__(self) -> None:
+        plain_text("provider name", self.name)
+        if not self.name or len(self.name) > 200:
+            raise InvalidInput(f"provider name is {self.name!r}: give 1 to 200 characters")
+        if self.context_window_tokens is not None and self.context_window_tokens < 1:
+            raise InvalidInput(
+                f"context window of {self.name!r} is {self.context_window_tokens} tokens: "
+                "give at least 1, or leave it out where it is unknown"
+            )
+
+
+@dataclass(frozen=True, kw_only=True)
+class Objective:
+    """How quality, cost and latency are weighed: quality − cost / willingness_to_pay − latency × weight.
+
+    ``willingness_to_pay_usd`` is what one whole point of quality is worth; None means that cost
+    does not count by itself (a budget may still bind). ``latency_weight`` is quality per second.
+    """
+
+    willingness_to_pay_usd: float | None = None
+    latency_weight: float = 0.0
+
+    def __post_init__(self) -> None:
+        if self.willingness_to_pay_usd is not None:
+            remedy = "give USD per point of quality, more than 0, or None where cost does not count"
+            finite("willingness_to_pay_usd", self.willingness_to_pay_usd, low=1e-12, high=1e9, remedy=remedy)
+        finite(
+            "latency_weight",
+            self.latency_weight,
+            low=0,
+            high=1e6,
+            remedy="give points per second, at least 0",
+        )
+
+
+@dataclass(frozen=True, kw_only=True)
+class Budget:
+    """What may be spent: USD per request on average, or USD per day of 24 hours UTC; exactly one."""
+
+    usd_per_request: float | None = None
+    usd_per_day: float | None = None
+
+    def __post_init__(self) -> None:
+        given = [name for name in ("usd_per_request", "usd_per_day") if getattr(self, name) is not None]
+        if len(given) != 1:
+            raise InvalidInput(
+                f"a budget has {given or 'no limit'}: give exactly one of usd_per_request, usd_per_day"
+            )
+        finite(given[0], getattr(self, given[0]), low=1e-12, high=1e9, remedy="give USD, more than 0")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Constraints:
+    """What a choice must satisfy. ``allow`` and ``deny`` take wildcards (``openai/*``); deny wins."""
+
+    allow: tuple[str, ...] = ("*",)
+    deny: tuple[str, ...] = ()
+    capabilities: frozenset[str] = frozenset()
+    max_cost_usd: float | None = None
+    max_latency_s: float | None = None
+    max_tail_latency_s: float | None = None
+
+    def __post_init__(self) -> None:
+        for name in ("max_cost_usd", "max_latency_s", "max_tail_latency_s"):
+            if getattr(self, name) is not None:
+                finite(
+                    name, getattr(self, name), low=0, high=1e6, remedy="give a limit of at least 0, or none"
+                )
+
+
+@dataclass(frozen=True, kw_only=True)
+class Metric:
+    """One judgement that counts towards the reward: its range, its direction and its weight."""
+
+    name: str = "quality"
+    low: float = 0.0
+    high: float = 1.0
+    higher_is_better: bool = True
+    weight: float = 1.0
+
+    def __post_init__(self) -> None:
+        finite("low", self.low, low=-1e9, high=1e9, remedy="give the worst possible value of the metric")
+        finite("high", self.high, low=-1e9, high=1e9, remedy="give the best possible value of the metric")
+        finite("weight", self.weight, low=1e-6, high=1e6, remedy="give a weight of more than 0")
+        if self.low >= self.high:
+            raise InvalidInput(
+                f"metric {self.name!r} ranges from {self.low:g} to {self.high:g}: give low < high"
+            )
+
+    def scaled(self, value: float) -> float:
+        """``value`` as quality in [0, 1]; raises `InvalidInput` outside the declared range."""
+        remedy = "send a value within the range that the route declares for the metric"
+        share = (finite(self.name, value, low=self.low, high=self.high, remedy=remedy) - self.low) / (
+            self.high - self.low
+        )
+        return share if self.higher_is_better else 1.0 - share
+
+
+@dataclass(frozen=True, kw_only=True)
+class Source:
+    """Who judges: a source of feedback that counts more or less than others, which weigh 1."""
+
+    name: str
+    weight: float = 1.0
+
+    def __post_init__(self) -> None:
+        plain_text("source", self.name)
+        finite("weight", self.weight, low=1e-6, high=1e6, remedy="give a weight of more than 0")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Route:
+    """One decision point of a product: its providers, objective, budget and rules.
+
+    ``default_provider`` answers when routing itself fails. ``newcomer_share`` caps the share of
+    requests, and of a budget, that may be spent on getting to know a provider added later.
+    ``exploration_share`` is the share of requests, and of a budget, spent on a floor under every
+    propensity, so that other policies can be judged from the log afterwards; providers that were hardly
+    judged yet have a higher one (`UNKNOWN_SHARE` of the shadow price). With 0 there is neither.
+    """
+
+    name: str
+    providers: tuple[Provider, ...]
+    objective: Objective = Objective()
+    budget: Budget | None = None
+    constraints: Constraints = Constraints()
+    metrics: tuple[Metric, ...] = (Metric(),)
+    sources: tuple[Source, ...] = ()
+    default_provider: str | None = None
+    newcomer_share: float = 0.2
+    exploration_share: float = 0.002
+
+    def __post_init__(self) -> None:
+        names = [provider.name for provider in self.providers]
+        if not names:
+            raise InvalidInput(f"route {self.name!r} has no provider: give at least one")
+        twice = sorted({name for name in names if names.count(name) > 1})
+        if twice:
+            raise InvalidInput(f"route {self.name!r} lists {twice[0]!r} twice: give each provider once")
+        if self.default_provider is not None and self.default_provider not in names:
+            raise InvalidInput(
+                f"default provider {self.default_provider!r} is not on route {self.name!r}: "
+                f"choose from {names}"
+            )
+        if len({metric.name for metric in self.metrics}) != len(self.metrics) or not self.metrics:
+            raise InvalidInput(f"route {self.name!r} needs one or more metrics, each with a name of its own")
+        if len({source.name for source in self.sources}) != len(self.sources):
+            raise InvalidInput(f"route {self.name!r} lists a source of feedback twice: give each once")
+        for name in ("newcomer_share", "exploration_share"):
+            finite(name, getattr(self, name), low=0, high=1, remedy="give a share of requests in [0, 1]")

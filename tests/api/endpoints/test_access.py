@@ -1,0 +1,216 @@
+"""The threat model of docs/security.md: who may come in, and what a key may do."""
+
+import time
+from datetime import UTC, datetime
+from pathlib import Path
+
+import httpx
+import pytest
+from typer.testing import CliRunner
+
+from fairlead.api.cli.main import app
+from fairlead.api.service.auth import check_address, is_loopback
+from fairlead.optimizer.errors import InvalidInput
+from tests.api.running import Running, bearer, running
+
+PRICE = {"input_usd_per_mtok": 1.0, "output_usd_per_mtok": 1.0}
+ASK = {"route": "quickstart", "prompt": "x"}
+
+
+# Who may come in
+
+
+@pytest.mark.parametrize("host", ["0.0.0.0", "::", "192.0.2.1", "example.org", ""])
+def test_without_keys_no_other_address_is_listened_on(host: str) -> None:
+    with pytest.raises(InvalidInput, match="create-key"):
+        check_address(host, has_keys=False)
+    check_address(host, has_keys=True)
+    check_address("127.0.0.1", has_keys=False)
+
+
+def test_the_command_refuses_to_listen_without_keys(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    for arguments in (["serve", "--host", "0.0.0.0"], ["serve", "--check", "--host", "0.0.0.0"]):
+        result = CliRunner().invoke(app, arguments)
+        assert result.exit_code == 2
+        assert "there is no API key" in result.output
+
+
+def test_without_keys_only_this_machine_is_served(service: Running) -> None:
+    authority = service.service.authority
+    from fairlead.api.problems import Problem
+
+    assert authority.caller(None, host=b"127.0.0.1:1", client="127.0.0.1").key is None
+    with pytest.raises(Problem, match="only this machine"):
+        authority.caller(None, host=b"127.0.0.1", client="192.0.2.7")
+    assert not is_loopback("192.0.2.7") and is_loopback("::1") and not is_loopback("nonsense")
+
+
+@pytest.mark.parametrize("host", ["evil.example", "evil.example:8300", "127.0.0.1.evil.example", ""])
+def test_without_keys_a_page_on_the_web_cannot_ask_through_a_browser(service: Running, host: str) -> None:
+    response = service.client.post("/v1/decisions", json=ASK, headers={"Host": host})
+    assert response.status_code in (400, 403), response.text
+    assert service.client.post("/v1/decisions", json=ASK, headers={"Host": "localhost:1"}).status_code == 200
+
+
+def test_from_the_first_key_on_everybody_needs_one(service: Running, admin: str) -> None:
+    for method, path in (
+        ("POST", "/v1/decisions"),
+        ("GET", "/v1/routes"),
+        ("GET", "/metrics"),
+        ("GET", "/v1/keys"),
+    ):
+        response = service.client.request(method, path, json=ASK if method == "POST" else None)
+        assert response.status_code == 401, path
+        assert response.headers["www-authenticate"].startswith("Bearer")
+    assert service.post("/v1/decisions", ASK, status=200, **bearer(admin))
+    for path in ("/livez", "/readyz", "/docs", "/openapi.json"):
+        assert service.client.get(path).status_code == 200
+
+
+@pytest.mark.parametrize(
+    "header",
+    [
+        "",
+        "Bearer",
+        "Bearer x",
+        "Basic Zmxr",
+        "Bearer flk_",
+        "Bearer flk_.",
+        "Bearer flk_a.b",
+        "Bearer " + "flk_" * 99,
+        "Bearer flk_' OR '1'='1",
+        "bearer flk_\xff.x",
+    ],
+)
+def test_a_wrong_key_is_refused(service: Running, admin: str, header: str) -> None:
+    response = service.client.get("/v1/routes", headers={"Authorization": header.encode("latin-1")})
+    assert response.status_code == 401
+    assert len(header) < 8 or header not in response.text
+
+
+def test_a_key_with_one_letter_changed_is_refused(service: Running, admin: str) -> None:
+    wrong = admin[:-1] + ("A" if admin[-1] != "A" else "B")
+    assert service.client.get("/v1/routes", headers=bearer(wrong)).status_code == 401
+    assert service.client.get("/v1/routes", headers=bearer(admin)).status_code == 200
+
+
+def test_the_first_key_must_be_able_to_make_others(service: Running) -> None:
+    assert service.post("/v1/keys", {"name": "a", "scopes": ["decide"]}, status=409)
+    assert service.post("/v1/decisions", ASK, status=200)
+
+
+def test_the_last_admin_cannot_be_removed_or_weakened(service: Running, admin: str) -> None:
+    (key,) = service.get("/v1/keys", **bearer(admin))["items"]
+    path = f"/v1/keys/{key['id']}"
+    assert service.client.delete(path, headers=bearer(admin)).status_code == 409
+    for patch in ({"scopes": ["read"]}, {"expires_at": "2020-01-01T00:00:00Z"}):
+        assert service.client.patch(path, json=patch, headers=bearer(admin)).status_code == 409
+    assert service.get("/v1/keys", **bearer(admin))
+
+
+def test_a_key_that_can_change_keys_cannot_be_limited(service: Running, admin: str) -> None:
+    for limit in ({"routes": ["quickstart"]}, {"sources": ["human"]}):
+        body = {"name": "n", "scopes": ["admin"], **limit}
+        told = service.post("/v1/keys", body, status=422, **bearer(admin))
+        assert "cannot be limited" in told["detail"]
+    name, _ = service.make_key(admin, scopes=["decide"], routes=["quickstart"])
+    patched = service.client.patch(f"/v1/keys/{name}", json={"scopes": ["admin"]}, headers=bearer(admin))
+    assert patched.status_code == 422
+
+
+# What a key may do
+
+
+def test_each_scope_opens_its_own_addresses_only(service: Running, admin: str) -> None:
+    keys = {scope: service.make_key(admin, scopes=[scope])[1] for scope in ("decide", "feedback", "read")}
+    service.post("/v1/decisions", {**ASK, "id": "d"}, status=200, **bearer(admin))
+    told = {"decision_id": "d", "value": 1.0}
+    addresses = {
+        "decide": [("POST", "/v1/decisions", ASK), ("POST", "/v1/decisions/batch", {"decisions": [ASK]})],
+        "feedback": [
+            ("POST", "/v1/feedback", told),
+            ("POST", "/v1/feedback/batch", {"feedback": [told]}),
+            ("POST", "/v1/decisions/d/outcome", {"cost_usd": 0.1}),
+        ],
+        "read": [
+            ("GET", path, None)
+            for path in ("/v1/decisions/d", "/v1/routes", "/v1/providers", "/v1/prices", "/metrics",
+                         "/v1/routes/quickstart/state", "/v1/routes/quickstart")
+        ],
+        "admin": [
+            ("GET", "/v1/keys", None),
+            ("GET", "/v1/audit", None),
+            ("POST", "/v1/keys", {"name": "x", "scopes": ["read"]}),
+            ("POST", "/v1/providers", {"name": "x"}),
+            ("PATCH", "/v1/providers/small", {"paused": False}),
+            ("DELETE", "/v1/routes/quickstart?preview=true", None),
+            ("POST", "/v1/prices", {**PRICE, "provider": "small"}),
+        ],
+    }  # fmt: skip
+    for needed, requests in addresses.items():
+        for method, path, body in requests:
+            for scope, key in keys.items():
+                response = service.client.request(method, path, json=body, headers=bearer(key))
+                assert (response.status_code == 403) == (scope != needed), (
+                    scope,
+                    method,
+                    path,
+                    response.text,
+                )
+            response = service.client.request(method, path, json=body, headers=bearer(admin))
+            assert response.status_code in (200, 201), (method, path, response.text)
+
+
+def test_a_key_for_one_route_cannot_touch_another(service: Running, admin: str) -> None:
+    service.post("/v1/routes", {"name": "other", "providers": ["small"]}, status=201, **bearer(admin))
+    _, key = service.make_key(admin, scopes=["decide", "feedback", "read"], routes=["other"])
+    service.post("/v1/decisions", {**ASK, "id": "d"}, status=200, **bearer(admin))
+    assert service.post("/v1/decisions", ASK, status=403, **bearer(key))
+    assert service.post("/v1/feedback", {"decision_id": "d", "value": 0.0}, status=403, **bearer(key))
+    assert service.post("/v1/decisions/d/outcome", {"cost_usd": 9.0}, status=403, **bearer(key))
+    for path in ("/v1/decisions/d", "/v1/routes/quickstart", "/v1/routes/quickstart/state"):
+        assert service.client.get(path, headers=bearer(key)).status_code == 404, path
+    assert [one["name"] for one in service.get("/v1/routes", **bearer(key))["items"]] == ["other"]
+    assert service.post("/v1/decisions", {**ASK, "route": "other"}, status=200, **bearer(key))
+
+
+def test_feedback_sent_ahead_cannot_reach_another_route(service: Running, admin: str) -> None:
+    """What waits for its decision is checked against the route once that is known."""
+    service.post("/v1/routes", {"name": "other", "providers": ["small"]}, status=201, **bearer(admin))
+    _, key = service.make_key(admin, scopes=["feedback"], routes=["other"])
+    told = service.post("/v1/feedback", {"decision_id": "later", "value": 0.0}, status=200, **bearer(key))
+    assert told["state"] == "parked"
+    service.post("/v1/decisions", {**ASK, "id": "later"}, status=200, **bearer(admin))
+    service.until(service.settled)
+    assert service.service.engine.fold.counts["feedback", "rejected"] == 1
+    assert service.service.engine.fold.routes["quickstart"].router._learning.counts == {}
+
+
+def test_a_key_expires_and_a_rotated_one_ends_after_its_overlap(tmp_path: Path) -> None:
+    now = [time.time()]
+    with running(tmp_path, clock=lambda: now[0]) as service:
+        _, admin = service.make_key(None, scopes=["admin"])
+        until = datetime.fromtimestamp(now[0] + 60, UTC).isoformat()
+        _, short = service.make_key(admin, scopes=["read"], expires_at=until)
+        key_id, old = service.make_key(admin, scopes=["read"])
+        new = service.post(f"/v1/keys/{key_id}/rotate", {"overlap_s": 30}, status=200, **bearer(admin))["key"]
+
+        def works(key: str) -> bool:
+            return service.client.get("/v1/routes", headers=bearer(key)).status_code == 200
+
+        assert [works(key) for key in (short, old, new)] == [True, True, True]
+        now[0] += 31
+        assert [works(key) for key in (short, old, new)] == [True, False, True]
+        now[0] += 31
+        assert [works(key) for key in (short, old, new)] == [False, False, True]
+        assert service.client.delete(f"/v1/keys/{key_id}", headers=bearer(admin)).status_code == 200
+        assert not works(new)
+
+
+def test_a_client_without_a_host_header_is_refused_while_there_are_no_keys(service: Running) -> None:
+    with httpx.Client(base_url=f"http://127.0.0.1:{service.port}") as client:
+        request = client.build_request("GET", "/v1/routes")
+        del request.headers["host"]
+        request.headers["host"] = "attacker"
+        assert client.send(request).status_code == 403

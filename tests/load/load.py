@@ -1,0 +1,133 @@
+"""Clients: closed loops of so many connections, and open loops in which requests come when they come."""
+
+from __future__ import annotations
+
+import asyncio
+from collections import Counter
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from time import perf_counter
+from typing import Final
+
+import numpy as np
+
+from tests.load.served import Asked, decisions
+from tests.trials.wire import Connection, run
+
+LATE_S: Final = 20.0
+"""A request that is not answered by then is counted as lost."""
+
+
+@dataclass
+class Loaded:
+    """What came back. Latencies count from when a request was due, also where it had to wait to be sent."""
+
+    sent: int = 0
+    seconds: float = 0.0
+    statuses: Counter[int] = field(default_factory=Counter)
+    """By status; 0 for no answer at all."""
+    accepted_s: list[float] = field(default_factory=list)
+    refused_s: list[float] = field(default_factory=list)
+    """Of 429 and 503: from when the request was sent, since the client's own queue is not the service's."""
+    without_retry_after: int = 0
+    goodput: float = 0.0
+    """Answers of 2xx in a second, while requests were coming."""
+    rate: float = 0.0
+    """Requests that were sent in a second."""
+
+    def close(self, seconds: float) -> None:
+        """No more requests come; what is still answered counts no more towards the rates."""
+        self.seconds, self.rate = seconds, self.sent / seconds
+        self.goodput = len(self.accepted_s) / seconds
+
+    def accepted_ms(self, percentile: float) -> float:
+        """Percentile of the latency of what was accepted."""
+        return 1e3 * float(np.percentile(self.accepted_s, percentile)) if self.accepted_s else float("nan")
+
+    def refused_ms(self, percentile: float) -> float:
+        """Percentile of the latency of what was refused."""
+        return 1e3 * float(np.percentile(self.refused_s, percentile)) if self.refused_s else float("nan")
+
+
+async def _one(connection: Connection, asked: Asked, due: float, found: Loaded) -> None:
+    found.sent += 1
+    try:
+        reply = await connection.request(asked.method, asked.path, asked.body, timeout_s=LATE_S)
+    except (ConnectionError, TimeoutError):
+        found.statuses[0] += 1
+        connection.close()
+        return
+    found.statuses[reply.status] += 1
+    if 200 <= reply.status < 300:
+        found.accepted_s.append(perf_counter() - due)
+    elif reply.status in (429, 503):
+        found.refused_s.append(reply.seconds)
+        found.without_retry_after += "retry-after" not in reply.headers
+
+
+async def closed_loop(port: int, asked: Iterator[Asked], *, connections: int, seconds: float) -> Loaded:
+    """So many connections, each sending the next request when the one before is answered."""
+    found, started = Loaded(), perf_counter()
+
+    async def client() -> None:
+        connection = await Connection.open(port)
+        while perf_counter() - started < seconds and not connection.closed:
+            await _one(connection, next(asked), perf_counter(), found)
+        connection.close()
+
+    await asyncio.gather(*(client() for _ in range(connections)))
+    found.close(perf_counter() - started)
+    return found
+
+
+async def open_loop(
+    port: int, streams: list[Iterator[Asked]], *, per_s: float, seconds: float, most: int
+) -> list[Loaded]:
+    """Requests of each stream at a fixed rate, whatever becomes of the ones before; ``most`` connections.
+
+    Bounded in count by rate × seconds. A request for which no connection is free waits here, and that counts.
+    """
+    found = [Loaded() for _ in streams]
+    free: asyncio.LifoQueue[Connection] = asyncio.LifoQueue()
+    made = 0
+    waiting: set[asyncio.Task[None]] = set()
+
+    async def send(asked: Asked, due: float, into: Loaded) -> None:
+        nonlocal made
+        if free.empty() and made < most:
+            made += 1
+            connection = await Connection.open(port)
+        else:
+            connection = await free.get()
+        if connection.closed:
+            connection = await Connection.open(port)
+        try:
+            await _one(connection, asked, due, into)
+        finally:
+            free.put_nowait(connection)
+
+    started = perf_counter()
+    total = int(per_s * seconds)
+    for i in range(total):
+        due = started + i / per_s
+        wait = due - perf_counter()
+        if wait > 0:
+            await asyncio.sleep(wait)
+        elif i % 4 == 0:
+            await asyncio.sleep(0)
+        for stream, into in zip(streams, found, strict=True):
+            task = asyncio.ensure_future(send(next(stream), due, into))
+            waiting.add(task)
+            task.add_done_callback(waiting.discard)
+    for into in found:
+        into.close(perf_counter() - started)
+    if waiting:
+        await asyncio.wait(waiting, timeout=2 * LATE_S)
+    while not free.empty():
+        free.get_nowait().close()
+    return found
+
+
+def probe(port: int, seconds: float) -> Loaded:
+    """A few clients in this process, to time what others do to the service."""
+    return run(closed_loop(port, decisions(77), connections=4, seconds=seconds))

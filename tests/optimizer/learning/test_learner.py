@@ -1,0 +1,228 @@
+import random
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from fairlead.optimizer.errors import InvalidInput
+from fairlead.optimizer.features.base import Block
+from fairlead.optimizer.learning.facts import cost_of
+from fairlead.optimizer.learning.learner import Learning
+from fairlead.optimizer.learning.route_history import RouteHistory
+from fairlead.optimizer.models.beliefs import Beliefs
+from fairlead.optimizer.types import (
+    Decision,
+    DriftAlarm,
+    Feedback,
+    Outcome,
+    Prices,
+    Provider,
+    Route,
+    RouteChanged,
+)
+
+WIDTH = 2
+BLOCKS = (Block("context", WIDTH, isotropic=False),)
+PRICES = Prices(input_usd_per_mtok=1.0, output_usd_per_mtok=10.0, cached_usd_per_mtok=0.1)
+NAMES = ("a", "b", "c")
+
+
+def route(*names, prices=PRICES) -> Route:
+    return Route(name="toy", providers=tuple(Provider(name=n, prices=prices) for n in names or NAMES))
+
+
+def learning(declared=None, *, detect_drift=False) -> tuple[Learning, Beliefs]:
+    declared = declared or route()
+    beliefs = Beliefs(BLOCKS, declared.providers)
+    return Learning(RouteHistory(declared), beliefs, detect_drift=detect_drift), beliefs
+
+
+def configured(found, declared, order=10) -> None:
+    found.configure(RouteChanged(order=order, route=declared))
+
+
+def decision(order, selected="a", providers=NAMES, expected=0.5) -> Decision:
+    table = np.full((6, len(providers)), expected)
+    table[1], table[2] = 0.05, 1e-3
+    return Decision(
+        id=str(order),
+        order=order,
+        route="toy",
+        providers=providers,
+        probabilities=np.full(len(providers), 1 / len(providers)),
+        selected=selected,
+        features=np.array([np.sin(order), np.cos(3 * order)]),
+        input_tokens=100.0,
+        expected=table,
+        ineligible={},
+        shadow_price=0.0,
+        floor=np.zeros(len(providers)),
+        encoder_version="",
+        model_version=0,
+    )
+
+
+def fold(found, *events) -> None:
+    for event in events:
+        if isinstance(event, Decision):
+            found.open(event)
+        elif isinstance(event, DriftAlarm):
+            found.alarm(event)
+        else:
+            found.apply(event)
+
+
+def history(n=80):
+    """n decisions in turn, with what came of them."""
+    rng = np.random.default_rng(1)
+    for order in range(n):
+        name = NAMES[order % 3]
+        yield decision(order, name)
+        usd = float(rng.lognormal(-7, 0.3))
+        yield Outcome(decision_id=str(order), served_provider=name, cost_usd=usd, latency_s=0.1 + usd)
+        yield Feedback(decision_id=str(order), value=float(rng.random()))
+
+
+def alarm(provider="a", since=30, at=60) -> DriftAlarm:
+    return DriftAlarm(
+        provider=provider, quantity="quality", since_order=since, at_order=at, before=0.0, after=-1.0
+    )
+
+
+def assert_same(first: Beliefs, second: Beliefs) -> None:
+    for one, other in ((first.quality, second.quality), (first.cost, second.cost)):
+        left, right = one.statistics(), other.statistics()
+        assert left.keys() == right.keys()
+        for name in left:
+            for key in left[name]:
+                np.testing.assert_array_equal(left[name][key], right[name][key], err_msg=name)
+    for name in first.latency:
+        assert first.latency[name].count == second.latency[name].count
+        np.testing.assert_array_equal(first.latency[name].mean_s(), second.latency[name].mean_s())
+        assert first.failure[name].probability() == second.failure[name].probability()
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_the_state_is_a_function_of_the_set_of_events_alarms_included(seed):
+    events = [*history(), alarm("a", 30, 60), alarm("a", 50, 70), alarm("b", 45, 60)]
+    clean, believed = learning()
+    fold(clean, *events)
+    shuffled = events + events[::7]
+    random.Random(seed).shuffle(shuffled)
+    other, also = learning()
+    fold(other, *shuffled)
+    assert_same(believed, also)
+    assert clean.counts == other.counts
+    assert believed.quality.changes == also.quality.changes == {"a": 50, "b": 45}
+    assert len(other.alarms) == 3
+
+
+def test_an_alarm_about_a_stranger_is_refused():
+    found, _ = learning()
+    with pytest.raises(InvalidInput, match=r"'stranger', which is not on the route: choose from"):
+        found.alarm(alarm("stranger"))
+    assert found.alarms == []
+
+
+def test_a_decision_that_is_refused_leaves_nothing_and_its_id_can_be_used():
+    found, _ = learning()
+    with pytest.raises(InvalidInput, match="'d', which is not on the route"):
+        found.open(decision(0, "d", providers=(*NAMES, "d")))
+    assert found.open(decision(0, "b"))
+    found.apply(Feedback(decision_id="0", value=1.0))
+    assert found.counts == {"b": 1}
+
+
+def test_a_known_decision_is_not_opened_twice():
+    found, _ = learning()
+    assert found.open(decision(0))
+    assert not found.open(decision(0))
+
+
+def test_decisions_from_before_a_provider_joined_are_folded():
+    found, beliefs = learning(route("new", "a", "b"))
+    early = decision(0, "b", providers=("a", "b"))
+    fold(found, early, Feedback(decision_id="0", value=1.0))
+    fold(found, Outcome(decision_id="0", served_provider="b", cost_usd=1e-3))
+    assert found.counts == {"b": 1}
+    assert beliefs.cost.count("b") == 1
+    assert beliefs.cost.count("new") == 0
+
+
+@pytest.mark.parametrize("prices", [PRICES, None])
+def test_what_comes_of_a_provider_after_it_left_is_still_counted(prices):
+    found, beliefs = learning(route(prices=prices))
+    fold(found, decision(0, "c"))
+    configured(found, route("a", "b", prices=prices))
+    late = Outcome(decision_id="0", served_provider="c", cost_usd=2e-3, latency_s=1.0)
+    fold(found, late, Feedback(decision_id="0", value=0.5))
+    assert found.counts == {"c": 1}
+    assert found.take_spending() == [pytest.approx(1e-3)]
+    assert beliefs.cost.count("c") == 1
+
+
+def test_moving_to_other_features_counts_providers_that_left_too():
+    found, beliefs = learning()
+    fold(found, *history(30))
+    configured(found, route("a", "b"))
+    rng = np.random.default_rng(2)
+    found.reencode({str(i): rng.normal(size=5) for i in range(30)}, (Block("other", 5, isotropic=True),))
+    assert [beliefs.quality.count(name) for name in NAMES] == [10, 10, 10]
+    assert beliefs.quality.posterior.mean.shape == (2, 6)
+
+
+def test_a_decision_without_the_new_features_no_longer_counts_nor_does_harm():
+    found, beliefs = learning()
+    fold(found, *history(30))
+    rng = np.random.default_rng(3)
+    rows = {str(i): rng.normal(size=5) for i in range(20)}
+    found.reencode(rows, (Block("other", 5, isotropic=True),))
+    assert sum(beliefs.quality.count(name) for name in NAMES) == 20
+    assert len(found.recent_rows()) == 20
+    before = beliefs.quality.statistics()
+    fold(found, Feedback(decision_id="25", value=0.123, revision=1), alarm("b", 10, 29))
+    fold(found, Outcome(decision_id="25", served_provider="a", cost_usd=1.0, revision=1))
+    beliefs.quality.refresh()
+    assert sum(beliefs.quality.count(name) for name in ("a", "c")) == sum(
+        int(before[f"{name}/current"]["scalars"][1]) for name in ("a", "c")
+    )
+
+
+def test_money_is_booked_as_the_difference_to_what_was_booked_before():
+    found, _ = learning()
+    fold(found, decision(0))
+    served = Outcome(decision_id="0", served_provider="a", cost_usd=5e-3)
+    fold(found, served, replace(served, cost_usd=2e-3, revision=1), served)
+    assert found.take_spending() == [pytest.approx(4e-3), pytest.approx(-3e-3)]
+    assert found.take_spending() == []
+
+
+def test_a_cost_that_is_not_reported_follows_from_usage_and_the_price_list():
+    usage = Outcome(
+        decision_id="0", served_provider="a", input_tokens=1_000, output_tokens=50, cached_tokens=400
+    )
+    assert cost_of(usage, PRICES) == pytest.approx((600 * 1.0 + 400 * 0.1 + 50 * 10.0) / 1e6)
+    assert cost_of(replace(usage, cost_usd=0.7), PRICES) == 0.7
+    assert cost_of(replace(usage, output_tokens=None), PRICES) is None
+    assert cost_of(usage, None) is None
+
+
+def test_a_change_is_noticed_on_residuals_and_not_on_hard_requests():
+    rng = np.random.default_rng(4)
+
+    def run(expected_after, value_after):
+        found, _ = learning(detect_drift=True)
+        for order in range(600):
+            late = order >= 300
+            level = value_after if late else 0.8
+            fold(found, decision(order, "a", expected=expected_after if late else 0.8))
+            value = float(np.clip(level + 0.1 * rng.normal(), 0, 1))
+            fold(found, Feedback(decision_id=str(order), value=value))
+        return found.alarms
+
+    assert run(expected_after=0.4, value_after=0.4) == []
+    raised = run(expected_after=0.8, value_after=0.4)
+    assert raised and raised[0].provider == "a"
+    assert 250 <= raised[0].since_order <= raised[0].at_order
+    assert 300 <= raised[0].at_order < 350
+    assert raised[0].after < raised[0].before

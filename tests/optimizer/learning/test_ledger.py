@@ -1,0 +1,255 @@
+import random
+from dataclasses import dataclass, field, replace
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from fairlead.optimizer.errors import InvalidInput, UnknownDecision
+from fairlead.optimizer.learning.ledger import Ledger
+from fairlead.optimizer.types import Feedback, Metric, Outcome
+
+METRICS = (
+    Metric(),
+    Metric(name="stars", low=1.0, high=5.0, weight=3.0),
+    Metric(name="complaints", low=0.0, high=10.0, higher_is_better=False, weight=0.7),
+)
+
+
+@dataclass(frozen=True)
+class Choice:
+    """The part of a decision that the ledger reads."""
+
+    id: str
+    order: int
+    selected: str = "a"
+    features: np.ndarray = field(default_factory=lambda: np.zeros(2), compare=False)
+
+
+def ledger(**options) -> Ledger:
+    return Ledger(providers=("a", "b", "c"), metrics=METRICS, **options)
+
+
+def opened(n=1) -> Ledger:
+    found = ledger()
+    for order in range(n):
+        assert found.open(Choice(f"d{order}", order)) == []
+    return found
+
+
+def rated(value, revision=0, metric="quality", source="code", decision_id="d0") -> Feedback:
+    return Feedback(decision_id=decision_id, value=value, metric=metric, source=source, revision=revision)
+
+
+def served(by="a", revision=0, decision_id="d0", **more) -> Outcome:
+    return Outcome(decision_id=decision_id, served_provider=by, revision=revision, **more)
+
+
+def test_feedback_becomes_quality_and_the_change_says_from_what_to_what():
+    found = opened()
+    change = found.apply(rated(0.25))
+    assert change.entry is found.get("d0")
+    assert (change.old_quality, change.new_quality) == (None, 0.25)
+    assert (change.old_provider, change.new_provider) == ("a", "a")
+    change = found.apply(rated(0.75, revision=1))
+    assert (change.old_quality, change.new_quality) == (0.25, 0.75)
+
+
+def test_the_outcome_moves_the_credit_to_who_served():
+    found = opened()
+    found.apply(rated(0.5))
+    outcome = served("b", cost_usd=0.1)
+    change = found.apply(outcome)
+    assert (change.old_provider, change.new_provider) == ("a", "b")
+    assert (change.old_outcome, change.new_outcome) == (None, outcome)
+    assert (change.old_quality, change.new_quality) == (0.5, 0.5)
+    assert found.get("d0").provider == "b"
+
+
+def test_repeats_and_older_revisions_change_nothing():
+    found = opened()
+    for event in (rated(0.5, revision=2), served("b", revision=2)):
+        assert found.apply(event) is not None
+        assert found.apply(event) is None
+        assert found.apply(replace(event, revision=1)) is None
+    assert found.apply(rated(0.9, revision=1)) is None
+    assert found.apply(served("c", revision=1)) is None
+    assert found.apply(served("b", revision=3)) is None
+    assert found.apply(served("a", revision=2)) is None
+    assert found.get("d0").outcome.revision == 3
+
+
+def test_the_reward_is_the_weighted_mean_of_metrics_and_each_metric_the_mean_of_its_sources():
+    found = opened()
+    found.apply(rated(0.2, source="judge"))
+    found.apply(rated(0.6, source="user"))
+    assert found.get("d0").quality == pytest.approx(0.4)
+    found.apply(rated(4.0, metric="stars", source="user"))
+    assert found.get("d0").quality == pytest.approx((0.4 + 3 * 0.75) / 4)
+    found.apply(rated(1.0, metric="complaints"))
+    assert found.get("d0").quality == pytest.approx((0.4 + 3 * 0.75 + 0.7 * 0.9) / 4.7)
+    assert [kept.metric for kept in found.get("d0").feedback] == ["complaints", "quality", "quality", "stars"]
+
+
+def test_none_takes_feedback_back():
+    found = opened()
+    found.apply(rated(0.2, source="judge"))
+    found.apply(rated(0.6, source="user"))
+    assert found.apply(rated(None, revision=1, source="judge")).new_quality == 0.6
+    assert found.apply(rated(None, revision=1, source="user")).new_quality is None
+    assert found.apply(rated(None, revision=2, source="user")) is None
+
+
+def test_of_two_contents_of_one_revision_the_same_wins_whichever_came_first():
+    pairs = [
+        (rated(0.2), rated(0.7)),
+        (rated(None), rated(0.0)),
+        (served("a"), served("b")),
+        (served(cost_usd=None), served(cost_usd=0.0)),
+        (served(latency_s=1.0, status="error"), served(latency_s=2.0)),
+        (served(input_tokens=5), served(output_tokens=5)),
+    ]
+    for one, other in pairs:
+        forward, backward = opened(), opened()
+        forward.apply(one), forward.apply(other)
+        backward.apply(other), backward.apply(one)
+        a, b = forward.get("d0"), backward.get("d0")
+        assert (a.quality, a.outcome, a.provider, a.feedback) == (
+            b.quality,
+            b.outcome,
+            b.provider,
+            b.feedback,
+        )
+
+
+def test_events_wait_for_their_decision():
+    found = ledger()
+    assert found.apply(rated(0.5)) is None
+    assert found.apply(rated(0.5)) is None
+    assert found.apply(served("b")) is None
+    assert found.parked == 2
+    assert found.parked_events() == [rated(0.5), served("b")]
+    first, second = found.open(Choice("d0", 0))
+    assert (first.new_quality, second.new_provider) == (0.5, "b")
+    assert found.parked == 0
+    assert found.open(Choice("d0", 0)) == []
+
+
+def test_waiting_events_are_bounded_and_the_longest_waiting_goes_first():
+    found = ledger(max_parked=3)
+    for i in range(5):
+        found.apply(rated(0.5, decision_id=f"x{i}"))
+    assert (found.parked, found.evicted) == (3, 2)
+    assert [event.decision_id for event in found.parked_events()] == ["x2", "x3", "x4"]
+
+
+def test_closed_decisions_take_no_more_events():
+    found = opened(5)
+    found.apply(rated(0.5, decision_id="late"))
+    assert len(found.close_before(3)) == 3
+    assert found.close_before(2) == []
+    assert [entry.id for entry in found.entries()] == ["d3", "d4"]
+    with pytest.raises(UnknownDecision, match="'d0' is closed"):
+        found.apply(rated(0.5))
+    with pytest.raises(UnknownDecision, match="closed"):
+        found.apply(served())
+    assert found.open(Choice("late", 1)) == []
+    assert "late" not in found and found.parked == 0
+    with pytest.raises(UnknownDecision, match="'late' is closed"):
+        found.apply(rated(0.5, decision_id="late"))
+
+
+def test_decisions_that_open_late_are_listed_and_closed_by_their_order():
+    found = ledger()
+    for order in (4, 1, 3, 0, 2):
+        found.open(Choice(f"d{order}", order))
+    assert [entry.order for entry in found.entries()] == [0, 1, 2, 3, 4]
+    assert len(found.close_before(2)) == 2
+    assert [entry.order for entry in found.entries()] == [2, 3, 4]
+    assert len(found) == 3
+
+
+@pytest.mark.parametrize(
+    ("event", "sentence"),
+    [
+        (served("zeta"), "'zeta', which is not on the route: choose from"),
+        (rated(0.5, metric="taste"), "'taste', which the route does not declare: choose from"),
+        (rated(1.5), r"outside \[0, 1\]"),
+        (rated(0.0, metric="stars"), r"outside \[1, 5\]"),
+    ],
+)
+def test_what_the_route_does_not_know_is_refused_whether_or_not_the_decision_is_open(event, sentence):
+    for found in (opened(), ledger()):
+        with pytest.raises(InvalidInput, match=sentence):
+            found.apply(event)
+        assert found.parked == 0
+        assert all((e.quality, e.outcome) == (None, None) for e in found.entries())
+
+
+def test_an_id_stands_for_one_decision_and_a_provider_on_the_route():
+    found = opened()
+    with pytest.raises(InvalidInput, match="an id of its own"):
+        found.open(Choice("d0", 7))
+    with pytest.raises(InvalidInput, match="not on the route"):
+        found.open(Choice("d1", 1, "zeta"))
+    found.add_provider("zeta")
+    assert found.open(Choice("d1", 1, "zeta")) == []
+    assert found.get("d1").provider == "zeta"
+
+
+IDS = st.sampled_from(["d0", "d1", "d2"])
+REVISIONS = st.integers(0, 2)
+RATINGS = st.builds(
+    lambda metric, share, **more: Feedback(
+        metric=metric.name,
+        value=None if share is None else metric.low + share * (metric.high - metric.low),
+        **more,
+    ),
+    metric=st.sampled_from(METRICS),
+    share=st.none() | st.sampled_from([0.0, 0.1, 0.3, 0.7, 1.0]),
+    decision_id=IDS,
+    source=st.sampled_from(["code", "judge", "user"]),
+    revision=REVISIONS,
+)
+SERVED = st.builds(
+    Outcome,
+    decision_id=IDS,
+    served_provider=st.sampled_from("abc"),
+    cost_usd=st.none() | st.sampled_from([0.0, 0.01]),
+    output_tokens=st.none() | st.integers(0, 2),
+    status=st.sampled_from(["ok", "error"]),
+    revision=REVISIONS,
+)
+CHOICES = [Choice(f"d{order}", order, "abc"[order]) for order in range(3)]
+
+
+def final(events) -> dict[str, tuple]:
+    """What is in force in the end; on the way, every change must continue where the last one ended."""
+    found = ledger()
+    known: dict[str, tuple] = {}
+    for event in events:
+        if isinstance(event, Choice):
+            changes = found.open(event)
+            known.setdefault(event.id, (None, None, event.selected))
+        else:
+            change = found.apply(event)
+            changes = [] if change is None else [change]
+        for change in changes:
+            quality, outcome, provider = known[change.entry.id]
+            assert (change.old_quality, change.old_provider) == (quality, provider)
+            assert outcome is None or replace(change.old_outcome, revision=0) == replace(outcome, revision=0)
+            known[change.entry.id] = (change.new_quality, change.new_outcome, change.new_provider)
+    for entry in found.entries():
+        assert known[entry.id][::2] == (entry.quality, entry.provider)
+    return {entry.id: (entry.quality, entry.outcome, entry.provider) for entry in found.entries()}
+
+
+@settings(max_examples=300, deadline=None, derandomize=True)
+@given(st.lists(RATINGS | SERVED, max_size=25), st.integers(0, 2**32))
+def test_any_order_with_any_repeats_ends_in_the_same(events, seed):
+    rng = random.Random(seed)
+    clean = final([*CHOICES, *events])
+    again = [*CHOICES, *events, *rng.choices([*CHOICES, *events], k=10)]
+    rng.shuffle(again)
+    assert final(again) == clean

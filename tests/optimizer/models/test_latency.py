@@ -1,0 +1,133 @@
+import math
+import random
+
+import numpy as np
+import pytest
+
+from fairlead.optimizer.models.latency import BUCKET, FailureBelief, LatencyBelief
+
+BIN = 10 ** (1 / 16)
+
+
+def test_nothing_known_is_not_a_number_rather_than_zero():
+    assert math.isnan(LatencyBelief().mean_s())
+    assert math.isnan(LatencyBelief().quantile_s())
+    assert FailureBelief().probability() == 0.0
+
+
+@pytest.mark.parametrize("share", [0.5, 0.9, 0.95, 0.99])
+@pytest.mark.parametrize("median_s", [0.02, 0.8, 30.0])
+def test_a_quantile_is_exact_to_the_width_of_a_bin(share, median_s):
+    latencies = median_s * np.random.default_rng(1).lognormal(0.0, 0.6, size=5_001)
+    belief = LatencyBelief()
+    for latency in latencies:
+        belief.add(float(latency), 0)
+    exact = np.quantile(latencies, share, method="inverted_cdf")
+    assert exact / (1 + 1e-9) <= belief.quantile_s(share) <= exact * BIN * (1 + 1e-9)
+    assert belief.mean_s() == pytest.approx(latencies.mean(), abs=1e-6)
+    assert belief.sd_s() == pytest.approx(latencies.std(), rel=0.03)
+
+
+def test_a_spread_needs_two_latencies():
+    belief = LatencyBelief()
+    assert math.isnan(belief.sd_s())
+    belief.add(1.0, 0)
+    assert math.isnan(belief.sd_s())
+    belief.add(1.0, BUCKET)
+    assert belief.sd_s() == 0.0
+    belief.add(3.0, BUCKET)
+    assert belief.sd_s() == pytest.approx(math.sqrt(0.96), rel=0.15)  # weights 1/2, 1 and 1
+
+
+def test_latencies_in_any_order_and_taken_back_leave_the_same_belief():
+    latencies = np.random.default_rng(2).lognormal(size=200).tolist()
+    plain, other = LatencyBelief(), LatencyBelief()
+    for latency in latencies:
+        plain.add(latency, 0)
+    signed = [(one, 1) for one in latencies + latencies[:50]] + [(one, -1) for one in latencies[:50]]
+    random.Random(3).shuffle(signed)
+    for latency, sign in signed:
+        other.add(latency, 0, sign=sign)
+    assert other.count == 200
+    assert other.mean_s() == plain.mean_s()
+    assert other.sd_s() == plain.sd_s()
+    for share in (0.05, 0.5, 0.9, 1.0):
+        assert other.quantile_s(share) == plain.quantile_s(share)
+
+
+def test_what_lies_further_back_counts_for_less():
+    belief = LatencyBelief()
+    for order in range(40 * BUCKET):
+        belief.add(1.0 if order < 39 * BUCKET else 3.0, order)
+    assert belief.mean_s() == pytest.approx(2.0, abs=0.01)
+    belief.add(1e-3, 0)  # long forgotten
+    assert belief.mean_s() == pytest.approx(2.0, abs=0.01)
+    assert belief.state()["buckets"].tolist() == list(range(8, 40))
+
+
+@pytest.mark.parametrize("latency_s", [0.0, 1e-9, 1e6])
+def test_latencies_beyond_the_bins_count_at_their_ends(latency_s):
+    belief = LatencyBelief()
+    belief.add(latency_s, 0)
+    assert 1e-3 < belief.quantile_s() <= 1e3 * BIN
+    assert belief.mean_s() == pytest.approx(latency_s, abs=1e-6)
+
+
+def test_one_failure_in_many_costs_little_and_an_outage_is_noticed_within_a_few_calls():
+    belief = FailureBelief()
+    for order in range(60):
+        belief.add(order, failed=False)
+    assert belief.probability() == 0.0
+    belief.add(60, failed=True)
+    assert 0.0 < belief.probability() < 0.07
+    for order in range(61, 70):
+        belief.add(order, failed=True)
+    assert belief.probability() > 0.3
+    for order in range(70, 150):
+        belief.add(order, failed=False)
+    assert belief.probability() == 0.0
+
+
+def test_failures_run_on_the_place_in_the_order_and_not_on_arrival():
+    seen = [(order, order % 7 == 0 or 40 < order < 48) for order in range(200)]
+    plain, other = FailureBelief(), FailureBelief()
+    for order, failed in seen:
+        plain.add(order, failed)
+    random.Random(4).shuffle(seen)
+    for order, failed in seen:
+        other.add(order, failed)
+    assert other.probability() == plain.probability()
+
+
+def test_outcomes_taken_back_make_room_for_those_before_them():
+    plain, other = FailureBelief(), FailureBelief()
+    for order in range(120):
+        failed = order % 9 == 0
+        other.add(order, failed)
+        if order < 100:
+            plain.add(order, failed)
+    for order in range(100, 120):
+        other.remove(order, order % 9 == 0)
+    assert other.probability() == plain.probability()
+
+
+def test_a_corrected_outcome_replaces_the_first():
+    plain, corrected = FailureBelief(), FailureBelief()
+    for order in range(30):
+        plain.add(order, failed=order == 29)
+        corrected.add(order, failed=order in (12, 29))
+    corrected.remove(12, failed=True)
+    corrected.add(12, failed=False)
+    assert corrected.probability() == plain.probability()
+    corrected.remove(500, failed=True)
+    assert corrected.probability() == plain.probability()
+
+
+def test_what_is_taken_back_of_a_bucket_that_was_let_go_breaks_nothing():
+    belief = LatencyBelief()
+    belief.add(1.0, 2 * BUCKET, sign=-1)
+    for _ in range(2):
+        belief.add(1.0, BUCKET)
+    assert math.isnan(belief.mean_s()) and math.isnan(belief.sd_s())
+    belief.add(1.0, 2 * BUCKET)
+    assert belief.mean_s() == 1.0

@@ -1,0 +1,258 @@
+import dataclasses
+import json
+import struct
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from fairlead.optimizer.errors import InvalidInput
+from fairlead.optimizer.persistence import event_log as log
+from fairlead.optimizer.persistence.event_log import decode, encode, read_log
+from fairlead.optimizer.types import Decision, DriftAlarm, Feedback, Outcome
+
+
+def decision(**changes) -> Decision:
+    rng = np.random.default_rng(2)
+    expected = rng.random((6, 3))
+    expected[4, 1] = np.nan
+    fields = {
+        "id": 'dé\u2028"1',
+        "order": 7,
+        "route": "support",
+        "providers": ("a", "b/c", "d"),
+        "probabilities": np.array([0.1, 0.7, 0.2]),
+        "selected": "b/c",
+        "features": np.array([0.1, -0.0, 5e-324, 1.7976931348623157e308, 1 / 3]),
+        "input_tokens": 120.5,
+        "expected": expected,
+        "ineligible": {"d": "denied by 'd*'"},
+        "shadow_price": 0.1 + 0.2,
+        "floor": rng.random(3),
+        "encoder_version": "e1",
+        "model_version": 3,
+        "at_s": 1.7e9,
+        "task": None,
+        "fallback_used": None,
+    }
+    return Decision(**{**fields, **changes})
+
+
+OUTCOME = Outcome(decision_id="d", served_provider="a", cost_usd=0.1 + 0.2, output_tokens=5, latency_s=1e-9)
+FEEDBACK = Feedback(decision_id="d", value=1 / 3, metric="stars", source="user", revision=2)
+ALARM = DriftAlarm(provider="a", quantity="quality", since_order=3, at_order=9, before=0.1, after=-1.2)
+
+
+def assert_same(one, other):
+    assert type(one) is type(other)
+    for field in dataclasses.fields(one):
+        a, b = getattr(one, field.name), getattr(other, field.name)
+        if isinstance(a, np.ndarray):
+            assert (a.dtype, a.shape, a.tobytes()) == (b.dtype, b.shape, b.tobytes()), field.name
+        else:
+            assert a == b and repr(a) == repr(b), field.name
+
+
+@pytest.mark.parametrize("event", [decision(), decision(at_s=None, task="sql"), OUTCOME, FEEDBACK, ALARM])
+def test_what_is_written_is_what_is_read(event):
+    line = encode(event)
+    assert line.isascii() and "\n" not in line
+    assert_same(decode(line), event)
+    assert encode(decode(line)) == line
+    assert json.loads(line)["v"] == 1
+
+
+def test_the_array_bytes_are_little_endian_float64():
+    import base64
+
+    text = json.loads(encode(decision()))["probabilities"]
+    assert base64.b64decode(text) == struct.pack("<3d", 0.1, 0.7, 0.2)
+
+
+TEXT = st.text(max_size=20)
+FINITE = st.floats(allow_nan=False, allow_infinity=False)
+
+
+@settings(max_examples=150, deadline=None, derandomize=True)
+@given(
+    st.builds(Feedback, decision_id=TEXT, value=st.none() | FINITE, metric=TEXT, source=TEXT)
+    | st.builds(
+        Outcome,
+        decision_id=TEXT,
+        served_provider=TEXT,
+        cost_usd=st.none() | st.floats(0, 1e6),
+        latency_s=st.none() | st.floats(0, 1e6),
+        cached_tokens=st.none() | st.integers(0, 10**9),
+        revision=st.integers(-(2**63), 2**63 - 1),
+    )
+    | st.builds(lambda x, t: decision(features=np.array(x, dtype=np.float64), task=t), st.lists(FINITE), TEXT)
+)
+def test_every_event_comes_back_to_the_last_bit(event):
+    assert_same(decode(encode(event)), event)
+
+
+@settings(max_examples=300, deadline=None, derandomize=True)
+@given(st.text(max_size=60) | st.binary(max_size=60).map(lambda raw: raw.decode("latin-1")))
+def test_noise_is_refused_in_one_way_only(text):
+    with pytest.raises(InvalidInput):
+        decode(text)
+
+
+@pytest.mark.parametrize("event", [decision(), OUTCOME, ALARM])
+def test_a_line_cut_anywhere_is_refused(event):
+    line = encode(event)
+    for end in range(len(line)):
+        with pytest.raises(InvalidInput, match="not one whole JSON object"):
+            decode(line[:end])
+
+
+@pytest.mark.parametrize(
+    ("event", "changes", "reason"),
+    [
+        (FEEDBACK, {"v": 2}, "v is 2, and this release reads 1"),
+        (FEEDBACK, {"v": True}, "v is True"),
+        (FEEDBACK, {"kind": "thanks"}, "kind is 'thanks', not one of decision, outcome"),
+        (FEEDBACK, {"kind": ["feedback"]}, "kind is"),
+        (FEEDBACK, {"colour": "red"}, r"unknown fields \['colour'\]"),
+        (FEEDBACK, {"value": "0.5"}, "value is '0.5', which is not a finite number"),
+        (FEEDBACK, {"value": True}, "value is 'True', which is not a finite number"),
+        (FEEDBACK, {"value": float("nan")}, "NaN is not a number"),
+        (FEEDBACK, {"value": float("inf")}, "Infinity is not a number"),
+        (FEEDBACK, {"value": 10**400}, "value is"),
+        (FEEDBACK, {"revision": 1.0}, "revision is '1.0', which is not a whole number"),
+        (FEEDBACK, {"revision": 2**63}, "not a whole number of 64 bits"),
+        (FEEDBACK, {"source": None}, "source is 'None', which is not text"),
+        (OUTCOME, {"cost_usd": -1.0}, "cost_usd is -1, outside"),
+        (OUTCOME, {"status": "fine"}, "status is 'fine'"),
+        (OUTCOME, {"input_tokens": 10**12}, "input_tokens is"),
+        (decision(), {"providers": "abc"}, "not a list of texts"),
+        (decision(), {"providers": ["a", "b/c"]}, "expected has 18 numbers, not 6 for each of 2"),
+        (decision(), {"selected": "z"}, "'z' is selected and not one of its providers"),
+        (decision(), {"probabilities": "AAAA"}, "3 bytes and so no array"),
+        (decision(), {"probabilities": "AAAAAAAAAAA="}, "probabilities is float64 of shape"),
+        (decision(), {"features": "?"}, "not base64"),
+        (decision(), {"features": [0.5]}, "which is not text"),
+        (decision(), {"features": "AAAAAAAA+H8="}, "features holds a number that is not finite"),
+        (decision(), {"ineligible": ["d"]}, "not an object of texts"),
+    ],
+)
+def test_a_line_that_is_no_event_is_refused_with_the_reason(event, changes, reason):
+    with pytest.raises(InvalidInput, match=reason) as caught:
+        decode(json.dumps({**json.loads(encode(event)), **changes}))
+    excerpt = str(caught.value).split(" is no event: ")[0]
+    assert len(excerpt) <= 80
+    assert str(caught.value).endswith("mend the line, or leave it out, and read the log again")
+
+
+def test_missing_and_repeated_fields_and_other_json_are_refused():
+    fields = json.loads(encode(FEEDBACK))
+    del fields["source"]
+    with pytest.raises(InvalidInput, match=r"lacks \['source'\]"):
+        decode(json.dumps(fields))
+    with pytest.raises(InvalidInput, match="occurs twice"):
+        decode(encode(FEEDBACK).replace("{", '{"value":0.9,'))
+    # However it is written: with space where the quick reader expects none, and inside of an object.
+    for twice in ('{"value" :0.9,', '{"value"\t:0.9,', '{ "value":0.9, '):
+        with pytest.raises(InvalidInput, match="occurs twice"):
+            decode(encode(FEEDBACK).replace("{", twice))
+    with pytest.raises(InvalidInput, match="occurs twice"):
+        decode(encode(decision(ineligible={"a": "x"})).replace('{"a":"x"}', '{"a":"x","a":"y"}'))
+    for line in ("", "[]", "3", "null", "[" * 100_000, '{"v":1e999}', encode(ALARM) + encode(ALARM)):
+        with pytest.raises(InvalidInput, match="is no event"):
+            decode(line)
+
+
+@pytest.mark.parametrize(
+    "event",
+    [
+        decision(features=np.array([np.nan])),
+        decision(probabilities=np.array([0.5, 0.5])),
+        decision(floor=np.zeros(3, dtype=np.float32)),
+        decision(shadow_price=float("inf")),
+        decision(order=1.5),
+        decision(task=3),
+        decision(selected="z"),
+        dataclasses.replace(ALARM, before=float("nan")),
+        "feedback",
+    ],
+)
+def test_what_could_not_be_read_again_is_not_written(event):
+    with pytest.raises(InvalidInput, match="cannot be logged"):
+        encode(event)
+
+
+def test_numbers_of_numpy_are_written_like_those_of_python():
+    event = decision(order=np.int64(4), shadow_price=np.float64(0.1))
+    assert encode(event) == encode(decision(order=4, shadow_price=0.1))
+
+
+def test_a_file_is_read_event_by_event(tmp_path):
+    path = tmp_path / "log.jsonl"
+    events = [decision(), OUTCOME, FEEDBACK, ALARM]
+    path.write_text("".join(encode(event) + "\n" for event in events))
+    for found, event in zip(read_log(path), events, strict=True):
+        assert_same(found, event)
+
+
+def test_a_bad_line_is_named_by_file_and_number(tmp_path):
+    path = tmp_path / "log.jsonl"
+    for bad in ("{", "", '{"v":1,"kind":"thanks"}', "\xff"):
+        path.write_bytes(f"{encode(OUTCOME)}\n{bad}\n{encode(ALARM)}\n".encode("latin-1"))
+        events = read_log(path)
+        assert next(events) == OUTCOME
+        with pytest.raises(InvalidInput, match=r"log\.jsonl, line 2: .* is no event"):
+            next(events)
+
+
+@pytest.mark.parametrize("end", ["", "\n"])
+def test_a_whole_last_line_counts_with_or_without_its_line_break(tmp_path, end):
+    path = tmp_path / "log.jsonl"
+    path.write_text(encode(OUTCOME) + "\n" + encode(ALARM) + end)
+    said = []
+    assert list(read_log(path, on_partial=said.append)) == [OUTCOME, ALARM]
+    assert said == []
+
+
+def test_a_last_line_cut_anywhere_is_left_out_and_said_so(tmp_path):
+    path = tmp_path / "log.jsonl"
+    whole, last = encode(OUTCOME) + "\n", encode(FEEDBACK)
+    for end in range(1, len(last)):
+        path.write_text(whole + last[:end])
+        said = []
+        assert list(read_log(path, on_partial=said.append)) == [OUTCOME]
+        assert len(said) == 1 and "line 2" in said[0] and "cut short" in said[0]
+    assert list(read_log(path)) == [OUTCOME]
+    path.write_bytes(whole.encode() + bytes(100))
+    assert list(read_log(path)) == [OUTCOME]
+
+
+def test_a_whole_last_line_that_is_no_event_is_an_error(tmp_path):
+    path = tmp_path / "log.jsonl"
+    path.write_text('{"v":1,"kind":"thanks"}')
+    with pytest.raises(InvalidInput, match="line 1"):
+        list(read_log(path))
+
+
+PIECES = ["", "0", "-", ".5", "e400", '"', "null", "true", " ", "\\u0000", "=", "A", "é"]
+LINES = [encode(event) for event in (decision(), decision(at_s=None, task="sql"), OUTCOME, FEEDBACK, ALARM)]
+
+
+@settings(max_examples=600, deadline=None, derandomize=True)
+@given(st.sampled_from(LINES), st.data())
+def test_the_quick_reader_takes_nothing_that_the_other_refuses_and_reads_the_same(line, data):
+    at = data.draw(st.integers(0, len(line) - 1))
+    gone = data.draw(st.integers(0, 3))
+    put = data.draw(
+        st.sampled_from(["", "0", "-", ".5", "e400", '"', "null", "true", " ", "\\u0000", "=", "A", "é"])
+    )
+    changed = line[:at] + put + line[at + gone :]
+    quick = log._quickly(changed, None)
+    if quick is not None:
+        assert_same(quick, log._event(log._parse(changed)))
+
+
+@pytest.mark.parametrize("line", LINES)
+def test_every_ordinary_line_is_read_quickly(line):
+    assert_same(log._quickly(line, None), log._event(log._parse(line)))
+    assert_same(log._quickly(line, 5), log._event(log._parse(line), 5))

@@ -1,0 +1,87 @@
+"""Each rule rules out whom it should, and says why."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from fairlead.optimizer.errors import InvalidInput
+from fairlead.optimizer.selection.eligibility import ConstraintChecker, check_contradictions, merge
+from fairlead.optimizer.types import Constraints, Provider
+
+A = Provider(name="openai/a", capabilities=frozenset({"tools"}), context_window_tokens=1000)
+B = Provider(name="other/b")
+SICK = Provider(name="other/sick", healthy=False)
+
+
+def check(
+    rules: Constraints, *, candidates: tuple[str, ...] | None = None, tokens: float = 10
+) -> dict[str, str]:
+    return ConstraintChecker((A, B), rules).check(
+        candidates=candidates,
+        input_tokens=tokens,
+        expected_cost_usd=np.array([0.2, np.nan]),
+        expected_latency_s=np.array([2.0, np.nan]),
+        tail_latency_s=np.array([9.0, np.nan]),
+    )
+
+
+@pytest.mark.parametrize(
+    ("rules", "expected"),
+    [
+        (Constraints(), {}),
+        (Constraints(allow=("openai/*",)), {B.name: "not allowed by 'openai/"}),
+        (Constraints(deny=("openai/*",)), {A.name: "denied by"}),
+        (Constraints(capabilities=frozenset({"tools"})), {B.name: "lacks the required capability 'tools'"}),
+        (Constraints(max_cost_usd=0.1), {A.name: "expected to cost $0.2", B.name: "no known price"}),
+        (Constraints(max_cost_usd=0.2), {B.name: "no known price"}),
+        (Constraints(max_latency_s=1), {A.name: "take 2 s", B.name: "has no latency history"}),
+        (
+            Constraints(max_tail_latency_s=5),
+            {A.name: "tail latency of 9 s", B.name: "has no latency history"},
+        ),
+    ],
+)
+def test_rules(rules: Constraints, expected: dict[str, str]) -> None:
+    found = check(rules)
+    assert found.keys() == expected.keys()
+    assert all(expected[name] in reason for name, reason in found.items())
+
+
+def test_candidates_window_and_health() -> None:
+    assert check(Constraints(), candidates=(A.name,)) == {
+        B.name: "is not among the candidates of the request"
+    }
+    with pytest.raises(InvalidInput, match="'c' is not a provider"):
+        check(Constraints(), candidates=("c",))
+    assert check(Constraints(), tokens=1000) == {}
+    assert "takes 1000 tokens" in check(Constraints(), tokens=1001)[A.name]
+    none = np.full(1, np.nan)
+    found = ConstraintChecker((SICK,), Constraints()).check(
+        input_tokens=1, expected_cost_usd=none, expected_latency_s=none, tail_latency_s=none
+    )
+    assert found == {SICK.name: "is marked unhealthy"}
+
+
+def test_merge_takes_the_tighter() -> None:
+    route = Constraints(allow=("openai/*",), max_cost_usd=1, max_latency_s=3)
+    assert merge(route, None) is route and merge(route, Constraints()) is route
+    both = merge(route, Constraints(allow=("*/b",), deny=("x",), max_cost_usd=2, max_tail_latency_s=4))
+    assert (both.max_cost_usd, both.max_latency_s, both.max_tail_latency_s, both.deny) == (1, 3, 4, ("x",))
+    assert check(both).keys() == {A.name, B.name}
+
+
+@pytest.mark.parametrize(
+    ("rules", "told"),
+    [
+        (Constraints(allow=()), "allow is empty"),
+        (Constraints(allow=("opnai/*",)), "'opnai/\\*', which matches no provider"),
+        (Constraints(deny=("*",)), "leave no provider .*denied by"),
+        (Constraints(capabilities=frozenset({"vision"})), "'vision' is required, but no provider has it"),
+        (Constraints(deny=("openai/*",), capabilities=frozenset({"tools"})), "leave no provider"),
+    ],
+)
+def test_contradictions(rules: Constraints, told: str) -> None:
+    with pytest.raises(InvalidInput, match=told):
+        check_contradictions(rules, (A, B))
+    check_contradictions(Constraints(), (A, SICK))

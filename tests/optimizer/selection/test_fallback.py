@@ -1,0 +1,41 @@
+"""What is answered when routing fails: the default provider, flagged, and learned from with care."""
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from fairlead.optimizer.persistence.event_log import decode, encode
+from fairlead.optimizer.types import Budget, Feedback, Outcome
+from tests.optimizer.toy import COST, decided, play, provider, route, router
+
+
+def test_the_declared_default_answers_and_says_why():
+    found = router(route(default_provider="dear"))
+    decision = found.fallback(decision_id="1", reason="the featuriser failed", at_s=3.0, task="sql")
+    assert (decision.selected, decision.propensity) == ("dear", 1.0)
+    assert decision.fallback_used == "the featuriser failed"
+    again = decode(encode(decision))
+    assert (again.fallback_used, again.task, again.at_s) == ("the featuriser failed", "sql", 3.0)
+
+
+def test_without_a_default_the_first_healthy_provider_answers():
+    names = list(COST)
+    sick = replace(provider(names[0], 1e-4), healthy=False)
+    well = provider(names[1], 1e-3)
+    assert router(route(sick, well)).fallback(decision_id="1", reason="x").selected == names[1]
+    assert router(route(sick)).fallback(decision_id="1", reason="x").selected == names[0]
+
+
+def test_what_comes_of_it_is_paid_for_but_teaches_nothing_about_contexts():
+    found = router(route(budget=Budget(usd_per_request=1e-3), default_provider="dear"))
+    play(found, 60)
+    before, spent = decided(found), found.summary()["spent_usd"]
+    found.learn(found.fallback(decision_id="down", reason="x"))
+    assert found.summary()["spent_usd"] == spent
+    found.learn(Feedback(decision_id="down", value=0.0))
+    found.learn(Outcome(decision_id="down", served_provider="dear", cost_usd=0.5, latency_s=9.0))
+    after = decided(found)
+    assert found.summary()["spent_usd"] == pytest.approx(spent + 0.5)
+    np.testing.assert_array_equal(after.expected[:2], before.expected[:2])
+    assert after.expected[4, 2] > before.expected[4, 2]

@@ -1,0 +1,168 @@
+import numpy as np
+import pytest
+
+from fairlead.optimizer.features.base import Block
+from fairlead.optimizer.models.beliefs import Beliefs
+from fairlead.optimizer.models.statistics import quantised
+from fairlead.optimizer.policies.greedy import Greedy
+from fairlead.optimizer.policies.thompson import Thompson
+from fairlead.optimizer.selection.exploration import ENOUGH_FEEDBACK
+from fairlead.optimizer.selection.shadow_price import UNKNOWN_SHARE, Pacing
+from fairlead.optimizer.types import Budget, Decision, Objective, Prices, Provider, Route
+
+BLOCKS = (Block("context", 1, isotropic=False),)
+COST = (1e-4, 1e-3, 1e-2)
+
+
+def route(usd=None, **more) -> Route:
+    providers = tuple(
+        Provider(
+            name=f"p{i}",
+            prices=Prices(input_usd_per_mtok=0.0, output_usd_per_mtok=0.0, per_call_usd=cost),
+        )
+        for i, cost in enumerate(COST)
+    )
+    budget = None if usd is None else Budget(usd_per_request=usd)
+    return Route(name="toy", providers=providers, budget=budget, **more)
+
+
+def beliefs(declared) -> Beliefs:
+    """Three providers, each better by .1 where it costs ten times as much."""
+    found = Beliefs(BLOCKS, declared.providers)
+    rng = np.random.default_rng(1)
+    for order in range(300):
+        row = quantised(rng.normal(size=1))
+        for i in range(3):
+            found.quality.add(f"p{i}", row, 0.6 + 0.1 * i + 0.1 * rng.normal(), order=order)
+            found.cost.add(f"p{i}", row, 1.0, order=order)
+    found.quality.refresh()
+    found.cost.refresh()
+    found.refreshed()
+    return found
+
+
+def decision(i, expected_usd=1e-3) -> Decision:
+    expected = np.zeros((6, 3))
+    expected[2] = expected_usd
+    return Decision(
+        id=str(i),
+        order=i,
+        route="toy",
+        providers=("p0", "p1", "p2"),
+        probabilities=np.array([0.0, 1.0, 0.0]),
+        selected="p1",
+        features=np.array([np.sin(i)]),
+        input_tokens=10.0,
+        expected=expected,
+        ineligible={},
+        shadow_price=0.0,
+        floor=np.zeros(3),
+        encoder_version="",
+        model_version=0,
+    )
+
+
+def spend(pacing, found) -> float:
+    """Expected USD of the average request at the price in force."""
+    judged = found.judge(found.quality.posterior.centre[None], found.prices(10.0))
+    utility, spread = judged.utility(*pacing.weights(None))
+    return float((Thompson().probabilities(utility, spread) * judged.cost_usd).sum())
+
+
+@pytest.mark.parametrize("usd", [3e-4, 1e-3, 4e-3])
+def test_from_the_first_request_on_the_price_fits_the_budget(usd):
+    declared = route(usd)
+    pacing, found = Pacing(declared, Thompson()), beliefs(declared)
+    for _ in range(3):
+        pacing.solve(found)
+    assert spend(pacing, found) == pytest.approx(usd, rel=0.02)
+
+
+def test_without_budget_only_the_willingness_to_pay_counts():
+    pacing = Pacing(route(objective=Objective(willingness_to_pay_usd=0.05, latency_weight=0.3)), Thompson())
+    assert pacing.weights(None) == (pytest.approx(20.0), 0.3)
+    assert pacing.weights(Objective(willingness_to_pay_usd=0.5)) == (pytest.approx(2.0), 0.0)
+    assert pacing.target_usd is None
+    assert Pacing(route(), Thompson()).shadow_price == 0.0
+
+
+def test_a_request_cannot_lift_the_budget_but_can_pay_less():
+    declared = route(1e-3)
+    pacing, found = Pacing(declared, Thompson()), beliefs(declared)
+    pacing.solve(found)
+    binding = pacing.shadow_price
+    assert binding > 1.0
+    assert pacing.weights(Objective(willingness_to_pay_usd=1e6))[0] == binding
+    assert pacing.weights(Objective(willingness_to_pay_usd=1e-6))[0] == pytest.approx(1e6)
+
+
+def test_a_debt_raises_the_price_and_its_return_lowers_it():
+    declared = route(1e-3)
+    pacing, found = Pacing(declared, Thompson()), beliefs(declared)
+    for i in range(30):
+        pacing.decided(decision(i))
+    pacing.solve(found)
+    even = pacing.shadow_price
+    pacing.spend(0.1)
+    pacing.solve(found)
+    indebted = pacing.shadow_price
+    assert indebted > even
+    pacing.spend(-0.2)
+    pacing.solve(found)
+    assert pacing.shadow_price < even
+    assert pacing.spent_usd == pytest.approx(30e-3 - 0.1)
+
+
+def test_the_floor_spends_no_more_than_its_share_and_spares_what_would_eat_the_budget():
+    declared = route(3e-4, exploration_share=0.01)
+    pacing, found = Pacing(declared, Thompson()), beliefs(declared)
+    pacing.solve(found)
+    assert (pacing.floor @ (np.array(COST) - COST[0])) <= 0.01 * 3e-4
+    assert pacing.floor[0] == pytest.approx(0.01 / 3)
+    assert pacing.floor[2] == 0.0
+    assert Pacing(route(3e-4, exploration_share=0.0), Thompson()).floor.sum() == 0.0
+
+
+def test_a_policy_that_explores_by_itself_or_not_at_all_gets_no_floor():
+    assert not Pacing(route(exploration_share=0.01), Greedy()).exploring
+    assert Pacing(route(exploration_share=0.01), Thompson()).exploring
+
+
+def test_another_budget_starts_an_account_of_its_own_and_the_same_one_goes_on():
+    declared = route(1e-3)
+    pacing, found = Pacing(declared, Thompson()), beliefs(declared)
+    pacing.decided(decision(0))
+    pacing.configure(declared, found)
+    assert pacing.spent_usd == pytest.approx(1e-3)
+    pacing.configure(route(2e-3), found)
+    assert pacing.spent_usd == 0.0
+    assert pacing.target_usd == pytest.approx(2e-3)
+    pacing.configure(route(), found)
+    assert pacing.target_usd is None
+
+
+def test_who_was_judged_seldom_has_a_priced_floor_until_it_is_known():
+    declared = route(2e-3)
+    found = Beliefs(BLOCKS, declared.providers)
+    row = quantised(np.zeros(1))
+    for order in range(ENOUGH_FEEDBACK):
+        found.quality.add("p0", row, 0.6, order=order)
+        found.quality.add("p2", row, 0.6, order=order)
+    pacing = Pacing(declared, Thompson())
+    pacing.solve(found)
+    assert pacing.floor[1] == pytest.approx(UNKNOWN_SHARE / 3)
+    assert pacing.floor[0] == pytest.approx(declared.exploration_share / 3)
+    for order in range(ENOUGH_FEEDBACK):
+        found.quality.add("p1", row, 0.6, order=order)
+    pacing.solve(found)
+    assert pacing.floor[1] == pytest.approx(declared.exploration_share / 3)
+
+
+def test_the_floor_of_the_unknown_costs_at_most_its_share_of_the_budget():
+    declared = route(2e-3)
+    found = Beliefs(BLOCKS, declared.providers)
+    pacing = Pacing(declared, Thompson())
+    pacing.solve(found)
+    extra = pacing.floor * (np.array(COST) - min(COST))
+    assert extra.sum() <= UNKNOWN_SHARE * 2e-3
+    assert pacing.floor[2] < pacing.floor[1]

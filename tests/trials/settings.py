@@ -1,0 +1,51 @@
+"""What the service under trial is set to: one route on vectors, small enough to be folded many times."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any, Final
+
+import yaml
+
+from fairlead.api.settings import Settings, read_settings
+
+WIDTH: Final = 6
+ROUTE: Final = "trial"
+PROVIDERS: Final = ("a/small", "b/middle", "c/large")
+_USD_PER_MTOK: Final = {"a/small": 0.2, "b/middle": 1.0, "c/large": 8.0}
+BUDGET_USD: Final = 0.001
+
+
+def as_read(given: dict[str, Any], folder: Path) -> Settings:
+    """What the service reads from a file with these settings, which is left in ``folder``."""
+    folder.mkdir(parents=True, exist_ok=True)
+    path = folder / "fairlead.yaml"
+    path.write_text(yaml.safe_dump(given), encoding="utf-8")
+    return read_settings(path, environment={})
+
+
+def settings(folder: Path, url: str | None = None, **more: Any) -> dict[str, Any]:
+    """Settings of a service whose files are in ``folder``, on the log ``url`` or a SQLite file there."""
+    return {
+        "database_url": url or f"sqlite:///{folder.absolute()}/log.db",
+        "state_dir": str(folder.absolute() / "state"),
+        "poll_s": 0.2,
+        "requests_per_s": 1_000_000.0,
+        "feedback_per_minute": 100_000_000,
+        "providers": [{"name": name} for name in PROVIDERS],
+        "prices": [
+            {"provider": name, "input_usd_per_mtok": usd, "output_usd_per_mtok": 4.0 * usd}
+            for name, usd in _USD_PER_MTOK.items()
+        ],
+        "routes": [
+            {
+                "name": ROUTE,
+                "providers": list(PROVIDERS),
+                "features": {"vector": WIDTH},
+                "budget": {"usd_per_request": BUDGET_USD},
+                "max_open_decisions": 10_000_000,
+                "metrics": [{"name": "quality"}, {"name": "tone", "low": -1.0, "high": 1.0, "weight": 0.5}],
+            }
+        ],
+        **more,
+    }

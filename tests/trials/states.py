@@ -1,0 +1,150 @@
+"""What was learned, in a form in which two of them can be compared to the last bit."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any, Final
+
+import numpy as np
+from numpy.typing import NDArray
+
+from fairlead.api.settings import Settings
+from fairlead.api.state import snapshots
+from fairlead.api.state.fold import Fold
+from fairlead.api.state.served_route import ServedRoute
+from fairlead.api.store import Query, Row, Store
+from fairlead.optimizer.persistence.event_log import decode
+from fairlead.optimizer.persistence.snapshot import read_snapshot
+from fairlead.optimizer.types import Decision, Feedback, Outcome
+from tests.trials.acknowledged import in_force
+
+Array = NDArray[Any]
+
+_SUMS: Final = ("gram", "moment", "scalars")
+"""Ends of the names of the arrays that hold sufficient statistics, as whole numbers."""
+
+
+def all_rows(store: Store, *, after: int = 0) -> list[Row]:
+    """The log from a place on."""
+    found: list[Row] = []
+    while rows := store.rows(Query(after=found[-1].seq if found else after)):
+        found += rows
+    return found
+
+
+def new_fold() -> Fold:
+    """A fold with the waiting times that are set where nothing else is."""
+    fields = Settings.model_fields
+    return Fold(parked_wait_s=fields["parked_wait_s"].default, parked_limit=fields["parked_limit"].default)
+
+
+def folded(rows: Iterable[Row], fold: Fold | None = None) -> Fold:
+    """A clean fold: each row once, in the order of the log, read from its line."""
+    made = new_fold() if fold is None else fold
+    for row in rows:
+        made.apply(row)
+    return made
+
+
+def arrays_of(fold: Fold) -> dict[str, Array]:
+    """Everything in a fold, as arrays by name."""
+    state = json.dumps(fold.state(), sort_keys=True, allow_nan=False)
+    found: dict[str, Array] = {"fold": np.array(state)}
+    with TemporaryDirectory() as folder:
+        for name, served in fold.routes.items():
+            path = Path(folder) / "router.npz"
+            served.router.save(path, offset=fold.seq)
+            arrays, meta = read_snapshot(path)
+            found |= {f"{name}: {key}": value for key, value in arrays.items()}
+            found[f"{name}: meta"] = np.array(json.dumps(meta, sort_keys=True))
+    return found
+
+
+def differences(one: Mapping[str, Array], other: Mapping[str, Array]) -> list[str]:
+    """Names of the arrays that are not the same in both, bit for bit."""
+    names = sorted(one.keys() | other.keys())
+    return [
+        name
+        for name in names
+        if name not in one
+        or name not in other
+        or one[name].dtype != other[name].dtype
+        or one[name].shape != other[name].shape
+        or one[name].tobytes() != other[name].tobytes()
+    ]
+
+
+def sums_of(arrays: Mapping[str, Array]) -> dict[str, Array]:
+    """The sufficient statistics among the arrays of a fold: those before and after a drift alarm together.
+
+    Where an alarm falls depends on when feedback arrived, and so on more than what was said; the same log
+    has the same alarms in every process, and `differences` of all arrays sees them.
+    """
+    found: dict[str, Array] = {}
+    for name, value in arrays.items():
+        head, _, end = name.rpartition("/")
+        if end in _SUMS:
+            key = f"{head.replace('/past', '/current')}/{end}"
+            found[key] = found[key] + value if key in found else value
+    return found
+
+
+def of_snapshot(folder: Path, rows: Sequence[Row]) -> Fold:
+    """The fold in the latest snapshot below a folder, which must be whole and of this log."""
+    latest = snapshots.found(folder)[0]
+    at = next(row for row in rows if row.seq == int(latest.name))
+    log = " ".join(f"{row.uid}@{row.at_s!r}" for row in (rows[0], at))
+    return snapshots.load(latest, new_fold, log=log)
+
+
+def rebuilt(folder: Path, store: Store) -> Fold:
+    """What a service makes at its start: the latest snapshot that is whole, and the log from there on."""
+    fold = snapshots.start(folder, store, new_fold)
+    return snapshots.rebuild(fold, store, until=store.last_seq())
+
+
+def effects_differ(rows: Sequence[Row], fold: Fold) -> list[str]:
+    """Decisions of which a fold holds something else in force than the log says by a model of its own."""
+    found = []
+    for name, effect in in_force(rows).items():
+        served = fold.routes.get(fold.places.get(name, ""))
+        if served is None:
+            found.append(f"decision {name} is not in the state")
+            continue
+        one = served.open[name]
+        if (one.values or {}) != effect.values:
+            found.append(f"decision {name} is judged {one.values} and the log says {effect.values}")
+        reported = effect.outcome.cost_usd if effect.outcome is not None else None
+        if reported is not None and one.cost_usd != reported:
+            found.append(f"decision {name} costs {one.cost_usd} and the log says {reported}")
+    return found
+
+
+def told_once(rows: Sequence[Row], served: ServedRoute) -> dict[str, Array]:
+    """The sufficient statistics of a clean log: every decision, then the last word on each, said once."""
+    config = [row for row in rows if row.kind == "config"]
+    fold = folded(config)
+    router = fold.routes[served.body.name].router
+    decisions = [row for row in rows if row.kind == "decision" and row.route == served.body.name]
+    for row in decisions:
+        event = decode(row.line)
+        assert isinstance(event, Decision)
+        router.learn(replace(event, order=row.seq))
+    last: dict[tuple[str, ...], Outcome | Feedback] = {}
+    selected = {row.decision_id: json.loads(row.line)["selected"] for row in decisions}
+    for row in rows:
+        if row.decision_id not in selected or row.kind == "decision":
+            continue
+        event = decode(row.line)
+        if isinstance(event, Outcome):
+            served_by = event.served_provider or selected[row.decision_id]
+            last[event.decision_id, "outcome"] = replace(event, served_provider=served_by, revision=row.seq)
+        elif isinstance(event, Feedback):
+            last[event.decision_id, event.metric, event.source] = replace(event, revision=row.seq)
+    for said in last.values():
+        router.learn(said)
+    return sums_of(arrays_of(fold))
