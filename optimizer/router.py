@@ -67,7 +67,7 @@ class Router:
         self._learning = Learning(self._history, self._beliefs, detect_drift=detect_drift)
         self._pacing = Pacing(route, self._policy)
         self._newcomers = Newcomers(share=route.newcomer_share)
-        self._order = 0
+        self._next_seq = 0
         self._apply(route)
         self._pace()
 
@@ -83,7 +83,7 @@ class Router:
 
     def configure(self, route: Route) -> RouteChanged:
         """Be another route from the next decision on; returns the event, which belongs into the log here."""
-        self.learn(event := RouteChanged(order=self._order, route=route))
+        self.learn(event := RouteChanged(seq=self._next_seq, route=route))
         return event
 
     def _configured(self, event: RouteChanged) -> None:
@@ -143,7 +143,7 @@ class Router:
         chosen = drawn(probabilities, draw)
         return Decision(
             id=decision_id,
-            order=self._order,
+            seq=self._next_seq,
             route=self.route.name,
             providers=self._names,
             probabilities=probabilities,
@@ -164,16 +164,16 @@ class Router:
         self, *, decision_id: str, reason: str, at_s: float | None = None, task: str | None = None
     ) -> Decision:
         """The default provider's decision, for when `decide` failed: it depends on nothing learned."""
-        route, order, width = self.route, self._order, self._width
+        route, seq, width = self.route, self._next_seq, self._width
         return fallback(
-            route, decision_id=decision_id, reason=reason, order=order, width=width, at_s=at_s, task=task
+            route, decision_id=decision_id, reason=reason, seq=seq, width=width, at_s=at_s, task=task
         )
 
     def learn(self, event: Event, *, refit: bool = True) -> None:
         """Fold one event; what is repeated, late, corrected or reordered ends in the same statistics.
 
-        When beliefs or prices are to be computed anew, ``refit`` does it at once; else the router is `due`,
-        and `refit` or the next event does it.
+        When beliefs or the shadow price must be computed anew, ``refit`` does so at once; otherwise the
+        router `needs_refit`, and `refit` or the next event does it.
         """
         beliefs, pacing = self._beliefs, self._pacing
         if pacing.due or beliefs.due:
@@ -182,12 +182,12 @@ class Router:
             check_learnable(event, width=self._width)
             if self._learning.open(event):
                 self._pacing.decided(event)
-            self._order = max(self._order, event.order + 1)
+            self._next_seq = max(self._next_seq, event.seq + 1)
         elif isinstance(event, DriftAlarm):
             self._learning.alarm(event)
         elif isinstance(event, RouteChanged):
             self._configured(event)
-            self._order = max(self._order, event.order + 1)
+            self._next_seq = max(self._next_seq, event.seq + 1)
         else:
             self._learning.apply(event)
         if self._newcomers.names and self._newcomers.learned(self._learning.counts):
@@ -205,7 +205,7 @@ class Router:
         return self._beliefs.latency_sd_s
 
     @property
-    def due(self) -> bool:
+    def needs_refit(self) -> bool:
         """Whether something is to be computed anew, which takes milliseconds, before the next event."""
         return self._pacing.due or self._beliefs.due
 
@@ -214,12 +214,12 @@ class Router:
         """What decisions are made by now: it rises with each step of `refit`."""
         return self._beliefs.version + self._pacing.version
 
-    def prepared(self) -> Fitted | Solution:
+    def next_refit(self) -> Fitted | Solution:
         """The next step of a `refit`; changes nothing, so that another thread may do it meanwhile."""
         return self._beliefs.fitted() if self._beliefs.due else self._pacing.solved(self._beliefs)
 
-    def advance(self, step: Fitted | Solution) -> None:
-        """Decide from now on by what was `prepared` since the latest event."""
+    def apply_refit(self, step: Fitted | Solution) -> None:
+        """Decide from now on by a step that `next_refit` returned since the latest event."""
         if isinstance(step, Solution):
             self._pacing.take(step)
         else:
@@ -228,8 +228,8 @@ class Router:
 
     def refit(self) -> None:
         """Compute anew all that is due: beliefs, then shadow price and floor by them."""
-        while self.due:
-            self.advance(self.prepared())
+        while self.needs_refit:
+            self.apply_refit(self.next_refit())
 
     def rebuild(self, events: Iterable[Event]) -> Router:
         """Fold a log, such as `read_log` gives; made without ``detect_drift`` where the log has alarms."""
@@ -237,12 +237,12 @@ class Router:
             self.learn(event)
         return self
 
-    def close_before(self, order: int) -> int:
-        """Let go of the decisions before ``order``, so that memory stays bounded, and say how many.
+    def close_before(self, seq: int) -> int:
+        """Let go of the decisions before ``seq``, so that memory stays bounded, and say how many.
 
         What was learned of them stays; what still comes for them is refused.
         """
-        return self._learning.close_before(order)
+        return self._learning.close_before(seq)
 
     def save(self, path: str | Path, *, offset: int = 0) -> None:
         """Write everything learned to a file; ``offset`` says how much of the log it stands for."""
@@ -255,7 +255,7 @@ class Router:
                 "configured": texts(encode(event) for event in self._history.events),
             },
         )
-        write_snapshot(path, arrays, meta={**self._identity(), "order": self._order, "offset": offset})
+        write_snapshot(path, arrays, meta={**self._identity(), "order": self._next_seq, "offset": offset})
 
     def _identity(self) -> dict[str, str]:
         route = fingerprint(json.dumps(to_json(self._history.first)))
@@ -269,7 +269,7 @@ class Router:
         configurations since then are in the file. `SnapshotError` where the file is damaged or of another
         route, encoder, policy or format; this router is then as it was.
         """
-        if self._learning.known or self._order:
+        if self._learning.known or self._next_seq:
             raise InvalidInput("this router has learned already: load into a new one of the same route")
         arrays, meta = read_snapshot(path, expected=self._identity())
         for line in from_texts(arrays["router/configured"]):
@@ -280,7 +280,7 @@ class Router:
         self._learning.restore(part(arrays, "learning"))
         self._pacing.restore(part(arrays, "pacing"))
         self._newcomers.names = set(from_texts(arrays["router/newcomers"]))
-        self._order = int(meta["order"] or 0)
+        self._next_seq = int(meta["order"] or 0)
         return int(meta["offset"] or 0)
 
     def reencode(
@@ -300,6 +300,6 @@ class Router:
     def summary(self) -> dict[str, object]:
         """What is learned, readable (`optimizer.summary`), and after how many places in the order."""
         return {
-            "decisions": self._order,
+            "decisions": self._next_seq,
             **summary(self._beliefs, self._learning, self._pacing, self._newcomers),
         }

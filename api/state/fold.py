@@ -107,7 +107,7 @@ class Fold:
             served.broken = f"event {seq} could not be learned ({type(error).__name__})"
 
     def _learned(self, served: ServedRoute) -> None:
-        if served.router.due and not served.is_quick and served.broken is None:
+        if served.router.needs_refit and not served.is_quick and served.broken is None:
             self.due[served.body.name] = served
 
     def _decision(self, row: Row, made: Logged | None) -> None:
@@ -236,7 +236,7 @@ class Fold:
                 affected.append(name)
         return after, affected
 
-    def _reconfigure(self, name: str, order: int) -> None:
+    def _reconfigure(self, name: str, seq: int) -> None:
         body = self.config.routes.get(name)
         if body is None:
             gone = self.routes.pop(name)
@@ -248,7 +248,7 @@ class Fold:
         if served is None:
             self.routes[name] = ServedRoute(core, body)
         else:
-            served.configure(core, body, order=order)
+            served.configure(core, body, seq=seq)
 
     def state(self) -> dict[str, Any]:
         """Everything beside the routers, as JSON has it."""
@@ -290,7 +290,7 @@ class Fold:
 
 def _placed(made: Logged, seq: int) -> Logged:
     # In place, since nobody looks at it any more: a copy took longer than half of learning from it.
-    object.__setattr__(made, "order" if isinstance(made, Decision) else "revision", seq)
+    object.__setattr__(made, "seq" if isinstance(made, Decision) else "revision", seq)
     return made
 
 

@@ -226,8 +226,8 @@ class Engine:
         """Compute in a thread what is due. Nothing is folded meanwhile, so it is that of this place."""
         for served in tuple(fold.due.values()):
             with contextlib.suppress(Exception):  # the fold tries again, and leaves out the route at fault
-                while served.router.due:
-                    served.router.advance(await self._beside(served.router.prepared))
+                while served.router.needs_refit:
+                    served.router.apply_refit(await self._beside(served.router.next_refit))
         fold.refit()
         self._fitting = None
         self._drain()

@@ -48,7 +48,7 @@ class OpenDecision:
         self, decision: Decision, *, at_s: float, session: str | None, prices: Mapping[str, Prices]
     ) -> None:
         self.id = decision.id
-        self.seq = decision.order
+        self.seq = decision.seq
         self.at_s = at_s
         self.selected = decision.selected
         self.session = session
@@ -103,10 +103,10 @@ class ServedRoute:
                 "create another route"
             )
 
-    def configure(self, route: Route, body: RouteIn, *, order: int) -> None:
+    def configure(self, route: Route, body: RouteIn, *, seq: int) -> None:
         """Providers, prices, objective, budget and rules as they are from this place in the log on."""
         if route != self.router.route:
-            self.router.learn(RouteChanged(order=order, route=route))
+            self.router.learn(RouteChanged(seq=seq, route=route))
         self.body = body
         prices = prices_of(route)
         if prices != self.prices:

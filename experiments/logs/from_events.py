@@ -31,7 +31,7 @@ def served_lines(events: Iterable[Event], *, metrics: Sequence[Metric] = (Metric
     names = {name for decision in decisions for name in decision.providers}
     names |= {event.served_provider for event in later if isinstance(event, Outcome)}
     ledger = Ledger(providers=sorted(names), metrics=metrics)
-    decisions.sort(key=lambda decision: decision.order)
+    decisions.sort(key=lambda decision: decision.seq)
     for decision in decisions:
         ledger.open(decision)
     for event in later:

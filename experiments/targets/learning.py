@@ -127,7 +127,7 @@ class RouterTarget:
             self._learn(decision.id, columns, row)
         self._step += 1
         if self._step % _KEPT == 0:
-            router.close_before(max(decision.order - _KEPT - self._delay, 0))
+            router.close_before(max(decision.seq - _KEPT - self._delay, 0))
 
     def _learn(self, name: str, columns: Columns, i: int) -> None:
         served = int(columns.served[i])

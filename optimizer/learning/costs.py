@@ -32,12 +32,12 @@ class Costs:
         base, unit_usd = call_price(prices, unit[1] if unit else 0.0).at(facts.input_tokens)
         return (cost - base) / unit_usd
 
-    def moves_unit(self, facts: Facts, outcome: Outcome, order: int) -> bool:
+    def moves_unit(self, facts: Facts, outcome: Outcome, seq: int) -> bool:
         """Whether the unit of a provider without price list may follow from another decision now."""
         if outcome.served_provider in facts.prices or not outcome.cost_usd:
             return False
         unit = self._beliefs.unit(outcome.served_provider)
-        return unit is None or order <= unit[0]
+        return unit is None or seq <= unit[0]
 
     def recount(self, name: str, facts: Mapping[str, Facts]) -> None:
         """Learn a provider's cost anew from the open decisions; the earliest one gives the unit.
@@ -51,7 +51,7 @@ class Costs:
             and outcome.served_provider == name
             and (cost := cost_of(outcome, facts[entry.id].prices.get(name))) is not None
         ]
-        own = [(e.order, unit_near(cost)) for e, cost in told if cost and name not in facts[e.id].prices]
+        own = [(e.seq, unit_near(cost)) for e, cost in told if cost and name not in facts[e.id].prices]
         unit = self._beliefs.unit(name)
         if unit is None or self._ledger.is_open(unit[0]):
             unit = own[0] if own else None
@@ -60,6 +60,6 @@ class Costs:
             one = facts[entry.id]
             units = self.units(one, name, cost)
             if units is not None and one.row is not None:
-                self._beliefs.cost.add(name, one.row, units, order=entry.order)
+                self._beliefs.cost.add(name, one.row, units, seq=entry.seq)
         self._beliefs.cost.refresh()
         self._beliefs.refreshed()

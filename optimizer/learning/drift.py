@@ -29,11 +29,11 @@ _MEMORY: Final = 1024
 class DriftSignal:
     """One change of the mean residual, found at the observation that was given last.
 
-    ``since_order`` is the estimated first decision after the change. ``before`` and ``after`` are
+    ``since_seq`` is the estimated first decision after the change. ``before`` and ``after`` are
     mean residuals in standard deviations; ``n_after`` counts the observations behind ``after``.
     """
 
-    since_order: int
+    since_seq: int
     before: float
     after: float
     n_after: int
@@ -66,55 +66,55 @@ class DriftDetector:
             mode="both",
         )
         self._residuals: list[float] = []
-        self._orders: list[int] = []
+        self._seqs: list[int] = []
 
-    def update(self, residual: float, order: int) -> DriftSignal | None:
-        """Take the residual of decision ``order`` in; say so where it completes the proof of a change."""
+    def update(self, residual: float, seq: int) -> DriftSignal | None:
+        """Take the residual of decision ``seq`` in; say so where it completes the proof of a change."""
         if not math.isfinite(residual):
             raise InvalidInput(
-                f"residual of decision {order} is {residual}, which is not a finite number: "
+                f"residual of decision {seq} is {residual}, which is not a finite number: "
                 "give (observed − expected) / sd with an sd of more than 0"
             )
         if len(self._residuals) == _MEMORY:
             self._forget_older_half()
         residual = min(max(float(residual), -_CLIP), _CLIP)
         self._residuals.append(residual)
-        self._orders.append(int(order))
+        self._seqs.append(int(seq))
         self._test.update(residual)
         if not self._test.drift_detected:
             return None
         signal = self._signal()
         self._residuals.clear()
-        self._orders.clear()
+        self._seqs.clear()
         return signal
 
     def state(self) -> dict[str, NDArray[Any]]:
         """The remembered observations: ``residuals`` (clipped) and ``orders``, each of shape (n,)."""
         return {
             "residuals": np.array(self._residuals, dtype=np.float64),
-            "orders": np.array(self._orders, dtype=np.int64),
+            "seqs": np.array(self._seqs, dtype=np.int64),
         }
 
     @classmethod
     def from_state(cls, state: Mapping[str, NDArray[Any]]) -> DriftDetector:
         """The detector that gave `state`."""
-        residuals, orders = state["residuals"], state["orders"]
-        if residuals.ndim != 1 or residuals.shape != orders.shape or len(residuals) > _MEMORY:
+        residuals, seqs = state["residuals"], state["seqs"]
+        if residuals.ndim != 1 or residuals.shape != seqs.shape or len(residuals) > _MEMORY:
             raise InvalidInput(
-                f"drift state has residuals of shape {residuals.shape} and orders of shape {orders.shape}: "
+                f"drift state has residuals of shape {residuals.shape} and places of shape {seqs.shape}: "
                 f"give two vectors of one length, at most {_MEMORY}"
             )
         if not np.isfinite(residuals).all():
             raise InvalidInput("drift state has a residual that is not finite: rebuild it from the log")
         detector = cls()
         detector._residuals = [float(value) for value in residuals]
-        detector._orders = [int(order) for order in orders]
+        detector._seqs = [int(seq) for seq in seqs]
         detector._run_again()
         return detector
 
     def _forget_older_half(self) -> None:
         self._residuals = self._residuals[_MEMORY // 2 :]
-        self._orders = self._orders[_MEMORY // 2 :]
+        self._seqs = self._seqs[_MEMORY // 2 :]
         self._run_again()
 
     def _run_again(self) -> None:
@@ -126,7 +126,7 @@ class DriftDetector:
             if self._test.drift_detected:
                 # The test with the longer memory saw no change here; river has started afresh, so follow.
                 start = i + 1
-        del self._residuals[:start], self._orders[:start]
+        del self._residuals[:start], self._seqs[:start]
 
     def _signal(self) -> DriftSignal:
         """Where the change lies: after the lowest (or highest) point of the cumulative sum that alarmed."""
@@ -140,7 +140,7 @@ class DriftDetector:
             first = int(falling.argmax()) + 1
         return DriftSignal(
             # By rank, so that one late observation of an old decision does not date the change wrongly.
-            since_order=sorted(self._orders)[first],
+            since_seq=sorted(self._seqs)[first],
             before=float(residuals[:first].mean()),
             after=float(residuals[first:].mean()),
             n_after=len(residuals) - first,

@@ -98,7 +98,7 @@ def facts_from_state(
                 input_tokens=tokens,
                 expected_usd=expected_usd,
                 booked_usd=booked_usd,
-                prices=history.prices_at(entry.order),
+                prices=history.prices_at(entry.seq),
             ),
         )
         start = stop

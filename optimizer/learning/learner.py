@@ -54,15 +54,15 @@ class Learning:
         if not self._history.add(event):
             return False
         for name in (provider.name for provider in event.route.providers if provider.name not in kinds):
-            told = [e for e in self._ledger.entries() if e.quality is not None and e.order >= event.order]
-            self._beliefs.quality.arrive(name, event.order, len(told))
+            told = [e for e in self._ledger.entries() if e.quality is not None and e.seq >= event.seq]
+            self._beliefs.quality.arrive(name, event.seq, len(told))
         self._beliefs.configure(self._history.latest.providers)
         for name in self._history.names():
             self._ledger.add_provider(name)
         moved = {name for name, kind in kinds.items() if self._history.cost_kind(name) != kind}
         for entry in self._ledger.entries():
             facts = self._facts[entry.id]
-            prices = self._history.prices_at(entry.order)
+            prices = self._history.prices_at(entry.seq)
             if prices is not facts.prices:
                 facts.prices = prices
                 moved |= {entry.provider}
@@ -90,7 +90,7 @@ class Learning:
         changes = self._ledger.open(decision)
         if decision.id not in self._ledger:
             return False
-        self._facts[decision.id] = facts_of(decision, self._history.prices_at(decision.order))
+        self._facts[decision.id] = facts_of(decision, self._history.prices_at(decision.seq))
         for change in changes:
             self._fold(change)
         return True
@@ -105,41 +105,41 @@ class Learning:
         entry, facts = change.entry, self._facts[change.entry.id]
         moved = change.old_provider != change.new_provider
         if moved or change.old_quality != change.new_quality:
-            self._quality(change.old_provider, facts, change.old_quality, entry.order, sign=-1)
-            self._quality(change.new_provider, facts, change.new_quality, entry.order, sign=1)
+            self._quality(change.old_provider, facts, change.old_quality, entry.seq, sign=-1)
+            self._quality(change.new_provider, facts, change.new_quality, entry.seq, sign=1)
             watched = self._detect and facts.row is not None
             if watched and change.old_quality is None and change.new_quality is not None:
-                self._watch(change.new_provider, facts, change.new_quality, entry.order)
+                self._watch(change.new_provider, facts, change.new_quality, entry.seq)
         if change.old_outcome is not change.new_outcome:
-            self._outcome(facts, change.old_outcome, entry.order, sign=-1)
-            self._outcome(facts, change.new_outcome, entry.order, sign=1)
+            self._outcome(facts, change.old_outcome, entry.seq, sign=-1)
+            self._outcome(facts, change.new_outcome, entry.seq, sign=1)
             for outcome in (change.old_outcome, change.new_outcome):
-                if outcome is not None and self._costs.moves_unit(facts, outcome, entry.order):
+                if outcome is not None and self._costs.moves_unit(facts, outcome, entry.seq):
                     self._recount(outcome.served_provider)
 
-    def _quality(self, name: str, facts: Facts, value: float | None, order: int, *, sign: int) -> None:
+    def _quality(self, name: str, facts: Facts, value: float | None, seq: int, *, sign: int) -> None:
         if value is None or facts.row is None:
             return
-        self._beliefs.quality.add(name, facts.row, value, order=order, sign=sign)
+        self._beliefs.quality.add(name, facts.row, value, seq=seq, sign=sign)
         self.counts[name] = self.counts.get(name, 0) + sign
 
-    def _outcome(self, facts: Facts, outcome: Outcome | None, order: int, *, sign: int) -> None:
+    def _outcome(self, facts: Facts, outcome: Outcome | None, seq: int, *, sign: int) -> None:
         if outcome is None:
             return
         name, beliefs = outcome.served_provider, self._beliefs
         failed = outcome.status != "ok"
         if sign > 0:
-            beliefs.failure[name].add(order, failed)
+            beliefs.failure[name].add(seq, failed)
         else:
-            beliefs.failure[name].remove(order, failed)
+            beliefs.failure[name].remove(seq, failed)
         if outcome.latency_s is not None:
-            beliefs.latency[name].add(outcome.latency_s, order, sign=sign)
+            beliefs.latency[name].add(outcome.latency_s, seq, sign=sign)
         cost = cost_of(outcome, facts.prices.get(name))
         if sign > 0:
             self._book(facts, cost)
         units = self._costs.units(facts, name, cost)
         if units is not None and facts.row is not None:
-            beliefs.cost.add(name, facts.row, units, order=order, sign=sign)
+            beliefs.cost.add(name, facts.row, units, seq=seq, sign=sign)
         if failed or outcome.latency_s is not None or beliefs.failure[name].any:
             beliefs.served(name)
 
@@ -154,7 +154,7 @@ class Learning:
         self._costs.recount(name, self._facts)
         self.refreshed = True
 
-    def _watch(self, name: str, facts: Facts, quality: float, order: int) -> None:
+    def _watch(self, name: str, facts: Facts, quality: float, seq: int) -> None:
         if name not in facts.providers or name not in self._beliefs.names:
             return
         expected, sd = facts.believed[:, facts.providers.index(name)].tolist()
@@ -163,13 +163,13 @@ class Learning:
         if detector is None:
             detector = self._detectors[name] = DriftDetector()
         scale = sqrt(noise + sd * sd)
-        signal = detector.update((quality - expected) / scale, order)
+        signal = detector.update((quality - expected) / scale, seq)
         if signal is not None and abs(signal.after - signal.before) >= LEAST_SHIFT:
             alarm = DriftAlarm(
                 provider=name,
                 quantity="quality",
-                since_order=signal.since_order,
-                at_order=order,
+                since_seq=signal.since_seq,
+                at_seq=seq,
                 before=signal.before * scale,
                 after=signal.after * scale,
             )
@@ -186,7 +186,7 @@ class Learning:
             )
         self.alarms.append(alarm)
         # The latest change counts, whichever of two alarms comes first.
-        since = max(alarm.since_order, self._beliefs.quality.changes.get(alarm.provider, 0))
+        since = max(alarm.since_seq, self._beliefs.quality.changes.get(alarm.provider, 0))
         later = [
             (row, entry.quality)
             for entry in self._ledger.since(since)
@@ -211,18 +211,18 @@ class Learning:
 
     def _count_again(self, entry: Entry, facts: Facts, row: FloatArray) -> None:
         if entry.quality is not None:
-            self._beliefs.quality.add(entry.provider, row, entry.quality, order=entry.order)
+            self._beliefs.quality.add(entry.provider, row, entry.quality, seq=entry.seq)
         outcome = entry.outcome
         if outcome is None:
             return
         name = outcome.served_provider
         units = self._costs.units(facts, name, cost_of(outcome, facts.prices.get(name)))
         if units is not None:
-            self._beliefs.cost.add(name, row, units, order=entry.order)
+            self._beliefs.cost.add(name, row, units, seq=entry.seq)
 
-    def close_before(self, order: int) -> int:
-        """Drop what is known of the decisions before ``order``, which nothing changes any more; how many."""
-        closed = self._ledger.close_before(order)
+    def close_before(self, seq: int) -> int:
+        """Drop what is known of the decisions before ``seq``, which nothing changes any more; how many."""
+        closed = self._ledger.close_before(seq)
         for decision_id in closed:
             del self._facts[decision_id]
         return len(closed)

@@ -54,7 +54,7 @@ class Ledger:
         # The longest closed are forgotten first; a dict would look through all that it forgot each time.
         self._closed: OrderedDict[str, None] = OrderedDict()
         self._closed_before = 0
-        self._last_order = -1
+        self._last_seq = -1
         self.parked = 0
         self.evicted = 0
 
@@ -64,9 +64,9 @@ class Ledger:
     def __contains__(self, decision_id: object) -> bool:
         return decision_id in self._entries
 
-    def is_open(self, order: int) -> bool:
+    def is_open(self, seq: int) -> bool:
         """Whether something may still come of the decisions at this place."""
-        return order >= self._closed_before
+        return seq >= self._closed_before
 
     def add_provider(self, name: str) -> None:
         """Know a newcomer; who leaves the route stays known, for what still comes of its decisions."""
@@ -78,11 +78,11 @@ class Ledger:
 
     def entries(self) -> list[Entry]:
         """All open decisions by their order."""
-        return sorted(self._entries.values(), key=lambda entry: entry.order)
+        return sorted(self._entries.values(), key=lambda entry: entry.seq)
 
-    def since(self, order: int) -> list[Entry]:
-        """The open decisions from ``order`` on, the latest first."""
-        return list(takewhile(lambda entry: entry.order >= order, reversed(self._entries.values())))
+    def since(self, seq: int) -> list[Entry]:
+        """The open decisions from ``seq`` on, the latest first."""
+        return list(takewhile(lambda entry: entry.seq >= seq, reversed(self._entries.values())))
 
     def parked_events(self) -> list[Outcome | Feedback]:
         """The events that wait for their decision, those that wait longest first."""
@@ -91,15 +91,15 @@ class Ledger:
     def open(self, decision: Opening) -> list[Change]:
         """Register a decision; what the events that waited for it changed. Nothing where it is known."""
         decision_id = decision.id
-        order = decision.order
+        seq = decision.seq
         selected = decision.selected
-        if decision_id in self._entries or order < self._closed_before or selected not in self._providers:
+        if decision_id in self._entries or seq < self._closed_before or selected not in self._providers:
             return self._not_opened(decision)
-        self._entries[decision_id] = Entry(decision_id, order, selected, decision.features)
-        if order < self._last_order:
+        self._entries[decision_id] = Entry(decision_id, seq, selected, decision.features)
+        if seq < self._last_seq:
             self._entries = {entry.id: entry for entry in self.entries()}
         else:
-            self._last_order = order
+            self._last_seq = seq
         if not self._parked or decision_id not in self._parked:
             return []
         waiting = self._parked.pop(decision_id)
@@ -125,11 +125,11 @@ class Ledger:
             return self._apply_outcome(entry, event)
         return self._apply_feedback(entry, event, share)
 
-    def close_before(self, order: int) -> list[str]:
-        """Drop the decisions before ``order``, which nothing can change from now on; their ids."""
-        self._closed_before = max(self._closed_before, order)
+    def close_before(self, seq: int) -> list[str]:
+        """Drop the decisions before ``seq``, which nothing can change from now on; their ids."""
+        self._closed_before = max(self._closed_before, seq)
         # Entries lie in the order of their decisions, so that closing a few of many is cheap.
-        old = [entry.id for entry in takewhile(lambda entry: entry.order < order, self._entries.values())]
+        old = [entry.id for entry in takewhile(lambda entry: entry.seq < seq, self._entries.values())]
         for decision_id in old:
             del self._entries[decision_id]
             self._remember_closed(decision_id)
@@ -146,7 +146,7 @@ class Ledger:
         ]
         return {
             "ids": texts(entry.id for entry in entries),
-            "orders": np.array([entry.order for entry in entries], dtype=np.int64),
+            "seqs": np.array([entry.seq for entry in entries], dtype=np.int64),
             **coded("selected", [entry.selected for entry in entries]),
             "features": np.concatenate([np.empty(0), *(entry.features for entry in entries)]),
             "widths": np.array([len(entry.features) for entry in entries], dtype=np.int64),
@@ -154,22 +154,22 @@ class Ledger:
             "parked": texts(encode(event) for event in self.parked_events()),
             "providers": texts(sorted(self._providers)),
             "closed": texts(self._closed),
-            "counts": np.array([self._closed_before, self._last_order, self.evicted], dtype=np.int64),
+            "counts": np.array([self._closed_before, self._last_seq, self.evicted], dtype=np.int64),
         }
 
     def restore(self, state: State) -> None:
         """Become what gave `state`."""
         self._providers |= set(from_texts(state["providers"]))
-        ids, orders, selected = (
+        ids, seqs, selected = (
             from_texts(state["ids"]),
-            state["orders"].tolist(),
+            state["seqs"].tolist(),
             from_coded("selected", state),
         )
         stops = np.cumsum(state["widths"])
-        for name, order, chosen, features in zip(
-            ids, orders, selected, np.split(state["features"], stops)[:-1], strict=True
+        for name, seq, chosen, features in zip(
+            ids, seqs, selected, np.split(state["features"], stops)[:-1], strict=True
         ):
-            self._entries[name] = Entry(name, order, chosen, features)
+            self._entries[name] = Entry(name, seq, chosen, features)
         for event in told_from_state(part(state, "told"), ids):
             self.apply(event)
         for line in from_texts(state["parked"]):
@@ -177,14 +177,14 @@ class Ledger:
             if isinstance(waiting, Outcome | Feedback):
                 self.apply(waiting)
         self._closed = OrderedDict.fromkeys(from_texts(state["closed"]))
-        self._closed_before, self._last_order, self.evicted = state["counts"].tolist()
+        self._closed_before, self._last_seq, self.evicted = state["counts"].tolist()
 
     def _not_opened(self, decision: Opening) -> list[Change]:
         known = self._entries.get(decision.id)
-        if known is not None and (known.order, known.selected) != (decision.order, decision.selected):
+        if known is not None and (known.seq, known.selected) != (decision.seq, decision.selected):
             raise InvalidInput(
-                f"decision {decision.id!r} is at order {known.order} with {known.selected!r} and came again "
-                f"at order {decision.order} with {decision.selected!r}: give each decision an id of its own"
+                f"decision {decision.id!r} is at order {known.seq} with {known.selected!r} and came again "
+                f"at order {decision.seq} with {decision.selected!r}: give each decision an id of its own"
             )
         if decision.selected not in self._providers:
             raise InvalidInput(

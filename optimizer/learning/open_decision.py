@@ -13,7 +13,7 @@ class Opening(Protocol):
     @property
     def id(self) -> str: ...
     @property
-    def order(self) -> int: ...
+    def seq(self) -> int: ...
     @property
     def selected(self) -> str: ...
     @property
@@ -27,11 +27,11 @@ class Entry:
     learning credits: the one that served, and until an outcome says so the selected one.
     """
 
-    __slots__ = ("_feedback", "features", "id", "order", "outcome", "provider", "quality", "selected")
+    __slots__ = ("_feedback", "features", "id", "outcome", "provider", "quality", "selected", "seq")
 
-    def __init__(self, id: str, order: int, selected: str, features: FloatArray) -> None:
+    def __init__(self, id: str, seq: int, selected: str, features: FloatArray) -> None:
         self.id = id
-        self.order = order
+        self.seq = seq
         self.selected = selected
         self.features = features
         self.provider = selected

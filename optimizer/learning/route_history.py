@@ -39,7 +39,7 @@ class RouteHistory:
     @property
     def events(self) -> list[RouteChanged]:
         """All configurations but the first, by place."""
-        return [RouteChanged(order=order, route=self._routes[i]) for order, i in self._changes[1:]]
+        return [RouteChanged(seq=seq, route=self._routes[i]) for seq, i in self._changes[1:]]
 
     def add(self, event: RouteChanged) -> bool:
         """Take a configuration in; False where it is known already. `InvalidInput` where it does not fit."""
@@ -54,17 +54,17 @@ class RouteHistory:
                 f"route {first.name!r} changes its metrics or sources, but rewards under two definitions "
                 "cannot be learned together: make a new route for them"
             )
-        for order, i in self._changes:
-            if order == event.order:
+        for seq, i in self._changes:
+            if seq == event.seq:
                 if self._routes[i] == event.route:
                     return False
                 raise InvalidInput(
-                    f"two different configurations of route {first.name!r} are at place {order} of the "
+                    f"two different configurations of route {first.name!r} are at place {seq} of the "
                     "order: give each a place of its own"
                 )
         self._routes.append(event.route)
         self._prices.append(prices_of(event.route))
-        insort(self._changes, (event.order, len(self._routes) - 1))
+        insort(self._changes, (event.seq, len(self._routes) - 1))
         self._know_kinds()
         return True
 
@@ -72,9 +72,9 @@ class RouteHistory:
         for _, i in self._changes:
             self._kinds |= {provider.name: kind_of(provider.prices) for provider in self._routes[i].providers}
 
-    def prices_at(self, order: int) -> Mapping[str, Prices]:
+    def prices_at(self, seq: int) -> Mapping[str, Prices]:
         """The price list of a decision at this place, by provider."""
-        place = bisect_right(self._changes, order, key=lambda change: change[0]) - 1
+        place = bisect_right(self._changes, seq, key=lambda change: change[0]) - 1
         return self._prices[self._changes[max(place, 0)][1]]
 
     def cost_kind(self, name: str) -> str:

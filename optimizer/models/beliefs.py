@@ -151,7 +151,7 @@ class Beliefs:
         services |= {f"failure{i}": self.failure[name].state() for i, name in enumerate(known)}
         own = {
             "known": texts(known),
-            "unit_order": np.array([order for order, _ in units], dtype=np.int64),
+            "unit_seq": np.array([seq for seq, _ in units], dtype=np.int64),
             "unit_usd": np.array([usd for _, usd in units]),
         }
         return {**own, **joined(quality=self.quality.state(), cost=self.cost.state(), **services)}
@@ -165,8 +165,8 @@ class Beliefs:
             self.latency[name], self.failure[name] = LatencyBelief(), FailureBelief()
             self.latency[name].restore(part(state, f"latency{i}"))
             self.failure[name].restore(part(state, f"failure{i}"))
-        units = zip(known, state["unit_order"].tolist(), state["unit_usd"].tolist(), strict=True)
-        self._units = {name: (order, usd) for name, order, usd in units if order >= 0}
+        units = zip(known, state["unit_seq"].tolist(), state["unit_usd"].tolist(), strict=True)
+        self._units = {name: (seq, usd) for name, seq, usd in units if seq >= 0}
         self._price()
         self._all_served()
         self.refreshed()

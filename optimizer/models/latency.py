@@ -53,10 +53,10 @@ class LatencyBelief:
         self._seen: dict[int, tuple[int, int, int]] = {}
         """`_sums` of each bucket, earliest first; whole numbers, so that their order leaves no trace."""
 
-    def add(self, latency_s: float, order: int, *, sign: int = 1) -> None:
-        """Count the latency of the decision at ``order``, or take it back."""
+    def add(self, latency_s: float, seq: int, *, sign: int = 1) -> None:
+        """Count the latency of the decision at ``seq``, or take it back."""
         place = min(int(_PER_DECADE * math.log10(max(latency_s, _LOWEST_S) / _LOWEST_S)), _BINS - 1)
-        bucket = order // BUCKET
+        bucket = seq // BUCKET
         if bucket not in self._buckets:
             self._add(bucket, np.zeros(_BINS + 1, dtype=np.int64))
             if bucket not in self._buckets:
@@ -160,9 +160,9 @@ class FailureBelief:
         self._recent: list[tuple[int, bool]] = []
         self._failures = 0
 
-    def add(self, order: int, failed: bool) -> None:
-        """Count one outcome of the decision at ``order``."""
-        insort(self._recent, (order, failed))
+    def add(self, seq: int, failed: bool) -> None:
+        """Count one outcome of the decision at ``seq``."""
+        insort(self._recent, (seq, failed))
         self._failures += failed
         if len(self._recent) > _KEPT:
             self._failures -= self._recent.pop(0)[1]
@@ -172,10 +172,10 @@ class FailureBelief:
         self._recent = sorted(self._recent + other._recent)[-_KEPT:]
         self._failures = sum(failed for _, failed in self._recent)
 
-    def remove(self, order: int, failed: bool) -> None:
+    def remove(self, seq: int, failed: bool) -> None:
         """Take one outcome back, where it is still among those counted."""
-        if (order, failed) in self._recent:
-            self._recent.remove((order, failed))
+        if (seq, failed) in self._recent:
+            self._recent.remove((seq, failed))
             self._failures -= failed
 
     @property
@@ -198,5 +198,5 @@ class FailureBelief:
 
     def restore(self, state: State) -> None:
         """Become what gave `state`."""
-        self._recent = [(order, bool(failed)) for order, failed in state["recent"].tolist()]
+        self._recent = [(seq, bool(failed)) for seq, failed in state["recent"].tolist()]
         self._failures = sum(failed for _, failed in self._recent)

@@ -82,19 +82,19 @@ class LinearBelief:
     def _empty(self) -> Statistics:
         return Statistics(width=self._width, target_bits=self._bits)
 
-    def add(self, name: str, row: FloatArray, target: float, *, order: int, sign: int = 1) -> None:
+    def add(self, name: str, row: FloatArray, target: float, *, seq: int, sign: int = 1) -> None:
         """Count one observation (sign 1), or take it back (sign -1); ``row`` is quantised."""
         if len(row) != self._width + 1:
             # A compiled loop would write beyond the end of a matrix.
             raise InvalidInput(f"a row has {len(row) - 1} features, but this model has {self._width}")
-        side = self._current if order >= self.changes.get(name, 0) else self._past
+        side = self._current if seq >= self.changes.get(name, 0) else self._past
         side[name].add(row, target, sign=sign)
         self.total += sign
-        if not self.changes or order >= max(self.changes.values()):
+        if not self.changes or seq >= max(self.changes.values()):
             self.since_change += sign
         if self.arrivals:
             for newcomer, (since, count) in self.arrivals.items():
-                if order >= since:
+                if seq >= since:
                     self.arrivals[newcomer] = (since, count + sign)
         if side is self._current and name in self._place:
             self._update(self._place[name], row * ROW_UNIT, target, sign)

@@ -65,11 +65,14 @@ def encode(event: Event, *, checked: bool = False) -> str:
         )
     try:
         if checked:
-            fields = {name: getattr(event, name) for name in _KINDS[kind].fields}
+            fields = {name: getattr(event, _attribute(name)) for name in _KINDS[kind].fields}
         else:
             if isinstance(event, Decision):
                 check_decision(event)
-            fields = {name: field.write(getattr(event, name)) for name, field in _KINDS[kind].fields.items()}
+            fields = {
+                name: field.write(getattr(event, _attribute(name)))
+                for name, field in _KINDS[kind].fields.items()
+            }
         line = _WRITER.encode({"v": VERSION, "kind": kind, **fields}).decode()
         return line if line.isascii() else _NOT_ASCII.sub(lambda found: json.dumps(found[0])[1:-1], line)
     except (TypeError, ValueError, AttributeError) as error:
@@ -204,7 +207,7 @@ def _event(value: object, place: int | None = None) -> Event:
 def _made(kind: _Kind, fields: dict[str, Any], place: int | None) -> Event:
     if place is not None and kind.placed_by is not None:
         fields[kind.placed_by] = place
-    event = kind.make(**fields)
+    event = kind.make(**{_attribute(name): value for name, value in fields.items()})
     # Who reads for a place in a log gives it to a router, which checks the same and more.
     if place is None and isinstance(event, Decision):
         check_decision(event)
@@ -216,6 +219,14 @@ def _decision(*, providers: tuple[str, ...], expected: FloatArray, **others: Any
     if expected.size != 6 * n:
         raise InvalidInput(f"expected has {expected.size} numbers, not 6 for each of {n} providers")
     return Decision(providers=providers, expected=expected.reshape(6, n), **others)
+
+
+_ATTRIBUTES: Final = {"order": "seq", "since_order": "since_seq", "at_order": "at_seq"}
+"""What lines of the log call otherwise than events do: logs of every release keep their names."""
+
+
+def _attribute(field: str) -> str:
+    return _ATTRIBUTES.get(field, field)
 
 
 class _Kind(NamedTuple):

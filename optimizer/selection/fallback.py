@@ -24,7 +24,7 @@ def fallback(
     *,
     decision_id: str,
     reason: str,
-    order: int,
+    seq: int,
     width: int,
     at_s: float | None = None,
     task: str | None = None,
@@ -38,7 +38,7 @@ def fallback(
     selected = default_provider(route)
     return Decision(
         id=decision_id,
-        order=order,
+        seq=seq,
         route=route.name,
         providers=names,
         probabilities=np.array([float(name == selected) for name in names]),

@@ -73,12 +73,12 @@ class Candidate:
 class Decision:
     """One logged choice with the full distribution that it was drawn from.
 
-    Arrays run over ``providers`` in the route's order. ``order`` is the decision's place in the
+    Arrays run over ``providers`` in the route's order. ``seq`` is the decision's place in the
     route's one total order: a change of a provider is dated by it. ``features`` has the encoder's width.
     """
 
     id: str
-    order: int
+    seq: int
     route: str
     providers: tuple[str, ...]
     probabilities: FloatArray
@@ -188,12 +188,12 @@ class Feedback:
 
 @dataclass(frozen=True, kw_only=True)
 class DriftAlarm:
-    """A provider changed: beliefs from before decision ``since_order`` count for little from now on."""
+    """A provider changed: beliefs from before decision ``since_seq`` count for little from now on."""
 
     provider: str
     quantity: str
-    since_order: int
-    at_order: int
+    since_seq: int
+    at_seq: int
     before: float
     after: float
 
@@ -202,22 +202,22 @@ class DriftAlarm:
             raise InvalidInput(
                 f"drift alarm is about {self.quantity!r}, but only 'quality' is watched: leave it out"
             )
-        if not 0 <= self.since_order <= self.at_order:
+        if not 0 <= self.since_seq <= self.at_seq:
             raise InvalidInput(
-                f"drift alarm dates a change at decision {self.since_order} and was raised at "
-                f"{self.at_order}: give an earlier one of at least 0"
+                f"drift alarm dates a change at decision {self.since_seq} and was raised at "
+                f"{self.at_seq}: give an earlier one of at least 0"
             )
 
 
 @dataclass(frozen=True, kw_only=True)
 class RouteChanged:
-    """The route is configured like this from place ``order`` on: decisions from there are made under it."""
+    """The route is configured like this from place ``seq`` on: decisions from there are made under it."""
 
-    order: int
+    seq: int
     route: Route
 
     def __post_init__(self) -> None:
-        finite("order", self.order, low=0, high=2**53, remedy="give a place in the order, counted from 0")
+        finite("order", self.seq, low=0, high=2**53, remedy="give a place in the order, counted from 0")
 
 
 Event = Decision | Outcome | Feedback | DriftAlarm | RouteChanged

@@ -73,8 +73,8 @@ def _sound(decision: Decision, width: int) -> bool:
         and decision.expected.shape == (6, k)
         and features.shape == (width,)
         and _bounded(features, decision.expected, chances, floor)
-        and type(decision.order) is int
-        and 0 <= decision.order <= 2**53
+        and type(decision.seq) is int
+        and 0 <= decision.seq <= 2**53
         and 0 <= decision.input_tokens <= MAX_TOKENS
         and (decision.at_s is None or 0 <= decision.at_s <= LATEST_S)
         and isinstance(decision.id, str)
@@ -89,7 +89,7 @@ def check_learnable(decision: Decision, *, width: int) -> None:
         return
     check_decision(decision)
     plain_text("decision id", decision.id)
-    finite("order", decision.order, low=0, high=2**53, remedy="give the decision's place, counted from 0")
+    finite("order", decision.seq, low=0, high=2**53, remedy="give the decision's place, counted from 0")
     check_request(input_tokens=decision.input_tokens, at_s=decision.at_s)
     features = decision.features
     if len(features) != width:

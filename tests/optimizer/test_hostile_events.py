@@ -23,7 +23,7 @@ def served():
         {"input_tokens": np.nan},
         {"input_tokens": -1.0},
         {"at_s": np.nan},
-        {"order": 2**70},
+        {"seq": 2**70},
         {"features": np.full(WIDTH, 1e300)},
         {"features": np.zeros(WIDTH + 1)},
         {"id": "a\0b"},
@@ -65,7 +65,7 @@ def test_a_closed_decision_that_comes_again_costs_nothing():
     again: Decision = decided(found, decision_id="again")
     found.learn(again)
     found.learn(Outcome(decision_id="again", served_provider=again.selected, cost_usd=0.5))
-    found.close_before(again.order + 1)
+    found.close_before(again.seq + 1)
     before = found.summary()
     for _ in range(3):
         found.learn(again)
@@ -82,9 +82,9 @@ def test_a_cost_that_is_taken_back_counts_as_expected_again():
     assert found.summary()["spent_usd"] == pytest.approx(clean.summary()["spent_usd"])
 
 
-@pytest.mark.parametrize("wrong", [{"quantity": "cost"}, {"since_order": 10**9}, {"since_order": -1}])
+@pytest.mark.parametrize("wrong", [{"quantity": "cost"}, {"since_seq": 10**9}, {"since_seq": -1}])
 def test_an_alarm_about_what_is_not_watched_or_not_yet_is_refused(wrong):
-    declared = {"provider": "cheap", "quantity": "quality", "since_order": 3, "at_order": 9}
+    declared = {"provider": "cheap", "quantity": "quality", "since_seq": 3, "at_seq": 9}
     with pytest.raises(InvalidInput):
         DriftAlarm(**(declared | wrong), before=0.0, after=1.0)
 

@@ -41,10 +41,10 @@ def test_what_is_due_is_computed_before_the_next_event_whoever_asks_for_it() -> 
             at_once.learn(event)
             for one in (later, never):
                 one.learn(event, refit=False)
-            dues += later.due
-            while later.due:
-                later.advance(later.prepared())
-            assert not at_once.due
+            dues += later.needs_refit
+            while later.needs_refit:
+                later.apply_refit(later.next_refit())
+            assert not at_once.needs_refit
     never.refit()
     assert dues > 20
     context = Context(features=rng.standard_normal(WIDTH))
@@ -67,15 +67,15 @@ def test_preparing_changes_nothing_and_the_version_tells_before_from_after() -> 
         decision = one.decide(context, decision_id=str(i), draw=rng.random())
         for event in (decision, *told(decision, i, rng)):
             one.learn(event, refit=False)
-            if not one.due:
+            if not one.needs_refit:
                 continue
             asked = Context(features=np.full(WIDTH, 0.5))
             before = one.decide(asked, decision_id="before", draw=0.5)
-            steps = [one.prepared()]
+            steps = [one.next_refit()]
             again = one.decide(asked, decision_id="again", draw=0.5)
             assert again.probabilities.tobytes() == before.probabilities.tobytes()
             assert again.model_version == before.model_version == one.model_version
-            one.advance(steps[0])
+            one.apply_refit(steps[0])
             after = one.decide(asked, decision_id="after", draw=0.5)
             assert after.model_version == one.model_version > before.model_version
             seen += after.probabilities.tobytes() != before.probabilities.tobytes()

@@ -105,8 +105,8 @@ def test_a_log_with_changes_rebuilds_to_the_same_state_bit_for_bit(tmp_path):
 @pytest.mark.parametrize("seed", range(4))
 def test_changes_and_costs_that_come_late_end_in_the_same_sums(seed):
     router, log = played(CHANGES, seed=seed)
-    order = np.random.default_rng(seed).permutation(len(log))
-    shuffled = fresh().rebuild(log[i] for i in order)
+    seq = np.random.default_rng(seed).permutation(len(log))
+    shuffled = fresh().rebuild(log[i] for i in seq)
     repeated = fresh().rebuild([*reversed(log), *log])
     for other in (shuffled, repeated):
         for quantity in ("quality", "cost"):
@@ -184,15 +184,15 @@ def test_a_configuration_that_does_not_fit_is_refused_and_changes_nothing(route,
     router, _ = played({20: priced(calls=TOKENS)}, n=40)
     before = asked(router)
     with pytest.raises(InvalidInput, match=words):
-        router.learn(RouteChanged(order=20, route=route))
+        router.learn(RouteChanged(seq=20, route=route))
     assert asked(router) == before
 
 
 def test_a_change_has_a_place_of_its_own_and_counts_once():
     router, log = played({5: priced(calls=TOKENS)}, n=10)
     change = next(event for event in log if isinstance(event, RouteChanged))
-    orders = [event.order for event in log if isinstance(event, Decision | RouteChanged)]
-    assert orders == list(range(11)) and change.order == 5
+    seqs = [event.seq for event in log if isinstance(event, Decision | RouteChanged)]
+    assert seqs == list(range(11)) and change.seq == 5
     before = asked(router)
     router.learn(change)
     assert asked(router) == before

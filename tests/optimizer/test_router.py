@@ -44,7 +44,7 @@ def test_deciding_changes_nothing_and_repeats_itself(learned):
     for one, other in zip(first, again, strict=True):
         np.testing.assert_array_equal(one.probabilities, other.probabilities)
         np.testing.assert_array_equal(one.expected, other.expected)
-        assert (one.selected, one.order) == (other.selected, other.order)
+        assert (one.selected, one.seq) == (other.selected, other.seq)
         assert one.model_version == other.model_version
     after = quality_statistics(learned)
     for name in before:
@@ -93,7 +93,7 @@ def test_a_replayed_log_gives_the_same_probabilities_bit_by_bit(budget):
         if hasattr(event, "probabilities"):
             again = decided(replayed, event.features, decision_id=event.id)
             np.testing.assert_array_equal(again.probabilities, event.probabilities)
-            assert (again.order, again.shadow_price) == (event.order, event.shadow_price)
+            assert (again.seq, again.shadow_price) == (event.seq, event.shadow_price)
         replayed.learn(event)
     assert_same_statistics(served, replayed)
     assert served.summary() == replayed.summary()

@@ -73,7 +73,7 @@ def test_a_provider_that_drops_loses_its_traffic_within_a_hundred_decisions(seed
     events, _, _ = play(found, 200, quality=lambda name, _: after[name], seed=seed, first=600)
     shares = [chances(event)["dear"] for event in events if hasattr(event, "probabilities")]
     assert np.mean(shares[100:]) < 0.15
-    assert any(alarm.provider == "dear" and alarm.at_order >= 600 for alarm in found.alarms)
+    assert any(alarm.provider == "dear" and alarm.at_seq >= 600 for alarm in found.alarms)
 
 
 def test_a_newcomer_is_tried_within_its_share_and_then_adopted():
@@ -121,7 +121,7 @@ def test_other_features_count_every_decision_anew():
         clean.learn(again)
     assert_same_statistics(found, clean)
     decision = found.decide(Context(features=np.zeros(2)), decision_id="next", draw=0.5)
-    assert (decision.encoder_version, decision.order) == ("second", 150)
+    assert (decision.encoder_version, decision.seq) == ("second", 150)
 
 
 def test_an_alarm_in_the_log_is_folded_like_any_event():
@@ -132,7 +132,7 @@ def test_an_alarm_in_the_log_is_folded_like_any_event():
     place = decided(found).providers.index("dear")
     sd = decided(alarmed).expected[1, place]
     alarmed.learn(
-        DriftAlarm(provider="dear", quantity="quality", since_order=300, at_order=300, before=0.9, after=0.5)
+        DriftAlarm(provider="dear", quantity="quality", since_seq=300, at_seq=300, before=0.9, after=0.5)
     )
     assert decided(alarmed).expected[1, place] > 2 * sd
     assert alarmed.summary()["alarms"] == found.summary()["alarms"] + 1
@@ -164,7 +164,7 @@ def test_a_decision_that_does_not_fit_is_refused_and_changes_nothing():
     before = quality_statistics(found), found.summary()
     good = decided(found, decision_id="next")
     wrong = [
-        replace(good, features=np.zeros(WIDTH - 1), order=10**6),
+        replace(good, features=np.zeros(WIDTH - 1), seq=10**6),
         replace(good, features=np.zeros(WIDTH + 3)),
         replace(good, selected="nobody"),
         replace(good, probabilities=np.array([0.5, np.nan, 0.5])),

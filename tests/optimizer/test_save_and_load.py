@@ -114,7 +114,7 @@ def test_a_price_change_and_an_alarm_are_remembered(tmp_path: Path) -> None:
     router.configure(route)
     served(router, 60, first=60)
     alarm = DriftAlarm(
-        provider="lab/small", quantity="quality", since_order=80, at_order=119, before=0.0, after=-1.0
+        provider="lab/small", quantity="quality", since_seq=80, at_seq=119, before=0.0, after=-1.0
     )
     router.learn(alarm)
     router.save(tmp_path / "state.npz")

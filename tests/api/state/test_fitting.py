@@ -73,7 +73,7 @@ def replayed(url: str, rows: list[list[float]]) -> object:
         for kept in sorted(asked, key=lambda one: one.model_version):
             assert router is not None
             while router.model_version < kept.model_version:
-                router.advance(router.prepared())
+                router.apply_refit(router.next_refit())
             ask_again = Ask(
                 route="wide", decision_id=kept.id, context=Context(features=np.array(rows[int(kept.id[1:])])),
                 draw=draws[kept.id], at_s=kept.at_s or 0.0,

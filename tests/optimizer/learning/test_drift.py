@@ -16,7 +16,7 @@ def skewed(rng, n, shift=0.0):
 
 def alarms(detector, residuals, start=0) -> list[tuple[int, DriftSignal]]:
     found = ((start + i, detector.update(float(x), start + i)) for i, x in enumerate(residuals))
-    return [(order, signal) for order, signal in found if signal is not None]
+    return [(seq, signal) for seq, signal in found if signal is not None]
 
 
 @pytest.mark.parametrize("noise", [normal, skewed])
@@ -40,10 +40,10 @@ def test_a_shift_is_found_soon_and_dated_rightly(noise, shift, within):
         found = alarms(detector, noise(rng, 1500, shift), start=calm)
         delays.append(found[0][0] - calm + 1 if found else 1500)
         if found:
-            order, signal = found[0]
-            errors.append(signal.since_order - calm)
+            seq, signal = found[0]
+            errors.append(signal.since_seq - calm)
             sizes.append(signal.after - signal.before)
-            assert signal.n_after == order - signal.since_order + 1
+            assert signal.n_after == seq - signal.since_seq + 1
     assert np.median(delays) <= within
     assert abs(np.median(errors)) <= 10
     # The alarm picks the moments when the sum is high, so the size is biased away from 0, never to it.
@@ -64,7 +64,7 @@ def test_it_starts_afresh_after_an_alarm_and_finds_the_next_change():
     rng = np.random.default_rng(6)
     steps = np.concatenate([normal(rng, 300, level) for level in (0.0, 2.0, 0.0, -2.0)])
     found = alarms(DriftDetector(), steps)
-    assert [round(signal.since_order / 300) for _, signal in found] == [1, 2, 3]
+    assert [round(signal.since_seq / 300) for _, signal in found] == [1, 2, 3]
     assert [np.sign(signal.after - signal.before) for _, signal in found] == [1, -1, -1]
 
 
@@ -74,7 +74,7 @@ def test_one_late_old_decision_does_not_date_the_change():
     alarms(detector, normal(rng, 300))
     assert detector.update(2.0, 5) is None
     found = alarms(detector, normal(rng, 200, 2.0), start=300)
-    assert 290 <= found[0][1].since_order <= 305
+    assert 290 <= found[0][1].since_seq <= 305
 
 
 @pytest.mark.parametrize("cut", [0, 1, 29, 700, 1023, 1024, 1025, 1400, 1536, 2100, 5000])
@@ -100,9 +100,9 @@ def test_a_residual_that_is_not_finite_is_refused_and_changes_nothing(residual):
 
 
 def test_a_state_of_the_wrong_shape_or_content_is_refused():
-    orders = np.arange(2)
+    seqs = np.arange(2)
     for residuals in (np.zeros(3), np.zeros((2, 1)), np.array([0.0, np.nan])):
         with pytest.raises(InvalidInput):
-            DriftDetector.from_state({"residuals": residuals, "orders": orders})
+            DriftDetector.from_state({"residuals": residuals, "seqs": seqs})
     with pytest.raises(InvalidInput, match="1024"):
-        DriftDetector.from_state({"residuals": np.zeros(1025), "orders": np.arange(1025)})
+        DriftDetector.from_state({"residuals": np.zeros(1025), "seqs": np.arange(1025)})

@@ -37,21 +37,21 @@ def learning(declared=None, *, detect_drift=False) -> tuple[Learning, Beliefs]:
     return Learning(RouteHistory(declared), beliefs, detect_drift=detect_drift), beliefs
 
 
-def configured(found, declared, order=10) -> None:
-    found.configure(RouteChanged(order=order, route=declared))
+def configured(found, declared, seq=10) -> None:
+    found.configure(RouteChanged(seq=seq, route=declared))
 
 
-def decision(order, selected="a", providers=NAMES, expected=0.5) -> Decision:
+def decision(seq, selected="a", providers=NAMES, expected=0.5) -> Decision:
     table = np.full((6, len(providers)), expected)
     table[1], table[2] = 0.05, 1e-3
     return Decision(
-        id=str(order),
-        order=order,
+        id=str(seq),
+        seq=seq,
         route="toy",
         providers=providers,
         probabilities=np.full(len(providers), 1 / len(providers)),
         selected=selected,
-        features=np.array([np.sin(order), np.cos(3 * order)]),
+        features=np.array([np.sin(seq), np.cos(3 * seq)]),
         input_tokens=100.0,
         expected=table,
         ineligible={},
@@ -75,17 +75,17 @@ def fold(found, *events) -> None:
 def history(n=80):
     """n decisions in turn, with what came of them."""
     rng = np.random.default_rng(1)
-    for order in range(n):
-        name = NAMES[order % 3]
-        yield decision(order, name)
+    for seq in range(n):
+        name = NAMES[seq % 3]
+        yield decision(seq, name)
         usd = float(rng.lognormal(-7, 0.3))
-        yield Outcome(decision_id=str(order), served_provider=name, cost_usd=usd, latency_s=0.1 + usd)
-        yield Feedback(decision_id=str(order), value=float(rng.random()))
+        yield Outcome(decision_id=str(seq), served_provider=name, cost_usd=usd, latency_s=0.1 + usd)
+        yield Feedback(decision_id=str(seq), value=float(rng.random()))
 
 
 def alarm(provider="a", since=30, at=60) -> DriftAlarm:
     return DriftAlarm(
-        provider=provider, quantity="quality", since_order=since, at_order=at, before=0.0, after=-1.0
+        provider=provider, quantity="quality", since_seq=since, at_seq=at, before=0.0, after=-1.0
     )
 
 
@@ -212,17 +212,17 @@ def test_a_change_is_noticed_on_residuals_and_not_on_hard_requests():
 
     def run(expected_after, value_after):
         found, _ = learning(detect_drift=True)
-        for order in range(600):
-            late = order >= 300
+        for seq in range(600):
+            late = seq >= 300
             level = value_after if late else 0.8
-            fold(found, decision(order, "a", expected=expected_after if late else 0.8))
+            fold(found, decision(seq, "a", expected=expected_after if late else 0.8))
             value = float(np.clip(level + 0.1 * rng.normal(), 0, 1))
-            fold(found, Feedback(decision_id=str(order), value=value))
+            fold(found, Feedback(decision_id=str(seq), value=value))
         return found.alarms
 
     assert run(expected_after=0.4, value_after=0.4) == []
     raised = run(expected_after=0.8, value_after=0.4)
     assert raised and raised[0].provider == "a"
-    assert 250 <= raised[0].since_order <= raised[0].at_order
-    assert 300 <= raised[0].at_order < 350
+    assert 250 <= raised[0].since_seq <= raised[0].at_seq
+    assert 300 <= raised[0].at_seq < 350
     assert raised[0].after < raised[0].before

@@ -22,7 +22,7 @@ class Choice:
     """The part of a decision that the ledger reads."""
 
     id: str
-    order: int
+    seq: int
     selected: str = "a"
     features: np.ndarray = field(default_factory=lambda: np.zeros(2), compare=False)
 
@@ -33,8 +33,8 @@ def ledger(**options) -> Ledger:
 
 def opened(n=1) -> Ledger:
     found = ledger()
-    for order in range(n):
-        assert found.open(Choice(f"d{order}", order)) == []
+    for seq in range(n):
+        assert found.open(Choice(f"d{seq}", seq)) == []
     return found
 
 
@@ -162,11 +162,11 @@ def test_closed_decisions_take_no_more_events():
 
 def test_decisions_that_open_late_are_listed_and_closed_by_their_order():
     found = ledger()
-    for order in (4, 1, 3, 0, 2):
-        found.open(Choice(f"d{order}", order))
-    assert [entry.order for entry in found.entries()] == [0, 1, 2, 3, 4]
+    for seq in (4, 1, 3, 0, 2):
+        found.open(Choice(f"d{seq}", seq))
+    assert [entry.seq for entry in found.entries()] == [0, 1, 2, 3, 4]
     assert len(found.close_before(2)) == 2
-    assert [entry.order for entry in found.entries()] == [2, 3, 4]
+    assert [entry.seq for entry in found.entries()] == [2, 3, 4]
     assert len(found) == 3
 
 
@@ -221,7 +221,7 @@ SERVED = st.builds(
     status=st.sampled_from(["ok", "error"]),
     revision=REVISIONS,
 )
-CHOICES = [Choice(f"d{order}", order, "abc"[order]) for order in range(3)]
+CHOICES = [Choice(f"d{seq}", seq, "abc"[seq]) for seq in range(3)]
 
 
 def final(events) -> dict[str, tuple]:

@@ -30,11 +30,11 @@ def listed(input_tokens, *, small=TYPICAL_OUTPUT_TOKENS, large=TYPICAL_OUTPUT_TO
 def taught(found, n=200, seed=1):
     """Small is good at .6 and answers at typical length, large at .8 and at twice that."""
     rng = np.random.default_rng(seed)
-    for order in range(n):
+    for seq in range(n):
         row = quantised(rng.normal(size=2))
         for name, quality, multiple in (("small", 0.6, 1.0), ("large", 0.8, 2.0)):
-            found.quality.add(name, row, quality + 0.1 * rng.normal(), order=order)
-            found.cost.add(name, row, multiple * rng.lognormal(-0.02, 0.2), order=order)
+            found.quality.add(name, row, quality + 0.1 * rng.normal(), seq=seq)
+            found.cost.add(name, row, multiple * rng.lognormal(-0.02, 0.2), seq=seq)
     found.quality.refresh()
     found.cost.refresh()
     found.refreshed()
@@ -109,8 +109,8 @@ def test_an_unknown_latency_is_taken_to_be_that_of_the_others():
 def test_failures_take_their_share_of_quality():
     found = taught(beliefs())
     before = judged(found).quality[0]
-    for order in range(40):
-        found.failure["large"].add(order, failed=order % 2 == 0)
+    for seq in range(40):
+        found.failure["large"].add(seq, failed=seq % 2 == 0)
     found.served("large")
     after = judged(found)
     assert after.failure[1] == pytest.approx(0.5, abs=0.06)

@@ -39,7 +39,7 @@ def linear(target_bits: int) -> Case:
     return Case(
         make,
         lambda rng, i: (NAMES[i % 2], quantised(rng.normal(size=2)), float(rng.random()), i),
-        lambda found, one, sign: found.add(one[0], one[1], one[2], order=one[3], sign=sign),
+        lambda found, one, sign: found.add(one[0], one[1], one[2], seq=one[3], sign=sign),
         predict,
     )
 

@@ -57,8 +57,8 @@ def test_latencies_in_any_order_and_taken_back_leave_the_same_belief():
 
 def test_what_lies_further_back_counts_for_less():
     belief = LatencyBelief()
-    for order in range(40 * BUCKET):
-        belief.add(1.0 if order < 39 * BUCKET else 3.0, order)
+    for seq in range(40 * BUCKET):
+        belief.add(1.0 if seq < 39 * BUCKET else 3.0, seq)
     assert belief.mean_s() == pytest.approx(2.0, abs=0.01)
     belief.add(1e-3, 0)  # long forgotten
     assert belief.mean_s() == pytest.approx(2.0, abs=0.01)
@@ -75,47 +75,47 @@ def test_latencies_beyond_the_bins_count_at_their_ends(latency_s):
 
 def test_one_failure_in_many_costs_little_and_an_outage_is_noticed_within_a_few_calls():
     belief = FailureBelief()
-    for order in range(60):
-        belief.add(order, failed=False)
+    for seq in range(60):
+        belief.add(seq, failed=False)
     assert belief.probability() == 0.0
     belief.add(60, failed=True)
     assert 0.0 < belief.probability() < 0.07
-    for order in range(61, 70):
-        belief.add(order, failed=True)
+    for seq in range(61, 70):
+        belief.add(seq, failed=True)
     assert belief.probability() > 0.3
-    for order in range(70, 150):
-        belief.add(order, failed=False)
+    for seq in range(70, 150):
+        belief.add(seq, failed=False)
     assert belief.probability() == 0.0
 
 
 def test_failures_run_on_the_place_in_the_order_and_not_on_arrival():
-    seen = [(order, order % 7 == 0 or 40 < order < 48) for order in range(200)]
+    seen = [(seq, seq % 7 == 0 or 40 < seq < 48) for seq in range(200)]
     plain, other = FailureBelief(), FailureBelief()
-    for order, failed in seen:
-        plain.add(order, failed)
+    for seq, failed in seen:
+        plain.add(seq, failed)
     random.Random(4).shuffle(seen)
-    for order, failed in seen:
-        other.add(order, failed)
+    for seq, failed in seen:
+        other.add(seq, failed)
     assert other.probability() == plain.probability()
 
 
 def test_outcomes_taken_back_make_room_for_those_before_them():
     plain, other = FailureBelief(), FailureBelief()
-    for order in range(120):
-        failed = order % 9 == 0
-        other.add(order, failed)
-        if order < 100:
-            plain.add(order, failed)
-    for order in range(100, 120):
-        other.remove(order, order % 9 == 0)
+    for seq in range(120):
+        failed = seq % 9 == 0
+        other.add(seq, failed)
+        if seq < 100:
+            plain.add(seq, failed)
+    for seq in range(100, 120):
+        other.remove(seq, seq % 9 == 0)
     assert other.probability() == plain.probability()
 
 
 def test_a_corrected_outcome_replaces_the_first():
     plain, corrected = FailureBelief(), FailureBelief()
-    for order in range(30):
-        plain.add(order, failed=order == 29)
-        corrected.add(order, failed=order in (12, 29))
+    for seq in range(30):
+        plain.add(seq, failed=seq == 29)
+        corrected.add(seq, failed=seq in (12, 29))
     corrected.remove(12, failed=True)
     corrected.add(12, failed=False)
     assert corrected.probability() == plain.probability()

@@ -19,15 +19,15 @@ def belief(*names) -> LinearBelief:
 def stream(n, seed=0, level=0.5):
     """(provider, row, target, order) of n observations, turn by turn."""
     rng = np.random.default_rng(seed)
-    for order in range(n):
+    for seq in range(n):
         features = rng.normal(size=WIDTH)
         target = float(np.clip(level + 0.2 * features[0] + 0.1 * rng.normal(), 0, 1))
-        yield "ab"[order % 2], quantised(features), target, order
+        yield "ab"[seq % 2], quantised(features), target, seq
 
 
 def fold(found, seen, sign=1):
-    for name, row, target, order in seen:
-        found.add(name, row, target, order=order, sign=sign)
+    for name, row, target, seq in seen:
+        found.add(name, row, target, seq=seq, sign=sign)
     return found
 
 
@@ -41,8 +41,8 @@ def assert_same(first, second):
 
 def test_batch_and_one_at_a_time_end_in_the_same_posterior():
     batch, incremental = fold(belief(), stream(300)), belief()
-    for name, row, target, order in stream(300):
-        incremental.add(name, row, target, order=order)
+    for name, row, target, seq in stream(300):
+        incremental.add(name, row, target, seq=seq)
         if incremental.due():
             incremental.refresh()
     batch.refresh()
@@ -69,7 +69,7 @@ def test_one_request_is_predicted_as_among_many():
 def test_a_change_moves_what_lay_before_it_to_the_past():
     seen = list(stream(100))
     found = fold(belief(), seen)
-    later = [(row, target) for name, row, target, order in seen if name == "a" and order >= 60]
+    later = [(row, target) for name, row, target, seq in seen if name == "a" and seq >= 60]
     found.change("a", 60, later)
     assert found.count("a") == 20
     assert found.count("b") == 50
@@ -81,15 +81,15 @@ def test_a_change_moves_what_lay_before_it_to_the_past():
 def test_the_past_counts_for_a_few_observations_only():
     found = belief("a")
     rng = np.random.default_rng(2)
-    for order in range(2_000):
-        found.add("a", quantised(rng.normal(size=WIDTH)), 0.9 + 0.1 * rng.normal(), order=order)
+    for seq in range(2_000):
+        found.add("a", quantised(rng.normal(size=WIDTH)), 0.9 + 0.1 * rng.normal(), seq=seq)
     recent = [(quantised(rng.normal(size=WIDTH)), 0.5 + 0.1 * rng.normal()) for _ in range(45)]
     found.change("a", 2_000, [])
     found.refresh()
     at = found.posterior.centre[None]
     _, wide = found.predict(at)
     for i, (row, target) in enumerate(recent):
-        found.add("a", row, target, order=2_000 + i)
+        found.add("a", row, target, seq=2_000 + i)
     found.refresh()
     mean, narrow = found.predict(at)
     share = PAST_WORTH / (PAST_WORTH + 45)
@@ -115,7 +115,7 @@ def test_late_and_withdrawn_observations_fall_on_their_own_side_of_a_change():
     late = [one for one in seen if one[3] % 5 == 0]
     early = [one for one in seen if one[3] % 5 != 0]
     found = fold(belief(), early)
-    later = [(row, target) for name, row, target, order in early if name == "a" and order >= 50]
+    later = [(row, target) for name, row, target, seq in early if name == "a" and seq >= 50]
     found.change("a", 50, later)
     fold(found, late[::-1])
     fold(found, seen[10:20], sign=-1)
@@ -129,7 +129,7 @@ def test_a_second_change_moves_the_boundary_and_keeps_every_observation():
     seen = list(stream(120))
     found = fold(belief(), seen)
     for since in (40, 90):
-        found.change("a", since, [(r, y) for name, r, y, order in seen if name == "a" and order >= since])
+        found.change("a", since, [(r, y) for name, r, y, seq in seen if name == "a" and seq >= since])
     clean = belief()
     clean.changes["a"] = 90
     assert_same(found, fold(clean, seen))
@@ -138,11 +138,11 @@ def test_a_second_change_moves_the_boundary_and_keeps_every_observation():
 def test_the_posterior_is_due_as_observations_grow():
     found = belief("a", "b")
     fits = []
-    for name, row, target, order in stream(2_000):
-        found.add(name, row, target, order=order)
+    for name, row, target, seq in stream(2_000):
+        found.add(name, row, target, seq=seq)
         if found.due():
             found.refresh()
-            fits.append(order + 1)
+            fits.append(seq + 1)
     assert fits[:5] == [1, 2, 3, 4, 6]
     gaps = np.diff(fits)
     # Never less often than the growth of all observations asks for, nor much more often.
@@ -218,7 +218,7 @@ def test_between_two_fits_the_belief_follows_what_comes():
 def test_taking_back_what_the_belief_cannot_spare_makes_a_fit_due():
     found = belief("a")
     row = quantised(np.array([8.0, -8.0]))
-    found.add("a", row, 0.9, order=0, sign=-1)
+    found.add("a", row, 0.9, seq=0, sign=-1)
     assert found.due()
 
 

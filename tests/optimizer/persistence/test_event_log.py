@@ -19,7 +19,7 @@ def decision(**changes) -> Decision:
     expected[4, 1] = np.nan
     fields = {
         "id": 'dé\u2028"1',
-        "order": 7,
+        "seq": 7,
         "route": "support",
         "providers": ("a", "b/c", "d"),
         "probabilities": np.array([0.1, 0.7, 0.2]),
@@ -41,7 +41,7 @@ def decision(**changes) -> Decision:
 
 OUTCOME = Outcome(decision_id="d", served_provider="a", cost_usd=0.1 + 0.2, output_tokens=5, latency_s=1e-9)
 FEEDBACK = Feedback(decision_id="d", value=1 / 3, metric="stars", source="user", revision=2)
-ALARM = DriftAlarm(provider="a", quantity="quality", since_order=3, at_order=9, before=0.1, after=-1.2)
+ALARM = DriftAlarm(provider="a", quantity="quality", since_seq=3, at_seq=9, before=0.1, after=-1.2)
 
 
 def assert_same(one, other):
@@ -170,7 +170,7 @@ def test_missing_and_repeated_fields_and_other_json_are_refused():
         decision(probabilities=np.array([0.5, 0.5])),
         decision(floor=np.zeros(3, dtype=np.float32)),
         decision(shadow_price=float("inf")),
-        decision(order=1.5),
+        decision(seq=1.5),
         decision(task=3),
         decision(selected="z"),
         dataclasses.replace(ALARM, before=float("nan")),
@@ -183,8 +183,8 @@ def test_what_could_not_be_read_again_is_not_written(event):
 
 
 def test_numbers_of_numpy_are_written_like_those_of_python():
-    event = decision(order=np.int64(4), shadow_price=np.float64(0.1))
-    assert encode(event) == encode(decision(order=4, shadow_price=0.1))
+    event = decision(seq=np.int64(4), shadow_price=np.float64(0.1))
+    assert encode(event) == encode(decision(seq=4, shadow_price=0.1))
 
 
 def test_a_file_is_read_event_by_event(tmp_path):

@@ -48,7 +48,7 @@ ROUTE = st.builds(
 @given(ROUTE)
 def test_a_route_comes_back_as_it_was(route):
     assert from_json(Route, json.loads(json.dumps(to_json(route)))) == route
-    event = RouteChanged(order=3, route=route)
+    event = RouteChanged(seq=3, route=route)
     assert decode(encode(event)) == event
 
 

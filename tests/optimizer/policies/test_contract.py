@@ -47,9 +47,9 @@ def check_pure(policy: Policy, utility: np.ndarray, spread: np.ndarray) -> None:
 
 
 def check_permutation_equivariant(policy: Policy, utility: np.ndarray, spread: np.ndarray) -> None:
-    order = np.random.default_rng(1).permutation(utility.shape[1])
-    moved = policy.probabilities(utility[:, order], spread[:, order])
-    assert np.abs(moved - policy.probabilities(utility, spread)[:, order]).max() < 1e-6
+    seq = np.random.default_rng(1).permutation(utility.shape[1])
+    moved = policy.probabilities(utility[:, seq], spread[:, seq])
+    assert np.abs(moved - policy.probabilities(utility, spread)[:, seq]).max() < 1e-6
 
 
 CHECKS = [check_sums_to_one, check_ineligible_zero, check_batch_equals_single, check_pure]

@@ -30,11 +30,11 @@ def beliefs(declared) -> Beliefs:
     """Three providers, each better by .1 where it costs ten times as much."""
     found = Beliefs(BLOCKS, declared.providers)
     rng = np.random.default_rng(1)
-    for order in range(300):
+    for seq in range(300):
         row = quantised(rng.normal(size=1))
         for i in range(3):
-            found.quality.add(f"p{i}", row, 0.6 + 0.1 * i + 0.1 * rng.normal(), order=order)
-            found.cost.add(f"p{i}", row, 1.0, order=order)
+            found.quality.add(f"p{i}", row, 0.6 + 0.1 * i + 0.1 * rng.normal(), seq=seq)
+            found.cost.add(f"p{i}", row, 1.0, seq=seq)
     found.quality.refresh()
     found.cost.refresh()
     found.refreshed()
@@ -46,7 +46,7 @@ def decision(i, expected_usd=1e-3) -> Decision:
     expected[2] = expected_usd
     return Decision(
         id=str(i),
-        order=i,
+        seq=i,
         route="toy",
         providers=("p0", "p1", "p2"),
         probabilities=np.array([0.0, 1.0, 0.0]),
@@ -145,15 +145,15 @@ def test_who_was_judged_seldom_has_a_priced_floor_until_it_is_known():
     declared = route(2e-3)
     found = Beliefs(BLOCKS, declared.providers)
     row = quantised(np.zeros(1))
-    for order in range(ENOUGH_FEEDBACK):
-        found.quality.add("p0", row, 0.6, order=order)
-        found.quality.add("p2", row, 0.6, order=order)
+    for seq in range(ENOUGH_FEEDBACK):
+        found.quality.add("p0", row, 0.6, seq=seq)
+        found.quality.add("p2", row, 0.6, seq=seq)
     pacing = Pacing(declared, Thompson())
     pacing.solve(found)
     assert pacing.floor[1] == pytest.approx(UNKNOWN_SHARE / 3)
     assert pacing.floor[0] == pytest.approx(declared.exploration_share / 3)
-    for order in range(ENOUGH_FEEDBACK):
-        found.quality.add("p1", row, 0.6, order=order)
+    for seq in range(ENOUGH_FEEDBACK):
+        found.quality.add("p1", row, 0.6, seq=seq)
     pacing.solve(found)
     assert pacing.floor[1] == pytest.approx(declared.exploration_share / 3)
 
