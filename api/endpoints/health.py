@@ -14,7 +14,7 @@ from fairlead.api.problems import Problem
 from fairlead.api.schemas.configuration import LiveOut, ReadyOut, RouteStateOut
 from fairlead.api.service.service import Service
 from fairlead.api.state.served_route import ServedRoute
-from fairlead.optimizer.types import Context
+from fairlead.optimizer.types import Context, DriftAlarm
 
 _MOST_ALARMS = 100
 _METRICS = {"text/plain": {"schema": {"type": "string"}, "example": "fairlead_ready 1.0\n"}}
@@ -99,7 +99,7 @@ def route_state(service: Service, name: str, served: ServedRoute) -> dict[str, A
         "newcomer_share": told["newcomer_share"],
         "providers": told["providers"],
         "tasks": {task: _task(service, served, task) for task in sorted(served.tasks)},
-        "alarms": [asdict(alarm) for alarm in served.router.alarms[-_MOST_ALARMS:]],
+        "alarms": [_alarm(alarm) for alarm in served.router.alarms[-_MOST_ALARMS:]],
     }
 
 
@@ -120,3 +120,9 @@ def _task(service: Service, served: ServedRoute, task: str) -> dict[str, Any]:
             "cost_usd": candidate.expected.cost_usd,
         }
     return found
+
+
+def _alarm(alarm: DriftAlarm) -> dict[str, object]:
+    # The addresses call a decision's seq its order.
+    names = {"since_seq": "since_order", "at_seq": "at_order"}
+    return {names.get(name, name): value for name, value in asdict(alarm).items()}

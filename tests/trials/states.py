@@ -133,7 +133,7 @@ def told_once(rows: Sequence[Row], served: ServedRoute) -> dict[str, Array]:
     for row in decisions:
         event = decode(row.line)
         assert isinstance(event, Decision)
-        router.learn(replace(event, order=row.seq))
+        router.learn(replace(event, seq=row.seq))
     last: dict[tuple[str, ...], Outcome | Feedback] = {}
     selected = {row.decision_id: json.loads(row.line)["selected"] for row in decisions}
     for row in rows:
