@@ -8,8 +8,6 @@ it is parsed.
 from __future__ import annotations
 
 import io
-import os
-import threading
 import zipfile
 from collections.abc import Mapping
 from hashlib import blake2b
@@ -18,6 +16,8 @@ from typing import Any, Final
 
 import numpy as np
 from numpy.typing import NDArray
+
+from fairlead.optimizer.persistence.atomic_file import write_atomically
 
 _DIGEST_CHARS: Final = 64
 _KIND, _FORMAT = "kind", "format"
@@ -41,7 +41,7 @@ def write_arrays(path: str | Path, arrays: Mapping[str, NDArray[Any]], *, kind: 
             with members.open(zipfile.ZipInfo(f"{name}.npy"), "w") as member:
                 np.lib.format.write_array(member, labelled[name], allow_pickle=False)
     body = archive.getvalue()[:-_DIGEST_CHARS]
-    _replace(Path(path), body + _digest(body))
+    write_atomically(path, body + _digest(body))
 
 
 def read_arrays(path: str | Path, *, kind: str, version: int) -> dict[str, NDArray[Any]]:
@@ -66,23 +66,3 @@ def read_arrays(path: str | Path, *, kind: str, version: int) -> dict[str, NDArr
 
 def _digest(body: bytes) -> bytes:
     return blake2b(body, digest_size=_DIGEST_CHARS // 2).hexdigest().encode()
-
-
-def _replace(path: Path, content: bytes) -> None:
-    """Put `content` at `path` so that a crash leaves either the old file or the new one."""
-    # In the same folder, because a rename is atomic only within one file system.
-    part = path.with_name(f".{path.name}.{os.getpid()}-{threading.get_ident()}.part")
-    try:
-        with open(part, "wb") as file:
-            file.write(content)
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(part, path)
-    finally:
-        part.unlink(missing_ok=True)
-    if os.name == "posix":  # elsewhere a folder cannot be opened, and the rename is synced anyway
-        folder = os.open(path.parent, os.O_RDONLY)
-        try:
-            os.fsync(folder)
-        finally:
-            os.close(folder)
