@@ -43,8 +43,8 @@ from fairlead.optimizer.types.validation import check_learnable, check_request
 class Router:
     """Chooses a provider for each request of one route, and learns from what comes of it.
 
-    ``encoder`` turns contexts into features; a caller that has features already gives their blocks
-    as ``block_widths`` instead, and contexts with ``features``.
+    ``encoder`` turns contexts into features. Clients that compute features themselves give ``blocks``
+    instead, which say what the features are, and contexts with ``features``.
     """
 
     def __init__(
@@ -52,13 +52,13 @@ class Router:
         route: Route,
         *,
         encoder: Encoder | None = None,
-        block_widths: Sequence[Block] = (),
+        blocks: Sequence[Block] = (),
         encoder_version: str = "",
         policy: Policy | None = None,
         detect_drift: bool = True,
     ) -> None:
         self._encoder = encoder
-        blocks = tuple(encoder.blocks) if encoder is not None else tuple(block_widths)
+        blocks = tuple(encoder.blocks) if encoder is not None else tuple(blocks)
         self._encoder_version = encoder.version if encoder is not None else encoder_version
         self._policy: Policy = policy if policy is not None else Thompson()
         self._blocks, self._width = blocks, sum(block.width for block in blocks)

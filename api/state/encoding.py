@@ -53,4 +53,4 @@ def new_router(route: Route, features: FeaturesIn, made: Encoder | None) -> Rout
         return Router(route, encoder=made)
     assert features.vector is not None
     block = Block(name="vector", width=features.vector, isotropic=False)
-    return Router(route, block_widths=(block,), encoder_version=f"vector-1-{features.vector}")
+    return Router(route, blocks=(block,), encoder_version=f"vector-1-{features.vector}")

@@ -84,7 +84,7 @@ def _price(section: Section, table: OutcomeTable) -> None:
         )
         return Route(name="prices", providers=providers, budget=Budget(usd_per_request=_MIDDLE))
 
-    router = Router(route(prices), block_widths=segment.blocks, encoder_version=segment.version)
+    router = Router(route(prices), blocks=segment.blocks, encoder_version=segment.version)
     for step in range(stream.score_from):
         decision = router.decide(
             Context(features=segment.features[step]), decision_id=str(step), draw=stream.draws[step]

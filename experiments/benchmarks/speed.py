@@ -62,7 +62,7 @@ def _timed_router(k: int, d: int, rounds: int) -> tuple[Matrix, Matrix]:
         for i, usd in enumerate(cost)
     )
     route = Route(name="speed", providers=providers, budget=Budget(usd_per_request=1e-3))
-    router = Router(route, block_widths=[Block("embedding", d, True)])
+    router = Router(route, blocks=[Block("embedding", d, True)])
     draws = np.random.default_rng(0).random(rounds).tolist()
     places = {provider.name: i for i, provider in enumerate(providers)}
     decide, learn = np.zeros(rounds), np.zeros(rounds)
@@ -91,7 +91,7 @@ def _router_pair(k: int, d: int, seed: int, rounds: int) -> tuple[Choose, Learn]
     """The router on the task: the reward is all that it is told, as every peer is; the bias is its own."""
     names = tuple(f"p{i}" for i in range(k))
     route = Route(name="task", providers=tuple(Provider(name=name) for name in names))
-    router = Router(route, block_widths=[Block("embedding", d - 1, True)])
+    router = Router(route, blocks=[Block("embedding", d - 1, True)])
     draws = np.random.default_rng(seed).random(rounds).tolist()
     places = {name: i for i, name in enumerate(names)}
     last: list[Decision] = []

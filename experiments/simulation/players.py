@@ -99,7 +99,7 @@ class RouterPlayer:
         if self._route is None:
             raise ValueError("the router starts without a route: call offer first.")
         self.router = Router(
-            self._route, block_widths=segment.blocks, encoder_version=segment.version, policy=self._policy
+            self._route, blocks=segment.blocks, encoder_version=segment.version, policy=self._policy
         )
         self._started = True
 

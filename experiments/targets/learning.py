@@ -62,7 +62,7 @@ class RouterTarget:
         feedback_delay: int = 0,
     ) -> None:
         self._encoder = context_encoder()
-        self._router = Router(route, block_widths=tuple(blocks) or self._encoder.blocks, policy=policy)
+        self._router = Router(route, blocks=tuple(blocks) or self._encoder.blocks, policy=policy)
         self._on_route = {provider.name: j for j, provider in enumerate(route.providers)}
         self._names = tuple(names)
         # The place of each provider of the log on the route, −1 for one that is not on it.

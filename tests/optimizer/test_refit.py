@@ -19,7 +19,7 @@ def router() -> Router:
         providers=tuple(Provider(name=name, prices=one) for name, one in zip(NAMES, prices, strict=True)),
         budget=Budget(usd_per_request=0.001),
     )
-    return Router(route, block_widths=[Block("vector", WIDTH, False)])
+    return Router(route, blocks=[Block("vector", WIDTH, False)])
 
 
 def told(decision: Decision, i: int, rng: np.random.Generator) -> list[Outcome | Feedback]:

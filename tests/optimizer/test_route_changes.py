@@ -46,7 +46,7 @@ def priced(**prices: Prices | None) -> Route:
 
 
 def fresh() -> Router:
-    return Router(FIRST, block_widths=BLOCKS, detect_drift=False)
+    return Router(FIRST, blocks=BLOCKS, detect_drift=False)
 
 
 def played(changes: dict[int, Route], *, n: int = 160, seed: int = 3) -> tuple[Router, list[object]]:

@@ -115,7 +115,7 @@ def test_other_features_count_every_decision_anew():
     before = {name: told["feedback"] for name, told in found.summary()["providers"].items()}
     found.reencode(rows, blocks=wider, encoder_version="second")
     assert {name: told["feedback"] for name, told in found.summary()["providers"].items()} == before
-    clean = Router(route(), block_widths=wider, detect_drift=False)
+    clean = Router(route(), blocks=wider, detect_drift=False)
     for event in events:
         again = replace(event, features=rows[event.id]) if hasattr(event, "probabilities") else event
         clean.learn(again)

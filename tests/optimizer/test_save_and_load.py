@@ -39,7 +39,7 @@ ROUTE = Route(
 
 
 def fresh(route: Route = ROUTE) -> Router:
-    return Router(route, block_widths=BLOCKS)
+    return Router(route, blocks=BLOCKS)
 
 
 def served(router: Router, n: int, *, first: int = 0) -> list[Event]:
@@ -135,7 +135,7 @@ def test_features_that_were_computed_anew_are_remembered(tmp_path: Path) -> None
     known = {str(i): rng.normal(size=WIDTH + 2) for i in range(20, 80)}
     router.reencode(known, blocks=wider, encoder_version="wider")
     router.save(tmp_path / "state.npz")
-    again = Router(ROUTE, block_widths=wider, encoder_version="wider")
+    again = Router(ROUTE, blocks=wider, encoder_version="wider")
     again.load(tmp_path / "state.npz")
     for each in (router, again):
         each.learn(Feedback(decision_id="5", value=0.9, revision=99))
@@ -157,7 +157,7 @@ def test_a_snapshot_of_something_else_is_refused_and_changes_nothing(tmp_path: P
     with pytest.raises(SnapshotError, match="saved for another route"):
         other.load(path)
     with pytest.raises(SnapshotError, match="saved for another encoder"):
-        Router(ROUTE, block_widths=BLOCKS, encoder_version="v2").load(path)
+        Router(ROUTE, blocks=BLOCKS, encoder_version="v2").load(path)
     content = bytearray(path.read_bytes())
     content[len(content) // 2] ^= 1
     path.write_bytes(bytes(content))

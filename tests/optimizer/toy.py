@@ -30,7 +30,7 @@ def route(*providers, **more) -> Route:
 
 
 def router(declared=None, **more) -> Router:
-    return Router(declared or route(), block_widths=BLOCKS, **more)
+    return Router(declared or route(), blocks=BLOCKS, **more)
 
 
 def decided(found, features=None, *, draw=0.5, decision_id="asked", **more):
