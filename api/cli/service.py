@@ -137,8 +137,8 @@ def create_key(config: Path | None, name: str, scopes: list[str]) -> None:
         configuration_of(store, fold)
         if not fold.config.keys and "admin" not in scopes:
             raise InvalidInput("the first key must have the scope admin, or nobody could create another")
-        uid, by = f"c:{secrets.token_hex(12)}", '{"by":"command"}'
-        store.append([Row(0, uid, "config", None, None, time.time(), "", change.line(), by)])
+        uid = f"c:{secrets.token_hex(12)}"
+        store.append([Row.config(change.line(), uid=uid, at_s=time.time(), by="command")])
     except StoreUnavailable as error:
         raise InvalidInput(str(error)) from None
     finally:

@@ -57,7 +57,7 @@ def _audited(row: store.Row) -> dict[str, Any]:
     return {
         "seq": row.seq,
         "at": timestamp(row.at_s),
-        "by": json.loads(row.extra).get("by"),
+        "by": json.loads(row.metadata).get("by"),
         "entity": change.entity,
         "id": change.id,
         "action": change.action,

@@ -149,9 +149,14 @@ class Decider:
         """Write it. Where its id was written before, the answer of then; None where it is new."""
         service = self._service
         started = perf_counter()
-        uid, at_s = f"d:{decision.id}", decision.at_s or 0.0
-        line, extra = encode(decision, checked=True), written(notes)
-        row = Row(0, uid, "decision", decision.route, decision.id, at_s, digest, line, extra)
+        row = Row.decision(
+            encode(decision, checked=True),
+            decision_id=decision.id,
+            route=decision.route,
+            at_s=decision.at_s or 0.0,
+            digest=digest,
+            metadata=written(notes),
+        )
         now = perf_counter()
         self._encoded(now - started)
         # Another decision may have been written under an id that was given: only the log knows which.
@@ -203,7 +208,7 @@ def _notes(asked: DecisionIn, text: str | None) -> dict[str, Any]:
 
 async def _on_its_session(service: Service, decision: Row) -> list[Row]:
     """The feedback on the session of a decision that came while the decision was open."""
-    session = of_decision(decision.extra).session_id
+    session = of_decision(decision.metadata).session_id
     if session is None:
         return []
     found = await service.rows(Query(decision_id=of_session(session), after=decision.seq))
@@ -212,7 +217,7 @@ async def _on_its_session(service: Service, decision: Row) -> list[Row]:
 
     def concerned(row: Row) -> bool:
         # A key for other routes spoke of the session's other decisions.
-        routes = of_event(row.extra).routes
+        routes = of_event(row.metadata).routes
         return row.at_s - decision.at_s <= wait_s and (routes is None or decision.route in routes)
 
     return list(filter(concerned, found))

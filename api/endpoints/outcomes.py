@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from typing import Any
+from typing import Any, Literal
 
 from fastapi import APIRouter, Request, Response
 
@@ -71,11 +71,25 @@ class Teller:
         return served, one
 
     def _row(
-        self, kind: str, decision_id: str, name: str, digest: str, line: str, extra: dict[str, Any]
+        self,
+        line: str,
+        *,
+        kind: Literal["outcome", "feedback"],
+        uid: str,
+        decision_id: str,
+        digest: str,
+        metadata: dict[str, Any],
     ) -> Row:
-        route = self._service.engine.fold.places.get(decision_id)
-        at_s = self._service.clock()
-        return Row(0, name, kind, route, decision_id, at_s, digest, line, notes.written(extra))
+        return Row.report(
+            line,
+            kind=kind,
+            uid=uid,
+            decision_id=decision_id,
+            route=self._service.engine.fold.places.get(decision_id),
+            at_s=self._service.clock(),
+            digest=digest,
+            metadata=notes.written(metadata),
+        )
 
     async def _write(self, row: Row, event: Outcome | Feedback, *, given: bool) -> int:
         ((kept, fresh),) = await self._service.append([row], made=event, needs_answer=given)
@@ -120,7 +134,14 @@ class Teller:
         extra["priced_usd"] = cost if by == "price_list" else None
         # No id of a decision has a slash, but both may have colons.
         uid = f"o:{caller.key or ''}:{decision_id}/{name}"
-        row = self._row("outcome", decision_id, uid, digest_of(told) if given else "", encode(event), extra)
+        row = self._row(
+            encode(event),
+            kind="outcome",
+            uid=uid,
+            decision_id=decision_id,
+            digest=digest_of(told) if given else "",
+            metadata=extra,
+        )
         seq = await self._write(row, event, given=given is not None)
         return {
             "id": name,
@@ -183,7 +204,9 @@ class Teller:
         uid = f"f:{caller.key or ''}:{name}"
         digest = digest_of(told) if given else ""
         place = told.decision_id or of_session(told.session_id or "")
-        row = self._row("feedback", place, uid, digest, encode(event), extra)
+        row = self._row(
+            encode(event), kind="feedback", uid=uid, decision_id=place, digest=digest, metadata=extra
+        )
         judged = [(caller.key or "", one) for one in decisions]
         for pair in judged:
             self._writing[pair] += 1

@@ -114,7 +114,7 @@ def decision_of(row: Row) -> Answer:
     """The answer that a decision of the log was."""
     decision = decode(row.line)
     assert isinstance(decision, Decision)
-    return decision_answer(decision, json.loads(row.extra), row.at_s)
+    return decision_answer(decision, json.loads(row.metadata), row.at_s)
 
 
 def event_of(row: Row, selected: str, prices: Mapping[str, Prices]) -> dict[str, Any]:
@@ -123,7 +123,7 @@ def event_of(row: Row, selected: str, prices: Mapping[str, Prices]) -> dict[str,
     ``prices`` are the decision's, for an outcome that came ahead of it and so could not be priced then.
     """
     event = decode(row.line)
-    extra = json.loads(row.extra)
+    extra = json.loads(row.metadata)
     kept = {
         name: extra[name] for name in ("comment", "ttft_s", "reasoning_tokens", "session_id") if name in extra
     }

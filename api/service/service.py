@@ -175,9 +175,8 @@ class Service:
 
     def change_row(self, change: Change, *, by: str | None, uid: str | None = None) -> Row:
         """The event of a change of the configuration."""
-        extra = '{"by":null}' if by is None else f'{{"by":"{by}"}}'
         name = uid or self.random.name("c:")
-        return Row(0, name, "config", None, None, self.clock(), "", change.line(), extra)
+        return Row.config(change.line(), uid=name, at_s=self.clock(), by=by)
 
     async def rows(self, query: Query) -> list[Row]:
         """Read the log; a problem where that is not possible now."""

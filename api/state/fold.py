@@ -116,7 +116,7 @@ class Fold:
         if served is None or not isinstance(event, Decision):
             self.counts["decision", "rejected"] += 1
             return
-        kept = notes.of_decision(row.extra)
+        kept = notes.of_decision(row.metadata)
         session = kept.session_id
         served.opened(event, at_s=row.at_s, session=session)
         served.explored += kept.explored
@@ -144,7 +144,7 @@ class Fold:
         if event.decision_id:
             self._join_or_park(row, event)
             return
-        for decision_id in tuple(self.sessions.get(notes.of_event(row.extra).session_id or "", ())):
+        for decision_id in tuple(self.sessions.get(notes.of_event(row.metadata).session_id or "", ())):
             self._join_or_park(row, replace(event, decision_id=decision_id))
 
     def _join_or_park(self, row: Row, event: Outcome | Feedback) -> None:
@@ -161,7 +161,7 @@ class Fold:
     def _join(self, row: Row, event: Outcome | Feedback) -> None:
         served = self.routes[self.places[event.decision_id]]
         one = served.open[event.decision_id]
-        extra = notes.of_event(row.extra)
+        extra = notes.of_event(row.metadata)
         if extra.routes is not None and served.body.name not in extra.routes:
             # The key may not speak of this route; when it did, the decision was not known yet.
             self.counts[row.kind, "rejected"] += 1

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any, Final, NamedTuple, Protocol
+from typing import Any, Final, Literal, NamedTuple, Protocol
 
 from fairlead.optimizer.errors import InvalidInput
 
@@ -30,8 +31,38 @@ class Row(NamedTuple):
     """Of what the client sent: a repetition with another digest is refused, not taken for the same."""
     line: str
     """The event as the core's log has it (`fairlead.optimizer.persistence.event_log`)."""
-    extra: str
-    """What only the service needs to know of it, as a JSON object."""
+    metadata: str
+    """What only the service needs to know about the event, as a JSON object (the column ``extra``)."""
+
+    @classmethod
+    def config(cls, line: str, *, uid: str, at_s: float, by: str | None = None) -> Row:
+        """A change of the configuration, made by the key (or ``command``, ``file``, ``clock``) ``by``."""
+        return cls(
+            0, uid, "config", None, None, at_s, "", line, json.dumps({"by": by}, separators=(",", ":"))
+        )
+
+    @classmethod
+    def decision(
+        cls, line: str, *, decision_id: str, route: str, at_s: float, digest: str = "", metadata: str = "{}"
+    ) -> Row:
+        """A decision of a route."""
+        return cls(0, f"d:{decision_id}", "decision", route, decision_id, at_s, digest, line, metadata)
+
+    @classmethod
+    def report(
+        cls,
+        line: str,
+        *,
+        kind: Literal["outcome", "feedback"],
+        uid: str,
+        decision_id: str,
+        route: str | None,
+        at_s: float,
+        digest: str = "",
+        metadata: str = "{}",
+    ) -> Row:
+        """An outcome of a decision or feedback on it; ``route`` is None while its decision is unknown."""
+        return cls(0, uid, kind, route, decision_id, at_s, digest, line, metadata)
 
 
 def of_session(session_id: str) -> str:

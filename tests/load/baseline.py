@@ -74,9 +74,8 @@ def application(fold: Fold, engine: sqlalchemy.Engine) -> FastAPI:
             session.commit()
         with guard:
             order[0] += 1
-            fold.apply(
-                Row(order[0], f"d:{name}", "decision", asked.route, name, at_s, "", line, "{}"), decision
-            )
+            row = Row.decision(line, decision_id=name, route=asked.route, at_s=at_s)
+            fold.apply(row._replace(seq=order[0]), decision)
         made: dict[str, Any] = msgspec.json.decode(msgspec.json.encode(decision_answer(decision, {}, at_s)))
         return made
 

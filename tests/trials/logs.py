@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import random
 from collections.abc import Callable
-from typing import Final
+from typing import Final, TypedDict
 
 import numpy as np
 
@@ -18,6 +18,13 @@ from fairlead.optimizer.persistence.event_log import encode
 from fairlead.optimizer.types import Context, Feedback, Outcome
 from tests.trials.settings import ROUTE
 from tests.trials.states import new_fold
+
+
+class _OfDecision(TypedDict):
+    decision_id: str
+    route: str
+    at_s: float
+
 
 BATCH: Final = 500
 START_S: Final = 1_700_000_000.0
@@ -55,11 +62,12 @@ def write_log(
             decision_id=f"r{i}", served_provider=decision.selected, cost_usd=cost, latency_s=1.0
         )
         notes = json.dumps({"key": None, "draw": ask.draw, "state_seq": fold.seq})
-        judged = Feedback(decision_id=f"r{i}", value=quality, source="judge")
+        feedback = Feedback(decision_id=f"r{i}", value=quality, source="judge")
+        of_decision: _OfDecision = {"decision_id": f"r{i}", "route": ROUTE, "at_s": at_s}
         rows = [
-            Row(0, f"d:r{i}", "decision", ROUTE, f"r{i}", at_s, "", encode(decision), notes),
-            Row(0, f"o::r{i}/o", "outcome", ROUTE, f"r{i}", at_s, "", encode(outcome), "{}"),
-            Row(0, f"f::f{i}", "feedback", ROUTE, f"r{i}", at_s, "", encode(judged), "{}"),
+            Row.decision(encode(decision), **of_decision, metadata=notes),
+            Row.report(encode(outcome), kind="outcome", uid=f"o::r{i}/o", **of_decision),
+            Row.report(encode(feedback), kind="feedback", uid=f"f::f{i}", **of_decision),
         ]
         for made, row in zip((decision, None, None), rows, strict=True):
             seq += 1
@@ -75,7 +83,7 @@ def write_log(
 def declared_rows(settings: Settings, fold: Fold) -> list[Row]:
     """What the settings declare, as rows to be appended."""
     changes = declared_changes(settings, fold, now_s=START_S)
-    return [Row(0, uid, "config", None, None, START_S, "", one.line(), "{}") for uid, one in changes]
+    return [Row.config(change.line(), uid=uid, at_s=START_S) for uid, change in changes]
 
 
 def store_all(store: Store, fold: Fold, rows: list[Row]) -> None:

@@ -188,7 +188,7 @@ def test_what_a_key_sent_can_be_left_out_of_a_replay(tmp_path: Path) -> None:
     store.close()
     fold = Fold(parked_wait_s=3_600.0, parked_limit=100)
     for row in rows:
-        if json.loads(row.extra).get("key") != bad_id:
+        if json.loads(row.metadata).get("key") != bad_id:
             fold.apply(row)
     assert fold.counts["decision", "joined"] == 5
     assert fold.counts["feedback", "joined"] == 0

@@ -35,7 +35,7 @@ def test_the_served_log_replays_to_identical_probabilities(service: Running, sto
     for row in rows:
         if row.kind == "decision":
             # As served: by the state of then, which is not always that of the place in the log.
-            kept, notes = decode(row.line), json.loads(row.extra)
+            kept, notes = decode(row.line), json.loads(row.metadata)
             assert isinstance(kept, Decision)
             assert notes["state_seq"] == fold.seq
             number = int(kept.id[1:])

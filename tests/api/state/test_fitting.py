@@ -62,7 +62,7 @@ def replayed(url: str, rows: list[list[float]]) -> object:
     draws: dict[str, float] = {}
     for row in log:
         if row.kind == "decision":
-            kept, notes = decode(row.line), json.loads(row.extra)
+            kept, notes = decode(row.line), json.loads(row.metadata)
             assert isinstance(kept, Decision)
             waiting.setdefault(notes["state_seq"], []).append(kept)
             draws[kept.id] = notes["draw"]

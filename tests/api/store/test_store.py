@@ -20,7 +20,18 @@ from fairlead.optimizer.errors import InvalidInput
 
 
 def row(uid: str, *, digest: str = "d", kind: str = "decision", decision_id: str | None = None) -> Row:
-    return Row(0, uid, kind, "r", decision_id or uid, 1.5, digest, f'{{"of":"{uid}"}}', "{}")
+    """Any event of the log."""
+    return Row(
+        seq=0,
+        uid=uid,
+        kind=kind,
+        route="r",
+        decision_id=decision_id or uid,
+        at_s=1.5,
+        digest=digest,
+        line=f'{{"of":"{uid}"}}',
+        metadata="{}",
+    )
 
 
 @pytest.fixture

@@ -14,7 +14,7 @@ from tests.api.running import running
 
 
 def row(uid: str, size: int = 2) -> Row:
-    return Row(0, uid, "decision", "r", uid, 1.0, "", "x" * size, "{}")
+    return Row.decision("x" * size, decision_id=uid, route="r", at_s=1.0)
 
 
 class Gate:
@@ -132,7 +132,7 @@ def test_a_failed_commit_is_told_to_everybody_in_it_and_forgotten(gate: Gate) ->
         await writer.close()
 
     asyncio.run(play())
-    assert [one.uid for one in gate.rows(Query())] == ["after"]
+    assert [one.uid for one in gate.rows(Query())] == ["d:after"]
     gate.close()
 
 
@@ -151,7 +151,7 @@ def test_one_event_that_cannot_be_written_does_not_take_others_with_it(gate: Gat
     bad = row("bad")._replace(line=None)  # type: ignore[arg-type]
     results = asyncio.run(play())
     assert [isinstance(one, Exception) for one in results] == [False, True, False]
-    assert {one.uid for one in gate.rows(Query())} == {"a", "b"}
+    assert {one.uid for one in gate.rows(Query())} == {"d:a", "d:b"}
     gate.close()
 
 
