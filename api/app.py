@@ -33,7 +33,7 @@ def create_app(settings: Settings, *, service: Service | None = None) -> ASGIApp
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
         await behind.start()
         # Whoever asks in the meantime waits to be let in, which is better than the default provider's answer.
-        await behind.engine.until_ready(seconds=START_WAIT_S)
+        await behind.engine.wait_until_ready(seconds=START_WAIT_S)
         try:
             yield
         finally:

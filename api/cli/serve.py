@@ -43,7 +43,7 @@ def check_settings(settings: Settings) -> None:
     from fairlead.api.service.auth import check_address
     from fairlead.api.service.declared import declared_changes
     from fairlead.api.state.fold import Fold
-    from fairlead.api.state.follower import configuration_of
+    from fairlead.api.state.follower import fold_configuration
     from fairlead.api.store import open_store
     from fairlead.api.store.base import sqlite_path
 
@@ -53,7 +53,7 @@ def check_settings(settings: Settings) -> None:
     if not new:
         store = open_store(url, read_only=True)
         try:
-            configuration_of(store, fold)
+            fold_configuration(store, fold)
         finally:
             store.close()
     elif not Path(sqlite_path(url)).absolute().parent.is_dir():
@@ -67,9 +67,9 @@ def run(settings: Settings) -> None:
     from fairlead.api.app import create_app
     from fairlead.api.service.auth import check_address
     from fairlead.api.service.service import Service
-    from fairlead.api.state.runtime import for_serving
+    from fairlead.api.state.runtime import tune_for_serving
 
-    for_serving()
+    tune_for_serving()
     service = Service(settings)
     try:
         check_address(settings.host, has_keys=service.has_keys)

@@ -82,11 +82,11 @@ def snapshot(config: Path | None, *, until: int | None = None, base: Path | None
     from fairlead.api.settings import read_settings
     from fairlead.api.state import snapshots
     from fairlead.api.state.fold import Fold
-    from fairlead.api.state.runtime import for_serving
+    from fairlead.api.state.runtime import tune_for_serving
     from fairlead.api.store import open_store, retention
 
     settings = read_settings(config)
-    for_serving()
+    tune_for_serving()
     if sys.platform != "win32":
         # Whoever serves comes first.
         os.nice(10)
@@ -99,10 +99,10 @@ def snapshot(config: Path | None, *, until: int | None = None, base: Path | None
             return Fold(parked_wait_s=settings.parked_wait_s, parked_limit=settings.parked_limit)
 
         # A base is folded from the one before it: a snapshot may be of a later place already.
-        fold = snapshots.start(settings.state_dir if base is None else base, store, new_fold)
+        fold = snapshots.latest_fold(settings.state_dir if base is None else base, store, new_fold)
         seen = (lambda row: None) if base is None else rollup.add
         snapshots.rebuild(fold, store, until=last if until is None else min(until, last), seen=seen)
-        log = snapshots.identity(store, fold.seq if base is None else 0)
+        log = snapshots.log_fingerprint(store, fold.seq if base is None else 0)
     finally:
         store.close()
     path = snapshots.save(fold, settings.state_dir if base is None else base, log=log)
@@ -121,7 +121,7 @@ def create_key(config: Path | None, name: str, scopes: list[str]) -> None:
     from fairlead.api.endpoints.keys import key_change
     from fairlead.api.settings import read_settings
     from fairlead.api.state.fold import Fold
-    from fairlead.api.state.follower import configuration_of
+    from fairlead.api.state.follower import fold_configuration
     from fairlead.api.store import Row, StoreUnavailable, open_store
 
     settings = read_settings(config)
@@ -134,7 +134,7 @@ def create_key(config: Path | None, name: str, scopes: list[str]) -> None:
     store = open_store(settings.database_url)
     try:
         fold = Fold(parked_wait_s=1.0, parked_limit=1, learn=False)
-        configuration_of(store, fold)
+        fold_configuration(store, fold)
         if not fold.config.keys and "admin" not in scopes:
             raise InvalidInput("the first key must have the scope admin, or nobody could create another")
         uid = f"c:{secrets.token_hex(12)}"

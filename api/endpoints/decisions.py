@@ -37,8 +37,8 @@ from fairlead.api.service.auth import Caller
 from fairlead.api.service.service import Service, idempotent_id
 from fairlead.api.service.turns import Turns
 from fairlead.api.state.configuration import worth_usd
-from fairlead.api.state.decide import Ask, decide
-from fairlead.api.state.notes import of_decision, of_event, written
+from fairlead.api.state.decide import decide
+from fairlead.api.state.metadata import decision_metadata, encode_metadata, report_metadata
 from fairlead.api.store import Query, Row, of_session
 from fairlead.optimizer.errors import InvalidInput, NoEligibleProvider
 from fairlead.optimizer.persistence.event_log import encode
@@ -96,10 +96,20 @@ class Decider:
         text = text_of(asked)
         await self._turns.take()
         started = perf_counter()
-        own = served.router.route.objective
+        own, draw, at_s = served.router.route.objective, service.random.uniform(), service.clock()
         try:
-            ask = self._ask(asked, text, given_id, own=own)
-            decision, fault = decide(served, ask, starting=not service.engine.ready)
+            objective = None if asked.objective is None else _objective(asked.objective, own)
+            decision, fault = decide(
+                served,
+                _context(asked, text),
+                decision_id=given_id or service.random.name("dec_"),
+                draw=draw,
+                at_s=at_s,
+                candidates=asked.candidates,
+                constraints=_constraints(asked),
+                objective=objective,
+                ready=service.engine.ready,
+            )
         except (InvalidInput, NoEligibleProvider) as error:
             # What was decided stays so, though the route's providers are others now.
             again = None if given_id is None else await self._before(given_id, asked)
@@ -109,43 +119,31 @@ class Decider:
         self._decided(perf_counter() - started)
         if fault is not None:
             service.engine.faults[asked.route, fault] += 1
-        weights = ask.objective or own
-        notes = {
+        weights = objective or own
+        metadata = {
             "key": caller.key,
-            "draw": ask.draw,
+            "draw": draw,
             "state_seq": service.engine.fold.seq,
-            **_notes(asked, text if service.settings.store_prompts else None),
+            **_metadata(asked, text if service.settings.store_prompts else None),
         }
         spread = served.router.latency_sd_s.round(4).tolist()
         if decision.fallback_used is None and any(sd == sd for sd in spread):
-            notes["latency_sd"] = spread
+            metadata["latency_sd"] = spread
         if weights.latency_weight:
-            notes["latency_weight"] = weights.latency_weight
-        made = decision_answer(decision, notes, ask.at_s, kept=not asked.dry_run)
+            metadata["latency_weight"] = weights.latency_weight
+        made = decision_answer(decision, metadata, at_s, kept=not asked.dry_run)
         if asked.dry_run:
             return made
         if made.explored:
-            notes["explored"] = True
-        return await self._kept(decision, notes, "" if given_id is None else digest_of(asked)) or made
-
-    def _ask(self, asked: DecisionIn, text: str | None, given_id: str | None, *, own: Objective) -> Ask:
-        return Ask(
-            route=asked.route,
-            decision_id=given_id or self._service.random.name("dec_"),
-            context=_context(asked, text),
-            candidates=asked.candidates,
-            constraints=_constraints(asked),
-            objective=None if asked.objective is None else _objective(asked.objective, own),
-            draw=self._service.random.uniform(),
-            at_s=self._service.clock(),
-        )
+            metadata["explored"] = True
+        return await self._kept(decision, metadata, "" if given_id is None else digest_of(asked)) or made
 
     async def _before(self, given_id: str, asked: DecisionIn) -> Answer | None:
         """What the same request was answered before, if it was."""
         rows = await self._service.rows(Query(uids=(f"d:{given_id}",)))
         return decision_of(rows[0]) if rows and rows[0].digest == digest_of(asked) else None
 
-    async def _kept(self, decision: Decision, notes: dict[str, Any], digest: str) -> Answer | None:
+    async def _kept(self, decision: Decision, metadata: dict[str, Any], digest: str) -> Answer | None:
         """Write it. Where its id was written before, the answer of then; None where it is new."""
         service = self._service
         started = perf_counter()
@@ -155,7 +153,7 @@ class Decider:
             route=decision.route,
             at_s=decision.at_s or 0.0,
             digest=digest,
-            metadata=written(notes),
+            metadata=encode_metadata(metadata),
         )
         now = perf_counter()
         self._encoded(now - started)
@@ -190,25 +188,25 @@ def _objective(asked: RequestObjective, route: Objective) -> Objective:
     )
 
 
-def _notes(asked: DecisionIn, text: str | None) -> dict[str, Any]:
+def _metadata(asked: DecisionIn, text: str | None) -> dict[str, Any]:
     """What a replay and a reader of the log need of the request, beside the decision itself."""
-    notes: dict[str, Any] = {}
+    metadata: dict[str, Any] = {}
     for name in ("tags", "session_id", "candidates"):
         value = getattr(asked, name)
         if value:
-            notes[name] = value
+            metadata[name] = value
     for name in ("constraints", "objective"):
         value = getattr(asked, name)
         if value is not None:
-            notes[name] = value.model_dump(mode="json", exclude_defaults=True)
+            metadata[name] = value.model_dump(mode="json", exclude_defaults=True)
     if text is not None:
-        notes["prompt"] = text
-    return notes
+        metadata["prompt"] = text
+    return metadata
 
 
 async def _on_its_session(service: Service, decision: Row) -> list[Row]:
     """The feedback on the session of a decision that came while the decision was open."""
-    session = of_decision(decision.metadata).session_id
+    session = decision_metadata(decision.metadata).session_id
     if session is None:
         return []
     found = await service.rows(Query(decision_id=of_session(session), after=decision.seq))
@@ -217,7 +215,7 @@ async def _on_its_session(service: Service, decision: Row) -> list[Row]:
 
     def concerned(row: Row) -> bool:
         # A key for other routes spoke of the session's other decisions.
-        routes = of_event(row.metadata).routes
+        routes = report_metadata(row.metadata).routes
         return row.at_s - decision.at_s <= wait_s and (routes is None or decision.route in routes)
 
     return list(filter(concerned, found))

@@ -31,9 +31,9 @@ from fairlead.api.schemas.feedback import (
 )
 from fairlead.api.service.auth import Caller
 from fairlead.api.service.service import Service
-from fairlead.api.state import notes
 from fairlead.api.state.fold import Fold
-from fairlead.api.state.served_route import OpenDecision, ServedRoute, priced
+from fairlead.api.state.metadata import encode_metadata
+from fairlead.api.state.served_route import OpenDecision, ServedRoute, cost_with_source
 from fairlead.api.store import Query, Row, of_session
 from fairlead.optimizer.errors import InvalidInput
 from fairlead.optimizer.persistence.event_log import decode, encode
@@ -88,7 +88,7 @@ class Teller:
             route=self._service.engine.fold.places.get(decision_id),
             at_s=self._service.clock(),
             digest=digest,
-            metadata=notes.written(metadata),
+            metadata=encode_metadata(metadata),
         )
 
     async def _write(self, row: Row, event: Outcome | Feedback, *, given: bool) -> int:
@@ -126,7 +126,7 @@ class Teller:
             choosable = (one.selected, *one.prices, *(each.name for each in served.router.route.providers))
             if event.served_provider not in choosable and not await self._was_candidate(event):
                 raise Problem("invalid", "served_provider is not on the route.")
-            cost, by = priced(event, one.prices)
+            cost, by = cost_with_source(event, one.prices)
         given = told.id or key
         name = given or self._service.random.name("out_")
         extra = {"key": caller.key, "routes": caller.routes, "ttft_s": told.ttft_s}
@@ -226,7 +226,7 @@ class Teller:
         if not engine.ready:
             raise Problem("unavailable", "The sessions are not known yet: send it again.", retry_after_s=1)
         # A decision that was answered a moment ago belongs to its session too.
-        await engine.until_folded(engine.written)
+        await engine.wait_until_folded(engine.written)
         fold = engine.fold
         found = [one for one in fold.sessions.get(told.session_id or "", ()) if self._waits(fold, one)]
         if not found:

@@ -10,8 +10,8 @@ from typing import Any, Final
 
 import msgspec
 
-from fairlead.api.state.decide import ranked
-from fairlead.api.state.served_route import priced
+from fairlead.api.state.decide import ranking
+from fairlead.api.state.served_route import cost_with_source
 from fairlead.api.store import Row
 from fairlead.optimizer.persistence.event_log import decode
 from fairlead.optimizer.types import Decision, Feedback, Outcome, Prices
@@ -88,7 +88,7 @@ def decision_answer(
             decision.providers, chances, decision.expected.T.tolist(), spread, strict=True
         )
     ]
-    order = ranked(decision, notes.get("latency_weight", 0.0))
+    order = ranking(decision, notes.get("latency_weight", 0.0))
     explored = decision.fallback_used is None and selected != order[0]
     order.remove(selected)
     return Answer(
@@ -130,7 +130,7 @@ def event_of(row: Row, selected: str, prices: Mapping[str, Prices]) -> dict[str,
     if isinstance(event, Outcome):
         event = replace(event, served_provider=event.served_provider or selected)
         known = extra.get("priced_usd")
-        cost, by = priced(event, prices) if known is None else (known, "price_list")
+        cost, by = cost_with_source(event, prices) if known is None else (known, "price_list")
         body: dict[str, Any] = {
             "served_provider": event.served_provider,
             "cost_usd": cost,

@@ -21,7 +21,7 @@ async def make_change(service: Service, caller: Caller, change: Change, *, previ
     engine = service.engine
     before = body_in_force(service, change)
     try:
-        _, routes = engine.fold.checked(change)
+        _, routes = engine.fold.preview(change)
     except (InvalidInput, NoEligibleProvider) as error:
         raise refused(error) from None
     told = {
@@ -36,7 +36,7 @@ async def make_change(service: Service, caller: Caller, change: Change, *, previ
     if preview:
         return told
     ((row, _),) = await service.append([service.change_row(change, by=caller.key)])
-    await engine.until_folded(row.seq)
+    await engine.wait_until_folded(row.seq)
     if row.seq in engine.fold.refused:
         # Something else was changed in between, by which this became impossible.
         raise Problem("conflict", engine.fold.refused[row.seq])

@@ -55,7 +55,7 @@ def declared_changes(settings: Settings, fold: Fold, *, now_s: float) -> list[tu
         uid = f"{place}:{digest}:{number + 1}"
         change = _change(entry, f"file-{_digest(uid)}", now_s)
         try:
-            trial.config, _ = trial.checked(change)
+            trial.config, _ = trial.preview(change)
         except InvalidInput as error:
             raise InvalidInput(f"the settings declare {change.entity} {change.id!r}: {error}") from None
         found.append((uid, change))

@@ -23,7 +23,7 @@ from fairlead.api.settings import Settings
 from fairlead.api.state.configuration import Change
 from fairlead.api.state.fold import Logged
 from fairlead.api.state.follower import Engine
-from fairlead.api.state.runtime import yield_to_others
+from fairlead.api.state.runtime import lower_thread_priority
 from fairlead.api.store import Query, Row, StoreUnavailable, open_store, retention
 from fairlead.api.store.writer import QueueFull, Writer, Written
 from fairlead.optimizer.types import Prices
@@ -48,7 +48,9 @@ class Service:
         self.allowance = Allowance()
         self.feedback_allowance = Allowance(burst_s=60.0)
         self._readers = ThreadPoolExecutor(_READERS, thread_name_prefix="fairlead-reader")
-        self._fitter = ThreadPoolExecutor(1, thread_name_prefix="fairlead-fit", initializer=yield_to_others)
+        self._fitter = ThreadPoolExecutor(
+            1, thread_name_prefix="fairlead-fit", initializer=lower_thread_priority
+        )
         self.engine = Engine(
             self.store,
             state_dir=settings.state_dir,
@@ -56,7 +58,7 @@ class Service:
             parked_limit=settings.parked_limit,
             clock=clock,
             in_thread=self.in_thread,
-            beside=self.beside,
+            fit_in_thread=self.beside,
         )
 
         def timed(seconds: float, rows: int) -> None:
@@ -67,7 +69,7 @@ class Service:
             self.store,
             queue_limit=settings.queue_limit,
             in_flight=lambda: self.load.requests,
-            committed=self.engine.committed,
+            committed=self.engine.on_commit,
             timed=timed,
         )
         self.authority = Authority(lambda: self.engine.fold.config, clock)
@@ -119,7 +121,7 @@ class Service:
             # So that the first request finds the routes that the file declares.
             with contextlib.suppress(TimeoutError):
                 async with asyncio.timeout(_DECLARED_WAIT_S):
-                    await self.engine.until_folded(last)
+                    await self.engine.wait_until_folded(last)
 
     async def stop(self) -> None:
         """Write what waits, save a snapshot, and close everything."""
@@ -152,11 +154,11 @@ class Service:
         are new, so that even ``relaxed`` waits for the commit.
         """
         if made is not None:
-            self.engine.made[rows[0].uid] = rows[0].line, made
+            self.engine.writing[rows[0].uid] = rows[0].line, made
         try:
             return await self._append(rows, needs_answer)
         except BaseException:
-            self.engine.made.pop(rows[0].uid, None)
+            self.engine.writing.pop(rows[0].uid, None)
             raise
 
     async def _append(self, rows: Sequence[Row], needs_answer: bool) -> Written:
@@ -232,11 +234,11 @@ class Service:
         while True:
             started = perf_counter()
             try:
-                for change in self.engine.due_prices():
+                for change in self.engine.prices_to_activate():
                     # The uid is the same in every process, so that it is written once.
                     await self.append([self.change_row(change, by="clock", uid=f"activate:{change.id}")])
                 if self.store.shared:
-                    self.engine.rebuild_where_behind(await self.in_thread(retention.base_seq, self.store))
+                    self.engine.rebuild_if_behind(await self.in_thread(retention.base_seq, self.store))
                 if self.store.shared or self.engine.lag == 0:
                     self.engine.wake()
             except (Problem, StoreUnavailable) as problem:

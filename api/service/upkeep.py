@@ -69,7 +69,7 @@ async def remove_once(service: Service, *, least: int = _LEAST_REMOVED) -> int:
         with TemporaryDirectory(prefix="fairlead-base-") as folder:
             if not await _fold(service, "--until", str(until), "--base", folder):
                 return 0
-            (path,) = snapshots.found(Path(folder))
+            (path,) = snapshots.paths(Path(folder))
             files = {file.name: file.read_bytes() for file in path.iterdir()}
             rows = json.loads((Path(folder) / "rollups.json").read_text(encoding="utf-8"))
         if await service.writer.run(retention.keep_base, service.store, int(path.name), files, rows):

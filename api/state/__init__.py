@@ -1,1 +1,1 @@
-"""The served state: a fold of the log, asked for decisions and told what comes of them."""
+"""The served state: a fold of the log that answers decisions and learns from what is reported of them."""

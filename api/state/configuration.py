@@ -1,14 +1,14 @@
-"""What is configured: providers, prices, routes and keys, as a fold of the events that changed them."""
+"""The configuration: providers, prices, routes and keys, as a fold of the events that changed them."""
 
 from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from datetime import datetime
 from typing import Any, Final, Literal, NamedTuple
 
-from pydantic import Field
+from pydantic import BaseModel, Field
 
 from fairlead.api.schemas.declarations import KeyIn, ObjectiveIn, PriceIn, ProviderIn, RouteIn, Worth
 from fairlead.optimizer.errors import InvalidInput
@@ -21,26 +21,26 @@ Action = Literal["put", "remove", "activate"]
 
 
 class PriceList(PriceIn):
-    """A price list that was declared, with its name and the time from which it counts."""
+    """A declared price list, with its id and the time from which it applies."""
 
     id: str
     effective_s: float
     active: bool = False
-    """Whether it has come into force; of those the latest counts."""
+    """Whether it has come into force; the latest list in force applies."""
 
 
 class Key(KeyIn):
-    """A key as it is kept: of the secret only its SHA-256."""
+    """A key as it is kept: only the SHA-256 of its secret."""
 
     id: str
     sha256: str = Field(min_length=64, max_length=64)
     previous_sha256: str | None = None
-    """The secret before a rotation, and until when it is still taken."""
+    """The secret before a rotation, accepted until ``previous_until_s``."""
     previous_until_s: float = 0.0
 
 
 class Change(NamedTuple):
-    """One event of configuration."""
+    """One change of the configuration."""
 
     entity: Entity
     id: str
@@ -48,18 +48,18 @@ class Change(NamedTuple):
     body: Mapping[str, Any] | None
 
     def line(self) -> str:
-        """As it is written to the log."""
+        """Encode the change as its line in the log."""
         return json.dumps(self._asdict(), separators=(",", ":"), sort_keys=True)
 
     @classmethod
     def from_line(cls, line: str) -> Change:
-        """The change that `line` was written for."""
+        """Decode what `line` encoded."""
         return cls(**json.loads(line))
 
 
 @dataclass
 class Configuration:
-    """Everything declared, at one place in the log. `after` gives the next one and changes nothing."""
+    """Everything declared at one place in the log; `after` returns the next one and changes nothing."""
 
     providers: dict[str, ProviderIn] = field(default_factory=dict)
     prices: dict[str, PriceList] = field(default_factory=dict)
@@ -68,26 +68,25 @@ class Configuration:
     keys: dict[str, Key] = field(default_factory=dict)
 
     def after(self, change: Change) -> Configuration:
-        """What is configured once this has changed; `InvalidInput` where it cannot be."""
-        made = Configuration(dict(self.providers), dict(self.prices), dict(self.routes), dict(self.keys))
-        apply = {"put": made._put, "remove": made._remove, "activate": made._activate}
+        """Build the configuration after a change; `InvalidInput` if the change is impossible."""
+        after = Configuration(dict(self.providers), dict(self.prices), dict(self.routes), dict(self.keys))
+        apply = {"put": after._put, "remove": after._remove, "activate": after._activate}
         apply[change.action](change)
-        if change.entity == "key" and not any("admin" in key.scopes for key in made.keys.values()):
-            # Asked here too, since of two that remove each other only the log knows who came first.
+        if change.entity == "key" and not any("admin" in key.scopes for key in after.keys.values()):
+            # Checked here too: if two keys remove each other, only the log knows which came first.
             raise InvalidInput("no key of the scope admin would be left: create another one first")
-        return made
+        return after
 
     def _put(self, change: Change) -> None:
-        text = json.dumps(change.body)
         if change.entity == "provider":
-            self.providers[change.id] = ProviderIn.model_validate_json(text)
+            self.providers[change.id] = _validate(ProviderIn, change.body)
         elif change.entity == "price":
-            price = PriceList.model_validate_json(text)
+            price = _validate(PriceList, change.body)
             if price.provider not in self.providers:
                 raise InvalidInput(f"there is no provider {price.provider!r}: create it before its prices")
             self.prices[change.id] = price
         elif change.entity == "route":
-            route = RouteIn.model_validate_json(text)
+            route = _validate(RouteIn, change.body)
             before = self.routes.get(change.id)
             if before is not None and before.features != route.features:
                 raise InvalidInput(
@@ -95,30 +94,30 @@ class Configuration:
                 )
             self.routes[change.id] = route
         else:
-            self.keys[change.id] = Key.model_validate_json(text)
+            self.keys[change.id] = _validate(Key, change.body)
 
     def _remove(self, change: Change) -> None:
-        held: dict[str, Any] = getattr(self, f"{change.entity}s")
-        if change.id not in held:
+        declared: dict[str, Any] = getattr(self, f"{change.entity}s")
+        if change.id not in declared:
             raise InvalidInput(f"there is no {change.entity} {change.id!r}: it may have been removed already")
-        if change.entity == "price" and held[change.id].active:
+        if change.entity == "price" and declared[change.id].active:
             raise InvalidInput(
-                f"price list {change.id!r} is in force or was, and decisions were made by it, so it stays: "
+                f"price list {change.id!r} was in force, and decisions were made under it, so it stays: "
                 "declare another one"
             )
-        del held[change.id]
+        del declared[change.id]
         if change.entity != "provider":
             return
         for name, route in self.routes.items():
             if change.id in route.providers:
-                left = tuple(one for one in route.providers if one != change.id)
-                if not left or route.default_provider == change.id:
-                    why = "its default" if left else "its only provider"
+                others = tuple(provider for provider in route.providers if provider != change.id)
+                if not others or route.default_provider == change.id:
+                    why = "its default" if others else "its only provider"
                     raise InvalidInput(
                         f"provider {change.id!r} is {why} on route {name!r}: change the route first"
                     )
-                self.routes[name] = route.model_copy(update={"providers": left})
-        # Its lists go too: one that is created again under the name starts without prices.
+                self.routes[name] = route.model_copy(update={"providers": others})
+        # Its lists go too: a provider that is created again under the name starts without prices.
         self.prices = {name: price for name, price in self.prices.items() if price.provider != change.id}
 
     def _activate(self, change: Change) -> None:
@@ -127,26 +126,26 @@ class Configuration:
         self.prices[change.id] = self.prices[change.id].model_copy(update={"active": True})
 
     def price_in_force(self, provider: str) -> PriceList | None:
-        """The latest list of a provider that has come into force."""
+        """The price list of a provider that applies: the latest one in force."""
         active = [price for price in self.prices.values() if price.provider == provider and price.active]
-        # The later declared one of two with the same date; max keeps the first, so from the end.
+        # Of two with the same date the later declared one applies; max keeps the first, so reversed.
         return max(reversed(active), key=lambda price: price.effective_s, default=None)
 
-    def due_prices(self, now_s: float) -> list[str]:
-        """The lists whose time has come and that are not in force yet, in the order of their times."""
-        due = [price for price in self.prices.values() if not price.active and price.effective_s <= now_s]
-        return [price.id for price in sorted(due, key=lambda price: price.effective_s)]
+    def prices_to_activate(self, now_s: float) -> list[str]:
+        """Ids of the price lists whose time has come and that are not in force yet, by their times."""
+        waiting = [price for price in self.prices.values() if not price.active and price.effective_s <= now_s]
+        return [price.id for price in sorted(waiting, key=lambda price: price.effective_s)]
 
     def core_route(self, name: str) -> Route:
-        """A route as the optimiser takes it; `InvalidInput` where it cannot be."""
+        """A route in the optimizer's own type; `InvalidInput` if it is impossible."""
         body = self.routes[name]
-        missing = [one for one in body.providers if one not in self.providers]
+        missing = [provider for provider in body.providers if provider not in self.providers]
         if missing:
             raise InvalidInput(f"route {name!r} names {missing[0]!r}: create that provider first")
         rules = body.constraints
         return Route(
             name=name,
-            providers=tuple(self._provider(one) for one in body.providers),
+            providers=tuple(map(self._provider, body.providers)),
             objective=objective(body.objective),
             budget=None if body.budget is None else Budget(**body.budget.model_dump()),
             constraints=Constraints(
@@ -168,12 +167,7 @@ class Configuration:
         body, price = self.providers[name], self.price_in_force(name)
         prices = None
         if price is not None:
-            prices = Prices(
-                input_usd_per_mtok=price.input_usd_per_mtok,
-                output_usd_per_mtok=price.output_usd_per_mtok,
-                cached_usd_per_mtok=price.cached_usd_per_mtok,
-                per_call_usd=price.per_call_usd,
-            )
+            prices = Prices(**{field.name: getattr(price, field.name) for field in fields(Prices)})
         return Provider(
             name=name,
             prices=prices,
@@ -184,47 +178,56 @@ class Configuration:
         )
 
     def state(self) -> dict[str, Any]:
-        """Everything, as JSON has it."""
+        """Everything declared, as JSON has it: by kind, the entities by id in the order of declaration."""
         return {
-            name: [one.model_dump(mode="json") for one in getattr(self, name).values()]
-            for name in ("providers", "prices", "routes", "keys")
+            kind: {id: entity.model_dump(mode="json") for id, entity in getattr(self, kind).items()}
+            for kind in _MODELS
         }
 
     @classmethod
     def from_state(cls, state: Mapping[str, Any]) -> Configuration:
-        """The configuration that gave `state`."""
-        made = cls()
-        for one in state["providers"]:
-            made.providers[one["name"]] = ProviderIn.model_validate_json(json.dumps(one))
-        for one in state["prices"]:
-            made.prices[one["id"]] = PriceList.model_validate_json(json.dumps(one))
-        for one in state["routes"]:
-            made.routes[one["name"]] = RouteIn.model_validate_json(json.dumps(one))
-        for one in state["keys"]:
-            made.keys[one["id"]] = Key.model_validate_json(json.dumps(one))
-        return made
+        """Build the configuration that gave `state`."""
+        return cls(
+            **{
+                kind: {id: _validate(model, entity) for id, entity in state[kind].items()}
+                for kind, model in _MODELS.items()
+            }
+        )
 
 
-def objective(given: ObjectiveIn) -> Objective:
-    """The objective as the optimiser takes it."""
-    return Objective(willingness_to_pay_usd=worth_usd(given), latency_weight=given.latency_weight)
+_MODELS: Final[dict[str, type[BaseModel]]] = {
+    "providers": ProviderIn,
+    "prices": PriceList,
+    "routes": RouteIn,
+    "keys": Key,
+}
 
 
-def worth_usd(given: Worth) -> float | None:
-    """USD that a point of quality is worth; a dial of 10 says that cost does not count."""
-    if given.dial is None:
-        return given.willingness_to_pay_usd
-    return None if given.dial == 10 else 10.0 ** (-4.0 + 0.4 * given.dial)
+def _validate(model: type[BaseModel], body: Any) -> Any:
+    # From JSON, since in that mode pydantic reads lists as the tuples and sets that the models declare.
+    return model.model_validate_json(json.dumps(body))
+
+
+def objective(declared: ObjectiveIn) -> Objective:
+    """An objective in the optimizer's own type."""
+    return Objective(willingness_to_pay_usd=worth_usd(declared), latency_weight=declared.latency_weight)
+
+
+def worth_usd(worth: Worth) -> float | None:
+    """USD that a point of quality is worth; None for a dial of 10, which means that cost does not count."""
+    if worth.dial is None:
+        return worth.willingness_to_pay_usd
+    return None if worth.dial == 10 else 10.0 ** (-4.0 + 0.4 * worth.dial)
 
 
 def effective_s(price: PriceIn, now_s: float) -> float:
-    """From when a list counts, seconds since 1970; `InvalidInput` for a time that is over."""
+    """Time from which a price list applies, in seconds since 1970; `InvalidInput` for one in the past."""
     if price.effective_at is None:
         return now_s
-    given: datetime = price.effective_at
-    if given.timestamp() < now_s - 60.0:
+    start: datetime = price.effective_at
+    if start.timestamp() < now_s - 60.0:
         raise InvalidInput(
-            f"effective_at is {given.isoformat()}, which is over, and decisions were made by another list: "
-            "leave it out for a list from now on"
+            f"effective_at is {start.isoformat()}, which is in the past, and decisions were made under "
+            "another list: leave it out for a list that applies from now on"
         )
-    return given.timestamp()
+    return start.timestamp()

@@ -9,21 +9,28 @@ import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 
+import numpy as np
 
-def for_serving() -> None:
-    """Look for garbage seldom, and hand over between threads soon, from now on.
+from fairlead.optimizer.features import SurfaceFeatures
+from fairlead.optimizer.features.encoder import Encoder
+from fairlead.optimizer.router import Router
+from fairlead.optimizer.types import Budget, Context, Feedback, Outcome, Prices, Provider, Route
 
-    Open decisions are hundreds of thousands of objects that stay. To look through all of them as often as
-    Python does by itself took a fifth of the time, and stopped everything for up to a tenth of a second.
-    And the thread that writes would wait for its turn for up to 5 ms several times in each commit.
+
+def tune_for_serving() -> None:
+    """Collect garbage seldom and switch between threads quickly from now on.
+
+    Open decisions are hundreds of thousands of objects that stay. Scanning all of them as often as Python
+    does by default took a fifth of the processor time, and paused everything for up to a tenth of a second.
+    The writer's thread waited up to 5 ms for its turn, several times in each commit.
     """
     gc.set_threshold(20_000, 50, 10)
     sys.setswitchinterval(0.001)
 
 
 @contextmanager
-def without_collection() -> Iterator[None]:
-    """Look for no garbage meanwhile: folding makes millions of objects that stay, and none in circles."""
+def pause_garbage_collection() -> Iterator[None]:
+    """Pause garbage collection: folding makes millions of objects that stay and form no cycles."""
     was_on = gc.isenabled()
     gc.disable()
     try:
@@ -33,11 +40,32 @@ def without_collection() -> Iterator[None]:
             gc.enable()
 
 
-def yield_to_others() -> None:
-    """Let this thread run only where the others leave the processor idle, as far as the system can do so.
+def lower_thread_priority() -> None:
+    """Let this thread run only when the others leave the processor idle, if the system can do so.
 
     With as many busy threads as cores, a thread that fits beliefs delayed every answer for as long as it ran.
     """
     if sys.platform == "linux":
-        # Of Linux alone: elsewhere the priority is that of the whole process.
+        # Only Linux has priorities per thread; elsewhere this would slow the whole process.
         os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), 19)
+
+
+def warm_up() -> None:
+    """Make and learn a few decisions of an unused route, so that no request waits for compiling or imports.
+
+    It takes seconds the first time on a machine, and a few milliseconds afterwards.
+    """
+    prices = Prices(input_usd_per_mtok=1.0, output_usd_per_mtok=1.0)
+    route = Route(
+        name="warming",
+        providers=(Provider(name="a", prices=prices), Provider(name="b", prices=prices)),
+        budget=Budget(usd_per_request=0.001),
+    )
+    router = Router(route, encoder=Encoder([SurfaceFeatures()]))
+    for i, draw in enumerate(np.random.default_rng(0).random(3).tolist()):
+        decision = router.decide(Context(text="a request"), decision_id=str(i), draw=draw, at_s=float(i))
+        router.learn(decision)
+        router.learn(
+            Outcome(decision_id=str(i), served_provider=decision.selected, cost_usd=0.001, latency_s=1.0)
+        )
+        router.learn(Feedback(decision_id=str(i), value=draw))

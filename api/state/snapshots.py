@@ -1,7 +1,7 @@
 """Snapshots of the fold: a cache, checksummed, thrown away and rebuilt from the log when anything is wrong.
 
-A snapshot is a folder named after the place in the log that it stands for: one file for the fold and one
-for each router. It counts once its folder has its final name.
+A snapshot is a folder named after its place in the log, with one file for the fold and one for each router.
+It counts once its folder has its final name.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from typing import Final
 import numpy as np
 
 from fairlead.api.state.fold import Fold
-from fairlead.api.state.runtime import without_collection
+from fairlead.api.state.runtime import pause_garbage_collection
 from fairlead.api.store import retention
 from fairlead.api.store.base import Query, Row, Store
 from fairlead.optimizer.persistence.array_file import read_arrays, write_arrays
@@ -29,12 +29,12 @@ _DAMAGE: Final = (
     OSError, ValueError, KeyError, TypeError, IndexError, AttributeError, EOFError, zipfile.BadZipFile,
     AssertionError,
 )  # fmt: skip
-_KIND, _FORMAT = "fairlead-fold", 1
+_KIND, _FORMAT = "fairlead-fold", 2
 _LOG = logging.getLogger("fairlead.snapshots")
 
 
 def save(fold: Fold, folder: Path, *, log: str) -> Path:
-    """Write the fold of a ``log`` below ``folder``; what was there stays until the new one is whole."""
+    """Save a fold of a ``log`` below ``folder``; older snapshots stay until the new one is whole."""
     folder.mkdir(parents=True, exist_ok=True)
     final = folder / f"{fold.seq:020d}"
     if final.exists():
@@ -47,24 +47,24 @@ def save(fold: Fold, folder: Path, *, log: str) -> Path:
         for i, name in enumerate(names):
             fold.routes[name].router.save(part / f"route{i}.npz", offset=fold.seq)
         state = json.dumps(
-            {"names": names, "log": log, "waits": fold.waits, **fold.state()}, allow_nan=False
+            {"names": names, "log": log, "parking": fold.parking, **fold.state()}, allow_nan=False
         ).encode("ascii")
         content = {"state": np.frombuffer(state, dtype=np.uint8)}
         write_arrays(part / "fold.npz", content, kind=_KIND, version=_FORMAT)
         os.replace(part, final)
     finally:
         shutil.rmtree(part, ignore_errors=True)
-    # Those beyond may be of another log, and would take the place of what was just saved.
-    for old in [one for one in found(folder) if one.name <= final.name][KEPT:]:
+    # Later ones may be of another log, and would crowd out what was just saved.
+    for old in [path for path in paths(folder) if path.name <= final.name][KEPT:]:
         shutil.rmtree(old, ignore_errors=True)
     return final
 
 
-def found(folder: Path) -> list[Path]:
-    """The snapshots below a folder, the latest first; none where it cannot be read, since it is a cache."""
+def paths(folder: Path) -> list[Path]:
+    """The snapshots below a folder, the latest first; none if it cannot be read, since it is a cache."""
     try:
-        names = [one for one in folder.iterdir() if one.name.isascii() and one.name.isdigit()]
-        return sorted((one for one in names if one.is_dir()), reverse=True)
+        names = [path for path in folder.iterdir() if path.name.isascii() and path.name.isdigit()]
+        return sorted((path for path in names if path.is_dir()), reverse=True)
     except FileNotFoundError:
         return []
     except OSError as error:
@@ -73,12 +73,12 @@ def found(folder: Path) -> list[Path]:
 
 
 def load(path: Path, new_fold: Callable[[], Fold], *, log: str) -> Fold:
-    """The fold of a log that was saved; raises where one bit of it is not as it was written."""
+    """Load a fold of ``log``; raises if a single bit of it is not as it was saved."""
     content = read_arrays(path / "fold.npz", kind=_KIND, version=_FORMAT)
     state = json.loads(content["state"].tobytes())
     fold = new_fold()
-    if state["log"] != log or state["waits"] != list(fold.waits):
-        raise ValueError("saved of another log, or with other waiting times")
+    if state["log"] != log or state["parking"] != list(fold.parking):
+        raise ValueError("saved from another log, or under other limits of parking")
     fold.restore(state)
     for i, name in enumerate(state["names"]):
         offset = fold.routes[name].router.load(path / f"route{i}.npz")
@@ -87,26 +87,26 @@ def load(path: Path, new_fold: Callable[[], Fold], *, log: str) -> Fold:
     return fold
 
 
-def start(folder: Path, store: Store, new_fold: Callable[[], Fold]) -> Fold:
-    """Where to begin to fold: the latest snapshot that is whole and of this log, else the base, else nothing.
+def latest_fold(folder: Path, store: Store, new_fold: Callable[[], Fold]) -> Fold:
+    """Load the latest snapshot that is whole and of this log, or else the base, or else a new fold.
 
-    Snapshots from before the base are of no use, since the events after them may be gone.
+    Snapshots from before the base are of no use, since the events after them may have been removed.
     """
     base, last = retention.base_seq(store), store.last_seq()
-    for path in found(folder):
+    for path in paths(folder):
         if not base <= int(path.name) <= last:
-            _LOG.warning("%s is of another log, or older than the base: left out", path)
+            _LOG.warning("%s is from another log, or older than the base: it is not used", path)
             continue
         try:
-            return load(path, new_fold, log=identity(store, int(path.name)))
+            return load(path, new_fold, log=log_fingerprint(store, int(path.name)))
         except _DAMAGE as error:
             _LOG.warning("%s cannot be used (%s): the state is rebuilt", path, type(error).__name__)
     if base:
-        # Damaged, it is not left out: without it what it stands for could not be had again.
+        # A damaged base is an error: without it, the events that it stands for are lost.
         with TemporaryDirectory() as temporary:
             for name, content in retention.base_files(store, base).items():
                 (Path(temporary) / Path(name).name).write_bytes(content)
-            return load(Path(temporary), new_fold, log=identity(store, 0))
+            return load(Path(temporary), new_fold, log=log_fingerprint(store, 0))
     return new_fold()
 
 
@@ -118,8 +118,8 @@ def rebuild(
     progress: Callable[[int], None] = lambda seq: None,
     seen: Callable[[Row], None] = lambda row: None,
 ) -> Fold:
-    """Fold the log up to a place, page by page."""
-    with without_collection():
+    """Fold the log up to ``until``, page by page."""
+    with pause_garbage_collection():
         while fold.seq < until:
             rows = store.rows(Query(after=fold.seq, until=until))
             if not rows:
@@ -131,13 +131,13 @@ def rebuild(
     return fold
 
 
-def identity(store: Store, seq: int) -> str:
-    """What tells this log up to a place from another: its first event, and the one at that place.
+def log_fingerprint(store: Store, seq: int) -> str:
+    """Fingerprint of the log up to ``seq``: the uids of its first event and of the event at ``seq``.
 
-    A log that was put back from a copy begins like the one that it was copied from, and goes on otherwise.
-    With 0 the first event alone: the one at the place of a base is removed.
+    A log that was restored from a copy starts like the original and continues differently. For 0 it is the
+    first event alone, since the event at the place of a base is removed.
     """
-    # A change of the configuration, since those are never removed.
+    # The first change of the configuration, since those are never removed.
     rows = store.rows(Query(limit=1, kind="config"))
     if seq:
         rows += store.rows(Query(after=seq - 1, until=seq))

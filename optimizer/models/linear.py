@@ -67,7 +67,7 @@ class LinearBelief:
         """Weight of each member of the mixture by its name: how much which context is trusted."""
         return dict(zip(self._mixture.names, self.posterior.weights.tolist(), strict=True))
 
-    def set_providers(self, names: Sequence[str]) -> None:
+    def providers(self, names: Sequence[str]) -> None:
         """Make ``names`` the rows of the posterior, in this order; what was learned of others is kept."""
         if tuple(names) == self._names:
             return
@@ -77,7 +77,7 @@ class LinearBelief:
             if name not in self._current:
                 self._current[name] = self._empty()
                 self._past[name] = self._empty()
-        self.refit()
+        self.refresh()
 
     def _empty(self) -> Statistics:
         return Statistics(width=self._width, target_bits=self._bits)
@@ -129,9 +129,9 @@ class LinearBelief:
         for name, (since, count) in self.arrivals.items():
             if other.arrivals.get(name, (-1, 0))[0] == since:
                 self.arrivals[name] = (since, count + other.arrivals[name][1])
-        self.refit()
+        self.refresh()
 
-    def add_arrival(self, name: str, since: int, seen: int) -> None:
+    def arrive(self, name: str, since: int, seen: int) -> None:
         """A provider joins from ``since`` on; ``seen`` observations are of decisions from there on."""
         known = {each: found for each, found in self.arrivals.items() if found[1] < _ARRIVED}
         self.arrivals = {**known, name: (since, seen)}
@@ -140,12 +140,11 @@ class LinearBelief:
         """Observations of one provider in force since its last change."""
         return self._current[name].count
 
-    @property
-    def needs_fit(self) -> bool:
+    def due(self) -> bool:
         """Whether enough has come since the posterior was computed to compute it anew."""
         return self.total >= self._due_at
 
-    def mark_change(self, name: str, since: int, later: Iterable[tuple[FloatArray, float]]) -> None:
+    def change(self, name: str, since: int, later: Iterable[tuple[FloatArray, float]]) -> None:
         """Let what was decided before ``since`` count for little; ``later`` came from then on."""
         everything = self._current[name]
         everything.merge(self._past[name])
@@ -158,11 +157,11 @@ class LinearBelief:
         self.since_change = 0
         self._due_at = -np.inf
 
-    def refit(self) -> None:
+    def refresh(self) -> None:
         """Compute the posterior from the statistics as they are, and believe it."""
-        self.adopt(self.fit())
+        self.take(self.fitted())
 
-    def adopt(self, posterior: Posterior) -> None:
+    def take(self, posterior: Posterior) -> None:
         """Believe what was `fitted` to the statistics as they are."""
         at = posterior.centre
         self.level_variance = (posterior.cov @ at) @ at
@@ -170,7 +169,7 @@ class LinearBelief:
         self._due_at = max(self.total * GROWTH, self.total + 1.0)
         self.version += 1
 
-    def fit(self) -> Posterior:
+    def fitted(self) -> Posterior:
         """The posterior given the statistics as they are; changes nothing, and other threads go on."""
         size = self._width + 1
         k = len(self._names)

@@ -26,7 +26,7 @@ from sqlmodel import Field, Session, SQLModel
 from fairlead.api.cli.serve import bind
 from fairlead.api.service.answers import decision_answer
 from fairlead.api.settings import read_settings
-from fairlead.api.state.decide import Ask, decide
+from fairlead.api.state.decide import decide
 from fairlead.api.state.fold import Fold
 from fairlead.api.store import Row
 from fairlead.optimizer.persistence.event_log import encode
@@ -65,9 +65,8 @@ def application(fold: Fold, engine: sqlalchemy.Engine) -> FastAPI:
         served = fold.routes[asked.route]
         context = Context(features=np.array(asked.features), input_tokens=asked.input_tokens)
         name, at_s = secrets.token_hex(12), time.time()
-        ask = Ask(route=asked.route, decision_id=name, context=context, draw=rng.random(), at_s=at_s)
         with guard:
-            decision, _ = decide(served, ask, starting=False)
+            decision, _ = decide(served, context, decision_id=name, draw=rng.random(), at_s=at_s)
         line = encode(decision)
         with Session(engine) as session:
             session.add(Kept(id=decision.id, route=decision.route, at_s=at_s, line=line))

@@ -13,7 +13,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
-from fairlead.api.state.runtime import for_serving
+from fairlead.api.state.runtime import tune_for_serving
 from fairlead.optimizer.errors import InvalidInput
 from tests.trials.damage import damaged_snapshots
 from tests.trials.databases import new_database, postgres
@@ -126,7 +126,7 @@ def _replicas(given: argparse.Namespace, folder: Path) -> object:
 
 
 def _rebuild(given: argparse.Namespace, folder: Path) -> object:
-    for_serving()  # as `fairlead serve` does
+    tune_for_serving()  # as `fairlead serve` does
     return rebuild(
         folder,
         rounds=given.rounds,

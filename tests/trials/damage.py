@@ -47,7 +47,7 @@ def damaged_snapshots(
     store = open_store(made.database_url)
     try:
         fold = write_log(store, made, rounds=rounds, seed=seed)
-        log, clean = snapshots.identity(store, fold.seq), states.arrays_of(fold)
+        log, clean = snapshots.log_fingerprint(store, fold.seq), states.arrays_of(fold)
         older = states.folded(states.all_rows(store)[: fold.seq // 2])
         foreign = snapshots.save(older, folder / "foreign", log=log)
         whole = snapshots.save(fold, folder / "whole", log=log)
@@ -75,7 +75,7 @@ def _start_from(
 ) -> None:
     result.made += 1
     try:
-        _loaded(snapshots.found(state)[0], log)
+        _loaded(snapshots.paths(state)[0], log)
         result.problems.append(f"not noticed: {what}")
     except Exception:
         # Whatever it is: the start must survive it, which is what comes next.

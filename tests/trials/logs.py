@@ -11,7 +11,7 @@ import numpy as np
 
 from fairlead.api.service.declared import declared_changes
 from fairlead.api.settings import Settings
-from fairlead.api.state.decide import Ask, decide
+from fairlead.api.state.decide import decide
 from fairlead.api.state.fold import Fold
 from fairlead.api.store import Row, Store
 from fairlead.optimizer.persistence.event_log import encode
@@ -47,21 +47,15 @@ def write_log(
     for i in range(rounds):
         at_s = START_S + 0.5 * i
         features = np.array([rng.uniform(-1.0, 1.0) for _ in range(served.width)])
-        ask = Ask(
-            route=ROUTE,
-            decision_id=f"r{i}",
-            context=Context(features=features, input_tokens=400.0),
-            draw=rng.random(),
-            at_s=at_s,
-        )
-        decision, fault = decide(served, ask, starting=False)
+        context, draw = Context(features=features, input_tokens=400.0), rng.random()
+        decision, fault = decide(served, context, decision_id=f"r{i}", draw=draw, at_s=at_s)
         assert fault is None, fault
         quality = float(rng.random() < 0.5 + 0.3 * features[0])
         cost = rng.uniform(0.0, 0.003)
         outcome = Outcome(
             decision_id=f"r{i}", served_provider=decision.selected, cost_usd=cost, latency_s=1.0
         )
-        notes = json.dumps({"key": None, "draw": ask.draw, "state_seq": fold.seq})
+        notes = json.dumps({"key": None, "draw": draw, "state_seq": fold.seq})
         feedback = Feedback(decision_id=f"r{i}", value=quality, source="judge")
         of_decision: _OfDecision = {"decision_id": f"r{i}", "route": ROUTE, "at_s": at_s}
         rows = [

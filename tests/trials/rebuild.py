@@ -57,7 +57,7 @@ def rebuild(
         expected = states.arrays_of(served)
         wrong = states.differences(states.arrays_of(again), expected)
         result.problems += [f"the rebuilt state has another {name}" for name in wrong]
-        snapshots.save(again, state, log=snapshots.identity(store, again.seq))
+        snapshots.save(again, state, log=snapshots.log_fingerprint(store, again.seq))
         wall = perf_counter()
         loaded = states.rebuilt(state, store)
         result.snapshot_s = perf_counter() - wall

@@ -172,7 +172,7 @@ def _compare(folder: Path, url: str, ledger: Ledger, result: Replicated) -> None
     result.decisions, result.unanswered = served.decisions, len(ledger.open) + ledger.nameless
     result.fallbacks = served.fallbacks
     result.feedback = sum(row.kind == "feedback" for row in rows)
-    judged = sum(one.judged() for one in served.open.values())
+    judged = sum(one.has_feedback() for one in served.open.values())
     if judged != result.feedback:
         result.problems.append(f"{result.feedback} judgements in the log count for {judged} decisions")
     spent = [one.cost_usd for one in served.open.values() if one.cost_usd is not None]

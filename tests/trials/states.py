@@ -95,7 +95,7 @@ def sums_of(arrays: Mapping[str, Array]) -> dict[str, Array]:
 
 def of_snapshot(folder: Path, rows: Sequence[Row]) -> Fold:
     """The fold in the latest snapshot below a folder, which must be whole and of this log."""
-    latest = snapshots.found(folder)[0]
+    latest = snapshots.paths(folder)[0]
     at = next(row for row in rows if row.seq == int(latest.name))
     log = " ".join(f"{row.uid}@{row.at_s!r}" for row in (rows[0], at))
     return snapshots.load(latest, new_fold, log=log)
@@ -103,7 +103,7 @@ def of_snapshot(folder: Path, rows: Sequence[Row]) -> Fold:
 
 def rebuilt(folder: Path, store: Store) -> Fold:
     """What a service makes at its start: the latest snapshot that is whole, and the log from there on."""
-    fold = snapshots.start(folder, store, new_fold)
+    fold = snapshots.latest_fold(folder, store, new_fold)
     return snapshots.rebuild(fold, store, until=store.last_seq())
 
 

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from fairlead.api.state.configuration import Change
-from fairlead.api.state.decide import Ask, decide
+from fairlead.api.state.decide import decide
 from fairlead.api.store import Query, open_store
 from fairlead.optimizer.persistence.event_log import decode
 from fairlead.optimizer.types import Context, Decision
@@ -40,12 +40,11 @@ def test_the_served_log_replays_to_identical_probabilities(service: Running, sto
             assert notes["state_seq"] == fold.seq
             number = int(kept.id[1:])
             context = Context(text=f"question {number}", task=kept.task)
-            ask = Ask(
-                route="quickstart", decision_id=kept.id, context=context, draw=notes["draw"], at_s=row.at_s
-            )
             if kept.model_version > fold.routes["quickstart"].router.model_version:
                 fold.refit()  # else it was made while the beliefs of this place were being computed
-            again, fault = decide(fold.routes["quickstart"], ask, starting=False)
+            again, fault = decide(
+                fold.routes["quickstart"], context, decision_id=kept.id, draw=notes["draw"], at_s=row.at_s
+            )
             assert fault is None
             assert again.probabilities.tobytes() == kept.probabilities.tobytes()
             assert again.selected == kept.selected

@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from fairlead.api.state.decide import Ask, decide
+from fairlead.api.state.decide import decide
 from fairlead.api.store import Query, open_store
 from fairlead.optimizer.persistence.event_log import decode
 from fairlead.optimizer.types import Context, Decision
@@ -74,11 +74,10 @@ def replayed(url: str, rows: list[list[float]]) -> object:
             assert router is not None
             while router.model_version < kept.model_version:
                 router.apply_refit(router.next_refit())
-            ask_again = Ask(
-                route="wide", decision_id=kept.id, context=Context(features=np.array(rows[int(kept.id[1:])])),
-                draw=draws[kept.id], at_s=kept.at_s or 0.0,
-            )  # fmt: skip
-            again, fault = decide(fold.routes["wide"], ask_again, starting=False)
+            context = Context(features=np.array(rows[int(kept.id[1:])]))
+            again, fault = decide(
+                fold.routes["wide"], context, decision_id=kept.id, draw=draws[kept.id], at_s=kept.at_s or 0.0
+            )
             assert fault is None
             assert again.model_version == kept.model_version
             assert again.probabilities.tobytes() == kept.probabilities.tobytes()

@@ -26,10 +26,10 @@ def test_the_served_state_is_the_fold_of_the_log(tmp_path: Path, store_url: str)
         play(service, 10, seed=1)
         assert same(service.service.engine.fold, fold_of(store_url), tmp_path)
     # Ended, it has left a snapshot, from which the next start begins.
-    (path,) = snapshots.found(tmp_path / "state")
+    (path,) = snapshots.paths(tmp_path / "state")
     store = open_store(store_url, read_only=True)
     assert int(path.name) == store.last_seq()
-    loaded = snapshots.load(path, new_fold, log=snapshots.identity(store, int(path.name)))
+    loaded = snapshots.load(path, new_fold, log=snapshots.log_fingerprint(store, int(path.name)))
     store.close()
     assert same(loaded, fold_of(store_url), tmp_path / "loaded")
     with running(tmp_path, store_url) as service:
@@ -40,7 +40,7 @@ def test_the_served_state_is_the_fold_of_the_log(tmp_path: Path, store_url: str)
 
 def held_back(monkeypatch: pytest.MonkeyPatch) -> threading.Event:
     """Hold every rebuild back until the event is set."""
-    go, original = threading.Event(), Engine._rebuilt
+    go, original = threading.Event(), Engine._rebuild_fold
 
     def waiting(self: Engine) -> Fold:
         fold = original(self)
@@ -48,7 +48,7 @@ def held_back(monkeypatch: pytest.MonkeyPatch) -> threading.Event:
             pass
         return fold
 
-    monkeypatch.setattr(Engine, "_rebuilt", waiting)
+    monkeypatch.setattr(Engine, "_rebuild_fold", waiting)
     return go
 
 
@@ -59,7 +59,7 @@ def test_routes_that_are_known_are_never_forgotten_for_a_moment(
         # What is rebuilt ends where the log did before the settings file declared its routes.
         while not self.fold.routes and not self._stop.is_set():
             time.sleep(0.001)
-        return self.new_fold()
+        return self._new_fold()
 
     folds: list[Fold] = []
     served: list[set[str]] = []
@@ -68,7 +68,7 @@ def test_routes_that_are_known_are_never_forgotten_for_a_moment(
         folds.append(fold)
         served.append(set(fold.routes))
 
-    monkeypatch.setattr(Engine, "_rebuilt", of_before)
+    monkeypatch.setattr(Engine, "_rebuild_fold", of_before)
     monkeypatch.setattr(Engine, "fold", property(lambda self: folds[-1], exchange), raising=False)
     with running(tmp_path, store_url) as service:
         assert served == [set(), {"quickstart"}]

@@ -10,7 +10,7 @@ import psycopg
 import pytest
 
 from fairlead.api.state.fold import Fold
-from fairlead.api.state.snapshots import identity, save
+from fairlead.api.state.snapshots import log_fingerprint, save
 from tests.api.running import Running, bearer, settings_for
 
 
@@ -171,7 +171,7 @@ def test_a_process_cut_off_for_too_long_begins_again_from_the_base(
     pair[0].until(pair[0].settled)
     fold = pair[0].service.engine.fold
     store = open_store(postgres_url)
-    path = save(fold, tmp_path / "base", log=identity(store, 0))
+    path = save(fold, tmp_path / "base", log=log_fingerprint(store, 0))
     files = {file.name: file.read_bytes() for file in path.iterdir()}
     assert retention.keep_base(store, fold.seq, files, [])
     assert retention.remove_some(store, fold.seq) == 5

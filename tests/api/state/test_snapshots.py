@@ -21,7 +21,7 @@ def test_a_damaged_snapshot_is_left_out_and_rebuilt(tmp_path: Path) -> None:
     url = f"sqlite:///{tmp_path}/log.db"
     with running(tmp_path, url) as service:
         play(service, 20)
-    (path,) = snapshots.found(tmp_path / "state")
+    (path,) = snapshots.paths(tmp_path / "state")
     store = open_store(url, read_only=True)
     last = store.last_seq()
     whole = {file: file.read_bytes() for file in path.iterdir()}
@@ -29,7 +29,7 @@ def test_a_damaged_snapshot_is_left_out_and_rebuilt(tmp_path: Path) -> None:
     rng = np.random.default_rng(0)
 
     def loaded() -> Fold:
-        return snapshots.start(tmp_path / "state", store, new_fold)
+        return snapshots.latest_fold(tmp_path / "state", store, new_fold)
 
     assert loaded().seq == last
     for i in range(60):
@@ -54,7 +54,7 @@ def test_a_damaged_snapshot_is_left_out_and_rebuilt(tmp_path: Path) -> None:
 def test_a_snapshot_can_be_taken_while_it_is_served(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     with running(tmp_path, snapshot_every_s=0.2) as service:
         play(service, 10)
-        service.until(lambda: bool(snapshots.found(tmp_path / "state")))
+        service.until(lambda: bool(snapshots.paths(tmp_path / "state")))
         assert service.decide()["fallback_used"] is None
 
 
@@ -64,7 +64,7 @@ def test_who_rebuilt_much_saves_it_at_once(tmp_path: Path, monkeypatch: pytest.M
     shutil.rmtree(tmp_path / "state")
     monkeypatch.setattr(upkeep, "MANY", 10)
     with running(tmp_path) as service:
-        service.until(lambda: bool(snapshots.found(tmp_path / "state")))
+        service.until(lambda: bool(snapshots.paths(tmp_path / "state")))
         seq = service.service.engine.fold.seq
     # The next start takes that snapshot, and has nothing to save.
     with running(tmp_path) as service:
@@ -78,13 +78,13 @@ def test_snapshots_of_a_log_that_was_put_back_from_a_copy_are_left_out(tmp_path:
     shutil.copy(tmp_path / "log.db", tmp_path / "copy.db")
     with running(tmp_path, url) as service:
         play(service, 20, seed=1)
-    (latest, *_) = snapshots.found(tmp_path / "state")
+    (latest, *_) = snapshots.paths(tmp_path / "state")
     shutil.move(tmp_path / "copy.db", tmp_path / "log.db")
     with running(tmp_path, url, state_dir=tmp_path / "other") as service:
         play(service, 30, seed=2)
         assert service.service.engine.fold.seq > int(latest.name)
     store = open_store(url, read_only=True)
-    assert snapshots.start(tmp_path / "state", store, new_fold).seq < int(latest.name)
+    assert snapshots.latest_fold(tmp_path / "state", store, new_fold).seq < int(latest.name)
     store.close()
     # What is saved from then on stays, though its place in the log is an earlier one.
     fold = fold_of(url)

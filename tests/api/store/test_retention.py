@@ -52,7 +52,7 @@ def test_old_events_go_and_the_state_can_still_be_rebuilt(tmp_path: Path, store_
     assert {row.kind for row in rows[:5]} == {"config"}
     assert len(rows) == 5 + 15
     # Without any snapshot beside it, the log and its base give the same state, bit for bit.
-    fold = snapshots.start(tmp_path / "nothing", store, new_fold)
+    fold = snapshots.latest_fold(tmp_path / "nothing", store, new_fold)
     assert fold.seq == 35
     snapshots.rebuild(fold, store, until=store.last_seq())
     assert bits(fold, tmp_path / "after") == before
@@ -63,7 +63,7 @@ def test_old_events_go_and_the_state_can_still_be_rebuilt(tmp_path: Path, store_
     # A snapshot from before the base is of no use: what came after it is gone.
     early = tmp_path / "early" / f"{1:020d}"
     early.mkdir(parents=True)
-    assert snapshots.start(tmp_path / "early", store, new_fold).seq == 35
+    assert snapshots.latest_fold(tmp_path / "early", store, new_fold).seq == 35
     store.close()
     with running(tmp_path, store_url, retention_days=5) as service:
         assert service.get("/v1/routes/quickstart/state")["decisions"] == 15
