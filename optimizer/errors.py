@@ -3,6 +3,18 @@
 from __future__ import annotations
 
 import math
+from importlib.util import find_spec
+from typing import Final
+
+EXTRA_OF: Final = {
+    "altair": "report",
+    "distributed": "dask",
+    "duckdb": "replay",
+    "psycopg": "postgres",
+    "sklearn": "text",
+    "vl_convert": "report",
+}
+"""Optional module → the extra of the distribution `fairlead` that installs it."""
 
 
 class InvalidInput(ValueError):
@@ -18,6 +30,26 @@ class UnknownDecision(KeyError):
 
     def __str__(self) -> str:
         return str(self.args[0]) if self.args else ""
+
+
+class MissingExtra(ImportError):
+    """An optional dependency is not installed; the message names the extra to install."""
+
+
+def require(module: str, *, purpose: str) -> None:
+    """Raise `MissingExtra` if an optional module is not installed; ``purpose`` begins the sentence.
+
+    Call it before the module is imported, or in the `__init__` of a package whose files all import it.
+    """
+    try:
+        missing = find_spec(module) is None
+    except ModuleNotFoundError:
+        missing = True
+    if missing:
+        raise MissingExtra(
+            f"{purpose} needs {module}, which is not installed: pip install 'fairlead[{EXTRA_OF[module]}]'",
+            name=module,
+        )
 
 
 def plain_text(name: str, value: object) -> str:

@@ -19,6 +19,7 @@ from typer.core import TyperGroup
 
 from fairlead.api.cli import replay as replay_commands
 from fairlead.api.cli import service_commands
+from fairlead.optimizer.errors import MissingExtra
 
 _INTERRUPTED = 130
 _INTERRUPTION = "fairlead: interrupted; a file that had not been written by then was not written."
@@ -37,7 +38,7 @@ class OneSentence(TyperGroup):
         except Exception as error:
             # Errors of usage are classes of Click, which Typer carries under a name of its own.
             usage = getattr(error, "format_message", None)
-            if usage is None and not isinstance(error, (ValueError, OSError)):
+            if usage is None and not isinstance(error, (ValueError, OSError, MissingExtra)):
                 raise
             message = " ".join(str(usage() if usage else error).split())
             if isinstance(error, OSError) and error.errno == errno.ENOSPC:

@@ -4,3 +4,7 @@ The form is documented in docs/log-format.md.
 
     file ─► lines (typed rows) ─► rules (what is wrong with a row) ─► log (facts, parts) ─► columns (numpy)
 """
+
+from fairlead.optimizer.errors import require
+
+require("duckdb", purpose="a log of decisions")

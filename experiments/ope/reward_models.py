@@ -22,7 +22,7 @@ from fairlead.experiments.ope.validation import (
     same_length,
     vector,
 )
-from fairlead.optimizer.errors import InvalidInput
+from fairlead.optimizer.errors import InvalidInput, require
 
 FOLDS: Final = 5
 # A provider with fewer training decisions is predicted by the mean of all: a fit would be its noise.
@@ -91,6 +91,7 @@ def _mean(features: Matrix, reward: Vector, action: Integers, new: Matrix, provi
 
 
 def _ridge(features: Matrix, reward: Vector, action: Integers, new: Matrix, providers: int) -> Matrix:
+    require("sklearn", purpose="the reward model ridge")
     from sklearn.linear_model import Ridge
 
     centre, spread = features.mean(axis=0), features.std(axis=0)
@@ -105,6 +106,7 @@ def _ridge(features: Matrix, reward: Vector, action: Integers, new: Matrix, prov
 
 
 def _boosting(features: Matrix, reward: Vector, action: Integers, new: Matrix, providers: int) -> Matrix:
+    require("sklearn", purpose="the reward model boosting")
     from sklearn.ensemble import HistGradientBoostingRegressor
 
     # Categories beyond 255 do not fit the trees' bins; the provider is then a number like any other.

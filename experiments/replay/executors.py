@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any, Protocol, TypeVar
 
-from fairlead.optimizer.errors import InvalidInput
+from fairlead.optimizer.errors import InvalidInput, require
 
 R = TypeVar("R")
 Tick = Callable[[int], None]
@@ -71,6 +71,7 @@ def make_engine(name: str, *, scheduler: str | None, workers: int) -> Iterator[E
         raise InvalidInput(f"there is no engine {name!r}: choose local or dask")
     if workers < 1:
         raise InvalidInput(f"the number of workers is {workers}: give at least 1")
+    require("distributed", purpose="the engine dask")
     import distributed
 
     if scheduler is not None:

@@ -13,6 +13,7 @@ from typing import Any, Final
 import numpy as np
 from numpy.typing import NDArray
 
+from fairlead.optimizer.errors import require
 from fairlead.optimizer.features.base import FloatArray
 from fairlead.optimizer.features.terms import TermCounter
 
@@ -85,6 +86,7 @@ def _weighted(counts: Any, idf: FloatArray) -> Any:
 
 def _components(rows: Any, *, width: int, seed: int) -> NDArray[np.float32]:
     """Directions as columns, shape (terms, width); zeros beyond the rank of the rows."""
+    require("sklearn", purpose="a text projection")
     from sklearn.utils.extmath import randomized_svd
 
     # One direction more than asked for: centring takes one away.

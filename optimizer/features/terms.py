@@ -12,6 +12,7 @@ from typing import Any, Final
 import numpy as np
 from numpy.typing import NDArray
 
+from fairlead.optimizer.errors import require
 from fairlead.optimizer.features.base import excerpt
 
 N_COLUMNS: Final = 2**20
@@ -29,6 +30,7 @@ class TermCounter:
     """Counts terms per column. Making one imports scikit-learn, which takes over a second."""
 
     def __init__(self) -> None:
+        require("sklearn", purpose="a text projection")
         from sklearn.feature_extraction.text import HashingVectorizer
 
         self._vectorizer = HashingVectorizer(
