@@ -1,14 +1,138 @@
-"""DuckDB as every reader and writer of files here uses it: in memory, and silent."""
+"""Files as every experiment reads and writes them: tables through DuckDB, results whole or not at all."""
 
 from __future__ import annotations
 
+import json
+import math
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Final
+
 import duckdb
+import numpy as np
+
+from fairlead.optimizer.errors import InvalidInput
 
 Setting = str | bool | int | float | list[str]
 
+TABLE_SUFFIXES: Final = (".jsonl", ".csv", ".parquet")
+DATA_FOLDER: Final = Path(__file__).parent.parent / "data"
+"""The sample data: `data/` of a checkout, or of the installed package."""
+
+_READERS: Final = {
+    ".parquet": "read_parquet({path})",
+    ".csv": "read_csv({path}, all_varchar=true, header=true{delimiter})",
+    ".jsonl": "read_json({path}, format='newline_delimited', maximum_depth=1, sample_size=-1)",
+}
+_COMMAS: Final = ", delim=',', quote='\"', escape='\"'"
+
 
 def connect(**config: Setting) -> duckdb.DuckDBPyConnection:
-    """A connection of its own with these settings of DuckDB; the command line has its own progress bar."""
+    """Open a DuckDB in memory with these settings, without its progress bar: the command line has its own."""
     connection = duckdb.connect(config=config)
     connection.execute("SET enable_progress_bar = false")
     return connection
+
+
+def sql_path(path: Path) -> str:
+    """Quote a path for SQL such that none of its characters is read as a wildcard."""
+    return "'" + re.sub(r"([*?\[])", r"[\1]", str(path)).replace("'", "''") + "'"
+
+
+def sql_name(name: str) -> str:
+    """Quote the name of a column for SQL."""
+    return '"' + name.replace('"', '""') + '"'
+
+
+def check_table_file(path: Path, *, empty: str, suffixes: Sequence[str] = TABLE_SUFFIXES) -> None:
+    """Raise `InvalidInput` if the file is not there, is of another kind, or holds no byte at all."""
+    if not path.is_file():
+        raise InvalidInput(f"{path}: there is no such file: check the path.")
+    if path.suffix not in suffixes:
+        raise InvalidInput(f"{path}: unknown suffix {path.suffix!r}: use one of {', '.join(suffixes)}.")
+    if path.stat().st_size == 0:
+        raise InvalidInput(f"{path}: {empty}")
+
+
+def reason_of(error: duckdb.Error) -> str:
+    """Return the first line of what DuckDB says, to be put into a sentence."""
+    return str(error).split("\n")[0].rstrip(". ")
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class TableFile:
+    """An open file of rows: ``SELECT … FROM source`` on ``connection``; ``types`` are DuckDB's, by column."""
+
+    connection: duckdb.DuckDBPyConnection
+    types: Mapping[str, str]
+
+    def text(self, name: str) -> str:
+        """Return the SQL of a column as text, NULL where it is empty."""
+        column = sql_name(name)
+        return f"({column} ->> '$')" if self.types[name] == "JSON" else f"{column}::VARCHAR"
+
+
+@contextmanager
+def open_table(
+    path: Path,
+    *,
+    commas_only: bool = False,
+    suffixes: Sequence[str] = TABLE_SUFFIXES,
+    remedy: str = "write the file again, or give it the suffix of what it holds",
+) -> Iterator[TableFile]:
+    """Open a JSONL, CSV or Parquet file, by its suffix, to be queried as ``source``.
+
+    Columns of CSV are text and those of JSONL are JSON; Parquet has types of its own. With ``commas_only``
+    CSV has commas and double quotes, without it DuckDB looks what it has. Whatever DuckDB fails at while the
+    table is open raises `InvalidInput`, which names the file and ends with the ``remedy``.
+    """
+    check_table_file(path, empty="the file is empty (0 bytes): write the table again.", suffixes=suffixes)
+    delimiter = _COMMAS if commas_only else ""
+    reader = _READERS[path.suffix].format(path=sql_path(path), delimiter=delimiter)
+    try:
+        with connect() as connection:
+            connection.execute(f"CREATE TEMP VIEW source AS SELECT * FROM {reader}")
+            types = {str(row[0]): str(row[1]) for row in connection.execute("DESCRIBE source").fetchall()}
+            yield TableFile(connection=connection, types=types)
+    except duckdb.Error as error:
+        raise InvalidInput(
+            f"{path}: cannot be read as {path.suffix[1:]} ({reason_of(error)}): {remedy}."
+        ) from error
+
+
+def finite_or_none(value: float) -> float | None:
+    """Return the number, or None if it is NaN or infinite."""
+    return value if math.isfinite(value) else None
+
+
+def json_value(value: Any) -> Any:
+    """Return the value as strict JSON can hold it: no NaN and no infinity, tuples as lists, keys as text."""
+    if isinstance(value, Mapping):
+        return {str(key): json_value(part) for key, part in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [json_value(part) for part in value]
+    if isinstance(value, np.generic):
+        value = value.item()
+    if isinstance(value, float):
+        return finite_or_none(value)
+    return value if value is None or isinstance(value, (str, int, bool)) else str(value)
+
+
+def json_text(value: Any) -> str:
+    """Write a value as indented, strict JSON that ends with a line break."""
+    return json.dumps(json_value(value), indent=2, allow_nan=False, ensure_ascii=False) + "\n"
+
+
+def bundled_path(name: str) -> Path:
+    """Return the path of a file that ships with Fairlead, such as `synthetic_support.parquet`."""
+    path = DATA_FOLDER / name
+    if Path(name).name == name and path.is_file():
+        return path
+    names = sorted(file.name for file in DATA_FOLDER.iterdir()) if DATA_FOLDER.is_dir() else []
+    raise FileNotFoundError(
+        f"no file {name!r} ships with Fairlead, only {', '.join(names) or 'none'}: choose one of these, or "
+        "install the package again if it ought to be there."
+    )

@@ -23,7 +23,7 @@ from fairlead.optimizer.persistence.route_codec import to_json
 from fairlead.optimizer.persistence.snapshot import read_snapshot, write_snapshot
 from fairlead.optimizer.policies.base import Policy
 from fairlead.optimizer.policies.thompson import Thompson
-from fairlead.optimizer.selection.distribution import distribution, drawn, outside
+from fairlead.optimizer.selection.distribution import distribution, outside, sample
 from fairlead.optimizer.selection.eligibility import (
     ConstraintChecker,
     check_contradictions,
@@ -140,7 +140,7 @@ class Router:
             newcomers=self._newcomers,
             pacing=pacing,
         )
-        chosen = drawn(probabilities, draw)
+        chosen = sample(probabilities, draw)
         return Decision(
             id=decision_id,
             seq=self._next_seq,
@@ -176,12 +176,12 @@ class Router:
         router `needs_refit`, and `refit` or the next event does it.
         """
         beliefs, pacing = self._beliefs, self._pacing
-        if pacing.due or beliefs.due:
+        if pacing.needs_solve or beliefs.needs_fit:
             self.refit()
         if isinstance(event, Decision):
             check_learnable(event, width=self._width)
             if self._learning.open(event):
-                self._pacing.decided(event)
+                self._pacing.record(event)
             self._next_seq = max(self._next_seq, event.seq + 1)
         elif isinstance(event, DriftAlarm):
             self._learning.alarm(event)
@@ -190,13 +190,13 @@ class Router:
             self._next_seq = max(self._next_seq, event.seq + 1)
         else:
             self._learning.apply(event)
-        if self._newcomers.names and self._newcomers.learned(self._learning.counts):
+        if self._newcomers.names and self._newcomers.graduate(self._learning.counts):
             self._pace()
         for usd in self._learning.take_spending():
             self._pacing.spend(usd)
         if self._learning.refreshed:
-            self._learning.refreshed, pacing.due = False, True
-        if refit and (pacing.due or beliefs.due):
+            self._learning.refreshed, pacing.needs_solve = False, True
+        if refit and (pacing.needs_solve or beliefs.needs_fit):
             self.refit()
 
     @property
@@ -207,7 +207,7 @@ class Router:
     @property
     def needs_refit(self) -> bool:
         """Whether something is to be computed anew, which takes milliseconds, before the next event."""
-        return self._pacing.due or self._beliefs.due
+        return self._pacing.needs_solve or self._beliefs.needs_fit
 
     @property
     def model_version(self) -> int:
@@ -216,15 +216,15 @@ class Router:
 
     def next_refit(self) -> Fitted | Solution:
         """The next step of a `refit`; changes nothing, so that another thread may do it meanwhile."""
-        return self._beliefs.fitted() if self._beliefs.due else self._pacing.solved(self._beliefs)
+        return self._beliefs.fit() if self._beliefs.needs_fit else self._pacing.solve(self._beliefs)
 
     def apply_refit(self, step: Fitted | Solution) -> None:
         """Decide from now on by a step that `next_refit` returned since the latest event."""
         if isinstance(step, Solution):
-            self._pacing.take(step)
+            self._pacing.adopt(step)
         else:
-            self._beliefs.take(step)
-            self._pacing.due = True
+            self._beliefs.adopt(step)
+            self._pacing.needs_solve = True
 
     def refit(self) -> None:
         """Compute anew all that is due: beliefs, then shadow price and floor by them."""
@@ -294,8 +294,8 @@ class Router:
         rows = {name: row_of(vector, width=width)[0, 1:] for name, vector in features.items()}
         self._blocks, self._width, self._encoder_version = tuple(blocks), width, encoder_version
         self._learning.reencode(rows, blocks)
-        self._pacing.forget_window(self._learning.recent_rows())
-        self._pacing.solve(self._beliefs)
+        self._pacing.replace_window(self._learning.recent_rows())
+        self._pacing.update(self._beliefs)
 
     def summary(self) -> dict[str, object]:
         """What is learned, readable (`optimizer.summary`), and after how many places in the order."""

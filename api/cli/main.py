@@ -189,6 +189,7 @@ def _simulate(
     from fairlead.experiments.simulation import terminal as view
     from fairlead.experiments.simulation.run import simulate as run
     from fairlead.experiments.tables.outcome_table import read_outcome_table
+    from fairlead.optimizer.persistence.atomic_file import write_atomically
 
     table = read_outcome_table(path, providers=providers, distinct_prompts=distinct)
     scenario.check_scenario(table, settings)
@@ -209,9 +210,9 @@ def _simulate(
         one = {"policy": settings.policies[0], "goal": result.goals[0], "seed": settings.first_seed}
         write_log(log, simulated_lines(table, settings, **one))
     if as_json:
-        records.write_text(as_json, records.json_text(result.records, view.summary(result)))
+        write_atomically(as_json, records.json_text(result.records, view.summary(result)))
     if as_csv:
-        records.write_text(as_csv, records.csv_text(result.records))
+        write_atomically(as_csv, records.csv_text(result.records))
     if not quiet:
         console = view.make_console()
         console.print(view.results_table(result))

@@ -116,9 +116,9 @@ def _replay(
     from fairlead.experiments.replay.executors import make_engine
     from fairlead.experiments.replay.run import replay as judge
     from fairlead.experiments.replay.settings import ReplaySettings
-    from fairlead.experiments.simulation import records
     from fairlead.experiments.simulation.terminal import make_console
     from fairlead.experiments.targets.base import goals_of, target_specs
+    from fairlead.optimizer.persistence.atomic_file import write_atomically
 
     ReplaySettings(targets=(), **settings)  # refuse what cannot be before the log is read
     with (
@@ -133,11 +133,11 @@ def _replay(
     if report:
         from fairlead.experiments.report.page import report_html
 
-        records.write_text(report, report_html(result))
+        write_atomically(report, report_html(result))
     if as_json:
-        records.write_text(as_json, export.json_text(result))
+        write_atomically(as_json, export.json_text(result))
     if as_csv:
-        records.write_text(as_csv, export.csv_text(result))
+        write_atomically(as_csv, export.csv_text(result))
     if not quiet:
         view.show(make_console(), result, every_estimator=every_estimator)
 
@@ -145,8 +145,8 @@ def _replay(
 def _describe(path: Path, skip_bad: bool, outputs: tuple[Path | None, Path | None, Path | None]) -> None:
     from fairlead.experiments.logs.log import open_log
     from fairlead.experiments.replay import descriptive
-    from fairlead.experiments.simulation import records
     from fairlead.experiments.simulation.terminal import make_console
+    from fairlead.optimizer.persistence.atomic_file import write_atomically
 
     report, as_json, as_csv = outputs
     if report or as_csv:
@@ -156,7 +156,7 @@ def _describe(path: Path, skip_bad: bool, outputs: tuple[Path | None, Path | Non
     with open_log(path, skip_bad=skip_bad) as log:
         found = descriptive.describe(log)
     if as_json:
-        records.write_text(as_json, descriptive.json_text(found))
+        write_atomically(as_json, descriptive.json_text(found))
     descriptive.show(make_console(), found)
 
 

@@ -6,7 +6,6 @@ Run with `python -m fairlead.experiments.benchmarks`.
 from __future__ import annotations
 
 import argparse
-import json
 import sys
 import time
 from collections.abc import Callable, Sequence
@@ -22,7 +21,8 @@ from fairlead.experiments.benchmarks.report import Section
 from fairlead.experiments.benchmarks.speed import speed
 from fairlead.experiments.benchmarks.tables import DataMissing, Options, data_folder, obp_python, peers_python
 from fairlead.experiments.benchmarks.warm import warm
-from fairlead.experiments.simulation.records import write_text
+from fairlead.experiments.files import json_text
+from fairlead.optimizer.persistence.atomic_file import write_atomically
 
 SECTIONS: Final[dict[int, tuple[str, Callable[[Options], Section]]]] = {
     1: ("ParetoBandit's protocol", warm),
@@ -76,8 +76,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     print(f"Total: {total:.1f} s.")
     if given.json is not None:
         content = {"sections": [section.plain() for section in sections], "seconds": round(total, 2)}
-        text = json.dumps(content, indent=2, allow_nan=False, ensure_ascii=False)
-        write_text(given.json, text + "\n")
+        write_atomically(given.json, json_text(content))
     return 0
 
 

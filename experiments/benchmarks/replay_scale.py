@@ -20,7 +20,8 @@ from typing import Final
 import distributed
 import numpy as np
 
-from fairlead.experiments.bundled import bundled_path
+from fairlead.experiments.files import bundled_path
+from fairlead.experiments.goals import Goal
 from fairlead.experiments.logs.log import Log, open_log
 from fairlead.experiments.logs.source import bounded
 from fairlead.experiments.logs.write import write_log
@@ -29,7 +30,7 @@ from fairlead.experiments.replay.executors import DaskEngine
 from fairlead.experiments.replay.run import learn, replay
 from fairlead.experiments.replay.settings import ReplaySettings
 from fairlead.experiments.simulation.log import simulated_lines
-from fairlead.experiments.simulation.scenario import Goal, Settings
+from fairlead.experiments.simulation.scenario import Settings
 from fairlead.experiments.tables.outcome_table import read_outcome_table
 from fairlead.experiments.targets.base import goals_of, target_specs
 

@@ -6,7 +6,6 @@ common colour blindness tell apart; the dashes of the lines repeat what they say
 
 import itertools
 import math
-import os
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,6 +16,7 @@ import numpy as np
 import vl_convert as vlc
 
 from fairlead.experiments.baselines.frontier import Hull
+from fairlead.optimizer.persistence.atomic_file import write_atomically
 
 _WIDTH, _HEIGHT = 680, 400  # pixels of the plot
 _FONT = "Helvetica Neue, Arial, Liberation Sans, DejaVu Sans, sans-serif"
@@ -272,7 +272,7 @@ def themed(chart: alt.LayerChart) -> alt.LayerChart:
 def save_chart(chart: alt.LayerChart, path: str | Path) -> Path:
     """Write a chart as .png (two pixels to the point), .svg or one .html that needs no network.
 
-    The file appears whole or not at all: it is written beside its place and moved there.
+    The file appears whole or not at all.
     """
     path = Path(path)
     spec = chart.to_dict()
@@ -287,10 +287,5 @@ def save_chart(chart: alt.LayerChart, path: str | Path) -> Path:
         raise ValueError(f"{path}: a chart cannot be saved as {path.suffix!r}: use .png, .svg or .html.")
     if not path.parent.is_dir():
         raise FileNotFoundError(f"{path}: the folder {path.parent} is not there: create it first.")
-    partial = path.with_name(f".{path.name}.{os.getpid()}")
-    try:
-        partial.write_bytes(content)
-        os.replace(partial, path)
-    finally:
-        partial.unlink(missing_ok=True)
+    write_atomically(path, content)
     return path

@@ -15,7 +15,7 @@ Places = NDArray[np.intp]
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
-class Columns:
+class LogBatch:
     """n decisions over the k providers of a log, in its order.
 
     ``row`` counts from 1 as the file does. ``provider`` and ``served`` are columns of the matrices, −1 for
@@ -57,7 +57,7 @@ class Columns:
             for task, text in zip(self.task.tolist(), given, strict=True)
         ]
 
-    def where(self, chosen: NDArray[Any]) -> Columns:
+    def where(self, chosen: NDArray[Any]) -> LogBatch:
         """The decisions at these places, or where the mask is true."""
         arrays = {
             name: value[chosen] for name, value in self.__dict__.items() if isinstance(value, np.ndarray)

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from fairlead.experiments.logs.batch import Columns, Places
+from fairlead.experiments.logs.batch import LogBatch, Places
 from fairlead.experiments.logs.log import Log, task_sql
 from fairlead.experiments.logs.source import bounded
 from fairlead.optimizer.types import FloatArray
@@ -36,7 +36,7 @@ class Reader:
             [row[0] for row in self._connection.execute(query, [list(names)]).fetchall()], dtype=np.uint64
         )
 
-    def read(self, part: Part, *, contexts: bool = False) -> Columns:
+    def read(self, part: Part, *, contexts: bool = False) -> LogBatch:
         """The decisions of a part; with ``contexts`` also their features and attributes."""
         log = self._log
         where = f"FROM {log.relation} WHERE place >= {part[0]} AND place < {part[1]}"
@@ -85,7 +85,7 @@ class Reader:
 
     def _columns(
         self, found: dict[str, NDArray[Any]], lists: dict[str, FloatArray], features: FloatArray | None
-    ) -> Columns:
+    ) -> LogBatch:
         log, n = self._log, len(found["row"])
         eligible = np.zeros((n, len(log.providers)), dtype=bool)
         matrices = {name: np.zeros(eligible.shape) for name in lists}
@@ -101,7 +101,7 @@ class Reader:
             for name, values in lists.items():
                 matrices[name][rows[:, None], places] = values[elements.astype(np.intp)]
         served = np.where(found["as_chosen"], provider, _places(found["served"], self._served))
-        return Columns(
+        return LogBatch(
             row=found["row"].astype(np.int64),
             decided_at_s=found["seconds"].astype(np.float64),
             task=_places(found["task"], log.task_hashes),

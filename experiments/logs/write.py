@@ -4,20 +4,19 @@ from __future__ import annotations
 
 import csv
 import json
-import os
 import re
 import tempfile
-from collections.abc import Iterable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any, Final, TextIO
 
 import duckdb
 
+from fairlead.experiments.files import json_value
 from fairlead.experiments.logs.fields import KINDS
 from fairlead.experiments.logs.source import SUFFIXES, bounded
-from fairlead.experiments.simulation.records import plain
 from fairlead.optimizer.errors import InvalidInput
+from fairlead.optimizer.persistence.atomic_file import atomic_path
 
 Line = Mapping[str, Any]
 """One decision by column name, as the schema has it; what is left out is unknown."""
@@ -34,7 +33,7 @@ def write_log(path: Path, lines: Iterable[Line]) -> int:
     """Write the lines, and say how many; the suffix is the format. The old file stays until the end."""
     if path.suffix not in SUFFIXES:
         raise InvalidInput(f"{path}: unknown suffix {path.suffix!r}: use one of {', '.join(SUFFIXES)}.")
-    with _whole(path) as partial:
+    with atomic_path(path) as partial:
         if path.suffix == ".csv":
             with partial.open("w", encoding="utf-8", newline="") as file:
                 return _csv(file, lines)
@@ -49,21 +48,11 @@ def write_log(path: Path, lines: Iterable[Line]) -> int:
         return count
 
 
-@contextmanager
-def _whole(path: Path) -> Iterator[Path]:
-    partial = path.with_name(f".{path.name}.{os.getpid()}")
-    try:
-        yield partial
-        os.replace(partial, path)
-    finally:
-        partial.unlink(missing_ok=True)
-
-
 def _checked(line: Line) -> dict[str, Any]:
     strange = line.keys() - KINDS.keys()
     if strange:
         raise InvalidInput(f"a log has no column {sorted(strange)[0]!r}: use those of docs/log-format.md")
-    return {name: plain(line[name]) for name in KINDS if line.get(name) is not None}
+    return {name: json_value(line[name]) for name in KINDS if line.get(name) is not None}
 
 
 def _jsonl(path: Path, lines: Iterable[Line]) -> int:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import math
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
@@ -13,10 +12,10 @@ from rich.box import SIMPLE
 from rich.console import Console
 from rich.table import Table
 
+from fairlead.experiments import files
 from fairlead.experiments.logs.log import Log, ProviderFacts
 from fairlead.experiments.logs.read import Reader
 from fairlead.experiments.ope.reward_models import cross_fitted, random_folds
-from fairlead.experiments.simulation.records import plain
 from fairlead.experiments.targets.learning import context_encoder, features_of
 
 WARNING = (
@@ -76,7 +75,7 @@ def _mean(pairs: list[tuple[float, int]]) -> float:
 
 def json_text(found: Description) -> str:
     """All of it, as strict JSON."""
-    return json.dumps(plain({**asdict(found), "warning": WARNING}), indent=2, ensure_ascii=False) + "\n"
+    return files.json_text({**asdict(found), "warning": WARNING})
 
 
 def show(console: Console, found: Description) -> None:

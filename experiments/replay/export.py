@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import csv
 import io
-import json
 from dataclasses import asdict
 from datetime import UTC, datetime
 from typing import Any
 
+from fairlead.experiments import files
+from fairlead.experiments.files import json_value
 from fairlead.experiments.ope.intervals import Estimate
 from fairlead.experiments.replay.result import Judged, Replay, SliceResult
-from fairlead.experiments.simulation.records import plain
 
 NAMES = {"reward": "quality", "cost_usd": "cost_usd", "latency_s": "latency_s", "utility": "utility"}
 
@@ -76,7 +76,7 @@ def _time(at_s: float) -> str:
 
 def json_text(result: Replay) -> str:
     """All of it, as strict JSON."""
-    return json.dumps(plain(as_dict(result)), indent=2, allow_nan=False, ensure_ascii=False) + "\n"
+    return files.json_text(as_dict(result))
 
 
 def csv_text(result: Replay) -> str:
@@ -88,7 +88,7 @@ def csv_text(result: Replay) -> str:
     )
 
     def write(target: str, where: str, metric: str, name: str, one: Estimate, verdict: str = "") -> None:
-        numbers = [plain(value) for value in (one.value, one.low, one.high, one.standard_error)]
+        numbers = [json_value(value) for value in (one.value, one.low, one.high, one.standard_error)]
         writer.writerow([target, where, metric, name, *numbers, one.n, verdict])
 
     for judged in result.judged:

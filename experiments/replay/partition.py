@@ -13,7 +13,7 @@ from functools import partial
 import numpy as np
 from numpy.typing import NDArray
 
-from fairlead.experiments.logs.batch import Columns
+from fairlead.experiments.logs.batch import LogBatch
 from fairlead.experiments.logs.log import Log
 from fairlead.experiments.ope.bootstrap import resample
 from fairlead.experiments.ope.counts import LogTally, WeightTally
@@ -39,7 +39,7 @@ from fairlead.optimizer.types import FloatArray
 
 
 def evaluate(
-    columns: Columns,
+    columns: LogBatch,
     log: Log,
     settings: ReplaySettings,
     number: int,
@@ -65,7 +65,7 @@ def evaluate(
 
 
 def predictions(
-    columns: Columns, log: Log, settings: ReplaySettings, number: int, metrics: Sequence[str]
+    columns: LogBatch, log: Log, settings: ReplaySettings, number: int, metrics: Sequence[str]
 ) -> dict[str, FloatArray]:
     """Predictions of every metric, shape (n, k) each; the log's own for the reward where it has them."""
     kind = model_of(settings, log)
@@ -92,7 +92,7 @@ def predictions(
 
 
 def decisions_of(
-    columns: Columns, metric: str, probabilities: FloatArray, q_hat: FloatArray | None
+    columns: LogBatch, metric: str, probabilities: FloatArray, q_hat: FloatArray | None
 ) -> Decisions:
     """The columns as the estimators take them, for one metric."""
     assert columns.propensities is not None
@@ -114,7 +114,7 @@ def estimator(name: str, tuning: Tuning) -> Estimator:
 
 
 def _target_part(
-    columns: Columns,
+    columns: LogBatch,
     log: Log,
     settings: ReplaySettings,
     number: int,
@@ -168,7 +168,7 @@ def _some(terms: Terms, rows: NDArray[np.intp]) -> Terms:
 
 
 def _log_part(
-    columns: Columns, log: Log, settings: ReplaySettings, number: int, rows: NDArray[np.intp]
+    columns: LogBatch, log: Log, settings: ReplaySettings, number: int, rows: NDArray[np.intp]
 ) -> LogPart:
     propensities = columns.propensities
     assert propensities is not None

@@ -9,7 +9,7 @@ from typing import Final
 import numpy as np
 from numpy.typing import NDArray
 
-from fairlead.experiments.logs.batch import Columns
+from fairlead.experiments.logs.batch import LogBatch
 from fairlead.experiments.logs.log import Log
 from fairlead.experiments.logs.read import Reader
 from fairlead.experiments.ope.intervals import Estimate, asymptotic
@@ -31,7 +31,7 @@ class _AlongPart:
     """A target as `replay_learning` plays it, through the decisions ``rows`` of a part."""
 
     target: LearningTarget
-    columns: Columns
+    columns: LogBatch
     rows: NDArray[np.intp]
 
     def probabilities(self, row: int) -> FloatArray:

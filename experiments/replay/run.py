@@ -9,7 +9,7 @@ from typing import Final
 
 import numpy as np
 
-from fairlead.experiments.logs.batch import Columns
+from fairlead.experiments.logs.batch import LogBatch
 from fairlead.experiments.logs.log import Log
 from fairlead.experiments.logs.read import Part, Reader
 from fairlead.experiments.ope.tuning import slope
@@ -106,7 +106,7 @@ def judge_part(
     return evaluate(columns, log, settings, number, targets, tuning) if len(columns) else None
 
 
-def _read(log: Log, settings: ReplaySettings, number: int, part: Part) -> tuple[Columns, list[FloatArray]]:
+def _read(log: Log, settings: ReplaySettings, number: int, part: Part) -> tuple[LogBatch, list[FloatArray]]:
     """A part, and every target's probabilities for it, shape (n, k): kept, or made from the columns."""
     found: list[FloatArray] = []
     with Reader(log) as reader:

@@ -10,7 +10,7 @@ from typing import Final
 import numpy as np
 from numpy.typing import NDArray
 
-from fairlead.experiments.logs.batch import Columns, Places
+from fairlead.experiments.logs.batch import LogBatch, Places
 from fairlead.experiments.logs.log import Log
 
 WITHOUT: Final = "(none)"
@@ -18,14 +18,14 @@ MOST_SLICES: Final = 50
 TIME_BUCKETS: Final = 24
 
 
-def slices(columns: Columns, by: str) -> Iterator[tuple[str, NDArray[np.intp]]]:
+def slices(columns: LogBatch, by: str) -> Iterator[tuple[str, NDArray[np.intp]]]:
     """The slices of some decisions by name, each with the places of its decisions."""
     names, which = np.unique(np.array(_labels(columns, by), dtype=object), return_inverse=True)
     for i, name in enumerate(names.tolist()):
         yield str(name), np.flatnonzero(which == i)
 
 
-def _labels(columns: Columns, by: str) -> list[str]:
+def _labels(columns: LogBatch, by: str) -> list[str]:
     if by == "task":
         return [columns.tasks[task] if task >= 0 else WITHOUT for task in columns.task.tolist()]
     if by == "week":
@@ -51,7 +51,7 @@ def _shown(value: object) -> str:
     )
 
 
-def time_bucket(columns: Columns, log: Log) -> Places:
+def time_bucket(columns: LogBatch, log: Log) -> Places:
     """Which of `TIME_BUCKETS` equal spans of the log each decision falls into."""
     span = max(log.last_s - log.first_s, 1e-9)
     place = ((columns.decided_at_s - log.first_s) / span * TIME_BUCKETS).astype(np.intp)

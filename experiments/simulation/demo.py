@@ -12,10 +12,11 @@ from rich.console import Console
 from rich.table import Table
 
 from fairlead.experiments.baselines.frontier import provider_means
-from fairlead.experiments.bundled import bundled_path
+from fairlead.experiments.files import bundled_path
+from fairlead.experiments.goals import Goal
 from fairlead.experiments.simulation.records import fixed_mix, oracle_quality
 from fairlead.experiments.simulation.run import play
-from fairlead.experiments.simulation.scenario import Goal, PriceChange, QualityChange, Settings, goals
+from fairlead.experiments.simulation.scenario import PriceChange, QualityChange, Settings, goals
 from fairlead.experiments.simulation.stream import Stream, make_stream
 from fairlead.experiments.tables.outcome_table import OutcomeTable, read_outcome_table
 from fairlead.experiments.tables.synthetic import DEMO_OUTAGE, DEMO_PRICE_CUT

@@ -5,10 +5,11 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from typing import Any, Final
 
+from fairlead.experiments.goals import Goal
 from fairlead.experiments.logs.from_events import time_text
 from fairlead.experiments.logs.write import Line
 from fairlead.experiments.simulation.run import play
-from fairlead.experiments.simulation.scenario import Goal, Settings, check_scenario
+from fairlead.experiments.simulation.scenario import Settings, check_scenario
 from fairlead.experiments.simulation.stream import make_stream
 from fairlead.experiments.tables.outcome_table import OutcomeTable
 

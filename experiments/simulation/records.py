@@ -4,19 +4,19 @@ from __future__ import annotations
 
 import csv
 import io
-import json
 import math
-import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any, Final
 
 import numpy as np
 from numpy.typing import NDArray
 
+from fairlead.experiments import files
 from fairlead.experiments.baselines.frontier import Hull, best_fixed_mix, oracle_at, provider_means
-from fairlead.experiments.simulation.scenario import Goal, Matrix, Settings
+from fairlead.experiments.files import finite_or_none, json_value
+from fairlead.experiments.goals import Goal
+from fairlead.experiments.simulation.scenario import Matrix, Settings
 from fairlead.experiments.simulation.stream import Stream
 from fairlead.experiments.tables.outcome_table import OutcomeTable
 
@@ -146,9 +146,9 @@ def averaged(records: Sequence[Record]) -> tuple[dict[str, float | None], dict[s
             per_seed.append(
                 math.nan if None in found else float(np.mean([v for v in found if v is not None]))
             )
-        means[name] = _finite(float(np.mean(per_seed)))
+        means[name] = finite_or_none(float(np.mean(per_seed)))
         error = float(np.std(per_seed, ddof=1)) / math.sqrt(len(seeds)) if len(seeds) > 1 else math.nan
-        errors[name] = _finite(error)
+        errors[name] = finite_or_none(error)
     return means, errors
 
 
@@ -161,27 +161,9 @@ def mean_share(records: Sequence[Record]) -> dict[str, float]:
     return {name: float(np.mean([record.share[name] for record in records])) for name in records[0].share}
 
 
-def _finite(value: float) -> float | None:
-    return value if math.isfinite(value) else None
-
-
-def plain(value: Any) -> Any:
-    """The value as strict JSON can hold it: no NaN and no infinity, tuples as lists, keys as text."""
-    if isinstance(value, Mapping):
-        return {str(key): plain(part) for key, part in value.items()}
-    if isinstance(value, (list, tuple)):
-        return [plain(part) for part in value]
-    if isinstance(value, np.generic):
-        value = value.item()
-    if isinstance(value, float):
-        return _finite(value)
-    return value if value is None or isinstance(value, (str, int, bool)) else str(value)
-
-
 def json_text(records: Sequence[Record], summary: Mapping[str, Any]) -> str:
-    """`{"records": [...], "summary": {...}}`."""
-    content = {"records": [record.flat() for record in records], "summary": summary}
-    return json.dumps(plain(content), indent=2, allow_nan=False, ensure_ascii=False) + "\n"
+    """Write `{"records": [...], "summary": {...}}`."""
+    return files.json_text({"records": [record.flat() for record in records], "summary": summary})
 
 
 def csv_text(records: Sequence[Record]) -> str:
@@ -196,19 +178,9 @@ def csv_text(records: Sequence[Record]) -> str:
                 row |= {f"{name}:{i + 1}": content for i, content in enumerate(value)}
             else:
                 row[name] = value
-        rows.append(plain(row))
+        rows.append(json_value(row))
     text = io.StringIO()
     writer = csv.DictWriter(text, fieldnames=list(rows[0]), lineterminator="\n")
     writer.writeheader()
     writer.writerows(rows)
     return text.getvalue()
-
-
-def write_text(path: Path, text: str) -> None:
-    """Write the file whole or not at all: beside its place first, then moved there."""
-    partial = path.with_name(f".{path.name}.{os.getpid()}")
-    try:
-        partial.write_text(text, encoding="utf-8")
-        os.replace(partial, path)
-    finally:
-        partial.unlink(missing_ok=True)

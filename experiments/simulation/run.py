@@ -12,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fairlead.experiments.baselines.supervised import SupervisedReference, supervised_reference
+from fairlead.experiments.goals import Goal
 from fairlead.experiments.simulation.players import (
     FixedPlayer,
     Player,
@@ -24,7 +25,6 @@ from fairlead.experiments.simulation.pool import in_processes
 from fairlead.experiments.simulation.records import Record, measure, oracle_quality
 from fairlead.experiments.simulation.scenario import (
     PEERS,
-    Goal,
     Matrix,
     Settings,
     check_scenario,

@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fairlead.experiments.baselines.frontier import budget_grid, provider_means
+from fairlead.experiments.goals import Goal
 from fairlead.experiments.tables.outcome_table import OutcomeTable
 
 Matrix = NDArray[np.float64]
@@ -20,26 +21,6 @@ PEERS: Final = ("linucb", "thompson")
 
 DEFAULT_BUDGETS: Final = 5
 MOST_BUDGETS: Final = 1000
-
-
-@dataclass(frozen=True, kw_only=True)
-class Goal:
-    """What a run aims at: a budget in USD per request, a willingness to pay in USD per point, or neither."""
-
-    budget_usd: float | None = None
-    wtp_usd: float | None = None
-
-    def __post_init__(self) -> None:
-        for name, value in (("budget", self.budget_usd), ("willingness to pay", self.wtp_usd)):
-            if value is not None and not (math.isfinite(value) and 1e-12 <= value <= 1e9):
-                raise ValueError(
-                    f"the {name} is {value} USD: give a finite amount of more than 0, up to 1e9."
-                )
-
-    def __str__(self) -> str:
-        if self.budget_usd is not None:
-            return f"{self.budget_usd:.3g}"
-        return "none" if self.wtp_usd is None else f"wtp {self.wtp_usd:.3g}"
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -9,9 +9,9 @@ from typing import Final, Protocol
 
 import numpy as np
 
-from fairlead.experiments.logs.batch import Columns
+from fairlead.experiments.goals import Goal
+from fairlead.experiments.logs.batch import LogBatch
 from fairlead.experiments.logs.log import Log
-from fairlead.experiments.simulation.scenario import Goal
 from fairlead.optimizer.errors import InvalidInput
 from fairlead.optimizer.policies.presets import policy_from_name
 from fairlead.optimizer.types import FloatArray
@@ -25,7 +25,7 @@ NAMES: Final = "default, greedy, uniform, fixed:PROVIDER, linucb, squarecb[:GAMM
 class Target(Protocol):
     """Gives the probabilities of a policy for the parts of a log, which come in its order."""
 
-    def probabilities(self, columns: Columns) -> FloatArray:
+    def probabilities(self, columns: LogBatch) -> FloatArray:
         """Shape (n, k): each row sums to 1 and is 0 where a provider was not eligible.
 
         Those of a decision depend on what the log says before it and never on what came of it or of a later
@@ -37,11 +37,11 @@ class Target(Protocol):
 class LearningTarget(Target, Protocol):
     """A target that learns, decision by decision: `Target.probabilities` answers and learns each in turn."""
 
-    def answer(self, columns: Columns, row: int) -> FloatArray:
+    def answer(self, columns: LogBatch, row: int) -> FloatArray:
         """Its probabilities for one decision of a part, shape (k,), by what it has learned so far."""
         ...
 
-    def learn(self, columns: Columns, row: int) -> None:
+    def learn(self, columns: LogBatch, row: int) -> None:
         """Learn what came of the decision that was answered last."""
         ...
 

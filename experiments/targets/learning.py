@@ -14,9 +14,9 @@ from typing import Final
 
 import numpy as np
 
-from fairlead.experiments.logs.batch import Columns
+from fairlead.experiments.goals import Goal
+from fairlead.experiments.logs.batch import LogBatch
 from fairlead.experiments.simulation.players import RidgePlayer
-from fairlead.experiments.simulation.scenario import Goal
 from fairlead.experiments.simulation.stream import Segment
 from fairlead.experiments.targets.base import LearningTarget
 from fairlead.experiments.targets.own_budget import OwnBudget
@@ -32,7 +32,7 @@ _KEPT: Final = 20_000
 """Decisions that a router keeps open, beyond those whose rewards are still to come."""
 
 
-def features_of(columns: Columns, encoder: Encoder) -> FloatArray:
+def features_of(columns: LogBatch, encoder: Encoder) -> FloatArray:
     """The log's own features, or those that the encoder makes of task and attributes; shape (n, d)."""
     if columns.features is not None:
         return columns.features
@@ -72,13 +72,13 @@ class RouterTarget:
         self._waiting: deque[tuple[int, Feedback]] = deque()
         self._step = 0
         self._asked: tuple[Decision, Context, tuple[str, ...]] | None = None
-        self._part: Columns | None = None
+        self._part: LogBatch | None = None
 
-    def probabilities(self, columns: Columns) -> FloatArray:
+    def probabilities(self, columns: LogBatch) -> FloatArray:
         """Answer, then learn what was logged, decision by decision."""
         return _in_turn(self, columns)
 
-    def answer(self, columns: Columns, row: int) -> FloatArray:
+    def answer(self, columns: LogBatch, row: int) -> FloatArray:
         """Its probabilities for one decision."""
         self._asked, able = None, self._able(columns, row)
         if not able:
@@ -97,10 +97,10 @@ class RouterTarget:
         found: FloatArray = np.where(self._place >= 0, decision.probabilities[self._place], 0.0)
         return found
 
-    def _able(self, columns: Columns, row: int) -> tuple[str, ...]:
+    def _able(self, columns: LogBatch, row: int) -> tuple[str, ...]:
         return tuple(self._names[j] for j in np.flatnonzero(columns.eligible[row] & (self._place >= 0)))
 
-    def _context(self, columns: Columns, row: int) -> Context:
+    def _context(self, columns: LogBatch, row: int) -> Context:
         if self._part is not columns:
             self._part = columns
             self._rows = features_of(columns, self._encoder)
@@ -113,7 +113,7 @@ class RouterTarget:
             input_tokens=float(tokens) if isinstance(tokens, (int, float)) else None,
         )
 
-    def learn(self, columns: Columns, row: int) -> None:
+    def learn(self, columns: LogBatch, row: int) -> None:
         """Learn the decision that was answered last, as it was logged."""
         if self._asked is None:
             return
@@ -129,7 +129,7 @@ class RouterTarget:
         if self._step % _KEPT == 0:
             router.close_before(max(decision.seq - _KEPT - self._delay, 0))
 
-    def _learn(self, name: str, columns: Columns, i: int) -> None:
+    def _learn(self, name: str, columns: LogBatch, i: int) -> None:
         served = int(columns.served[i])
         cost, latency, reward = (float(v[i]) for v in (columns.cost_usd, columns.latency_s, columns.reward))
         if served >= 0 and self._names[served] in self._on_route:
@@ -171,17 +171,17 @@ class RidgeTarget:
         self._delay = feedback_delay
         self._waiting: deque[tuple[int, int, int, Feedback]] = deque()
 
-    def probabilities(self, columns: Columns) -> FloatArray:
+    def probabilities(self, columns: LogBatch) -> FloatArray:
         """Answer, then learn what was logged, decision by decision."""
         return _in_turn(self, columns)
 
-    def answer(self, columns: Columns, row: int) -> FloatArray:
+    def answer(self, columns: LogBatch, row: int) -> FloatArray:
         """Its probabilities for one decision."""
         absent = tuple(np.flatnonzero(~columns.eligible[row]).tolist())
         step = self._starts[int(columns.row[0])] + row
         return _certain(self._player.choose(step, absent), columns.eligible.shape[1])
 
-    def learn(self, columns: Columns, row: int) -> None:
+    def learn(self, columns: LogBatch, row: int) -> None:
         """Learn the decision that was answered last, as it was logged."""
         step, player = self._starts[int(columns.row[0])] + row, self._player
         column = int(columns.provider[row])
@@ -202,7 +202,7 @@ def _certain(chosen: int, k: int) -> FloatArray:
     return found
 
 
-def _in_turn(target: LearningTarget, columns: Columns) -> FloatArray:
+def _in_turn(target: LearningTarget, columns: LogBatch) -> FloatArray:
     found = np.zeros(columns.eligible.shape)
     for row in range(len(columns)):
         found[row] = target.answer(columns, row)

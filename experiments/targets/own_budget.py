@@ -51,7 +51,7 @@ class OwnBudget:
                 total += float(asked.probabilities @ asked.expected[2])
             return total / len(self._window)
 
-        self._pacer.solve(spend_at, least_usd=float(decision.expected[2].min()))
+        self._pacer.update(spend_at, least_usd=float(decision.expected[2].min()))
 
 
 def _worth(shadow_price: float) -> Objective | None:

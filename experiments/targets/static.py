@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import numpy as np
 
-from fairlead.experiments.logs.batch import Columns
+from fairlead.experiments.logs.batch import LogBatch
 from fairlead.optimizer.types import FloatArray
 
 
 class UniformTarget:
     """Every eligible provider alike."""
 
-    def probabilities(self, columns: Columns) -> FloatArray:
+    def probabilities(self, columns: LogBatch) -> FloatArray:
         """1 / number of the eligible."""
         shares: FloatArray = columns.eligible / columns.eligible.sum(axis=1, keepdims=True)
         return shares
@@ -23,7 +23,7 @@ class FixedTarget:
     def __init__(self, column: int) -> None:
         self._column = column
 
-    def probabilities(self, columns: Columns) -> FloatArray:
+    def probabilities(self, columns: LogBatch) -> FloatArray:
         """One for the provider, zero for the rest."""
         able = columns.eligible[:, self._column]
         chosen = np.where(able, self._column, columns.eligible.argmax(axis=1))
@@ -35,7 +35,7 @@ class FixedTarget:
 class ColumnTarget:
     """A policy of the user's own, whose probabilities stand in the log."""
 
-    def probabilities(self, columns: Columns) -> FloatArray:
+    def probabilities(self, columns: LogBatch) -> FloatArray:
         """The column `target_propensities`, scaled to a sum of exactly 1."""
         given = columns.target_propensities
         if given is None:

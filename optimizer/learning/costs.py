@@ -22,7 +22,7 @@ class Costs:
 
     def units(self, facts: Facts, name: str, cost: float | None) -> float | None:
         """A cost as what is learned of it; None where nothing is, or not what is learned at present."""
-        prices, unit = facts.prices.get(name), self._beliefs.unit(name)
+        prices, unit = facts.prices.get(name), self._beliefs.cost_unit(name)
         if (
             cost is None
             or (prices is None and unit is None)
@@ -36,7 +36,7 @@ class Costs:
         """Whether the unit of a provider without price list may follow from another decision now."""
         if outcome.served_provider in facts.prices or not outcome.cost_usd:
             return False
-        unit = self._beliefs.unit(outcome.served_provider)
+        unit = self._beliefs.cost_unit(outcome.served_provider)
         return unit is None or seq <= unit[0]
 
     def recount(self, name: str, facts: Mapping[str, Facts]) -> None:
@@ -52,7 +52,7 @@ class Costs:
             and (cost := cost_of(outcome, facts[entry.id].prices.get(name))) is not None
         ]
         own = [(e.seq, unit_near(cost)) for e, cost in told if cost and name not in facts[e.id].prices]
-        unit = self._beliefs.unit(name)
+        unit = self._beliefs.cost_unit(name)
         if unit is None or self._ledger.is_open(unit[0]):
             unit = own[0] if own else None
         self._beliefs.recount_cost(name, unit)
@@ -61,5 +61,5 @@ class Costs:
             units = self.units(one, name, cost)
             if units is not None and one.row is not None:
                 self._beliefs.cost.add(name, one.row, units, seq=entry.seq)
-        self._beliefs.cost.refresh()
-        self._beliefs.refreshed()
+        self._beliefs.cost.refit()
+        self._beliefs.derive()

@@ -9,7 +9,7 @@ import numpy as np
 
 from fairlead.optimizer.learning.open_decision import Opening
 from fairlead.optimizer.learning.route_history import RouteHistory
-from fairlead.optimizer.models.statistics import quantised
+from fairlead.optimizer.models.statistics import quantise
 from fairlead.optimizer.types import Decision, FloatArray, Outcome, Prices
 from fairlead.optimizer.types.arrays import State, coded, from_coded
 
@@ -48,7 +48,7 @@ def facts_of(decision: Decision, prices: Mapping[str, Prices]) -> Facts:
     expected_usd = decision.expected_usd
     return Facts(
         # A fallback is given without features, and so says nothing about what depends on them.
-        row=None if decision.fallback_used else quantised(decision.features),
+        row=None if decision.fallback_used else quantise(decision.features),
         providers=decision.providers,
         believed=decision.expected[:2].copy(),
         input_tokens=decision.input_tokens,
@@ -92,7 +92,7 @@ def facts_from_state(
         yield (
             entry.id,
             Facts(
-                row=quantised(entry.features) if encoded else None,
+                row=quantise(entry.features) if encoded else None,
                 providers=providers,
                 believed=state["believed"][start:stop].reshape(2, -1),
                 input_tokens=tokens,

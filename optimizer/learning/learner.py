@@ -17,7 +17,7 @@ from fairlead.optimizer.learning.ledger import Ledger
 from fairlead.optimizer.learning.open_decision import Change, Entry
 from fairlead.optimizer.learning.route_history import RouteHistory
 from fairlead.optimizer.models.beliefs import Beliefs
-from fairlead.optimizer.models.statistics import quantised
+from fairlead.optimizer.models.statistics import quantise
 from fairlead.optimizer.persistence.event_log import decode, encode
 from fairlead.optimizer.types import Decision, DriftAlarm, Feedback, FloatArray, Outcome, RouteChanged
 from fairlead.optimizer.types.arrays import State, from_texts, joined, part, texts
@@ -55,7 +55,7 @@ class Learning:
             return False
         for name in (provider.name for provider in event.route.providers if provider.name not in kinds):
             told = [e for e in self._ledger.entries() if e.quality is not None and e.seq >= event.seq]
-            self._beliefs.quality.arrive(name, event.seq, len(told))
+            self._beliefs.quality.add_arrival(name, event.seq, len(told))
         self._beliefs.configure(self._history.latest.providers)
         for name in self._history.names():
             self._ledger.add_provider(name)
@@ -141,7 +141,7 @@ class Learning:
         if units is not None and facts.row is not None:
             beliefs.cost.add(name, facts.row, units, seq=seq, sign=sign)
         if failed or outcome.latency_s is not None or beliefs.failure[name].any:
-            beliefs.served(name)
+            beliefs.mark_served(name)
 
     def _book(self, facts: Facts, cost: float | None) -> None:
         # A cost that is taken back counts as expected again.
@@ -193,7 +193,7 @@ class Learning:
             if entry.provider == alarm.provider and entry.quality is not None
             if (row := self._facts[entry.id].row) is not None
         ]
-        self._beliefs.quality.change(alarm.provider, since, later)
+        self._beliefs.quality.mark_change(alarm.provider, since, later)
 
     def reencode(self, features: Mapping[str, FloatArray], blocks: Sequence[Block]) -> None:
         """Fold quality and cost anew from the decisions whose features are given."""
@@ -203,11 +203,11 @@ class Learning:
             facts.row = None
             if entry.id in features:
                 entry.features = features[entry.id]
-                facts.row = quantised(entry.features)
+                facts.row = quantise(entry.features)
                 self._count_again(entry, facts, facts.row)
-        self._beliefs.quality.refresh()
-        self._beliefs.cost.refresh()
-        self._beliefs.refreshed()
+        self._beliefs.quality.refit()
+        self._beliefs.cost.refit()
+        self._beliefs.derive()
 
     def _count_again(self, entry: Entry, facts: Facts, row: FloatArray) -> None:
         if entry.quality is not None:

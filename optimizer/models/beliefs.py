@@ -17,7 +17,8 @@ from numpy.typing import NDArray
 
 from fairlead.optimizer.errors import InvalidInput
 from fairlead.optimizer.features.base import Block
-from fairlead.optimizer.models.latency import FailureBelief, LatencyBelief
+from fairlead.optimizer.models.failure import FailureBelief
+from fairlead.optimizer.models.latency import LatencyBelief
 from fairlead.optimizer.models.linear import LinearBelief
 from fairlead.optimizer.models.posterior import Posterior
 from fairlead.optimizer.models.prediction import CONTEXT_WIDTH, Judgement, assess
@@ -72,9 +73,9 @@ class Beliefs:
         self.quality.arrivals = {name: (since, 0) for name, (since, _) in before.arrivals.items()}
         # Who has left the route may still have decisions that are counted again.
         for names in (tuple(self.latency), self.names):
-            self.quality.providers(names)
-            self.cost.providers(names)
-        self.refreshed()
+            self.quality.set_providers(names)
+            self.cost.set_providers(names)
+        self.derive()
 
     def configure(self, providers: Sequence[Provider]) -> None:
         """Take these providers and prices from the next request on."""
@@ -85,11 +86,11 @@ class Beliefs:
         self._providers = tuple(providers)
         self._price()
         self._all_served()
-        self.quality.providers(self.names)
-        self.cost.providers(self.names)
-        self.refreshed()
+        self.quality.set_providers(self.names)
+        self.cost.set_providers(self.names)
+        self.derive()
 
-    def refreshed(self) -> None:
+    def derive(self) -> None:
         """Derive what every request needs from the posteriors and counts, once after each change."""
         self._shared_at = None
         self._least_units = (
@@ -102,26 +103,26 @@ class Beliefs:
         return self.quality.version + self.cost.version
 
     @property
-    def due(self) -> bool:
+    def needs_fit(self) -> bool:
         """Whether so much was learned that a posterior is to be computed anew."""
-        return self.quality.due() or self.cost.due()
+        return self.quality.needs_fit or self.cost.needs_fit
 
-    def fitted(self) -> Fitted:
+    def fit(self) -> Fitted:
         """The posteriors that are due; changes nothing."""
         return Fitted(
-            quality=self.quality.fitted() if self.quality.due() else None,
-            cost=self.cost.fitted() if self.cost.due() else None,
+            quality=self.quality.fit() if self.quality.needs_fit else None,
+            cost=self.cost.fit() if self.cost.needs_fit else None,
         )
 
-    def take(self, fitted: Fitted) -> None:
+    def adopt(self, fitted: Fitted) -> None:
         """Believe what was fitted, where nothing was learned since."""
         if fitted.quality is not None:
-            self.quality.take(fitted.quality)
+            self.quality.adopt(fitted.quality)
         if fitted.cost is not None:
-            self.cost.take(fitted.cost)
-        self.refreshed()
+            self.cost.adopt(fitted.cost)
+        self.derive()
 
-    def served(self, name: str) -> None:
+    def mark_served(self, name: str) -> None:
         """A provider's latencies or failures have changed: what follows is derived when it is asked for."""
         self._stale.add(name)
 
@@ -169,7 +170,7 @@ class Beliefs:
         self._units = {name: (seq, usd) for name, seq, usd in units if seq >= 0}
         self._price()
         self._all_served()
-        self.refreshed()
+        self.derive()
 
     @property
     def latency_sd_s(self) -> FloatArray:
@@ -195,7 +196,7 @@ class Beliefs:
         """USD known before the call and USD of the unit in which the rest is learned, (k,) or (n, k)."""
         return self._prices.at(input_tokens)
 
-    def unit(self, name: str) -> tuple[int, float] | None:
+    def cost_unit(self, name: str) -> tuple[int, float] | None:
         """Unit in USD of a provider without price list, and the place of the decision it is taken from."""
         return self._units.get(name)
 

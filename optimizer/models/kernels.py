@@ -1,15 +1,22 @@
-"""A Gaussian belief about weights: what it predicts, and how one observation changes it; compiled loops."""
+"""The linear algebra of Gaussian beliefs as compiled loops: inverting, predicting, conditioning.
+
+`invert` is the only place where a ridge regression or a posterior inverts a matrix.
+"""
 
 from __future__ import annotations
 
+import math
 from typing import Final
 
 import numpy as np
 from numpy.typing import NDArray
 
-from fairlead.optimizer.compiled import compiled, compiled_aside
+from fairlead.optimizer.compiled import IS_COMPILED, compiled, compiled_aside
 
 FloatArray = NDArray[np.float64]
+
+_WIDEST: Final = 96
+"""Wider matrices leave the processor's first cache, and LAPACK, which works in blocks, is quicker."""
 
 _LEAST_LEFT: Final = 0.05
 """An observation is taken back by computing anew where it leaves less of its noise than this."""
@@ -88,3 +95,121 @@ def predict_many(
 ) -> None:
     """As `predict`; other threads go on meanwhile, which for a single row costs more than it is worth."""
     predict(rows, weights, cov, mean, variance)
+
+
+def invert(stack: FloatArray) -> tuple[FloatArray, FloatArray]:
+    """Inverse (..., d, d) and log-determinant (...) of each symmetric positive definite matrix (..., d, d).
+
+    Raises `numpy.linalg.LinAlgError` where one is not positive definite.
+    """
+    d = stack.shape[-1]
+    if not IS_COMPILED or d > _WIDEST:
+        diagonal = np.diagonal(np.linalg.cholesky(stack), axis1=-2, axis2=-1)
+        if not np.isfinite(diagonal).all():
+            raise np.linalg.LinAlgError("a matrix holds NaN or infinity")
+        inverse = np.linalg.inv(stack)
+        return (inverse + np.swapaxes(inverse, -1, -2)) / 2, 2.0 * np.log(diagonal).sum(axis=-1)
+    inverse, log_determinant = np.empty(stack.shape), np.empty(stack.shape[:-2])
+    wrong = _invert(
+        np.ascontiguousarray(stack).reshape(-1, d, d), inverse.reshape(-1, d, d), log_determinant.reshape(-1)
+    )
+    if wrong >= 0:
+        raise np.linalg.LinAlgError(f"matrix {wrong} is not positive definite")
+    return inverse, log_determinant
+
+
+@compiled_aside
+def _invert(stack: FloatArray, inverse: FloatArray, log_determinant: FloatArray) -> int:
+    """Fill in both, by A = UᵀU and A⁻¹ = U⁻¹U⁻ᵀ; the place of one that is not positive definite, or -1."""
+    d = stack.shape[1]
+    upper, work = np.zeros((d, d)), np.zeros((d, d))
+    for m in range(len(stack)):
+        a, out = stack[m], inverse[m]
+        if _is_diagonal(a):
+            # As it is for a provider that nothing was learned of.
+            out[:] = 0.0
+            log_determinant[m] = 0.0
+            for i in range(d):
+                if not a[i, i] > 0.0:
+                    return m
+                out[i, i] = 1.0 / a[i, i]
+                log_determinant[m] += math.log(a[i, i])
+            continue
+        # U row by row, so that the compiler can work on several numbers of a row at once.
+        total = 0.0
+        upper[:] = a
+        for i in range(d):
+            row = upper[i]
+            if not row[i] > 0.0:
+                return m
+            pivot = math.sqrt(row[i])
+            total += math.log(pivot)
+            for j in range(i, d):
+                row[j] /= pivot
+            for r in range(i + 1, d):
+                factor, below = row[r], upper[r]
+                for j in range(r, d):
+                    below[j] -= factor * row[j]
+        log_determinant[m] = 2.0 * total
+        # U⁻ᵀ, row by row.
+        out[:] = 0.0
+        for i in range(d):
+            row, scale = out[i], 1.0 / upper[i, i]
+            for r in range(i):
+                factor, above = upper[r, i], out[r]
+                for j in range(r + 1):
+                    row[j] -= factor * above[j]
+            for j in range(i):
+                row[j] *= scale
+            row[i] = scale
+        # Its product with itself, as a sum over rows; the lower half of a symmetric matrix.
+        work[:] = 0.0
+        for r in range(d):
+            row = out[r]
+            for i in range(r + 1):
+                factor, target = row[i], work[i]
+                for j in range(i + 1):
+                    target[j] += factor * row[j]
+        for i in range(d):
+            for j in range(i + 1):
+                out[i, j] = work[i, j]
+                out[j, i] = work[i, j]
+    return -1
+
+
+@compiled_aside
+def _is_diagonal(a: FloatArray) -> bool:
+    for i in range(len(a)):
+        for j in range(i):
+            if a[i, j] != 0.0:
+                return False
+    return True
+
+
+@compiled_aside
+def pool_information(
+    precision: FloatArray,
+    inverse: FloatArray,
+    noise: FloatArray,
+    moment: FloatArray,
+    information: FloatArray,
+    pull: FloatArray,
+) -> None:
+    """Add what all know of their common part w_0: Σ_k (Λ − Λ A_k⁻¹ Λ) / σ² and Σ_k Λ A_k⁻¹ m_k / σ².
+
+    For precisions Λ (p, d), inverses (p, k, d, d), noise (p, k) and moments (k, d); to information (p, d, d)
+    and pull (p, d).
+    """
+    patterns, k, d, _ = inverse.shape
+    for p in range(patterns):
+        for one in range(k):
+            share = 1.0 / noise[p, one]
+            for i in range(d):
+                own = precision[p, i] * share
+                row, target, along = inverse[p, one, i], information[p, i], precision[p]
+                applied = 0.0
+                for j in range(d):
+                    target[j] -= own * row[j] * along[j]
+                    applied += row[j] * moment[one, j]
+                target[i] += own
+                pull[p, i] += own * applied

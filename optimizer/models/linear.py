@@ -67,7 +67,7 @@ class LinearBelief:
         """Weight of each member of the mixture by its name: how much which context is trusted."""
         return dict(zip(self._mixture.names, self.posterior.weights.tolist(), strict=True))
 
-    def providers(self, names: Sequence[str]) -> None:
+    def set_providers(self, names: Sequence[str]) -> None:
         """Make ``names`` the rows of the posterior, in this order; what was learned of others is kept."""
         if tuple(names) == self._names:
             return
@@ -77,7 +77,7 @@ class LinearBelief:
             if name not in self._current:
                 self._current[name] = self._empty()
                 self._past[name] = self._empty()
-        self.refresh()
+        self.refit()
 
     def _empty(self) -> Statistics:
         return Statistics(width=self._width, target_bits=self._bits)
@@ -129,9 +129,9 @@ class LinearBelief:
         for name, (since, count) in self.arrivals.items():
             if other.arrivals.get(name, (-1, 0))[0] == since:
                 self.arrivals[name] = (since, count + other.arrivals[name][1])
-        self.refresh()
+        self.refit()
 
-    def arrive(self, name: str, since: int, seen: int) -> None:
+    def add_arrival(self, name: str, since: int, seen: int) -> None:
         """A provider joins from ``since`` on; ``seen`` observations are of decisions from there on."""
         known = {each: found for each, found in self.arrivals.items() if found[1] < _ARRIVED}
         self.arrivals = {**known, name: (since, seen)}
@@ -140,11 +140,12 @@ class LinearBelief:
         """Observations of one provider in force since its last change."""
         return self._current[name].count
 
-    def due(self) -> bool:
+    @property
+    def needs_fit(self) -> bool:
         """Whether enough has come since the posterior was computed to compute it anew."""
         return self.total >= self._due_at
 
-    def change(self, name: str, since: int, later: Iterable[tuple[FloatArray, float]]) -> None:
+    def mark_change(self, name: str, since: int, later: Iterable[tuple[FloatArray, float]]) -> None:
         """Let what was decided before ``since`` count for little; ``later`` came from then on."""
         everything = self._current[name]
         everything.merge(self._past[name])
@@ -157,11 +158,11 @@ class LinearBelief:
         self.since_change = 0
         self._due_at = -np.inf
 
-    def refresh(self) -> None:
+    def refit(self) -> None:
         """Compute the posterior from the statistics as they are, and believe it."""
-        self.take(self.fitted())
+        self.adopt(self.fit())
 
-    def take(self, posterior: Posterior) -> None:
+    def adopt(self, posterior: Posterior) -> None:
         """Believe what was `fitted` to the statistics as they are."""
         at = posterior.centre
         self.level_variance = (posterior.cov @ at) @ at
@@ -169,7 +170,7 @@ class LinearBelief:
         self._due_at = max(self.total * GROWTH, self.total + 1.0)
         self.version += 1
 
-    def fitted(self) -> Posterior:
+    def fit(self) -> Posterior:
         """The posterior given the statistics as they are; changes nothing, and other threads go on."""
         size = self._width + 1
         k = len(self._names)

@@ -22,7 +22,7 @@ from numpy.typing import NDArray
 from scipy.special import gammaln
 
 from fairlead.optimizer.features.base import Block
-from fairlead.optimizer.models.inversion import inform, inverted
+from fairlead.optimizer.models.kernels import invert, pool_information
 
 FloatArray = NDArray[np.float64]
 
@@ -160,7 +160,7 @@ class _Members:
         index = np.arange(size)
         a: FloatArray = np.repeat(sums.gram[None], len(precision), axis=0)
         a[:, :, index, index] += precision[:, None, :]
-        self.inverse, log_determinant = inverted(a)
+        self.inverse, log_determinant = invert(a)
         # The precision relative to the prior's: 1 + what the observations add.
         self._log_ratio = log_determinant - np.log(precision).sum(axis=1)[:, None]
         target = np.broadcast_to(sums.moment, a.shape[:3])
@@ -198,8 +198,8 @@ class _PooledMembers:
         prior[:, 0] = _COMMON_INTERCEPT
         prior /= alone.spread
         total, pull = prior[:, :, None] * np.eye(size), np.zeros(precision.shape)
-        inform(precision, alone.inverse, alone.noise, sums.moment, total, pull)
-        self._common, log_determinant = inverted(total)
+        pool_information(precision, alone.inverse, alone.noise, sums.moment, total, pull)
+        self._common, log_determinant = invert(total)
         common = (self._common @ pull[..., None])[..., 0]
         applied = np.einsum("kij,pj->pki", sums.gram, common)
         square = sums.square - 2 * (common @ sums.moment.T) + np.einsum("pki,pi->pk", applied, common)

@@ -101,7 +101,7 @@ class Statistics:
         return restored
 
 
-def quantised(features: FloatArray) -> FloatArray:
+def quantise(features: FloatArray) -> FloatArray:
     """A row for `Statistics.add`: intercept in front, clipped to ±8, in whole multiples of 2**-16."""
     row = np.empty(len(features) + 1)
     row[0] = 1.0

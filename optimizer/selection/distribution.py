@@ -41,13 +41,13 @@ def distribution(
             utility[0, new] = -np.inf
     probabilities = policy.probabilities(utility, spread)[0]
     if newcomers.names:
-        probabilities = newcomers.capped(probabilities, names, cost_usd, ruled_out, pacing.target_usd)
+        probabilities = newcomers.with_quotas(probabilities, names, cost_usd, ruled_out, pacing.target_usd)
     if pacing.exploring:
         probabilities = probabilities * (1.0 - floor.sum()) + floor
     return probabilities, floor
 
 
-def drawn(probabilities: FloatArray, draw: float) -> int:
+def sample(probabilities: FloatArray, draw: float) -> int:
     """The place whose part of the distribution ``draw`` in [0, 1) falls into; never one of probability 0."""
     if not 0.0 <= draw < 1.0:
         raise InvalidInput(f"draw is {draw!r}: give a random number in [0, 1), uniform, for each decision")

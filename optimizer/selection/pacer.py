@@ -92,12 +92,12 @@ class Pacer:
         rate = (len(self._times) - 1) / elapsed
         return left / max(rate * (_DAY_S - self._times[-1] % _DAY_S), 1.0)
 
-    def solve(self, spend_at: Callable[[float], float], *, least_usd: float) -> float:
+    def update(self, spend_at: Callable[[float], float], *, least_usd: float) -> float:
         """Set the shadow price to what is `solved`, and return it."""
-        self.shadow_price = self.solved(spend_at, least_usd=least_usd)
+        self.shadow_price = self.solve(spend_at, least_usd=least_usd)
         return self.shadow_price
 
-    def solved(self, spend_at: Callable[[float], float], *, least_usd: float) -> float:
+    def solve(self, spend_at: Callable[[float], float], *, least_usd: float) -> float:
         """λ such that ``spend_at(λ)``, the expected mean cost, meets the target.
 
         ``least_usd`` is what the cheapest provider would cost on its own: asking for less would only

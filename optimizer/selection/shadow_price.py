@@ -16,8 +16,7 @@ import numpy as np
 from fairlead.optimizer.errors import InvalidInput
 from fairlead.optimizer.models.beliefs import Beliefs
 from fairlead.optimizer.policies.base import Policy
-from fairlead.optimizer.selection.exploration import ENOUGH_FEEDBACK
-from fairlead.optimizer.selection.floor import priced_floor
+from fairlead.optimizer.selection.exploration import ENOUGH_FEEDBACK, priced_floor
 from fairlead.optimizer.selection.pacer import HORIZON, Pacer
 from fairlead.optimizer.types import Decision, FloatArray, Objective, Route
 from fairlead.optimizer.types.arrays import State, joined, part
@@ -52,7 +51,7 @@ class Pacing:
         self._window: deque[tuple[FloatArray, float]] = deque(maxlen=WINDOW)
         self._since = 0
         self._pacer: Pacer | None = None
-        self.due = False
+        self.needs_solve = False
         """Whether shadow price and floor are to be solved anew before anything else is learned."""
         self.version = 0
         """How many solutions there were so far."""
@@ -77,7 +76,7 @@ class Pacing:
         have a quota instead.
         """
         self._set(route, out)
-        self.solve(beliefs)
+        self.update(beliefs)
 
     def check_time(self, at_s: float | None) -> None:
         """Raise `InvalidInput` for a decision without a time under a budget per day."""
@@ -111,7 +110,7 @@ class Pacing:
             price = max(price, self._pacer.shadow_price)
         return price, wanted.latency_weight
 
-    def decided(self, decision: Decision) -> None:
+    def record(self, decision: Decision) -> None:
         """Remember a context and the money that is expected to go; every few requests a solution is due."""
         if self._pacer is None:
             return
@@ -121,14 +120,14 @@ class Pacing:
         self._since += 1
         due = SOLVE_EVERY if self._pacer.requests <= HORIZON else WINDOW
         if self._since >= due or self._pacer.requests == 1:
-            self.due = True
+            self.needs_solve = True
 
     def spend(self, usd: float) -> None:
         """Book the difference between what was expected and what was really spent."""
         if self._pacer is not None:
             self._pacer.spend(usd)
 
-    def forget_window(self, rows: Iterable[tuple[FloatArray, float]]) -> None:
+    def replace_window(self, rows: Iterable[tuple[FloatArray, float]]) -> None:
         """Replace the window, after the features have changed."""
         self._window = deque(rows, maxlen=WINDOW)
 
@@ -137,7 +136,7 @@ class Pacing:
         own = {
             "features": np.array([features for features, _ in self._window]),
             "input_tokens": np.array([tokens for _, tokens in self._window], dtype=np.float64),
-            "counts": np.array([self._since, self.version, self.due], dtype=np.int64),
+            "counts": np.array([self._since, self.version, self.needs_solve], dtype=np.int64),
             "out": self._out,
             "floor": self.floor,
         }
@@ -148,25 +147,25 @@ class Pacing:
         pairs = zip(state["features"], state["input_tokens"].tolist(), strict=True)
         self._window = deque(pairs, maxlen=WINDOW)
         self._since, self.version, due = state["counts"].tolist()
-        self.due, self.floor = bool(due), state["floor"].copy()
+        self.needs_solve, self.floor = bool(due), state["floor"].copy()
         self.floor.setflags(write=False)
         self._out = state["out"].copy()
         if self._pacer is not None:
             self._pacer.restore(part(state, "pacer"))
 
-    def solve(self, beliefs: Beliefs) -> None:
+    def update(self, beliefs: Beliefs) -> None:
         """Solve the shadow price on the window, and price the floor with it."""
-        self.take(self.solved(beliefs))
+        self.adopt(self.solve(beliefs))
 
-    def take(self, solution: Solution) -> None:
+    def adopt(self, solution: Solution) -> None:
         """Let a solution be in force."""
-        self._since, self.due = 0, False
+        self._since, self.needs_solve = 0, False
         self.version += 1
         self.floor = solution.floor
         if self._pacer is not None:
             self._pacer.shadow_price = solution.shadow_price
 
-    def solved(self, beliefs: Beliefs) -> Solution:
+    def solve(self, beliefs: Beliefs) -> Solution:
         """The solution for the window and what is believed; changes nothing."""
         floor = self._priced_floor(beliefs)
         pacer = self._pacer
@@ -188,7 +187,7 @@ class Pacing:
             return float((chances * judged.cost_usd).sum() / len(rows))
 
         mean_usd = judged.cost_usd.mean(axis=0)
-        price = pacer.solved(spend_at, least_usd=float(mean_usd[~self._out].min()))
+        price = pacer.solve(spend_at, least_usd=float(mean_usd[~self._out].min()))
         return Solution(shadow_price=price, floor=floor)
 
     def _priced_floor(self, beliefs: Beliefs) -> FloatArray:

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import httpx
+from starlette.types import ASGIApp
 
 from fairlead.api.app import create_app
 from fairlead.api.cli.serve import bind, new_server
@@ -21,10 +22,16 @@ from fairlead.api.settings import Settings
 class Running:
     """A service that is listening."""
 
-    def __init__(self, settings: Settings, clock: Callable[[], float] = time.time) -> None:
+    def __init__(
+        self,
+        settings: Settings,
+        clock: Callable[[], float] = time.time,
+        *,
+        wrap: Callable[[ASGIApp], ASGIApp] = lambda app: app,
+    ) -> None:
         self.settings = settings
         self.service = Service(settings, clock=clock)
-        app = create_app(settings, service=self.service)
+        app = wrap(create_app(settings, service=self.service))
         self._server = new_server(app, settings, refused=self.service.metrics.refused)
         listening = bind("127.0.0.1", 0)
         self.port: int = listening.getsockname()[1]

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import argparse
 import contextlib
-import json
 import os
 import sys
 import time
@@ -14,8 +13,9 @@ from tempfile import TemporaryDirectory
 from typing import Final
 
 from fairlead.experiments.benchmarks.report import Section
-from fairlead.experiments.simulation.records import write_text
+from fairlead.experiments.files import json_text
 from fairlead.optimizer.errors import InvalidInput
+from fairlead.optimizer.persistence.atomic_file import write_atomically
 from tests.load.sections import Options, latency, overload, soak, throughput
 from tests.trials.databases import new_database, postgres
 
@@ -66,7 +66,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return 2
     if given.json is not None:
         content = {"store": given.store, "sections": [section.plain() for section in sections]}
-        write_text(given.json, json.dumps(content, indent=2, allow_nan=False, ensure_ascii=False) + "\n")
+        write_atomically(given.json, json_text(content))
     return 0
 
 

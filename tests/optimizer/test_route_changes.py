@@ -125,16 +125,16 @@ def test_the_unit_of_a_provider_without_prices_is_that_of_its_earliest_cost():
         router.learn(replace(decision, selected="unpriced"))
     for i, cost in ((2, 0.03), (1, 0.0), (0, 5.0)):
         router.learn(Outcome(decision_id=str(i), served_provider="unpriced", cost_usd=cost))
-        assert router._beliefs.unit("unpriced") == {2: (2, 2**-5), 1: (2, 2**-5), 0: (0, 4.0)}[i]
+        assert router._beliefs.cost_unit("unpriced") == {2: (2, 2**-5), 1: (2, 2**-5), 0: (0, 4.0)}[i]
     assert router._beliefs.cost.count("unpriced") == 3
     router.learn(Outcome(decision_id="0", served_provider="unpriced", cost_usd=None, revision=1))
-    assert router._beliefs.unit("unpriced") == (2, 2**-5)
+    assert router._beliefs.cost_unit("unpriced") == (2, 2**-5)
     # What is closed keeps the unit that it gave.
     router.close_before(3)
     decision = router.decide(Context(features=np.zeros(WIDTH)), decision_id="3", draw=0.99)
     router.learn(replace(decision, selected="unpriced"))
     router.learn(Outcome(decision_id="3", served_provider="unpriced", cost_usd=8.0))
-    assert router._beliefs.unit("unpriced") == (2, 2**-5)
+    assert router._beliefs.cost_unit("unpriced") == (2, 2**-5)
 
 
 def test_a_change_of_the_output_price_alone_is_followed_exactly():

@@ -11,7 +11,7 @@ import jsonschema
 import numpy as np
 import pytest
 
-from fairlead.experiments.logs.batch import Columns
+from fairlead.experiments.logs.batch import LogBatch
 from fairlead.experiments.logs.fields import KINDS, REQUIRED, schema
 from fairlead.experiments.logs.log import Log, open_log
 from fairlead.experiments.logs.read import Reader
@@ -24,7 +24,7 @@ from tests.paths import ROOT
 DOCS = ROOT / "docs/log-format.md"
 
 
-def read_all(path: Path, *, size: int = 100_000, skip_bad: bool = False) -> tuple[Log, list[Columns]]:
+def read_all(path: Path, *, size: int = 100_000, skip_bad: bool = False) -> tuple[Log, list[LogBatch]]:
     with open_log(path, skip_bad=skip_bad, part_rows=size) as log, Reader(log) as reader:
         return log, [reader.read(part, contexts=True) for part in log.parts()]
 

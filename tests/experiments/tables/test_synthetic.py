@@ -7,7 +7,7 @@ import pytest
 
 from fairlead.experiments.baselines.frontier import best_fixed_mix, budget_grid, oracle, provider_means
 from fairlead.experiments.baselines.supervised import supervised_reference
-from fairlead.experiments.bundled import bundled_path
+from fairlead.experiments.files import bundled_path
 from fairlead.experiments.tables.outcome_table import OutcomeTable, read_outcome_table
 from fairlead.experiments.tables.price_list import price_list
 from fairlead.experiments.tables.synthetic import DEMO_OUTAGE, DEMO_PRICE_CUT, PROVIDERS, generate, write

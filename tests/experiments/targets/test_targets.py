@@ -9,12 +9,12 @@ import numpy as np
 import pytest
 import yaml
 
-from fairlead.experiments.logs.batch import Columns
+from fairlead.experiments.goals import Goal
+from fairlead.experiments.logs.batch import LogBatch
 from fairlead.experiments.logs.importers import ImportOptions, import_lines
 from fairlead.experiments.logs.log import open_log
 from fairlead.experiments.logs.read import Reader
 from fairlead.experiments.logs.write import write_log
-from fairlead.experiments.simulation.scenario import Goal
 from fairlead.experiments.targets.base import TargetSpec, target_specs
 from fairlead.experiments.targets.factory import make_target
 from fairlead.optimizer.errors import InvalidInput
@@ -96,13 +96,13 @@ def test_a_served_log_replays_to_identical_probabilities(tmp_path: Path, goal: s
             np.testing.assert_array_equal(target.probabilities(columns), columns.propensities)
 
 
-def columns_of(path: Path) -> Columns:
+def columns_of(path: Path) -> LogBatch:
     with open_log(path) as log, Reader(log) as reader:
         return reader.read(log.parts()[0], contexts=True)
 
 
 def played(
-    path: Path, name: str, columns: Columns, *, goal: Goal | None = None, delay: int = 0
+    path: Path, name: str, columns: LogBatch, *, goal: Goal | None = None, delay: int = 0
 ) -> FloatArray:
     with open_log(path) as log, Reader(log) as reader:
         spec = TargetSpec(name=name, goal=goal or Goal(wtp_usd=0.05), feedback_delay=delay)

@@ -182,7 +182,7 @@ def test_a_decision_without_the_new_features_no_longer_counts_nor_does_harm():
     before = beliefs.quality.statistics()
     fold(found, Feedback(decision_id="25", value=0.123, revision=1), alarm("b", 10, 29))
     fold(found, Outcome(decision_id="25", served_provider="a", cost_usd=1.0, revision=1))
-    beliefs.quality.refresh()
+    beliefs.quality.refit()
     assert sum(beliefs.quality.count(name) for name in ("a", "c")) == sum(
         int(before[f"{name}/current"]["scalars"][1]) for name in ("a", "c")
     )

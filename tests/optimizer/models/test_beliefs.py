@@ -5,7 +5,7 @@ from fairlead.optimizer.features.base import Block
 from fairlead.optimizer.models.beliefs import PROVIDER_WIDTH, Beliefs
 from fairlead.optimizer.models.prediction import SMOOTHING
 from fairlead.optimizer.models.pricing import TYPICAL_OUTPUT_TOKENS
-from fairlead.optimizer.models.statistics import quantised
+from fairlead.optimizer.models.statistics import quantise
 from fairlead.optimizer.types import Prices, Provider
 
 BLOCKS = (Block("context", 2, isotropic=False),)
@@ -31,13 +31,13 @@ def taught(found, n=200, seed=1):
     """Small is good at .6 and answers at typical length, large at .8 and at twice that."""
     rng = np.random.default_rng(seed)
     for seq in range(n):
-        row = quantised(rng.normal(size=2))
+        row = quantise(rng.normal(size=2))
         for name, quality, multiple in (("small", 0.6, 1.0), ("large", 0.8, 2.0)):
             found.quality.add(name, row, quality + 0.1 * rng.normal(), seq=seq)
             found.cost.add(name, row, multiple * rng.lognormal(-0.02, 0.2), seq=seq)
-    found.quality.refresh()
-    found.cost.refresh()
-    found.refreshed()
+    found.quality.refit()
+    found.cost.refit()
+    found.derive()
     return found
 
 
@@ -87,7 +87,7 @@ def test_utility_is_quality_less_what_cost_and_latency_weigh():
     found = taught(beliefs())
     for name, latency in (("small", 0.5), ("large", 2.0)):
         found.latency[name].add(latency, 0)
-        found.served(name)
+        found.mark_served(name)
     judgement = judged(found)
     mean, spread = judgement.utility(30.0, 0.1)
     expected = judgement.quality[0] - 30.0 * judgement.cost_usd[0] - 0.1 * np.array([0.5, 2.0])
@@ -101,7 +101,7 @@ def test_an_unknown_latency_is_taken_to_be_that_of_the_others():
     mean, _ = judged(found).utility(0.0, 5.0)
     np.testing.assert_allclose(mean, judged(found).quality)
     found.latency["small"].add(2.0, 0)
-    found.served("small")
+    found.mark_served("small")
     mean, _ = judged(found).utility(0.0, 0.1)
     np.testing.assert_allclose(mean, judged(found).quality - 0.2)
 
@@ -111,7 +111,7 @@ def test_failures_take_their_share_of_quality():
     before = judged(found).quality[0]
     for seq in range(40):
         found.failure["large"].add(seq, failed=seq % 2 == 0)
-    found.served("large")
+    found.mark_served("large")
     after = judged(found)
     assert after.failure[1] == pytest.approx(0.5, abs=0.06)
     np.testing.assert_allclose(after.quality[0], before * (1.0 - after.failure))
@@ -148,9 +148,9 @@ def test_levels_are_explored_fully_at_first_and_again_after_a_change():
     found.quality.since_change = 10**6
     assert share() == pytest.approx(PROVIDER_WIDTH, abs=1e-3)
     # Who joins later has its own beginning.
-    found.quality.arrive("small", 7, 0)
+    found.quality.add_arrival("small", 7, 0)
     assert share() == pytest.approx(1.0)
-    found.quality.arrive("small", 7, 10**6)
+    found.quality.add_arrival("small", 7, 10**6)
     assert share() == pytest.approx(PROVIDER_WIDTH, abs=1e-3)
-    found.quality.change("small", 10**6, [])
+    found.quality.mark_change("small", 10**6, [])
     assert found.quality.since_change == 0

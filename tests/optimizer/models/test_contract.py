@@ -7,9 +7,10 @@ import numpy as np
 import pytest
 
 from fairlead.optimizer.features.base import Block
-from fairlead.optimizer.models.latency import BUCKET, FailureBelief, LatencyBelief
+from fairlead.optimizer.models.failure import FailureBelief
+from fairlead.optimizer.models.latency import BUCKET, LatencyBelief
 from fairlead.optimizer.models.linear import LinearBelief
-from fairlead.optimizer.models.statistics import quantised
+from fairlead.optimizer.models.statistics import quantise
 from tests.optimizer.models.additive_model import Learner
 
 NAMES = ("a", "b")
@@ -28,17 +29,17 @@ class Case(NamedTuple):
 def linear(target_bits: int) -> Case:
     def make() -> LinearBelief:
         found = LinearBelief(BLOCKS, prior_mean=0.5, prior_variance=0.1, target_bits=target_bits)
-        found.providers(NAMES)
+        found.set_providers(NAMES)
         found.changes["a"] = 100
         return found
 
     def predict(found: LinearBelief) -> Any:
-        found.refresh()
+        found.refit()
         return found.predict(np.array([[1.0, 0.3, -0.2]]))
 
     return Case(
         make,
-        lambda rng, i: (NAMES[i % 2], quantised(rng.normal(size=2)), float(rng.random()), i),
+        lambda rng, i: (NAMES[i % 2], quantise(rng.normal(size=2)), float(rng.random()), i),
         lambda found, one, sign: found.add(one[0], one[1], one[2], seq=one[3], sign=sign),
         predict,
     )

@@ -4,7 +4,7 @@ import pytest
 from fairlead.optimizer.features.base import Block
 from fairlead.optimizer.models.kernels import condition
 from fairlead.optimizer.models.linear import GROWTH, PAST_WORTH, LinearBelief
-from fairlead.optimizer.models.statistics import quantised
+from fairlead.optimizer.models.statistics import quantise
 
 WIDTH = 2
 BLOCKS = (Block("context", WIDTH, isotropic=False),)
@@ -12,7 +12,7 @@ BLOCKS = (Block("context", WIDTH, isotropic=False),)
 
 def belief(*names) -> LinearBelief:
     found = LinearBelief(BLOCKS, prior_mean=0.5, prior_variance=0.1)
-    found.providers(names or ("a", "b"))
+    found.set_providers(names or ("a", "b"))
     return found
 
 
@@ -22,7 +22,7 @@ def stream(n, seed=0, level=0.5):
     for seq in range(n):
         features = rng.normal(size=WIDTH)
         target = float(np.clip(level + 0.2 * features[0] + 0.1 * rng.normal(), 0, 1))
-        yield "ab"[seq % 2], quantised(features), target, seq
+        yield "ab"[seq % 2], quantise(features), target, seq
 
 
 def fold(found, seen, sign=1):
@@ -43,10 +43,10 @@ def test_batch_and_one_at_a_time_end_in_the_same_posterior():
     batch, incremental = fold(belief(), stream(300)), belief()
     for name, row, target, seq in stream(300):
         incremental.add(name, row, target, seq=seq)
-        if incremental.due():
-            incremental.refresh()
-    batch.refresh()
-    incremental.refresh()
+        if incremental.needs_fit:
+            incremental.refit()
+    batch.refit()
+    incremental.refit()
     assert_same(batch, incremental)
     for field in ("mean", "cov", "noise", "weights", "centre"):
         left, right = getattr(batch.posterior, field), getattr(incremental.posterior, field)
@@ -55,7 +55,7 @@ def test_batch_and_one_at_a_time_end_in_the_same_posterior():
 
 def test_one_request_is_predicted_as_among_many():
     found = fold(belief(), stream(100))
-    found.refresh()
+    found.refit()
     rows = np.column_stack([np.ones(5), np.random.default_rng(1).normal(size=(5, WIDTH))])
     mean, variance = found.predict(rows)
     for i in range(5):
@@ -70,7 +70,7 @@ def test_a_change_moves_what_lay_before_it_to_the_past():
     seen = list(stream(100))
     found = fold(belief(), seen)
     later = [(row, target) for name, row, target, seq in seen if name == "a" and seq >= 60]
-    found.change("a", 60, later)
+    found.mark_change("a", 60, later)
     assert found.count("a") == 20
     assert found.count("b") == 50
     clean = belief()
@@ -82,15 +82,15 @@ def test_the_past_counts_for_a_few_observations_only():
     found = belief("a")
     rng = np.random.default_rng(2)
     for seq in range(2_000):
-        found.add("a", quantised(rng.normal(size=WIDTH)), 0.9 + 0.1 * rng.normal(), seq=seq)
-    recent = [(quantised(rng.normal(size=WIDTH)), 0.5 + 0.1 * rng.normal()) for _ in range(45)]
-    found.change("a", 2_000, [])
-    found.refresh()
+        found.add("a", quantise(rng.normal(size=WIDTH)), 0.9 + 0.1 * rng.normal(), seq=seq)
+    recent = [(quantise(rng.normal(size=WIDTH)), 0.5 + 0.1 * rng.normal()) for _ in range(45)]
+    found.mark_change("a", 2_000, [])
+    found.refit()
     at = found.posterior.centre[None]
     _, wide = found.predict(at)
     for i, (row, target) in enumerate(recent):
         found.add("a", row, target, seq=2_000 + i)
-    found.refresh()
+    found.refit()
     mean, narrow = found.predict(at)
     share = PAST_WORTH / (PAST_WORTH + 45)
     assert mean[0, 0] == pytest.approx(share * 0.9 + (1 - share) * 0.5, abs=0.05)
@@ -99,12 +99,12 @@ def test_the_past_counts_for_a_few_observations_only():
 
 def test_a_change_widens_the_belief():
     found = fold(belief(), stream(400))
-    found.refresh()
+    found.refit()
     at = found.posterior.centre[None]
     _, before = found.predict(at)
-    found.change("a", 400, [])
-    assert found.due()
-    found.refresh()
+    found.mark_change("a", 400, [])
+    assert found.needs_fit
+    found.refit()
     _, after = found.predict(at)
     assert after[0, 0] > 5 * before[0, 0]
     assert after[0, 1] < 3 * before[0, 1]
@@ -116,7 +116,7 @@ def test_late_and_withdrawn_observations_fall_on_their_own_side_of_a_change():
     early = [one for one in seen if one[3] % 5 != 0]
     found = fold(belief(), early)
     later = [(row, target) for name, row, target, seq in early if name == "a" and seq >= 50]
-    found.change("a", 50, later)
+    found.mark_change("a", 50, later)
     fold(found, late[::-1])
     fold(found, seen[10:20], sign=-1)
     clean = belief()
@@ -129,7 +129,7 @@ def test_a_second_change_moves_the_boundary_and_keeps_every_observation():
     seen = list(stream(120))
     found = fold(belief(), seen)
     for since in (40, 90):
-        found.change("a", since, [(r, y) for name, r, y, seq in seen if name == "a" and seq >= since])
+        found.mark_change("a", since, [(r, y) for name, r, y, seq in seen if name == "a" and seq >= since])
     clean = belief()
     clean.changes["a"] = 90
     assert_same(found, fold(clean, seen))
@@ -140,8 +140,8 @@ def test_the_posterior_is_due_as_observations_grow():
     fits = []
     for name, row, target, seq in stream(2_000):
         found.add(name, row, target, seq=seq)
-        if found.due():
-            found.refresh()
+        if found.needs_fit:
+            found.refit()
             fits.append(seq + 1)
     assert fits[:5] == [1, 2, 3, 4, 6]
     gaps = np.diff(fits)
@@ -199,14 +199,14 @@ def test_an_observation_that_a_belief_does_not_hold_is_not_taken_from_it():
 
 def test_between_two_fits_the_belief_follows_what_comes():
     found = fold(belief(), stream(200))
-    found.refresh()
+    found.refit()
     version = found.version
     late = list(stream(230, seed=5))[200:]
     fold(found, late)
-    assert found.version == version and not found.due()
+    assert found.version == version and not found.needs_fit
     row = np.array([[1.0, 0.3, -0.2]])
     followed, width = found.predict(row)
-    found.refresh()
+    found.refit()
     fitted, exact = found.predict(row)
     np.testing.assert_allclose(followed, fitted, atol=0.02)
     np.testing.assert_allclose(width, exact, rtol=0.5)
@@ -217,25 +217,25 @@ def test_between_two_fits_the_belief_follows_what_comes():
 
 def test_taking_back_what_the_belief_cannot_spare_makes_a_fit_due():
     found = belief("a")
-    row = quantised(np.array([8.0, -8.0]))
+    row = quantise(np.array([8.0, -8.0]))
     found.add("a", row, 0.9, seq=0, sign=-1)
-    assert found.due()
+    assert found.needs_fit
 
 
 def test_a_provider_that_leaves_and_returns_is_remembered():
     found = fold(belief(), stream(200))
-    found.refresh()
+    found.refit()
     before = found.posterior.mean.copy()
-    found.providers(("b",))
+    found.set_providers(("b",))
     assert found.posterior.mean.shape == (1, WIDTH + 1)
-    found.providers(("a", "b", "c"))
+    found.set_providers(("a", "b", "c"))
     np.testing.assert_allclose(found.posterior.mean[:2], before, atol=0.01)
     assert found.count("c") == 0
 
 
 def test_members_are_named_and_sum_to_one():
     found = fold(belief(), stream(200))
-    found.refresh()
+    found.refit()
     assert sum(found.members.values()) == pytest.approx(1.0)
     assert sum(weight for name, weight in found.members.items() if name.startswith("all@")) > 0.99
 
@@ -244,7 +244,7 @@ def test_judgements_since_a_change_are_counted_by_the_order_of_decisions():
     found = belief("a", "b")
     fold(found, list(stream(60)))
     assert found.since_change == 60
-    found.change("a", 60, [])
+    found.mark_change("a", 60, [])
     assert found.since_change == 0
     # Late news of what was decided before the change does not count, what was decided after it does.
     fold(found, list(stream(100))[40:])

@@ -33,7 +33,7 @@ def with_intercept(features) -> np.ndarray:
     return np.column_stack([np.ones(len(features)), features])
 
 
-def drawn(rng, weights, n, noise=0.2):
+def sample(rng, weights, n, noise=0.2):
     """One provider's data: y = weights · (1, features) + noise."""
     rows = with_intercept(rng.normal(size=(n, len(weights) - 1)))
     return rows, rows @ np.asarray(weights) + noise * rng.normal(size=n)
@@ -67,19 +67,19 @@ def assert_is_explicit_mixture(data, *blocks):
 @pytest.mark.parametrize("counts", [(6,), (1, 9), (30, 2, 11)])
 def test_without_context_it_is_the_mixture_worked_by_hand(counts):
     rng = np.random.default_rng(sum(counts))
-    assert_is_explicit_mixture([drawn(rng, [0.3 + 0.2 * i], n) for i, n in enumerate(counts)])
+    assert_is_explicit_mixture([sample(rng, [0.3 + 0.2 * i], n) for i, n in enumerate(counts)])
 
 
 @pytest.mark.parametrize("slope", [0.0, 0.05, 0.3])
 def test_with_context_it_is_the_mixture_worked_by_hand(slope):
     rng = np.random.default_rng(3)
-    data = [drawn(rng, [0.5, slope], 12), drawn(rng, [0.6, -slope / 2], 25), drawn(rng, [0.4, slope], 1)]
+    data = [sample(rng, [0.5, slope], 12), sample(rng, [0.6, -slope / 2], 25), sample(rng, [0.4, slope], 1)]
     assert_is_explicit_mixture(data, block(1))
 
 
 def test_with_several_blocks_it_is_the_mixture_worked_by_hand():
     rng = np.random.default_rng(4)
-    data = [drawn(rng, [0.5, 0.2, 0.0, 0.02], 30), drawn(rng, [0.6, -0.1, 0.1, 0.0], 40)]
+    data = [sample(rng, [0.5, 0.2, 0.0, 0.02], 30), sample(rng, [0.6, -0.1, 0.1, 0.0], 40)]
     assert_is_explicit_mixture(data, block(1, "label"), block(2, "text"))
 
 
@@ -124,7 +124,7 @@ def sequential_evidence(hand: ByHand, precision) -> float:
 def test_weights_are_the_products_of_sequential_predictive_likelihoods():
     rng = np.random.default_rng(5)
     blocks = (block(1, "label"), block(2, "text"))
-    data = [drawn(rng, [0.5, 0.1, 0.0, 0.05], 25), drawn(rng, [0.6, -0.1, 0.1, 0.0], 18)]
+    data = [sample(rng, [0.5, 0.1, 0.0, 0.05], 25), sample(rng, [0.6, -0.1, 0.1, 0.0], 18)]
     model, hand = mixture(*blocks), ByHand(data)
     belief = model.fit(sums_of(data))
     alone = [name for name in model.names if not name.endswith("pooled")]
@@ -138,18 +138,18 @@ def test_weights_are_the_products_of_sequential_predictive_likelihoods():
 def test_noise_in_the_context_is_not_trusted():
     rng = np.random.default_rng(6)
     model = mixture(block(6))
-    few = model.fit(sums_of([drawn(rng, [0.3 * i] + [0.0] * 6, 150) for i in range(3)]))
+    few = model.fit(sums_of([sample(rng, [0.3 * i] + [0.0] * 6, 150) for i in range(3)]))
     # While little is seen, members so tight that they say nearly the same share the weight.
     loose = sum(w for n, w in zip(model.names, few.weights, strict=True) if n.split()[0] in LOOSE)
     assert loose < 0.1
     assert np.abs(few.mean[:, 1:]).max() < 0.05
-    many = model.fit(sums_of([drawn(rng, [0.3 * i] + [0.0] * 6, 5_000) for i in range(3)]))
+    many = model.fit(sums_of([sample(rng, [0.3 * i] + [0.0] * 6, 5_000) for i in range(3)]))
     assert trust(model, many, "none") > 0.7
 
 
 def test_strong_context_of_each_providers_own_is_trusted():
     rng = np.random.default_rng(7)
-    data = [drawn(rng, w, 150, noise=0.1) for w in ([0.5, 0.3, 0.0], [0.5, -0.3, 0.0], [0.5, 0.0, 0.3])]
+    data = [sample(rng, w, 150, noise=0.1) for w in ([0.5, 0.3, 0.0], [0.5, -0.3, 0.0], [0.5, 0.0, 0.3])]
     model = mixture(block(2))
     belief = model.fit(sums_of(data))
     assert trust(model, belief, "all@") > 0.999
@@ -160,7 +160,7 @@ def test_strong_context_of_each_providers_own_is_trusted():
 def test_difficulty_that_all_providers_share_is_pooled():
     rng = np.random.default_rng(8)
     common = [0.2, -0.1, 0.15, 0.1]
-    data = [drawn(rng, [0.4 + 0.02 * i, *common], 60) for i in range(6)]
+    data = [sample(rng, [0.4 + 0.02 * i, *common], 60) for i in range(6)]
     model = mixture(block(4))
     belief = model.fit(sums_of(data))
     assert trust(model, belief, "pooled") > 0.99
@@ -170,7 +170,7 @@ def test_difficulty_that_all_providers_share_is_pooled():
 def test_the_block_that_informs_is_told_from_the_one_that_does_not():
     rng = np.random.default_rng(9)
     label, text = block(1, "label"), block(12, "text")
-    data = [drawn(rng, [0.5, slope] + [0.0] * 12, 150) for slope in (0.15, -0.15)]
+    data = [sample(rng, [0.5, slope] + [0.0] * 12, 150) for slope in (0.15, -0.15)]
     model = mixture(label, text)
     belief = model.fit(sums_of(data))
     assert trust(model, belief, "label@") > 20 * trust(model, belief, "text@")
@@ -179,7 +179,7 @@ def test_the_block_that_informs_is_told_from_the_one_that_does_not():
 def test_a_shifted_and_scaled_feature_says_the_same():
     rng = np.random.default_rng(10)
     n = 4_000
-    data = [drawn(rng, [0.5, 0.2, 0.0], n), drawn(rng, [0.6, -0.1, 0.1], n)]
+    data = [sample(rng, [0.5, 0.2, 0.0], n), sample(rng, [0.6, -0.1, 0.1], n)]
     model = mixture(block(2))
     plain = model.fit(sums_of(data))
     moved = [(x * [1.0, 3.0, 0.5] + np.outer(x[:, 0], [0.0, 2.0, -1.0]), y) for x, y in data]
@@ -195,7 +195,7 @@ def test_a_shifted_and_scaled_feature_says_the_same():
 
 def test_a_shifted_feature_says_exactly_the_same():
     rng = np.random.default_rng(11)
-    data = [drawn(rng, [0.5, 0.2], 30), drawn(rng, [0.6, -0.1], 40)]
+    data = [sample(rng, [0.5, 0.2], 30), sample(rng, [0.6, -0.1], 40)]
     model = mixture(block(1))
     plain = model.fit(sums_of(data))
     moved = [(x + np.outer(x[:, 0], [0.0, 5.0]), y) for x, y in data]
@@ -206,7 +206,7 @@ def test_a_shifted_feature_says_exactly_the_same():
 
 def test_shifted_targets_shift_the_belief():
     rng = np.random.default_rng(12)
-    data = [drawn(rng, [0.5, 0.2], 30), drawn(rng, [0.6, -0.1], 40)]
+    data = [sample(rng, [0.5, 0.2], 30), sample(rng, [0.6, -0.1], 40)]
     model = mixture(block(1))
     plain = model.fit(sums_of(data))
     other = model.fit(sums_of([(x, y + 3.0) for x, y in data]))
@@ -218,7 +218,7 @@ def test_shifted_targets_shift_the_belief():
 def test_a_provider_without_observations_starts_from_what_the_others_know():
     rng = np.random.default_rng(13)
     levels = [0.68, 0.7, 0.72, 0.71]
-    data = [drawn(rng, [level, 0.2], 200) for level in levels] + [(np.empty((0, 2)), np.empty(0))]
+    data = [sample(rng, [level, 0.2], 200) for level in levels] + [(np.empty((0, 2)), np.empty(0))]
     belief = mixture(block(1)).fit(sums_of(data))
     assert belief.mean[4, 0] == pytest.approx(0.7, abs=0.03)
     assert belief.mean[4, 1] > 0.1
@@ -229,7 +229,7 @@ def test_a_provider_without_observations_starts_from_what_the_others_know():
 
 def test_a_fit_is_a_pure_function_of_the_sums():
     rng = np.random.default_rng(14)
-    data = [drawn(rng, [0.5, 0.2], 30), drawn(rng, [0.6, -0.1], 40)]
+    data = [sample(rng, [0.5, 0.2], 30), sample(rng, [0.6, -0.1], 40)]
     model = mixture(block(1))
     sums = sums_of(data)
     before = [array.copy() for array in (sums.gram, sums.moment, sums.square, sums.count)]
@@ -245,7 +245,7 @@ def test_a_fit_is_a_pure_function_of_the_sums():
 
 def test_providers_in_another_order_believe_the_same():
     rng = np.random.default_rng(15)
-    data = [drawn(rng, [0.2 * i, 0.1 * i], 20 + i) for i in range(4)]
+    data = [sample(rng, [0.2 * i, 0.1 * i], 20 + i) for i in range(4)]
     model = mixture(block(1))
     one, other = model.fit(sums_of(data)), model.fit(sums_of(data[::-1]))
     np.testing.assert_allclose(one.mean, other.mean[::-1], rtol=1e-8, atol=1e-10)
@@ -254,7 +254,7 @@ def test_providers_in_another_order_believe_the_same():
 
 def test_covariances_are_symmetric_and_positive():
     rng = np.random.default_rng(16)
-    data = [drawn(rng, [0.5, 0.1, 0.0, 0.0], n) for n in (0, 1, 3, 400)]
+    data = [sample(rng, [0.5, 0.1, 0.0, 0.0], n) for n in (0, 1, 3, 400)]
     cov = mixture(block(3)).fit(sums_of(data)).cov
     np.testing.assert_allclose(cov, cov.transpose(0, 2, 1), rtol=1e-8, atol=1e-14)
     assert np.linalg.eigvalsh(cov).min() > 0

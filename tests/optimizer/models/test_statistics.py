@@ -5,7 +5,7 @@ from hypothesis import strategies as st
 
 from fairlead.optimizer.features.base import Block
 from fairlead.optimizer.models.posterior import Mixture, Sums
-from fairlead.optimizer.models.statistics import ROW_BITS, Statistics, quantised
+from fairlead.optimizer.models.statistics import ROW_BITS, Statistics, quantise
 
 WIDTH = 3
 CONTEXT = (Block("context", WIDTH, isotropic=False),)
@@ -19,7 +19,7 @@ observations = st.lists(
 def folded(seen, sign=1, into=None) -> Statistics:
     found = into or Statistics(width=WIDTH)
     for features, target in seen:
-        found.add(quantised(np.array(features)), target, sign=sign)
+        found.add(quantise(np.array(features)), target, sign=sign)
     return found
 
 
@@ -128,14 +128,14 @@ def test_eight_million_observations_at_the_bounds_neither_overflow_nor_round(bit
 
 def test_targets_and_features_beyond_the_bounds_count_as_the_bounds():
     beyond, at = Statistics(width=1), Statistics(width=1)
-    beyond.add(quantised(np.array([1e9])), -1e9)
-    at.add(quantised(np.array([8.0])), -8.0)
+    beyond.add(quantise(np.array([1e9])), -1e9)
+    at.add(quantise(np.array([8.0])), -8.0)
     assert_same(beyond, at)
 
 
 def test_sums_are_in_the_units_of_the_observations():
     found = Statistics(width=1, target_bits=12)
-    found.add(quantised(np.array([0.5])), 3.0)
+    found.add(quantise(np.array([0.5])), 3.0)
     gram, moment, square = found.sums()
     np.testing.assert_array_equal(gram, [[1.0, 0.5], [0.5, 0.25]])
     np.testing.assert_array_equal(moment, [3.0, 1.5])
@@ -160,7 +160,7 @@ def test_after_ten_million_observations_the_posterior_is_that_of_an_exact_solve(
 
     def stream(weights):
         features = rng.normal(size=(40, WIDTH)) * [1.0, 0.01, 2.0] + [0.0, 3.0, 0.0]
-        rows = np.array([quantised(row) for row in features]) / 2.0**ROW_BITS
+        rows = np.array([quantise(row) for row in features]) / 2.0**ROW_BITS
         targets = np.rint((rows @ weights + 0.1 * rng.normal(size=40)) * 2**16) / 2**16
         found = Statistics(width=WIDTH)
         for row, target in zip(rows, targets, strict=True):

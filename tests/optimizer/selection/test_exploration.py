@@ -1,7 +1,10 @@
 import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
-from fairlead.optimizer.selection.exploration import ENOUGH_FEEDBACK, Newcomers
+from fairlead.optimizer.errors import InvalidInput
+from fairlead.optimizer.selection.exploration import ENOUGH_FEEDBACK, Newcomers, priced_floor
 
 NAMES = ("old", "other", "new")
 COST = np.array([1e-3, 2e-3, 1e-3])
@@ -14,51 +17,53 @@ def added(share=0.1, after=NAMES) -> Newcomers:
     return found
 
 
-def capped(found, chances=CHANCES, *, names=NAMES, cost=COST, counts=(), ruled_out=(), target=None):
-    found.learned(dict(counts))
-    return found.capped(chances, names, cost, dict(ruled_out), target)
+def with_quotas(found, chances=CHANCES, *, names=NAMES, cost=COST, counts=(), ruled_out=(), target=None):
+    found.graduate(dict(counts))
+    return found.with_quotas(chances, names, cost, dict(ruled_out), target)
 
 
 @pytest.mark.parametrize("wanted", [0.0, 0.1, 0.9])
 def test_a_newcomer_gets_its_quota_whatever_the_policy_thinks_of_it(wanted):
     chances = np.array([(1 - wanted) * 2 / 3, (1 - wanted) / 3, wanted])
-    found = capped(added(), chances)
+    found = with_quotas(added(), chances)
     np.testing.assert_allclose(found, [0.6, 0.3, 0.1])
     assert chances[2] == wanted
 
 
 def test_newcomers_share_one_quota():
     names = (*NAMES, "newer")
-    found = capped(added(after=names), np.full(4, 0.25), names=names, cost=np.full(4, 1e-3))
+    found = with_quotas(added(after=names), np.full(4, 0.25), names=names, cost=np.full(4, 1e-3))
     np.testing.assert_allclose(found, [0.45, 0.45, 0.05, 0.05])
 
 
 def test_a_dear_newcomer_takes_no_more_than_its_share_of_the_budget():
-    found = capped(added(), cost=np.array([1e-3, 2e-3, 0.5]), target=1e-3)
+    found = with_quotas(added(), cost=np.array([1e-3, 2e-3, 0.5]), target=1e-3)
     assert found[2] * 0.5 == pytest.approx(0.1 * 1e-3)
     assert found.sum() == pytest.approx(1.0)
 
 
 def test_a_cheap_newcomer_is_still_capped_in_requests():
-    assert capped(added(), cost=np.array([1e-3, 2e-3, 1e-9]), target=1.0)[2] == pytest.approx(0.1)
+    assert with_quotas(added(), cost=np.array([1e-3, 2e-3, 1e-9]), target=1.0)[2] == pytest.approx(0.1)
 
 
 def test_known_after_enough_feedback_and_the_policy_decides():
-    almost = capped(added(), counts={"new": ENOUGH_FEEDBACK - 1})
+    almost = with_quotas(added(), counts={"new": ENOUGH_FEEDBACK - 1})
     assert almost[2] == pytest.approx(0.1)
     chances = np.array([0.1, 0.0, 0.9])
-    np.testing.assert_array_equal(capped(added(), chances, counts={"new": ENOUGH_FEEDBACK}), chances)
+    np.testing.assert_array_equal(with_quotas(added(), chances, counts={"new": ENOUGH_FEEDBACK}), chances)
 
 
 def test_one_that_is_ruled_out_gets_nothing():
     chances = np.array([0.7, 0.3, 0.0])
-    np.testing.assert_array_equal(capped(added(), chances, ruled_out={"new": "is marked unhealthy"}), chances)
+    np.testing.assert_array_equal(
+        with_quotas(added(), chances, ruled_out={"new": "is marked unhealthy"}), chances
+    )
 
 
 def test_where_only_newcomers_may_serve_the_policy_decides():
     chances = np.array([0.0, 0.0, 1.0])
     out = {"old": "is denied by 'o*'", "other": "is denied by 'o*'"}
-    np.testing.assert_array_equal(capped(added(), chances, ruled_out=out), chances)
+    np.testing.assert_array_equal(with_quotas(added(), chances, ruled_out=out), chances)
 
 
 def test_who_leaves_is_forgotten_and_who_stays_is_not_new():
@@ -68,3 +73,29 @@ def test_who_leaves_is_forgotten_and_who_stays_is_not_new():
     assert found.names == {"new"}
     found.configure(("old", "new"), ("old", "other"), share=0.1)
     assert "new" not in found.names
+
+
+@given(st.lists(st.floats(0, 10) | st.just(np.nan), min_size=1, max_size=8), st.floats(0, 5), st.floats(0, 1))
+def test_extra_spending_and_sum_are_bounded(costs: list[float], budget: float, share: float) -> None:
+    cost = np.array(costs)
+    floor = priced_floor(cost, budget, share=share)
+    assert (floor >= 0).all() and floor.sum() <= share + 1e-12
+    assert (floor[np.isnan(cost)] == 0).all()
+    known = ~np.isnan(cost)
+    if known.any():
+        assert (floor[known] * (cost[known] - cost[known].min())).sum() <= share * budget + 1e-9
+
+
+def test_the_floor_by_hand() -> None:
+    cost = np.array([0.01, 5.01, np.nan, 0.01])
+    eligible = np.array([True, True, True, False])
+    floor = priced_floor(cost, 0.01, share=0.03, eligible=eligible)
+    assert floor == pytest.approx([0.01, 0.01 * 0.01 / 5, 0, 0])
+    assert priced_floor(cost, None, share=0.03, eligible=eligible) == pytest.approx(floor)
+
+
+def test_a_floor_of_nonsense_is_refused() -> None:
+    with pytest.raises(InvalidInput, match="share"):
+        priced_floor(np.ones(2), 1.0, share=2)
+    with pytest.raises(InvalidInput, match="budget_usd"):
+        priced_floor(np.ones(2), np.nan, share=0.1)

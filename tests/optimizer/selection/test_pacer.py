@@ -27,10 +27,10 @@ def falling(scale):
 @pytest.mark.parametrize("target", [2e-4, 1e-3, 5e-3])
 def test_the_shadow_price_makes_the_expected_spend_meet_the_target(scale, target):
     pacer = per_request(target)
-    first = pacer.solve(falling(scale), least_usd=CHEAP)
+    first = pacer.update(falling(scale), least_usd=CHEAP)
     assert falling(scale)(first) == pytest.approx(target, rel=0.15)
     # The search goes on from where the last one ended.
-    price = pacer.solve(falling(scale), least_usd=CHEAP)
+    price = pacer.update(falling(scale), least_usd=CHEAP)
     assert falling(scale)(price) == pytest.approx(target, rel=0.01)
     assert pacer.shadow_price == price
 
@@ -39,23 +39,23 @@ def test_the_shadow_price_makes_the_expected_spend_meet_the_target(scale, target
 def test_it_is_found_from_any_earlier_price(before):
     pacer = per_request()
     pacer.shadow_price = before
-    pacer.solve(falling(0.1), least_usd=CHEAP)
-    assert falling(0.1)(pacer.solve(falling(0.1), least_usd=CHEAP)) == pytest.approx(1e-3, rel=0.01)
+    pacer.update(falling(0.1), least_usd=CHEAP)
+    assert falling(0.1)(pacer.update(falling(0.1), least_usd=CHEAP)) == pytest.approx(1e-3, rel=0.01)
 
 
 def test_a_budget_that_does_not_bind_has_no_price():
     pacer = per_request(2 * DEAR)
-    assert pacer.solve(falling(1.0), least_usd=CHEAP) == 0.0
+    assert pacer.update(falling(1.0), least_usd=CHEAP) == 0.0
 
 
 def test_less_than_the_cheapest_costs_is_not_asked_for():
     pacer = per_request(CHEAP / 10)
-    price = pacer.solve(falling(1.0), least_usd=CHEAP * 1.1)
+    price = pacer.update(falling(1.0), least_usd=CHEAP * 1.1)
     assert falling(1.0)(price) == pytest.approx(CHEAP * 1.1, rel=0.01)
 
 
 def test_a_spend_that_no_price_lowers_ends_at_a_finite_price():
-    price = per_request(1e-3).solve(lambda price: DEAR, least_usd=CHEAP)
+    price = per_request(1e-3).update(lambda price: DEAR, least_usd=CHEAP)
     assert math.isfinite(price) and price > 1.0
 
 
@@ -65,8 +65,8 @@ def test_a_step_is_bracketed(edge):
         return DEAR if price < edge else CHEAP
 
     pacer = per_request()
-    pacer.solve(spend, least_usd=CHEAP)
-    price = pacer.solve(spend, least_usd=CHEAP)
+    pacer.update(spend, least_usd=CHEAP)
+    price = pacer.update(spend, least_usd=CHEAP)
     assert spend(price / 1.5) == DEAR
     assert spend(price * 1.5) == CHEAP
 
@@ -75,7 +75,7 @@ def test_several_steps_are_solved_at_the_one_that_matters():
     def spend(price):
         return DEAR if price < 3.0 else 2e-3 if price < 50.0 else CHEAP
 
-    price = per_request().solve(spend, least_usd=CHEAP)
+    price = per_request().update(spend, least_usd=CHEAP)
     assert spend(price / 1.5) > 1e-3 > spend(price * 1.5)
 
 
@@ -113,7 +113,7 @@ def test_real_money_meets_the_budget_although_costs_are_misjudged_and_late(facto
     pacer, unsettled, real = per_request(1e-3), [], []
     for step in range(4_000):
         if step % 25 == 0:
-            pacer.solve(falling(0.1), least_usd=CHEAP)
+            pacer.update(falling(0.1), least_usd=CHEAP)
         expected = falling(0.1)(pacer.shadow_price)
         pacer.request(expected, at_s=None)
         real.append(factor * expected * rng.lognormal(-0.125, 0.5))

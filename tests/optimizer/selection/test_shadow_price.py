@@ -3,7 +3,7 @@ import pytest
 
 from fairlead.optimizer.features.base import Block
 from fairlead.optimizer.models.beliefs import Beliefs
-from fairlead.optimizer.models.statistics import quantised
+from fairlead.optimizer.models.statistics import quantise
 from fairlead.optimizer.policies.greedy import Greedy
 from fairlead.optimizer.policies.thompson import Thompson
 from fairlead.optimizer.selection.exploration import ENOUGH_FEEDBACK
@@ -31,13 +31,13 @@ def beliefs(declared) -> Beliefs:
     found = Beliefs(BLOCKS, declared.providers)
     rng = np.random.default_rng(1)
     for seq in range(300):
-        row = quantised(rng.normal(size=1))
+        row = quantise(rng.normal(size=1))
         for i in range(3):
             found.quality.add(f"p{i}", row, 0.6 + 0.1 * i + 0.1 * rng.normal(), seq=seq)
             found.cost.add(f"p{i}", row, 1.0, seq=seq)
-    found.quality.refresh()
-    found.cost.refresh()
-    found.refreshed()
+    found.quality.refit()
+    found.cost.refit()
+    found.derive()
     return found
 
 
@@ -74,7 +74,7 @@ def test_from_the_first_request_on_the_price_fits_the_budget(usd):
     declared = route(usd)
     pacing, found = Pacing(declared, Thompson()), beliefs(declared)
     for _ in range(3):
-        pacing.solve(found)
+        pacing.update(found)
     assert spend(pacing, found) == pytest.approx(usd, rel=0.02)
 
 
@@ -89,7 +89,7 @@ def test_without_budget_only_the_willingness_to_pay_counts():
 def test_a_request_cannot_lift_the_budget_but_can_pay_less():
     declared = route(1e-3)
     pacing, found = Pacing(declared, Thompson()), beliefs(declared)
-    pacing.solve(found)
+    pacing.update(found)
     binding = pacing.shadow_price
     assert binding > 1.0
     assert pacing.weights(Objective(willingness_to_pay_usd=1e6))[0] == binding
@@ -100,15 +100,15 @@ def test_a_debt_raises_the_price_and_its_return_lowers_it():
     declared = route(1e-3)
     pacing, found = Pacing(declared, Thompson()), beliefs(declared)
     for i in range(30):
-        pacing.decided(decision(i))
-    pacing.solve(found)
+        pacing.record(decision(i))
+    pacing.update(found)
     even = pacing.shadow_price
     pacing.spend(0.1)
-    pacing.solve(found)
+    pacing.update(found)
     indebted = pacing.shadow_price
     assert indebted > even
     pacing.spend(-0.2)
-    pacing.solve(found)
+    pacing.update(found)
     assert pacing.shadow_price < even
     assert pacing.spent_usd == pytest.approx(30e-3 - 0.1)
 
@@ -116,7 +116,7 @@ def test_a_debt_raises_the_price_and_its_return_lowers_it():
 def test_the_floor_spends_no_more_than_its_share_and_spares_what_would_eat_the_budget():
     declared = route(3e-4, exploration_share=0.01)
     pacing, found = Pacing(declared, Thompson()), beliefs(declared)
-    pacing.solve(found)
+    pacing.update(found)
     assert (pacing.floor @ (np.array(COST) - COST[0])) <= 0.01 * 3e-4
     assert pacing.floor[0] == pytest.approx(0.01 / 3)
     assert pacing.floor[2] == 0.0
@@ -131,7 +131,7 @@ def test_a_policy_that_explores_by_itself_or_not_at_all_gets_no_floor():
 def test_another_budget_starts_an_account_of_its_own_and_the_same_one_goes_on():
     declared = route(1e-3)
     pacing, found = Pacing(declared, Thompson()), beliefs(declared)
-    pacing.decided(decision(0))
+    pacing.record(decision(0))
     pacing.configure(declared, found)
     assert pacing.spent_usd == pytest.approx(1e-3)
     pacing.configure(route(2e-3), found)
@@ -144,17 +144,17 @@ def test_another_budget_starts_an_account_of_its_own_and_the_same_one_goes_on():
 def test_who_was_judged_seldom_has_a_priced_floor_until_it_is_known():
     declared = route(2e-3)
     found = Beliefs(BLOCKS, declared.providers)
-    row = quantised(np.zeros(1))
+    row = quantise(np.zeros(1))
     for seq in range(ENOUGH_FEEDBACK):
         found.quality.add("p0", row, 0.6, seq=seq)
         found.quality.add("p2", row, 0.6, seq=seq)
     pacing = Pacing(declared, Thompson())
-    pacing.solve(found)
+    pacing.update(found)
     assert pacing.floor[1] == pytest.approx(UNKNOWN_SHARE / 3)
     assert pacing.floor[0] == pytest.approx(declared.exploration_share / 3)
     for seq in range(ENOUGH_FEEDBACK):
         found.quality.add("p1", row, 0.6, seq=seq)
-    pacing.solve(found)
+    pacing.update(found)
     assert pacing.floor[1] == pytest.approx(declared.exploration_share / 3)
 
 
@@ -162,7 +162,7 @@ def test_the_floor_of_the_unknown_costs_at_most_its_share_of_the_budget():
     declared = route(2e-3)
     found = Beliefs(BLOCKS, declared.providers)
     pacing = Pacing(declared, Thompson())
-    pacing.solve(found)
+    pacing.update(found)
     extra = pacing.floor * (np.array(COST) - min(COST))
     assert extra.sum() <= UNKNOWN_SHARE * 2e-3
     assert pacing.floor[2] < pacing.floor[1]

@@ -5,8 +5,8 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from fairlead.optimizer.models import inversion
-from fairlead.optimizer.models.inversion import inform, inverted
+from fairlead.optimizer.models import kernels
+from fairlead.optimizer.models.kernels import invert, pool_information
 
 
 def stack(rng: np.random.Generator, d: int) -> np.ndarray:
@@ -22,9 +22,9 @@ def stack(rng: np.random.Generator, d: int) -> np.ndarray:
 @pytest.mark.parametrize("compiled", [True, False])
 @pytest.mark.parametrize("d", [1, 2, 17, 97])
 def test_inverse_and_log_determinant(compiled: bool, d: int, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(inversion, "IS_COMPILED", compiled)
+    monkeypatch.setattr(kernels, "IS_COMPILED", compiled)
     given = stack(np.random.default_rng(d), d)
-    inverse, log_determinant = inverted(given)
+    inverse, log_determinant = invert(given)
     scale = np.sqrt(np.einsum("...ii,...jj->...ij", inverse, inverse) if d > 1 else inverse * inverse)
     wanted = np.linalg.inv(given)
     np.testing.assert_allclose(inverse / scale, wanted / scale, atol=1e-9)
@@ -34,10 +34,10 @@ def test_inverse_and_log_determinant(compiled: bool, d: int, monkeypatch: pytest
 
 @pytest.mark.parametrize("compiled", [True, False])
 def test_what_is_not_positive_definite_is_refused(compiled: bool, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(inversion, "IS_COMPILED", compiled)
+    monkeypatch.setattr(kernels, "IS_COMPILED", compiled)
     for bad in ([[1.0, 2.0], [2.0, 1.0]], [[0.0, 0.0], [0.0, 1.0]], [[np.nan, 0.0], [0.0, 1.0]]):
         with pytest.raises(np.linalg.LinAlgError):
-            inverted(np.array([np.eye(2), bad]))
+            invert(np.array([np.eye(2), bad]))
 
 
 def test_what_all_providers_know_of_their_common_part() -> None:
@@ -48,7 +48,7 @@ def test_what_all_providers_know_of_their_common_part() -> None:
     inverse = np.linalg.inv(np.swapaxes(rows, -1, -2) @ rows + precision[:, None, :, None] * np.eye(d))
     moment = rng.standard_normal((k, d))
     information, pull = np.zeros((p, d, d)), np.zeros((p, d))
-    inform(precision, inverse, noise, moment, information, pull)
+    pool_information(precision, inverse, noise, moment, information, pull)
     for i in range(p):
         diagonal = np.diag(precision[i])
         known = sum((diagonal - diagonal @ inverse[i, j] @ diagonal) / noise[i, j] for j in range(k))
