@@ -23,13 +23,13 @@ from fairlead.experiments.ope.confidence_sequences import (
     gain_sequence,
     ips_sequence,
 )
-from fairlead.experiments.ope.counts import WeightTally
+from fairlead.experiments.ope.counts import WeightCounts
 from fairlead.experiments.ope.doubly_robust import dm, dr, sndr
 from fairlead.experiments.ope.importance import ips, on_policy, snips
-from fairlead.experiments.ope.intervals import asymptotic, difference
-from fairlead.experiments.ope.logged import Decisions
-from fairlead.experiments.ope.moments import Moments
-from fairlead.experiments.ope.reward_models import cross_fitted, random_folds
+from fairlead.experiments.ope.intervals import asymptotic
+from fairlead.experiments.ope.logged import LoggedBatch
+from fairlead.experiments.ope.moments import Moments, difference
+from fairlead.experiments.ope.reward_models import cross_fit, random_folds
 from fairlead.experiments.ope.terms import Terms
 from fairlead.experiments.ope.validation import Matrix, Vector
 
@@ -41,6 +41,7 @@ _SMALL: Final = (50, 100, 200, 500, 1_000)
 _STEP: Final = 100  # the asymptotic sequence is looked at so often
 _NOMINAL: Final = ("SNIPS", "DR", "SNDR")
 _SEQUENCES: Final = ("IPS, sequence", "DR, sequence", "gain, sequence")
+_ESTIMATORS: Final = {"IPS": ips, "SNIPS": snips, "DM": dm, "DR": dr, "SNDR": sndr}
 
 # By interval: whether it held the truth, and its width.
 Held = dict[str, tuple[bool, float]]
@@ -68,7 +69,7 @@ def coverage(options: Options) -> Section:
 def judge_log(world: World, seed: int, *, decisions: int = _DECISIONS) -> Mapping[str, Held]:
     """Every interval on one log, by target policy."""
     log = draw_log(world, decisions=decisions, seed=seed)
-    model = cross_fitted(
+    model = cross_fit(
         "ridge",
         features=world.features[log.row],
         reward=log.reward,
@@ -82,36 +83,34 @@ def judge_log(world: World, seed: int, *, decisions: int = _DECISIONS) -> Mappin
 def _intervals(world: World, log: DrawnLog, target: str, model: Matrix, seed: int) -> Held:
     truth = world.value(target)
     gain = truth - float((world.logging * world.quality).sum(axis=1).mean())
-    decisions = Decisions(
+    decisions = LoggedBatch(
         reward=log.reward,
         action=log.action,
         propensity=log.propensity,
         target=world.targets[target][log.row],
         q_hat=model,
     )
-    terms = [f(decisions) for f in (ips, snips, dm, dr, sndr, on_policy)]
-    moments = Moments.of(terms)
-    resamples = resample(terms[:5], seed=seed, resamples=_RESAMPLES)
+    terms = {name: f(decisions) for name, f in _ESTIMATORS.items()}
+    moments = Moments.of(terms | {"logged": on_policy(decisions)})
+    resamples = resample(terms, seed=seed, resamples=_RESAMPLES)
     limit = world.largest_weight
-    found = {
-        name: asymptotic(moments, {i: 1.0}) for i, name in enumerate(("IPS", "SNIPS", "DM", "DR", "SNDR"))
-    }
+    found = {name: asymptotic(moments, name) for name in terms}
     found |= {
-        "SNIPS, bootstrap": percentile(resamples, {1: 1.0}),
-        "DR, bootstrap": percentile(resamples, {3: 1.0}),
-        "IPS, empirical Bernstein": empirical_bernstein(moments, 0, low=0.0, high=limit),
-        "SNIPS, empirical Bernstein": bernstein_ratio(moments, 1, largest_weight=limit),
+        "SNIPS, bootstrap": percentile(resamples, "SNIPS"),
+        "DR, bootstrap": percentile(resamples, "DR"),
+        "IPS, empirical Bernstein": empirical_bernstein(moments, "IPS", low=0.0, high=limit),
+        "SNIPS, empirical Bernstein": bernstein_ratio(moments, "SNIPS", largest_weight=limit),
     }
     held = {name: (e.low <= truth <= e.high, e.high - e.low) for name, e in found.items()}
-    for name, place in (("gain by SNIPS", 1), ("gain by DR", 3)):
-        e = asymptotic(moments, difference(place, 5))
-        held[name] = (e.low <= gain <= e.high, e.high - e.low)
+    for name in ("SNIPS", "DR"):
+        e = asymptotic(moments, difference(name, "logged"))
+        held[f"gain by {name}"] = (e.low <= gain <= e.high, e.high - e.low)
     early = replace(decisions, q_hat=world.early_model[log.row])
     sequences = (ips_sequence(decisions), dr_sequence(early, largest_weight=limit), gain_sequence(decisions))
     for name, ends, true in zip(_SEQUENCES, sequences, (truth, truth, gain), strict=True):
         held[name] = _throughout(*ends, true)
-    held["SNIPS, asymptotic sequence"] = _prefixes(terms[1], truth)
-    held["DR, asymptotic sequence"] = _prefixes(terms[3], truth)
+    held["SNIPS, asymptotic sequence"] = _prefixes(terms["SNIPS"], truth)
+    held["DR, asymptotic sequence"] = _prefixes(terms["DR"], truth)
     return held
 
 
@@ -124,7 +123,7 @@ def _prefixes(terms: Terms, truth: float) -> tuple[bool, float]:
     """The same for the asymptotic sequence, looked at after every 100 decisions."""
     columns = [terms.plain, terms.weighted, terms.weight]
     parts = [
-        Moments.of([Terms(plain=a, weighted=b, weight=c)])
+        Moments.of(Terms(plain=a, weighted=b, weight=c))
         for a, b, c in zip(*(_cut(column, len(terms)) for column in columns), strict=True)
     ]
     members = [asymptotic_sequence(moments) for moments in accumulate(parts, Moments.merge)]
@@ -143,17 +142,17 @@ def _small(section: Section, label: str, world: World, logs: int) -> None:
             truth, sizes, held = world.value(target), [], []
             for seed in range(logs):
                 log = draw_log(world, decisions=decisions, seed=seed)
-                columns = Decisions(
+                columns = LoggedBatch(
                     reward=log.reward,
                     action=log.action,
                     propensity=log.propensity,
                     target=world.targets[target][log.row],
                     q_hat=world.early_model[log.row],
                 )
-                sizes.append(WeightTally.of(weight=columns.weight).effective_size)
+                sizes.append(WeightCounts.of(weight=columns.weight).effective_size)
                 if columns.weight.any():
-                    moments = Moments.of([snips(columns), dr(columns)])
-                    found = [asymptotic(moments, {place: 1.0}) for place in (0, 1)]
+                    moments = Moments.of({"SNIPS": snips(columns), "DR": dr(columns)})
+                    found = [asymptotic(moments, name) for name in moments.names]
                     held.append([e.low <= truth <= e.high for e in found])
             shares = np.mean(held, axis=0).tolist()
             size = float(np.mean(sizes))

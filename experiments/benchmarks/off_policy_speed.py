@@ -20,7 +20,7 @@ from fairlead.experiments.ope.estimators import (
     Estimator,
 )
 from fairlead.experiments.ope.intervals import asymptotic
-from fairlead.experiments.ope.logged import Decisions
+from fairlead.experiments.ope.logged import LoggedBatch
 from fairlead.experiments.ope.moments import Moments
 
 SCRIPT: Final = Path(__file__).with_name("obp_process.py")
@@ -104,22 +104,23 @@ def _columns(n: int, k: int, *, seed: int) -> dict[str, Any]:
 
 
 def _values(columns: dict[str, Any]) -> dict[str, float]:
-    decisions = Decisions(**columns)
+    decisions = LoggedBatch(**columns)
     return {name: estimator(decisions).value for name, estimator in _SHARED.items()}
 
 
 def _intervals(columns: dict[str, Any]) -> None:
-    decisions = Decisions(**columns)
-    moments = Moments.of([estimator(decisions) for estimator in _SHARED.values()])
-    for place in range(len(moments)):
-        asymptotic(moments, {place: 1.0})
+    decisions = LoggedBatch(**columns)
+    moments = Moments.of({name: estimator(decisions) for name, estimator in _SHARED.items()})
+    for name in moments.names:
+        asymptotic(moments, name)
 
 
 def _resampled(columns: dict[str, Any], chosen: Mapping[str, Estimator]) -> None:
-    decisions = Decisions(**columns)
-    drawn = resample([estimator(decisions) for estimator in chosen.values()], seed=0, resamples=_RESAMPLES)
-    for place in range(len(chosen)):
-        percentile(drawn, {place: 1.0})
+    decisions = LoggedBatch(**columns)
+    terms = {name: estimator(decisions) for name, estimator in chosen.items()}
+    resamples = resample(terms, seed=0, resamples=_RESAMPLES)
+    for name in resamples.names:
+        percentile(resamples, name)
 
 
 def _timed(work: Callable[[], T]) -> tuple[float, T]:

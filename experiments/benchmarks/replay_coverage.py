@@ -32,7 +32,7 @@ from fairlead.experiments.logs.write import Line, write_log
 from fairlead.experiments.ope.intervals import Estimate
 from fairlead.experiments.ope.validation import Integers, Matrix
 from fairlead.experiments.replay.executors import LocalEngine
-from fairlead.experiments.replay.result import Judged
+from fairlead.experiments.replay.result import TargetResult
 from fairlead.experiments.replay.run import replay
 from fairlead.experiments.replay.settings import ReplaySettings
 from fairlead.experiments.simulation.log import simulated_lines
@@ -116,7 +116,7 @@ def judge_replay(
         logged = _earned(log, None, quality)
         own = [_earned(log, spec, quality) for spec in specs]
     found = {}
-    for spec, one, earned in zip(specs, result.judged, own, strict=True):
+    for spec, one, earned in zip(specs, result.targets, own, strict=True):
         truth = earned if spec.learns else _population(known, spec)
         found[one.label] = _held(one, truth=truth, gain=earned - logged)
     return found
@@ -142,7 +142,7 @@ def _population(known: Known, spec: TargetSpec) -> float:
     return known.world.value("greedy" if spec.name == "column" else "uniform")
 
 
-def _held(one: Judged, *, truth: float, gain: float) -> Held:
+def _held(one: TargetResult, *, truth: float, gain: float) -> Held:
     intervals: dict[str, tuple[Estimate, float]] = {
         name: (one.estimates["reward"][name], truth) for name in ESTIMATORS
     }
@@ -150,7 +150,7 @@ def _held(one: Judged, *, truth: float, gain: float) -> Held:
         f"gain, {name}": (one.intervals[name], gain) for name in ("asymptotic", "bootstrap", "anytime")
     }
     held = {name: (e.low <= true <= e.high, e.high - e.low) for name, (e, true) in intervals.items()}
-    wrong = {"promote": gain <= 0.0, "keep": gain > 0.0}.get(one.verdict.judgement, False)
+    wrong = {"promote": gain <= 0.0, "keep": gain > 0.0}.get(one.verdict.recommendation, False)
     return {**held, "wrong verdict": (wrong, 0.0)}
 
 

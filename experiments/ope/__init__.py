@@ -1,7 +1,140 @@
 """Off-policy evaluation: what a target policy would have earned on a log that another policy wrote.
 
-The path of the data: `decisions` (checked columns) → `importance`, `doubly_robust`, `rejection` (estimators:
-decisions to *terms*) → `moments` and `bootstrap` (sums over decisions that partitions merge) → `estimates`,
-`bounds`, `sequences` (values, differences and intervals) → `diagnostics` → `verdict`. docs/estimators.md has
-every formula.
+Five lines, from a log to a recommendation. Here two providers of quality .6 and .7 were chosen 70 : 30, and
+the target policy would always choose the second one:
+
+>>> import numpy as np
+>>> rng = np.random.default_rng(0)
+>>> action = (rng.random(2_000) < 0.3).astype(int)
+>>> reward = (rng.random(2_000) < np.array([0.6, 0.7])[action]).astype(float)
+>>> propensity, target = np.array([0.7, 0.3])[action], np.tile([0.0, 1.0], (2_000, 1))
+
+>>> batch = LoggedBatch(reward=reward, action=action, propensity=propensity, target=target)
+>>> moments = Moments.of({"target": snips(batch), "logged": on_policy(batch)})
+>>> gain = asymptotic(moments, difference("target", "logged"))
+>>> findings = diagnose(WeightCounts.of(weight=batch.weight))
+>>> print(recommend(gain, findings, target="the second", incumbent="today's mix").sentence)
+Promote the second: against today's mix it earns +0.06464 quality
+(interval +0.0335 to +0.09579 at 95%, 2,000 decisions).
+
+The path of the data: a *batch* of logged decisions → *estimators*, which give per-decision *terms* →
+*moments* or *resamples*, sums over decisions that the partitions of a log merge → an *estimate*, a value with
+its interval → *findings* of the diagnostics → a *verdict*. docs/estimators.md has every formula, its
+assumptions and how often each interval holds.
+
+**Data**
+    `LoggedBatch` has the checked columns of a log, `cross_fit` the predictions of a reward model for them
+    (with `fold_by_id` or `random_folds`).
+
+**Estimators without a reward model**
+    `on_policy`, `ips`, `clipped_ips`, `snips`, `sub_gaussian_ips`, `replay`; `replay_learning` plays a policy
+    that learns through a log.
+
+**Estimators with a reward model**
+    `dm`, `dr`, `sndr`, `clipped_dr`, `switch_dr`, `shrunk_dr`, `sub_gaussian_dr`.
+
+**All estimators**
+    `ESTIMATORS` has each of these by the name that reports use. Each gives `Terms`. `slope` and
+    `least_error_bound` choose the λ of an estimator that tames weights by `clip`, `switch` or `shrink`.
+
+**Sums that merge**
+    `Moments`, `Resamples` (by `resample`), `LogCounts`, `WeightCounts`; `merge` for those of several parts.
+
+**Estimates with intervals**
+    `Estimate`, by `asymptotic` (central limit theorem), `percentile` (bootstrap), `empirical_bernstein` and
+    `bernstein_ratio` (any number of decisions); of one estimate, of a `difference`, or of any contrast.
+    `estimate_fixed_mix` compares with the best fixed mix of providers (`fixed_terms`).
+
+**Intervals that may be watched**
+    `asymptotic_sequence`, `ips_sequence`, `gain_sequence`, `dr_sequence` hold at all times at once.
+
+**Verdict**
+    `diagnose` makes a `Finding` per check, `recommend` a `Verdict` out of these and the gain.
 """
+
+from fairlead.experiments.ope.bootstrap import Resamples, percentile, resample
+from fairlead.experiments.ope.bounds import bernstein_ratio, empirical_bernstein
+from fairlead.experiments.ope.confidence_sequences import (
+    asymptotic_sequence,
+    dr_sequence,
+    gain_sequence,
+    ips_sequence,
+)
+from fairlead.experiments.ope.counts import LogCounts, WeightCounts
+from fairlead.experiments.ope.diagnostics import Finding, diagnose
+from fairlead.experiments.ope.doubly_robust import (
+    clipped_dr,
+    dm,
+    dr,
+    shrunk_dr,
+    sndr,
+    sub_gaussian_dr,
+    switch_dr,
+)
+from fairlead.experiments.ope.estimators import ESTIMATORS
+from fairlead.experiments.ope.fixed_mix import FixedMix, estimate_fixed_mix, fixed_terms
+from fairlead.experiments.ope.importance import clipped_ips, ips, on_policy, snips, sub_gaussian_ips
+from fairlead.experiments.ope.intervals import Estimate, asymptotic
+from fairlead.experiments.ope.logged import LoggedBatch
+from fairlead.experiments.ope.moments import Contrast, Moments, difference, merge
+from fairlead.experiments.ope.rejection import replay, replay_learning
+from fairlead.experiments.ope.reward_models import cross_fit, fold_by_id, random_folds
+from fairlead.experiments.ope.terms import Terms
+from fairlead.experiments.ope.tuning import Tuned, least_error_bound, slope
+from fairlead.experiments.ope.verdict import Recommendation, Verdict, recommend
+from fairlead.experiments.ope.weights import clip, shrink, sub_gaussian, switch
+
+__all__ = [
+    "ESTIMATORS",
+    "Contrast",
+    "Estimate",
+    "Finding",
+    "FixedMix",
+    "LogCounts",
+    "LoggedBatch",
+    "Moments",
+    "Recommendation",
+    "Resamples",
+    "Terms",
+    "Tuned",
+    "Verdict",
+    "WeightCounts",
+    "asymptotic",
+    "asymptotic_sequence",
+    "bernstein_ratio",
+    "clip",
+    "clipped_dr",
+    "clipped_ips",
+    "cross_fit",
+    "diagnose",
+    "difference",
+    "dm",
+    "dr",
+    "dr_sequence",
+    "empirical_bernstein",
+    "estimate_fixed_mix",
+    "fixed_terms",
+    "fold_by_id",
+    "gain_sequence",
+    "ips",
+    "ips_sequence",
+    "least_error_bound",
+    "merge",
+    "on_policy",
+    "percentile",
+    "random_folds",
+    "recommend",
+    "replay",
+    "replay_learning",
+    "resample",
+    "shrink",
+    "shrunk_dr",
+    "slope",
+    "sndr",
+    "snips",
+    "sub_gaussian",
+    "sub_gaussian_dr",
+    "sub_gaussian_ips",
+    "switch",
+    "switch_dr",
+]

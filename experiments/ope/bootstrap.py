@@ -9,16 +9,22 @@ and their sums added. Sums over a block of decisions are one matrix product for 
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
-from functools import reduce
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
 from typing import Final
 
 import numpy as np
 from numpy.typing import NDArray
 
-from fairlead.experiments.ope.intervals import FIRST, LEVEL, Contrast, Estimate, checked_level, factors
-from fairlead.experiments.ope.moments import WIDTH, rows_of
+from fairlead.experiments.ope.intervals import LEVEL, Estimate, check_level
+from fairlead.experiments.ope.moments import (
+    WIDTH,
+    Contrast,
+    blocks_of,
+    check_names,
+    name_estimates,
+    resolve,
+)
 from fairlead.experiments.ope.terms import Terms, positive
 from fairlead.experiments.ope.validation import Matrix, Vector
 from fairlead.optimizer.compiled import compiled
@@ -37,12 +43,17 @@ _LINE: Final = 64  # bytes of a cache line
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Resamples:
-    """Sums of the terms over every resample: `sums` (b, 3 m), of `moments.WIDTH` columns per estimate.
+    """Sums of the terms of m named estimates over each of b resamples.
 
-    `counts` (b,) is how many decisions each resample holds, `total` (3 m,) the sums over the n decisions
-    themselves.
+    `sums` (b, 3 m) has the columns of `Moments`, `counts` (b,) is how many decisions each resample holds, and
+    `total` (3 m,) has the sums over the n decisions themselves.
+
+    >>> resamples = resample(Terms(plain=np.array([0.0, 0.5, 1.0, 0.5])), seed=0)
+    >>> resamples.value(), len(resamples.values())
+    (0.5, 2000)
     """
 
+    names: tuple[str, ...]
     n: int
     sums: Matrix
     counts: Vector
@@ -50,83 +61,107 @@ class Resamples:
 
     def __len__(self) -> int:
         """The number of estimates m."""
-        return len(self.total) // WIDTH
+        return len(self.names)
 
     def merge(self, other: Resamples) -> Resamples:
-        """The resamples of both parts together."""
-        if self.sums.shape != other.sums.shape:
-            raise InvalidInput(
-                f"resamples of shapes {self.sums.shape} and {other.sums.shape} do not merge: "
-                "draw and estimate the same in every part"
-            )
+        """The resamples of both sets of decisions together."""
+        check_names(self.names, other.names)
+        self._check_count(other)
         return Resamples(
+            names=self.names,
             n=self.n + other.n,
             sums=self.sums + other.sums,
             counts=self.counts + other.counts,
             total=self.total + other.total,
         )
 
-    def values(self, contrast: Contrast = FIRST) -> Vector:
-        """The contrast's value in every resample, shape (b,); NaN where a resample has no weight."""
-        found = np.zeros(len(self.sums))
+    def join(self, other: Resamples) -> Resamples:
+        """The estimates of both, side by side.
+
+        Both must be of the same decisions, resampled with equal seeds and partitions: then the counts are the
+        same, and estimates of one can be compared with those of the other.
+        """
+        self._check_count(other)
+        return replace(
+            self,
+            names=self.names + other.names,
+            sums=np.hstack([self.sums, other.sums]),
+            total=np.concatenate([self.total, other.total]),
+        )
+
+    def _check_count(self, other: Resamples) -> None:
+        if len(self.sums) != len(other.sums):
+            raise InvalidInput(
+                f"{len(self.sums)} and {len(other.sums)} resamples do not merge: draw as many in every part"
+            )
+
+    def values(self, contrast: Contrast | None = None) -> Vector:
+        """The contrast's value in every resample, shape (b,); NaN if a resample has no weight."""
+        values = np.zeros(len(self.sums))
         with np.errstate(invalid="ignore", divide="ignore"):
-            for i, factor in factors(self, contrast):
+            for i, factor in resolve(self.names, contrast):
                 plain, weighted, weight = self.sums[:, WIDTH * i : WIDTH * (i + 1)].T
                 ratio = np.where(weight > 0.0, weighted / weight, np.nan)
-                found += factor * (plain / self.counts + ratio)
-        return found
+                values += factor * (plain / self.counts + ratio)
+        return values
 
-    def value(self, contrast: Contrast = FIRST) -> float:
+    def value(self, contrast: Contrast | None = None) -> float:
         """The contrast's value on the decisions themselves."""
-        parts = ((f, *self.total[WIDTH * i : WIDTH * (i + 1)].tolist()) for i, f in factors(self, contrast))
-        return float(sum(f * (plain / self.n + top / positive(bottom)) for f, plain, top, bottom in parts))
+        total = 0.0
+        for i, factor in resolve(self.names, contrast):
+            plain, weighted, weight = self.total[WIDTH * i : WIDTH * (i + 1)].tolist()
+            total += factor * (plain / self.n + weighted / positive(weight))
+        return total
 
 
 def resample(
-    terms: Sequence[Terms], *, seed: int, partition: int = 0, resamples: int = RESAMPLES
+    estimates: Terms | Mapping[str, Terms], *, seed: int, partition: int = 0, resamples: int = RESAMPLES
 ) -> Resamples:
-    """Resample the decisions of one partition; equal seeds and partitions draw equal counts."""
+    """Resample the decisions of one partition; equal seeds and partitions draw equal counts.
+
+    >>> resample({"a": Terms(plain=np.array([0.0, 1.0]))}, seed=0, resamples=100).names
+    ('a',)
+    """
     if resamples < _FEWEST:
         raise InvalidInput(f"resamples is {resamples}: a quantile takes at least {_FEWEST}")
     if seed < 0 or partition < 0:
         raise InvalidInput(f"seed {seed} and partition {partition} must not be negative: give 0 or more")
     source = np.random.SFC64([seed, partition])
-    # Absent columns are 0 or 1 throughout; only the others are multiplied, beside ones that count decisions.
+    named = name_estimates(estimates)
+    terms = list(named.values())
+    # Absent columns are 0 or 1 throughout; only the others are multiplied, next to ones that count decisions.
     columns = [column for part in terms for column in (part.plain, part.weighted, part.weight)]
     present = [j for j, column in enumerate(columns) if column is not None]
-    drawn_sums = np.zeros((len(present) + 1, resamples))
+    products = np.zeros((len(present) + 1, resamples))
     total, n = np.zeros(len(columns)), 0
     space = _aligned(resamples * _ROWS)
-    for rows in rows_of(terms):
-        beside = np.vstack([rows[:, present].T, np.ones(len(rows))])
+    for rows in blocks_of(terms):
+        factors = np.vstack([rows[:, present].T, np.ones(len(rows))])
         for start in range(0, len(rows), _ROWS):
-            block = beside[:, start : start + _ROWS]
-            drawn = space[: resamples * block.shape[1]]
-            words = source.random_raw(-(-len(drawn) // 8))  # an eighth of the time of `Generator.bytes`
-            _look_up(words.astype("<u8", copy=False).view(np.uint8), _COUNTS, drawn)
-            drawn_sums += block @ drawn.reshape(-1, resamples)
+            block = factors[:, start : start + _ROWS]
+            weights = space[: resamples * block.shape[1]]
+            words = source.random_raw(-(-len(weights) // 8))  # an eighth of the time of `Generator.bytes`
+            _look_up(words.astype("<u8", copy=False).view(np.uint8), _COUNTS, weights)
+            products += block @ weights.reshape(-1, resamples)
         total += rows.sum(axis=0)
         n += len(rows)
-    counts = drawn_sums[-1]
+    counts = products[-1]
     sums = np.zeros((resamples, len(columns)))
     sums[:, WIDTH - 1 :: WIDTH] = counts[:, None]
-    sums[:, present] = drawn_sums[:-1].T
-    return Resamples(n=n, sums=sums, counts=counts, total=total)
+    sums[:, present] = products[:-1].T
+    return Resamples(names=tuple(named), n=n, sums=sums, counts=counts, total=total)
 
 
-def merged_resamples(parts: Iterable[Resamples]) -> Resamples:
-    """The partitions' resamples added from first to last."""
-    found = list(parts)
-    if not found:
-        raise InvalidInput("there are 0 parts to merge: widen the selection of decisions")
-    return reduce(Resamples.merge, found)
-
-
-def percentile(resamples: Resamples, contrast: Contrast = FIRST, *, level: float = LEVEL) -> Estimate:
+def percentile(resamples: Resamples, contrast: Contrast | None = None, *, level: float = LEVEL) -> Estimate:
     """The value with the interval between the outer percentiles of the resamples.
 
-    Resamples without weight, where a self-normalised value does not exist, count as beyond both ends; one
+    Resamples without weight, for which a self-normalised value does not exist, count as beyond both ends; one
     decision has no spread to resample, and its interval is the whole line.
+
+    >>> resamples = resample(Terms(plain=np.array([0.0, 0.5, 1.0, 0.5] * 25)), seed=0)
+    >>> estimate = percentile(resamples)
+    >>> f"{estimate.value:.2f} in [{estimate.low:.2f}, {estimate.high:.2f}]"
+    '0.50 in [0.43, 0.57]'
     """
     return percentile_of(
         resamples.values(contrast), value=resamples.value(contrast), n=resamples.n, level=level
@@ -134,8 +169,8 @@ def percentile(resamples: Resamples, contrast: Contrast = FIRST, *, level: float
 
 
 def percentile_of(values: Vector, *, value: float, n: int, level: float = LEVEL) -> Estimate:
-    """The percentile interval of any statistic, given its value in every resample, shape (b,)."""
-    tail = 0.5 * (1.0 - checked_level(level))
+    """The percentile interval of any statistic, out of its value in every resample, shape (b,)."""
+    tail = 0.5 * (1.0 - check_level(level))
     absent = np.isnan(values) | (n < 2)
     return Estimate(
         value=value,
@@ -149,15 +184,15 @@ def percentile_of(values: Vector, *, value: float, n: int, level: float = LEVEL)
 
 
 def _aligned(length: int) -> Vector:
-    """Room for numbers that begins with a cache line: a thin matrix product then takes half of the time."""
-    room = np.empty(8 * length + _LINE, dtype=np.uint8)
-    start = -room.ctypes.data % _LINE
-    found: Vector = room[start : start + 8 * length].view(np.float64)
-    return found
+    """Memory for numbers that starts at a cache line: a thin matrix product then takes half of the time."""
+    memory = np.empty(8 * length + _LINE, dtype=np.uint8)
+    start = -memory.ctypes.data % _LINE
+    numbers: Vector = memory[start : start + 8 * length].view(np.float64)
+    return numbers
 
 
 @compiled
-def _look_up(drawn: NDArray[np.uint8], table: Vector, found: Vector) -> None:
-    """found = table[drawn] without a copy of the indices, which is what numpy spends most of its time on."""
-    for i in range(len(found)):
-        found[i] = table[drawn[i]]
+def _look_up(indices: NDArray[np.uint8], table: Vector, out: Vector) -> None:
+    """out = table[indices] without a copy of the indices, which is what numpy spends most of its time on."""
+    for i in range(len(out)):
+        out[i] = table[indices[i]]

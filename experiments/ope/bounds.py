@@ -10,34 +10,38 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 
-from fairlead.experiments.ope.intervals import LEVEL, Estimate, checked_level, t_quantile, value
-from fairlead.experiments.ope.moments import WIDTH, Moments
+from fairlead.experiments.ope.intervals import LEVEL, Estimate, check_level, t_quantile
+from fairlead.experiments.ope.moments import Moments, columns_of
 from fairlead.optimizer.errors import InvalidInput, finite
 
 
-def hoeffding_lower(moments: Moments, place: int = 0, *, delta: float, largest: float | None = None) -> float:
+def hoeffding_lower(
+    moments: Moments, name: str | None = None, *, delta: float, largest: float | None = None
+) -> float:
     """mean − b √(ln(1/δ) / 2n) for terms in [0, b]: at most δ likely to lie above the expectation."""
-    mean, top = _mean(moments, place), _largest(moments, place, largest)
+    mean, top = _mean(moments, name), _largest(moments, name, largest)
     return mean - top * math.sqrt(_log(1.0, delta) / (2.0 * moments.n))
 
 
-def bernstein_lower(moments: Moments, place: int = 0, *, delta: float, largest: float | None = None) -> float:
+def bernstein_lower(
+    moments: Moments, name: str | None = None, *, delta: float, largest: float | None = None
+) -> float:
     """Maurer and Pontil (2009, theorem 4) for terms in [0, b], with n − 1 in both places: see `_reach`."""
-    mean, top = _mean(moments, place), _largest(moments, place, largest)
-    return mean - _reach(_scatter(moments, place), top, moments.n, _log(2.0, delta))
+    mean, top = _mean(moments, name), _largest(moments, name, largest)
+    return mean - _reach(_scatter(moments, name), top, moments.n, _log(2.0, delta))
 
 
-def student_lower(moments: Moments, place: int = 0, *, delta: float) -> float:
+def student_lower(moments: Moments, name: str | None = None, *, delta: float) -> float:
     """mean − t_{1−δ, n−1} s / √n: approximate; it assumes that the mean is about normal."""
-    mean, n = _mean(moments, place), moments.n
+    mean, n = _mean(moments, name), moments.n
     if n < 2:
         return -math.inf
     reach = t_quantile(n - 1, 1.0 - 2.0 * delta) if delta < 0.5 else 0.0
-    return mean - reach * math.sqrt(_scatter(moments, place) / (n - 1) / n)
+    return mean - reach * math.sqrt(_scatter(moments, name) / (n - 1) / n)
 
 
 def empirical_bernstein(
-    moments: Moments, place: int = 0, *, low: float, high: float, level: float = LEVEL
+    moments: Moments, name: str | None = None, *, low: float, high: float, level: float = LEVEL
 ) -> Estimate:
     """The interval of Maurer and Pontil (2009) around a mean whose terms all lie in [low, high].
 
@@ -45,18 +49,19 @@ def empirical_bernstein(
     bounds every weight that the target policy can have, seen or not (1 over the logging policy's floor). The
     bound fails with probability at most 1 − level, at any n.
     """
-    mean = _mean(moments, place)
-    first, last = moments.low[WIDTH * place], moments.high[WIDTH * place]
+    mean = _mean(moments, name)
+    plain = columns_of(moments.names, name).start
+    first, last = moments.low[plain], moments.high[plain]
     if not (low <= first and last <= high):
         raise InvalidInput(
             f"terms run from {first:g} to {last:g}, outside [{low:g}, {high:g}]: give a range that holds them"
         )
-    reach = _reach(_scatter(moments, place), high - low, moments.n, _log(4.0, 1.0 - checked_level(level)))
+    reach = _reach(_scatter(moments, name), high - low, moments.n, _log(4.0, 1.0 - check_level(level)))
     return _interval(moments, mean, max(low, mean - reach), min(high, mean + reach), level)
 
 
 def bernstein_ratio(
-    moments: Moments, place: int = 0, *, largest_weight: float, level: float = LEVEL
+    moments: Moments, name: str | None = None, *, largest_weight: float, level: float = LEVEL
 ) -> Estimate:
     """Empirical Bernstein for SNIPS with rewards in [0, 1]: every v for which E[w (r − v)] = 0 is not
     refuted.
@@ -65,20 +70,21 @@ def bernstein_ratio(
     so the set covers it whatever the bias of the ratio.
     """
     largest_weight = finite("largest_weight", largest_weight, low=1.0, remedy="give the bound of the weights")
-    plain, top, seen = moments.high[WIDTH * place : WIDTH * (place + 1)].tolist()
-    if plain != 0.0 or moments.low[WIDTH * place] != 0.0:
+    columns = columns_of(moments.names, name)
+    plain, top, largest_seen = moments.high[columns].tolist()
+    plain_low, low, _ = moments.low[columns].tolist()
+    if plain != 0.0 or plain_low != 0.0:
         raise InvalidInput("this bound holds for SNIPS alone: bound IPS or DR by empirical_bernstein")
-    if moments.low[WIDTH * place + 1] < 0.0 or top > largest_weight:
+    if low < 0.0 or top > largest_weight:
         raise InvalidInput("weighted rewards leave [0, largest_weight]: scale the rewards to [0, 1]")
-    if seen > largest_weight:
+    if largest_seen > largest_weight:
         raise InvalidInput(
-            f"a weight is {seen:g}, above largest_weight {largest_weight:g}: give a bound that holds"
+            f"a weight is {largest_seen:g}, above largest_weight {largest_weight:g}: give a bound that holds"
         )
-    centre = value(moments, {place: 1.0})
-    top, bottom = moments.mean[WIDTH * place + 1 : WIDTH * place + 3].tolist()
-    part = slice(WIDTH * place + 1, WIDTH * place + 3)
-    (tt, tb), (_, bb) = moments.scatter[part, part].tolist()
-    log = _log(4.0, 1.0 - checked_level(level))
+    centre = moments.value(name)
+    _, top, bottom = moments.mean[columns].tolist()
+    _, (_, tt, tb), (_, _, bb) = moments.scatter[columns, columns].tolist()
+    log = _log(4.0, 1.0 - check_level(level))
 
     def refuted(v: float) -> bool:
         scatter = max(tt - 2.0 * v * tb + v * v * bb, 0.0)
@@ -109,24 +115,26 @@ def _reach(scatter: float, width: float, n: int, log: float) -> float:
     return math.sqrt(2.0 * log * scatter / n / (n - 1)) + 7.0 * width * log / (3.0 * (n - 1))
 
 
-def _mean(moments: Moments, place: int) -> float:
-    weighted, weight = moments.mean[WIDTH * place + 1 : WIDTH * place + 3].tolist()
-    if weighted != 0.0 or weight != 1.0 or moments.scatter[WIDTH * place + 2, WIDTH * place + 2] != 0.0:
+def _mean(moments: Moments, name: str | None) -> float:
+    columns = columns_of(moments.names, name)
+    mean, weighted, weight = moments.mean[columns].tolist()
+    if weighted != 0.0 or weight != 1.0 or moments.scatter[columns, columns][2, 2] != 0.0:
         raise InvalidInput("this bound holds for means, not for self-normalised estimates: bound IPS or DR")
-    return float(moments.mean[WIDTH * place])
+    return float(mean)
 
 
-def _scatter(moments: Moments, place: int) -> float:
-    return float(moments.scatter[WIDTH * place, WIDTH * place])
+def _scatter(moments: Moments, name: str | None) -> float:
+    columns = columns_of(moments.names, name)
+    return float(moments.scatter[columns, columns][0, 0])
 
 
-def _largest(moments: Moments, place: int, largest: float | None) -> float:
-    seen = float(moments.high[WIDTH * place])
-    if largest is not None and largest < seen:
+def _largest(moments: Moments, name: str | None, largest: float | None) -> float:
+    observed = float(moments.high[columns_of(moments.names, name)][0])
+    if largest is not None and largest < observed:
         raise InvalidInput(
-            f"largest is {largest:g}, but a term is {seen:g}: give a bound that holds them all"
+            f"largest is {largest:g}, but a term is {observed:g}: give a bound that holds them all"
         )
-    return seen if largest is None else largest
+    return observed if largest is None else largest
 
 
 def _log(factor: float, delta: float) -> float:

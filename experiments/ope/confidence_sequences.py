@@ -18,17 +18,9 @@ import numpy as np
 from scipy.special import gammainc, gammaln
 
 from fairlead.experiments.ope.doubly_robust import dr
-from fairlead.experiments.ope.intervals import (
-    FIRST,
-    LEVEL,
-    Contrast,
-    Estimate,
-    checked_level,
-    standard_error,
-    value,
-)
-from fairlead.experiments.ope.logged import Decisions
-from fairlead.experiments.ope.moments import Moments
+from fairlead.experiments.ope.intervals import LEVEL, Estimate, check_level
+from fairlead.experiments.ope.logged import LoggedBatch
+from fairlead.experiments.ope.moments import Contrast, Moments
 from fairlead.experiments.ope.validation import Vector, check, vector
 from fairlead.optimizer.errors import InvalidInput, finite
 
@@ -40,25 +32,25 @@ _KNOTS: Final = 2_000
 _NEWTON_STEPS: Final = 12
 
 
-def ips_sequence(decisions: Decisions, *, level: float = LEVEL) -> tuple[Vector, Vector]:
+def ips_sequence(decisions: LoggedBatch, *, level: float = LEVEL) -> tuple[Vector, Vector]:
     """Lower and upper ends, shape (n,) each, for IPS with rewards in [0, 1]; decisions in order of time.
 
     With probability `level`, the value lies between both at every length of the log. No bound on the weights.
     """
     reward = _unit(decisions)
-    tail = 0.5 * (1.0 - checked_level(level))
+    tail = 0.5 * (1.0 - check_level(level))
     lower = lower_sequence(decisions.weight * reward, least=0.0, centre_at_most=1.0, alpha=tail)
     upper = lower_sequence(decisions.weight * (1.0 - reward), least=0.0, centre_at_most=1.0, alpha=tail)
     return lower, 1.0 - upper
 
 
-def gain_sequence(decisions: Decisions, *, level: float = LEVEL) -> tuple[Vector, Vector]:
+def gain_sequence(decisions: LoggedBatch, *, level: float = LEVEL) -> tuple[Vector, Vector]:
     """The same for the difference of the target to the logging policy, E[(w − 1) r], rewards in [0, 1].
 
     Both (w − 1) r and (w − 1) (1 − r) are at least −1, and their expectations are opposite.
     """
     reward = _unit(decisions)
-    tail = 0.5 * (1.0 - checked_level(level))
+    tail = 0.5 * (1.0 - check_level(level))
     surplus = decisions.weight - 1.0
     lower = lower_sequence(surplus * reward, least=-1.0, centre_at_most=0.0, alpha=tail)
     upper = lower_sequence(surplus * (1.0 - reward), least=-1.0, centre_at_most=0.0, alpha=tail)
@@ -66,7 +58,7 @@ def gain_sequence(decisions: Decisions, *, level: float = LEVEL) -> tuple[Vector
 
 
 def dr_sequence(
-    decisions: Decisions, *, largest_weight: float, level: float = LEVEL
+    decisions: LoggedBatch, *, largest_weight: float, level: float = LEVEL
 ) -> tuple[Vector, Vector]:
     """The same for DR, with rewards and predictions in [0, 1].
 
@@ -88,7 +80,7 @@ def dr_sequence(
         raise InvalidInput("q_hat leaves [0, 1], where these bounds do not hold: clip the predictions")
     terms = dr(decisions).plain
     assert terms is not None
-    tail = 0.5 * (1.0 - checked_level(level))
+    tail = 0.5 * (1.0 - check_level(level))
     # V counts in units of h², which is large here.
     tightest_at = TIGHTEST_AT_VARIANCE / (largest_weight + 1.0) ** 2
     lower, upper = (
@@ -134,7 +126,7 @@ def lower_sequence(
 
 def asymptotic_sequence(
     moments: Moments,
-    contrast: Contrast = FIRST,
+    contrast: Contrast | None = None,
     *,
     level: float = LEVEL,
     tightest_at: float = TIGHTEST_AT_DECISIONS,
@@ -145,8 +137,8 @@ def asymptotic_sequence(
     confidence sequences*): in the limit of late starts it may be looked at whenever one likes. Like the
     central limit theorem it promises nothing for few decisions or weights that a handful of them dominate.
     """
-    centre, error, n = value(moments, contrast), standard_error(moments, contrast), moments.n
-    alpha = 1.0 - checked_level(level)
+    centre, error, n = moments.value(contrast), moments.standard_error(contrast), moments.n
+    alpha = 1.0 - check_level(level)
     tightest_at = finite("tightest_at", tightest_at, low=1.0, remedy="give a likely number of decisions")
     log = -2.0 * math.log(alpha)
     scale = n * (log + math.log1p(log)) / tightest_at  # n ρ²
@@ -162,7 +154,7 @@ def asymptotic_sequence(
     )
 
 
-def _unit(decisions: Decisions) -> Vector:
+def _unit(decisions: LoggedBatch) -> Vector:
     reward = decisions.reward
     inside = (reward >= 0.0) & (reward <= 1.0)
     check(

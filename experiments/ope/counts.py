@@ -26,7 +26,7 @@ BINS: Final = 10
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
-class LogTally:
+class LogCounts:
     """What n decisions of a log, with or without a reward, say of the logging policy and the feedback.
 
     Per provider, shape (k,): `chosen`, how often it was drawn; `expected`, the sum of its propensities;
@@ -78,18 +78,18 @@ class LogTally:
             drawn=np.bincount(place, weights=hit[possible], minlength=BINS).astype(np.float64),
         )
 
-    def merge(self, other: LogTally) -> LogTally:
+    def merge(self, other: LogCounts) -> LogCounts:
         """Both parts together."""
         if len(self.chosen) != len(other.chosen):
             raise InvalidInput(
                 f"tallies of {len(self.chosen)} and {len(other.chosen)} providers do not merge: "
                 "use one list of them"
             )
-        return LogTally(**{f.name: getattr(self, f.name) + getattr(other, f.name) for f in fields(self)})
+        return LogCounts(**{f.name: getattr(self, f.name) + getattr(other, f.name) for f in fields(self)})
 
 
 @dataclass(frozen=True, kw_only=True)
-class WeightTally:
+class WeightCounts:
     """What the n rewarded decisions say of one target policy's importance weights w.
 
     `total` is Σ w, `squares` Σ w², `largest` max w, `without_support` Σ of the target's probabilities of
@@ -122,10 +122,10 @@ class WeightTally:
             without_support=without,
         )
 
-    def merge(self, other: WeightTally) -> WeightTally:
+    def merge(self, other: WeightCounts) -> WeightCounts:
         """Both parts together."""
         known = self.without_support is not None and other.without_support is not None
-        return WeightTally(
+        return WeightCounts(
             n=self.n + other.n,
             total=self.total + other.total,
             squares=self.squares + other.squares,

@@ -13,7 +13,7 @@ from typing import Final
 import numpy as np
 from scipy.special import chdtrc
 
-from fairlead.experiments.ope.counts import LogTally, WeightTally
+from fairlead.experiments.ope.counts import LogCounts, WeightCounts
 
 # At 100 the worst interval of a quality in [0, 1] is ± .1; with fewer, the normal approximation is no good
 # either (docs/estimators.md, coverage against effective sample size).
@@ -48,7 +48,7 @@ class Finding:
 
 
 def diagnose(
-    weights: WeightTally, log: LogTally | None = None, *, providers: Sequence[str] | None = None
+    weights: WeightCounts, log: LogCounts | None = None, *, providers: Sequence[str] | None = None
 ) -> tuple[Finding, ...]:
     """Every check that the tallies allow, for one target policy; `providers` are the names of the columns."""
     found = [effective_size(weights), weight_share(weights), mean_weight(weights), support(weights)]
@@ -57,7 +57,7 @@ def diagnose(
     return tuple(found)
 
 
-def effective_size(weights: WeightTally) -> Finding:
+def effective_size(weights: WeightCounts) -> Finding:
     """(Σ w)² / Σ w²: how many decisions of the target policy itself this log is worth (Kish 1965)."""
     size, least = weights.effective_size, LEAST_EFFECTIVE_SIZE
     more = math.ceil(weights.n * (least / size - 1.0)) if 0.0 < size < least else None
@@ -72,7 +72,7 @@ def effective_size(weights: WeightTally) -> Finding:
     )
 
 
-def weight_share(weights: WeightTally) -> Finding:
+def weight_share(weights: WeightCounts) -> Finding:
     """max w / Σ w: how much of the estimate is one decision."""
     share = weights.largest / weights.total if weights.total > 0.0 else 1.0
     fails = share > LARGEST_WEIGHT_SHARE
@@ -86,7 +86,7 @@ def weight_share(weights: WeightTally) -> Finding:
     )
 
 
-def mean_weight(weights: WeightTally) -> Finding:
+def mean_weight(weights: WeightCounts) -> Finding:
     """Mean w, whose expectation is 1 where the propensities are right and the target has support.
 
     Fails where its interval at `FALSE_ALARM` excludes 1.
@@ -107,7 +107,7 @@ def mean_weight(weights: WeightTally) -> Finding:
     )
 
 
-def support(weights: WeightTally) -> Finding:
+def support(weights: WeightCounts) -> Finding:
     """The target's mean probability of providers that the log could not have chosen."""
     limit = LARGEST_WITHOUT_SUPPORT
     if weights.without_support is None:
@@ -129,7 +129,7 @@ def support(weights: WeightTally) -> Finding:
     )
 
 
-def calibration(log: LogTally, *, providers: Sequence[str] | None = None) -> Finding:
+def calibration(log: LogCounts, *, providers: Sequence[str] | None = None) -> Finding:
     """Whether providers were drawn as often as their propensities promise: a χ² test, k − 1 degrees at most.
 
     (N − E)' C⁺ (N − E), with C the covariance of the counts N under the propensities. `measured` is its
@@ -156,7 +156,7 @@ def calibration(log: LogTally, *, providers: Sequence[str] | None = None) -> Fin
     )
 
 
-def elsewhere(log: LogTally) -> Finding:
+def elsewhere(log: LogCounts) -> Finding:
     """The share of decisions that another provider than the drawn one served."""
     share = log.elsewhere / log.n
     return Finding(
@@ -169,7 +169,7 @@ def elsewhere(log: LogTally) -> Finding:
     )
 
 
-def missing_feedback(log: LogTally) -> Finding:
+def missing_feedback(log: LogCounts) -> Finding:
     """How much the share of decisions with a reward differs between providers, and whether by chance (χ²).
 
     Fails where the largest gap to the overall rate is above its limit and chance is ruled out. `measured` is

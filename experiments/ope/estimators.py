@@ -7,11 +7,11 @@ from functools import partial
 from typing import Final
 
 from fairlead.experiments.ope import doubly_robust, importance
-from fairlead.experiments.ope.logged import Decisions
-from fairlead.experiments.ope.rejection import rejection
+from fairlead.experiments.ope.logged import LoggedBatch
+from fairlead.experiments.ope.rejection import replay
 from fairlead.experiments.ope.terms import Terms
 
-Estimator = Callable[[Decisions], Terms]
+Estimator = Callable[[LoggedBatch], Terms]
 
 # Fixed defaults, so that a report does not depend on a tuning run; `tuning` chooses from the log instead. A
 # weight of 10 lets one decision speak for ten; .1 bends only weights that are far above that.
@@ -24,7 +24,7 @@ WITHOUT_MODEL: Final[Mapping[str, Estimator]] = {
     "clipped-ips": partial(importance.clipped_ips, lam=DEFAULT_LAMBDA),
     "snips": importance.snips,
     "sub-gaussian-ips": partial(importance.sub_gaussian_ips, lam=DEFAULT_SUB_GAUSSIAN_LAMBDA),
-    "replay": rejection,
+    "replay": replay,
 }
 WITH_MODEL: Final[Mapping[str, Estimator]] = {
     "dm": doubly_robust.dm,

@@ -16,7 +16,7 @@ from fairlead.experiments.baselines.frontier import Hull, best_fixed_mix
 from fairlead.experiments.ope.bootstrap import Resamples, percentile_of
 from fairlead.experiments.ope.intervals import LEVEL, Estimate
 from fairlead.experiments.ope.logged import SMALLEST_PROPENSITY
-from fairlead.experiments.ope.moments import WIDTH
+from fairlead.experiments.ope.moments import columns_of
 from fairlead.experiments.ope.terms import Terms
 from fairlead.experiments.ope.validation import Integers, Matrix, Vector, places, same_length, vector
 from fairlead.optimizer.errors import InvalidInput
@@ -50,20 +50,20 @@ def fixed_terms(*, reward: Vector, action: Integers, propensity: Vector, provide
     return [Terms(weighted=weight * reward, weight=weight) for weight in weights]
 
 
-def fixed_mix(
+def estimate_fixed_mix(
     resamples: Resamples,
     *,
-    quality: int,
-    cost_usd: int,
-    fixed_quality: Sequence[int],
-    fixed_cost_usd: Sequence[int],
+    quality: str,
+    cost_usd: str,
+    fixed_quality: Sequence[str],
+    fixed_cost_usd: Sequence[str],
     level: float = LEVEL,
 ) -> FixedMix:
-    """The hull and the lift of one policy, with a percentile interval in which the hull is drawn anew each
-    time.
+    """The hull and the lift of one policy, with a percentile interval.
 
-    Places among the resampled estimates: the policy's quality and cost, and those of every provider's fixed
-    policy in the order of the providers.
+    The hull is computed anew in every resample. `quality` and `cost_usd` name the policy's estimates among
+    the resampled ones, `fixed_quality` and `fixed_cost_usd` those of every provider's fixed policy, in the
+    order of the providers.
     """
     if len(fixed_quality) != len(fixed_cost_usd) or not fixed_quality:
         raise InvalidInput(
@@ -71,30 +71,31 @@ def fixed_mix(
             "give one of each per provider"
         )
     pairs = list(zip(fixed_quality, fixed_cost_usd, strict=True))
-    known = [j for j, (place, _) in enumerate(pairs) if resamples.total[WIDTH * place + WIDTH - 1] > 0.0]
-    if not known:
+    weight = [resamples.total[columns_of(resamples.names, name)][-1] for name in fixed_quality]
+    served = np.flatnonzero(np.array(weight) > 0.0).tolist()
+    if not served:
         raise InvalidInput("no decision has a provider among the fixed policies: name those of the log")
-    qualities, costs = ([{pairs[j][side]: 1.0} for j in known] for side in (0, 1))
+    qualities, costs = ([pairs[j][side] for j in served] for side in (0, 1))
     hull = best_fixed_mix([resamples.value(c) for c in costs], [resamples.value(c) for c in qualities])
-    lift = resamples.value({quality: 1.0}) - hull.quality_at(resamples.value({cost_usd: 1.0}))
+    lift = resamples.value(quality) - hull.quality_at(resamples.value(cost_usd))
     lifts = _lifts(
-        resamples.values({quality: 1.0}),
-        resamples.values({cost_usd: 1.0}),
-        np.column_stack([resamples.values(c) for c in qualities]),
-        np.column_stack([resamples.values(c) for c in costs]),
+        resamples.values(quality),
+        resamples.values(cost_usd),
+        fixed_quality=np.column_stack([resamples.values(c) for c in qualities]),
+        fixed_cost=np.column_stack([resamples.values(c) for c in costs]),
     )
     return FixedMix(
-        hull=Hull(hull.cost_usd, hull.quality, tuple(known[corner] for corner in hull.providers)),
+        hull=Hull(hull.cost_usd, hull.quality, tuple(served[corner] for corner in hull.providers)),
         lift=percentile_of(lifts, value=lift, n=resamples.n, level=level),
-        providers=tuple(known),
+        providers=tuple(served),
     )
 
 
-def _lifts(quality: Vector, spend: Vector, fixed_quality: Matrix, fixed_cost: Matrix) -> Vector:
-    """Lift in every resample, shape (b,); a provider without a decision there is left out of its hull."""
+def _lifts(quality: Vector, spend: Vector, *, fixed_quality: Matrix, fixed_cost: Matrix) -> Vector:
+    """Lift in every resample, shape (b,); a provider without a decision in it is left out of its hull."""
     lifts = np.full(len(quality), np.nan)
-    seen = np.isfinite(fixed_quality) & np.isfinite(fixed_cost)
-    for b in np.flatnonzero(seen.any(axis=1)).tolist():
-        mix = best_fixed_mix(fixed_cost[b, seen[b]], fixed_quality[b, seen[b]])
+    measured = np.isfinite(fixed_quality) & np.isfinite(fixed_cost)
+    for b in np.flatnonzero(measured.any(axis=1)).tolist():
+        mix = best_fixed_mix(fixed_cost[b, measured[b]], fixed_quality[b, measured[b]])
         lifts[b] = quality[b] - mix.quality_at(float(spend[b]))
     return lifts

@@ -28,7 +28,7 @@ _SUM_TOLERANCE: Final = 1e-6
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
-class Decisions:
+class LoggedBatch:
     """n logged decisions among k providers, as columns that are never changed.
 
     `reward` (n,) is what the chosen provider earned: quality, USD, seconds, or a utility of them. `action`

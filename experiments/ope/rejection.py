@@ -11,13 +11,13 @@ from typing import Protocol
 
 import numpy as np
 
-from fairlead.experiments.ope.logged import SMALLEST_PROPENSITY, Decisions
+from fairlead.experiments.ope.logged import SMALLEST_PROPENSITY, LoggedBatch
 from fairlead.experiments.ope.terms import Terms
 from fairlead.experiments.ope.validation import Integers, Vector, check, places, same_length, vector
 from fairlead.optimizer.errors import InvalidInput, finite
 
 
-def rejection(decisions: Decisions) -> Terms:
+def replay(decisions: LoggedBatch) -> Terms:
     """Mean reward where the logged choice is the target's likeliest provider (the first, in a tie).
 
     Right only where the logging policy was uniform; otherwise it is what SNIPS would be with its weights left

@@ -36,7 +36,7 @@ class _Regressor(Protocol):
     def predict(self, features: Matrix) -> Vector: ...
 
 
-def folds_of(decision_ids: Sequence[str], *, folds: int = FOLDS) -> Integers:
+def fold_by_id(decision_ids: Sequence[str], *, folds: int = FOLDS) -> Integers:
     """The fold of every decision, shape (n,), from a hash of its id: whatever the order or the partition."""
     _check_folds(folds)
     digests = (hashlib.blake2b(str(name).encode(), digest_size=8).digest() for name in decision_ids)
@@ -49,7 +49,7 @@ def random_folds(count: int, *, seed: int, folds: int = FOLDS) -> Integers:
     return np.random.default_rng(seed).permutation(np.arange(count) % folds)
 
 
-def cross_fitted(
+def cross_fit(
     kind: Kind, *, features: Matrix, reward: Vector, action: Integers, providers: int, folds: Integers
 ) -> Matrix:
     """Predicted reward of every provider for every decision, shape (n, providers), by models of other folds.

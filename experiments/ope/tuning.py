@@ -15,8 +15,7 @@ import numpy as np
 
 from fairlead.experiments.ope.bounds import student_lower
 from fairlead.experiments.ope.doubly_robust import corrected
-from fairlead.experiments.ope.intervals import value
-from fairlead.experiments.ope.logged import Decisions
+from fairlead.experiments.ope.logged import LoggedBatch
 from fairlead.experiments.ope.moments import Moments
 from fairlead.experiments.ope.terms import Terms
 from fairlead.experiments.ope.validation import Vector
@@ -37,7 +36,7 @@ class Tuned:
 
 
 def slope(
-    decisions: Decisions,
+    decisions: LoggedBatch,
     tame: Tame,
     *,
     model: bool,
@@ -51,8 +50,8 @@ def slope(
     `tame` is one of `weights`, and `model` whether it is put into DR or into IPS.
     """
     found = [_terms(decisions, tame(decisions.weight, lam), model) for lam in _checked(candidates)]
-    moments = [Moments.of([terms]) for terms in found]
-    values = np.array([value(m) for m in moments])
+    moments = [Moments.of(terms) for terms in found]
+    values = np.array([m.value() for m in moments])
     widths = values - np.array([student_lower(m, delta=delta) for m in moments])
     order = np.argsort(-widths, kind="stable")
     best = order[0]
@@ -65,7 +64,7 @@ def slope(
 
 
 def least_error_bound(
-    decisions: Decisions,
+    decisions: LoggedBatch,
     tame: Tame,
     *,
     model: bool,
@@ -87,7 +86,7 @@ def least_error_bound(
     return Tuned(lam=best[1], terms=best[2])
 
 
-def _terms(decisions: Decisions, weight: Vector, model: bool) -> Terms:
+def _terms(decisions: LoggedBatch, weight: Vector, model: bool) -> Terms:
     return corrected(decisions, weight) if model else Terms(plain=weight * decisions.reward)
 
 

@@ -11,7 +11,7 @@ from fairlead.experiments.ope.diagnostics import Finding
 from fairlead.experiments.ope.intervals import Estimate
 from fairlead.optimizer.errors import finite
 
-Judgement = Literal["promote", "keep", "not enough evidence"]
+Recommendation = Literal["promote", "keep", "not enough evidence"]
 # Where so many times the log would be needed, waiting is no advice: the policies are as good as equal.
 _LONGEST_WAIT: Final = 100.0
 
@@ -20,12 +20,12 @@ _LONGEST_WAIT: Final = 100.0
 class Verdict:
     """What to do, why, and where evidence is missing, how many decisions more; None where none would help."""
 
-    judgement: Judgement
+    recommendation: Recommendation
     sentence: str
     more_decisions: int | None = None
 
 
-def judge(
+def recommend(
     gain: Estimate,
     findings: Sequence[Finding],
     *,
@@ -49,10 +49,10 @@ def judge(
         return _refused(failed, target)
     if gain.low > margin:
         return Verdict(
-            judgement="promote", sentence=f"Promote {target}: against {incumbent} it earns {said}."
+            recommendation="promote", sentence=f"Promote {target}: against {incumbent} it earns {said}."
         )
     if gain.high <= margin:
-        return Verdict(judgement="keep", sentence=f"Keep {incumbent}: against it {target} earns {said}.")
+        return Verdict(recommendation="keep", sentence=f"Keep {incumbent}: against it {target} earns {said}.")
     more = more_decisions(gain, margin=margin)
     if not math.isfinite(gain.half_width):
         needed = "they are too few for an interval"
@@ -61,7 +61,7 @@ def judge(
     else:
         needed = f"about {more:,} more decisions at this exploration rate would tell"
     return Verdict(
-        judgement="not enough evidence",
+        recommendation="not enough evidence",
         sentence=f"Not enough evidence for {target}: against {incumbent} it earns {said}; {needed}.",
         more_decisions=more,
     )
@@ -95,7 +95,7 @@ def _refused(failed: Sequence[Finding], target: str) -> Verdict:
     more = rounded_up(max(counts)) if counts and len(counts) == len(needs) else None
     wanted = "" if more is None else f" About {more:,} more decisions at this exploration rate are missing."
     return Verdict(
-        judgement="not enough evidence",
+        recommendation="not enough evidence",
         sentence=f"No winner is named, since the log cannot judge {target}: {reasons}{wanted}",
         more_decisions=more,
     )

@@ -15,7 +15,7 @@ from rich.table import Table
 from fairlead.experiments import files
 from fairlead.experiments.logs.log import Log, ProviderFacts
 from fairlead.experiments.logs.read import Reader
-from fairlead.experiments.ope.reward_models import cross_fitted, random_folds
+from fairlead.experiments.ope.reward_models import cross_fit, random_folds
 from fairlead.experiments.targets.learning import context_encoder, features_of
 
 WARNING = (
@@ -48,7 +48,7 @@ def describe(log: Log) -> Description:
             valued = columns.where(np.flatnonzero(np.isfinite(columns.reward)))
             if len(valued) < 10:
                 continue
-            predicted = cross_fitted(
+            predicted = cross_fit(
                 "ridge", features=features_of(valued, context_encoder()), reward=valued.reward,
                 action=valued.provider, providers=len(log.providers), folds=random_folds(len(valued),
                 seed=number), )  # fmt: skip

@@ -11,7 +11,7 @@ from typing import Any
 from fairlead.experiments import files
 from fairlead.experiments.files import json_value
 from fairlead.experiments.ope.intervals import Estimate
-from fairlead.experiments.replay.result import Judged, Replay, SliceResult
+from fairlead.experiments.replay.result import Replay, SliceResult, TargetResult
 
 NAMES = {"reward": "quality", "cost_usd": "cost_usd", "latency_s": "latency_s", "utility": "utility"}
 
@@ -28,13 +28,18 @@ def _sliced(one: SliceResult) -> dict[str, Any]:
     }  # fmt: skip
 
 
-def _judged(one: Judged) -> dict[str, Any]:
+def _judged(one: TargetResult) -> dict[str, Any]:
     return {
         "target": one.label,
         "name": one.spec.name,
         "goal": asdict(one.spec.goal),
         "n": one.n,
-        "verdict": asdict(one.verdict),
+        "verdict": {
+            # The name of the field is older than that of the attribute.
+            "judgement": one.verdict.recommendation,
+            "sentence": one.verdict.sentence,
+            "more_decisions": one.verdict.more_decisions,
+        },
         "estimates": {
             NAMES[metric]: {name: _estimate(part) for name, part in some.items()}
             for metric, some in one.estimates.items()
@@ -64,7 +69,7 @@ def as_dict(result: Replay) -> dict[str, Any]:
             "notes": list(result.notes),
         },
         "incumbent": {NAMES[metric]: _estimate(part) for metric, part in result.incumbent.items()},
-        "targets": [_judged(one) for one in result.judged],
+        "targets": [_judged(one) for one in result.targets],
         "providers_by_task": [asdict(cell) for cell in result.cells],
         "settings": settings,
     }
@@ -91,10 +96,10 @@ def csv_text(result: Replay) -> str:
         numbers = [json_value(value) for value in (one.value, one.low, one.high, one.standard_error)]
         writer.writerow([target, where, metric, name, *numbers, one.n, verdict])
 
-    for judged in result.judged:
+    for judged in result.targets:
         for metric, some in judged.estimates.items():
             for name, one in some.items():
-                write(judged.label, "", NAMES[metric], name, one, judged.verdict.judgement)
+                write(judged.label, "", NAMES[metric], name, one, judged.verdict.recommendation)
         for metric, one in judged.gains.items():
             write(
                 judged.label,
@@ -102,7 +107,7 @@ def csv_text(result: Replay) -> str:
                 f"{NAMES[metric]} gain",
                 result.settings.primary,
                 one,
-                judged.verdict.judgement,
+                judged.verdict.recommendation,
             )
         for part in judged.slices:
             where = f"{part.by}={part.value}"

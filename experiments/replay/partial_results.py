@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fairlead.experiments.ope.bootstrap import Resamples
-from fairlead.experiments.ope.counts import LogTally, WeightTally
+from fairlead.experiments.ope.counts import LogCounts, WeightCounts
 from fairlead.experiments.ope.moments import Moments
 from fairlead.optimizer.types import FloatArray
 
@@ -18,8 +18,11 @@ WEIGHT_EDGES: Final = np.concatenate([[0.0, 1e-9], np.geomspace(1 / 32, 1024, 31
 PAIRED: Final = "paired"
 """The logging policy itself by the primary estimator, which gains are paired with."""
 
-BRIEF: Final = 3
-"""Estimates per metric of slices and resamples: on-policy, the target by the primary estimator, `PAIRED`."""
+
+def estimate_name(metric: str, name: str) -> str:
+    """The name in moments and resamples of an estimator's (or `PAIRED`'s) estimate of a metric."""
+    return f"{metric}:{name}"
+
 
 Key = tuple[str, str]
 """A slice: what it is by, and its value."""
@@ -30,10 +33,13 @@ Tuning = Mapping[str, float]
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Slice:
-    """What a slice says of one target: the moments of `BRIEF` estimates per metric, and the weights."""
+    """Moments and weights of one target in a slice.
+
+    Estimates per metric: the incumbent's own, the target's by the primary estimator, and `PAIRED`.
+    """
 
     moments: Moments
-    weights: WeightTally
+    weights: WeightCounts
 
     def merge(self, other: Self) -> Self:
         """Both parts together."""
@@ -46,13 +52,13 @@ class Slice:
 class TargetPart:
     """What the decisions with known outcomes say of one target.
 
-    ``moments`` hold every metric's estimates in the order of `ReplaySettings.names` and then `PAIRED`,
-    metric by metric; ``histogram`` counts weights between `WEIGHT_EDGES`; ``shares`` (k,) sums the target's
+    ``moments`` hold every metric's estimates, those of `ReplaySettings.names` and `PAIRED`, by
+    `estimate_name`; ``histogram`` counts weights between `WEIGHT_EDGES`; ``shares`` (k,) sums the target's
     probabilities.
     """
 
     moments: Moments
-    weights: WeightTally
+    weights: WeightCounts
     histogram: NDArray[np.int64]
     shares: FloatArray
     resamples: Resamples | None
@@ -84,7 +90,7 @@ class LogPart:
     eligible. ``fixed`` resamples the always-one-provider policies.
     """
 
-    tally: LogTally
+    counts: LogCounts
     cells: FloatArray
     smallest: float
     fixed: Resamples | None
@@ -92,7 +98,7 @@ class LogPart:
     def merge(self, other: Self) -> Self:
         """Both parts together."""
         return type(self)(
-            tally=self.tally.merge(other.tally),
+            counts=self.counts.merge(other.counts),
             cells=self.cells + other.cells,
             smallest=min(self.smallest, other.smallest),
             fixed=_merged(self.fixed, other.fixed),

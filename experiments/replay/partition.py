@@ -16,12 +16,12 @@ from numpy.typing import NDArray
 from fairlead.experiments.logs.batch import LogBatch
 from fairlead.experiments.logs.log import Log
 from fairlead.experiments.ope.bootstrap import resample
-from fairlead.experiments.ope.counts import LogTally, WeightTally
+from fairlead.experiments.ope.counts import LogCounts, WeightCounts
 from fairlead.experiments.ope.estimators import ESTIMATORS, Estimator
 from fairlead.experiments.ope.fixed_mix import fixed_terms
-from fairlead.experiments.ope.logged import Decisions
+from fairlead.experiments.ope.logged import LoggedBatch
 from fairlead.experiments.ope.moments import Moments
-from fairlead.experiments.ope.reward_models import Kind, cross_fitted, random_folds
+from fairlead.experiments.ope.reward_models import Kind, cross_fit, random_folds
 from fairlead.experiments.ope.terms import Terms
 from fairlead.experiments.replay.partial_results import (
     PAIRED,
@@ -31,8 +31,9 @@ from fairlead.experiments.replay.partial_results import (
     Slice,
     TargetPart,
     Tuning,
+    estimate_name,
 )
-from fairlead.experiments.replay.settings import ReplaySettings, metrics_of, model_of
+from fairlead.experiments.replay.settings import ON_POLICY, ReplaySettings, metrics_of, model_of
 from fairlead.experiments.replay.slices import slices, time_bucket
 from fairlead.experiments.targets.learning import context_encoder, features_of
 from fairlead.optimizer.types import FloatArray
@@ -84,7 +85,7 @@ def predictions(
         elif len(columns) < 2:
             found[name] = np.full(columns.eligible.shape, float(getattr(columns, name)[0]))
         else:
-            found[name] = cross_fitted(
+            found[name] = cross_fit(
                 fitted, features=features, reward=getattr(columns, name), action=columns.provider,
                 providers=len(log.providers), folds=folds,
             )  # fmt: skip
@@ -93,10 +94,10 @@ def predictions(
 
 def decisions_of(
     columns: LogBatch, metric: str, probabilities: FloatArray, q_hat: FloatArray | None
-) -> Decisions:
+) -> LoggedBatch:
     """The columns as the estimators take them, for one metric."""
     assert columns.propensities is not None
-    return Decisions(
+    return LoggedBatch(
         reward=getattr(columns, metric),
         action=columns.provider,
         propensity=columns.propensities[np.arange(len(columns)), columns.provider],
@@ -128,21 +129,22 @@ def _target_part(
     given = {name: decisions_of(columns, name, probabilities, models[name]) for name in metrics}
     logged = {name: decisions_of(columns, name, logging, models[name]) for name in metrics}
     primary = estimator(settings.primary, tuning)
-    terms: dict[tuple[str, str], Terms] = {}
+    terms: dict[str, Terms] = {}
     for metric in metrics:
         for name in settings.names:
-            terms[metric, name] = estimator(name, tuning)(given[metric])
+            terms[estimate_name(metric, name)] = estimator(name, tuning)(given[metric])
         # What the gain is paired with: noise that both policies share, that of the draw included, cancels.
-        terms[metric, PAIRED] = primary(logged[metric])
+        terms[estimate_name(metric, PAIRED)] = primary(logged[metric])
     weight = given["reward"].weight
-    brief = [
-        terms[metric, name] for metric in metrics for name in (settings.names[0], settings.primary, PAIRED)
+    few = [
+        estimate_name(metric, name) for metric in metrics for name in (ON_POLICY, settings.primary, PAIRED)
     ]
+    brief = {name: terms[name] for name in few}
 
     def sliced(rows: NDArray[np.intp]) -> Slice:
         return Slice(
-            moments=Moments.of([_some(part, rows) for part in brief]),
-            weights=WeightTally.of(weight=weight[rows]),
+            moments=Moments.of({name: _some(part, rows) for name, part in brief.items()}),
+            weights=WeightCounts.of(weight=weight[rows]),
         )
 
     found = {(by, name): sliced(rows) for by in settings.by for name, rows in slices(columns, by)}
@@ -150,8 +152,8 @@ def _target_part(
     for place in np.unique(bucket).tolist():
         found["time", str(place)] = sliced(np.flatnonzero(bucket == place))
     return TargetPart(
-        moments=Moments.of(list(terms.values())),
-        weights=WeightTally.of(weight=weight, target=probabilities, logging=columns.propensities),
+        moments=Moments.of(terms),
+        weights=WeightCounts.of(weight=weight, target=probabilities, logging=columns.propensities),
         histogram=np.histogram(weight, bins=np.append(WEIGHT_EDGES, np.inf))[0].astype(np.int64),
         shares=probabilities.sum(axis=0),
         resamples=None
@@ -184,16 +186,18 @@ def _log_part(
         cells[:, i] = np.bincount(place, weights=column, minlength=len(cells))
     fixed = None
     if settings.resamples and "cost_usd" in metrics_of(log) and len(rows):
-        both = [
-            terms
-            for reward in (valued.reward, valued.cost_usd)
-            for terms in fixed_terms(
-                reward=reward, action=valued.provider, propensity=1.0 / weight, providers=k
+        both = {
+            estimate_name(metric, f"fixed:{provider}"): terms
+            for metric, reward in (("reward", valued.reward), ("cost_usd", valued.cost_usd))
+            for provider, terms in zip(
+                log.providers,
+                fixed_terms(reward=reward, action=valued.provider, propensity=1.0 / weight, providers=k),
+                strict=True,
             )
-        ]
+        }
         fixed = resample(both, seed=settings.seed, partition=number, resamples=settings.resamples)
     return LogPart(
-        tally=LogTally.of(
+        counts=LogCounts.of(
             logging=propensities,
             selected=columns.provider,
             served=served,

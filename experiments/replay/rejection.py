@@ -68,14 +68,14 @@ def rejected(log: Log, settings: ReplaySettings, place: int, largest_weight: flo
             kept = terms.weight > 0.0
             if kept.any():
                 # Of the kept alone, so that few of them have a wide interval, and a single one has none.
-                found = Moments.of([Terms(plain=reward[kept])])
+                found = Moments.of(Terms(plain=reward[kept]))
                 moments = found if moments is None else moments.merge(found)
     return None if moments is None else asymptotic(moments, level=settings.level)
 
 
 def with_rejection(result: Replay, played: Mapping[int, Estimate | None]) -> Replay:
     """The result with what rejection found, by the place of each target that learns."""
-    judged, notes = list(result.judged), list(result.notes)
+    judged, notes = list(result.targets), list(result.notes)
     for place, estimate in played.items():
         one = judged[place]
         if estimate is None:
@@ -87,4 +87,4 @@ def with_rejection(result: Replay, played: Mapping[int, Estimate | None]) -> Rep
             f"{one.label}, learning from its own decisions alone (rejection kept {estimate.n:,} of "
             f"{result.n:,}): quality {estimate.value:.4f} [{estimate.low:.4f}, {estimate.high:.4f}]."
         )
-    return replace(result, judged=tuple(judged), notes=tuple(notes))
+    return replace(result, targets=tuple(judged), notes=tuple(notes))

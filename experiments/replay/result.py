@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Final
 
 from fairlead.experiments.baselines.frontier import Hull
-from fairlead.experiments.ope.counts import LogTally
+from fairlead.experiments.ope.counts import LogCounts
 from fairlead.experiments.ope.diagnostics import Finding
 from fairlead.experiments.ope.fixed_mix import FixedMix
 from fairlead.experiments.ope.intervals import Estimate
@@ -34,7 +34,7 @@ class SliceResult:
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
-class Judged:
+class TargetResult:
     """One target.
 
     ``estimates`` by metric (``reward``, ``cost_usd``, ``latency_s``, and ``utility`` where there is one) and
@@ -89,23 +89,23 @@ class Replay:
     providers: tuple[str, ...]
     settings: ReplaySettings
     incumbent: Mapping[str, Estimate]
-    judged: tuple[Judged, ...]
+    targets: tuple[TargetResult, ...]
     hull: Hull | None
     cells: tuple[Cell, ...]
-    tally: LogTally
+    counts: LogCounts
     notes: tuple[str, ...]
 
     @property
-    def headline(self) -> Judged:
+    def headline(self) -> TargetResult:
         """The target that the first sentence is about: of those to promote the best, else the first.
 
         The best has the highest lift over the best fixed mix, since gains for different goals do not compare.
         """
-        promoted = [one for one in self.judged if one.verdict.judgement == "promote"]
-        return max(promoted, key=_lift) if promoted else self.judged[0]
+        promoted = [one for one in self.targets if one.verdict.recommendation == "promote"]
+        return max(promoted, key=_lift) if promoted else self.targets[0]
 
 
-def _lift(one: Judged) -> float:
+def _lift(one: TargetResult) -> float:
     return one.gains[one.quantity].value if one.mix is None else one.mix.lift.value
 
 

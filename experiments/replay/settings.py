@@ -8,7 +8,7 @@ from typing import Final, Literal
 from fairlead.experiments.logs.log import Log
 from fairlead.experiments.ope.bootstrap import RESAMPLES
 from fairlead.experiments.ope.estimators import ESTIMATORS
-from fairlead.experiments.ope.intervals import LEVEL, checked_level
+from fairlead.experiments.ope.intervals import LEVEL, check_level
 from fairlead.experiments.targets.base import TargetSpec
 from fairlead.optimizer.errors import InvalidInput, finite
 
@@ -48,7 +48,7 @@ class ReplaySettings:
                 raise InvalidInput(f"there is no estimator {name!r}: choose among {known}")
         if self.primary not in self.estimators:
             raise InvalidInput(f"{self.primary!r} decides but is not computed: add it to the estimators")
-        checked_level(self.level)
+        check_level(self.level)
         finite(
             "margin", self.margin, low=0.0, high=1e6, remedy="give the smallest gain that is worth a change"
         )

@@ -3,22 +3,27 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
-from dataclasses import replace
-
-import numpy as np
+from collections.abc import Mapping, Sequence
 
 from fairlead.experiments.logs.log import Log
-from fairlead.experiments.ope.bootstrap import Resamples, percentile
+from fairlead.experiments.ope.bootstrap import percentile
 from fairlead.experiments.ope.bounds import empirical_bernstein
 from fairlead.experiments.ope.confidence_sequences import asymptotic_sequence
 from fairlead.experiments.ope.diagnostics import diagnose
-from fairlead.experiments.ope.fixed_mix import FixedMix, fixed_mix
-from fairlead.experiments.ope.intervals import Contrast, Estimate, asymptotic, asymptotic_or_unknown
-from fairlead.experiments.ope.verdict import judge
-from fairlead.experiments.replay.partial_results import BRIEF, PartResult, Slice, TargetPart, Tuning
-from fairlead.experiments.replay.result import ALL, UTILITY, Cell, Judged, Replay, SliceResult
-from fairlead.experiments.replay.settings import INCUMBENT, ReplaySettings, metrics_of
+from fairlead.experiments.ope.fixed_mix import FixedMix, estimate_fixed_mix
+from fairlead.experiments.ope.intervals import Estimate, asymptotic, asymptotic_or_unknown
+from fairlead.experiments.ope.moments import Contrast, difference
+from fairlead.experiments.ope.verdict import recommend
+from fairlead.experiments.replay.partial_results import (
+    PAIRED,
+    PartResult,
+    Slice,
+    TargetPart,
+    Tuning,
+    estimate_name,
+)
+from fairlead.experiments.replay.result import ALL, UTILITY, Cell, Replay, SliceResult, TargetResult
+from fairlead.experiments.replay.settings import INCUMBENT, ON_POLICY, ReplaySettings, metrics_of
 from fairlead.experiments.replay.slices import MOST_SLICES
 from fairlead.experiments.targets.base import TargetSpec
 from fairlead.optimizer.errors import InvalidInput
@@ -41,8 +46,8 @@ def summarised(log: Log, settings: ReplaySettings, found: PartResult, tuning: Se
     first = next(part for part in found.targets if part is not None)
     mixes = [one.mix for one in judged if one.mix is not None]
     incumbent = {
-        metric: asymptotic(first.moments, {i * (len(settings.names) + 1): 1.0}, level=settings.level)
-        for i, metric in enumerate(metrics)
+        metric: asymptotic(first.moments, estimate_name(metric, ON_POLICY), level=settings.level)
+        for metric in metrics
     }
     return Replay(
         path=str(log.path),
@@ -53,10 +58,10 @@ def summarised(log: Log, settings: ReplaySettings, found: PartResult, tuning: Se
         providers=log.providers,
         settings=settings,
         incumbent=incumbent,
-        judged=tuple(judged),
+        targets=tuple(judged),
         hull=mixes[0].hull if mixes else None,
         cells=_cells(log, found),
-        tally=found.log.tally,
+        counts=found.log.counts,
         notes=(*log.notes(), *_notes(log, first.moments.n)),
     )
 
@@ -67,25 +72,22 @@ def _notes(log: Log, n: int) -> list[str]:
     return [f"{n:,} of {log.rows:,} decisions have all outcomes; estimates are of these."]
 
 
-def _contrast(
-    settings: ReplaySettings, spec: TargetSpec, metrics: Sequence[str], width: int, place: int
-) -> Contrast:
-    """The utility of one estimator, whose estimate is at ``place`` of each metric's ``width``."""
+def _utility(
+    settings: ReplaySettings, spec: TargetSpec, metrics: Sequence[str], name: str
+) -> Mapping[str, float]:
+    """The utility by one estimator, a contrast of its estimates of every metric."""
     worth = spec.goal.wtp_usd or settings.wtp_usd
     factors = {
         "reward": 1.0,
         "cost_usd": -1.0 / worth if worth else 0.0,
         "latency_s": -settings.latency_weight,
     }
-    return {width * i + place: factors[metric] for i, metric in enumerate(metrics) if factors[metric]}
+    return {estimate_name(metric, name): factors[metric] for metric in metrics if factors[metric]}
 
 
-def _less(contrast: Contrast, other: Contrast) -> Contrast:
+def _less(contrast: Mapping[str, float], other: Mapping[str, float]) -> Mapping[str, float]:
     """The first contrast minus the second."""
-    found = dict(contrast)
-    for place, factor in other.items():
-        found[place] = found.get(place, 0.0) - factor
-    return found
+    return {**contrast, **{name: contrast.get(name, 0.0) - factor for name, factor in other.items()}}
 
 
 def _judged(
@@ -96,9 +98,8 @@ def _judged(
     found: PartResult,
     metrics: Sequence[str],
     tuning: Tuning,
-) -> Judged:
-    names, level = settings.names, settings.level
-    width, primary = len(names) + 1, names.index(settings.primary)
+) -> TargetResult:
+    level = settings.level
     has_utility = bool(spec.goal.wtp_usd or settings.wtp_usd or settings.latency_weight)
     for needed, wanted in (
         ("cost_usd", spec.goal.wtp_usd or settings.wtp_usd),
@@ -108,39 +109,41 @@ def _judged(
             raise InvalidInput(
                 f"{log.path} has no {needed}, which the utility needs: leave --wtp or --latency-weight out"
             )
-    contrasts: dict[str, list[Contrast]] = {
-        metric: [{width * i + place: 1.0} for place in range(width)] for i, metric in enumerate(metrics)
+    contrasts: dict[str, dict[str, Mapping[str, float]]] = {
+        metric: {name: {estimate_name(metric, name): 1.0} for name in (*settings.names, PAIRED)}
+        for metric in metrics
     }
     if has_utility:
-        contrasts[UTILITY] = [_contrast(settings, spec, metrics, width, place) for place in range(width)]
+        contrasts[UTILITY] = {
+            name: _utility(settings, spec, metrics, name) for name in (*settings.names, PAIRED)
+        }
     estimates = {
         metric: {
-            name: asymptotic_or_unknown(part.moments, some[place], level=level)
-            for place, name in enumerate(names)
+            name: asymptotic_or_unknown(part.moments, some[name], level=level) for name in settings.names
         }
         for metric, some in contrasts.items()
     }
-    gain_of = {metric: _less(some[primary], some[-1]) for metric, some in contrasts.items()}
+    gain_of = {metric: _less(some[settings.primary], some[PAIRED]) for metric, some in contrasts.items()}
     gains = {metric: asymptotic(part.moments, contrast, level=level) for metric, contrast in gain_of.items()}
     quantity = UTILITY if has_utility else "reward"
-    findings = diagnose(part.weights, found.log.tally, providers=log.providers)
-    slices = [_slice(key, one, settings, spec, metrics) for key, one in part.slices.items()]
+    findings = diagnose(part.weights, found.log.counts, providers=log.providers)
+    slices = [_slice(key, one, settings) for key, one in part.slices.items()]
     timed = sorted((one for one in slices if one.by == "time"), key=lambda one: int(one.value))
     others = sorted((one for one in slices if one.by != "time"), key=lambda one: (one.by, -one.n, one.value))
-    return Judged(
+    return TargetResult(
         label=spec.label,
         spec=spec,
         n=part.moments.n,
         estimates=estimates,
         gains=gains,
-        intervals=_intervals(settings, part, found, metrics, gain_of[quantity], quantity, spec),
+        intervals=_intervals(settings, part, found, gain_of[quantity]),
         quantity=quantity,
         findings=findings,
-        verdict=judge(
+        verdict=recommend(
             gains[quantity], findings, target=spec.label, incumbent=INCUMBENT,
             quantity="quality" if quantity == "reward" else quantity, margin=settings.margin,
         ),
-        mix=_mix(part, found, settings, metrics, len(log.providers)),
+        mix=_mix(part, found, settings, log.providers),
         shares=dict(zip(log.providers, (part.shares / part.shares.sum()).tolist(), strict=True)),
         effective_size=part.weights.effective_size,
         histogram=tuple(part.histogram.tolist()),
@@ -154,70 +157,53 @@ def _intervals(
     settings: ReplaySettings,
     part: TargetPart,
     found: PartResult,
-    metrics: Sequence[str],
     gain: Contrast,
-    quantity: str,
-    spec: TargetSpec,
 ) -> dict[str, Estimate]:
-    level, names = settings.level, settings.names
+    level = settings.level
     intervals = {
         "asymptotic": asymptotic(part.moments, gain, level=level),
         "anytime": asymptotic_sequence(part.moments, gain, level=level),
     }
     if part.resamples is not None:
-        target, paired = (
-            _contrast(settings, spec, metrics, BRIEF, place) if quantity == UTILITY else {place: 1.0}
-            for place in (1, 2)
-        )
-        intervals["bootstrap"] = percentile(part.resamples, _less(target, paired), level=level)
-    if "ips" in names and found.log.smallest > 0.0:
+        intervals["bootstrap"] = percentile(part.resamples, gain, level=level)
+    if "ips" in settings.names and found.log.smallest > 0.0:
         top = 1.0 / found.log.smallest
         intervals["empirical Bernstein (IPS)"] = empirical_bernstein(
-            part.moments, names.index("ips"), low=0.0, high=top, level=level
+            part.moments, estimate_name("reward", "ips"), low=0.0, high=top, level=level
         )
     return intervals
 
 
-def _slice(
-    key: tuple[str, str], part: Slice, settings: ReplaySettings, spec: TargetSpec, metrics: Sequence[str]
-) -> SliceResult:
-    level = settings.level
-    incumbent, target, gain = (
-        asymptotic_or_unknown(part.moments, contrast, level=level)
-        for contrast in ({0: 1.0}, {1: 1.0}, {1: 1.0, 2: -1.0})
+def _slice(key: tuple[str, str], part: Slice, settings: ReplaySettings) -> SliceResult:
+    own, target, paired = (estimate_name("reward", name) for name in (ON_POLICY, settings.primary, PAIRED))
+    contrasts: tuple[Contrast, ...] = (own, target, difference(target, paired))
+    incumbent, estimate, gain = (
+        asymptotic_or_unknown(part.moments, contrast, level=settings.level) for contrast in contrasts
     )
     return SliceResult(
         by=key[0],
         value=key[1],
         n=part.moments.n,
         incumbent=incumbent,
-        target=target,
+        target=estimate,
         gain=gain,
         effective_size=part.weights.effective_size,
     )
 
 
 def _mix(
-    part: TargetPart, found: PartResult, settings: ReplaySettings, metrics: Sequence[str], k: int
+    part: TargetPart, found: PartResult, settings: ReplaySettings, providers: Sequence[str]
 ) -> FixedMix | None:
     fixed = found.log.fixed
     if part.resamples is None or fixed is None:
         return None
-    both = _beside(part.resamples, fixed)
-    first = BRIEF * len(metrics)
-    cost = BRIEF * metrics.index("cost_usd") + 1
-    return fixed_mix(
-        both, quality=1, cost_usd=cost, fixed_quality=range(first, first + k),
-        fixed_cost_usd=range(first + k, first + 2 * k), level=settings.level,
-    )  # fmt: skip
-
-
-def _beside(first: Resamples, second: Resamples) -> Resamples:
-    """The estimates of both side by side: equal seeds and partitions drew equal counts."""
-    return replace(
-        first,
-        sums=np.hstack([first.sums, second.sums]),
-        total=np.concatenate([first.total, second.total]),
+    return estimate_fixed_mix(
+        part.resamples.join(fixed),
+        quality=estimate_name("reward", settings.primary),
+        cost_usd=estimate_name("cost_usd", settings.primary),
+        fixed_quality=[estimate_name("reward", f"fixed:{provider}") for provider in providers],
+        fixed_cost_usd=[estimate_name("cost_usd", f"fixed:{provider}") for provider in providers],
+        level=settings.level,
     )
 
 

@@ -13,7 +13,7 @@ from rich.table import Table
 
 from fairlead.experiments.ope.intervals import Estimate
 from fairlead.experiments.replay.executors import Tick
-from fairlead.experiments.replay.result import Judged, Replay
+from fairlead.experiments.replay.result import Replay, TargetResult
 from fairlead.experiments.replay.run import Progress as Stages
 
 
@@ -64,17 +64,17 @@ def summary_table(result: Replay) -> Table:
     row = ["as logged", interval(result.incumbent["reward"])]
     row += [money(result.incumbent["cost_usd"])] if has_cost else []
     table.add_row(*row, "–", *(["–"] if result.hull is not None else []), f"{result.n:,}", "")
-    for one in result.judged:
+    for one in result.targets:
         row = [one.label, interval(one.estimates["reward"][settings.primary])]
         row += [money(one.estimates["cost_usd"][settings.primary])] if has_cost else []
         row.append(interval(one.gains[one.quantity], sign=True))
         if result.hull is not None:
             row.append("–" if one.mix is None else interval(one.mix.lift, sign=True))
-        table.add_row(*row, f"{one.effective_size:,.0f}", one.verdict.judgement)
+        table.add_row(*row, f"{one.effective_size:,.0f}", one.verdict.recommendation)
     return table
 
 
-def estimators_table(result: Replay, one: Judged) -> Table:
+def estimators_table(result: Replay, one: TargetResult) -> Table:
     """Every estimator of one target's quality."""
     table = Table(title=f"{one.label}: quality by every estimator", title_justify="left", box=SIMPLE)
     table.add_column("estimator")
@@ -89,7 +89,7 @@ def slices_table(result: Replay) -> Table:
     table = Table(title="Slices: quality", title_justify="left", box=SIMPLE, padding=(0, 1, 0, 0))
     for name in ("slice", "policy", "decisions", "as logged", "target", "gain", "ESS"):
         table.add_column(name, justify="left" if name in ("slice", "policy") else "right")
-    for one in result.judged:
+    for one in result.targets:
         for part in one.slices:
             table.add_row(
                 f"{part.by}={part.value}", one.label, f"{part.n:,}", f"{part.incumbent.value:.4f}",
@@ -102,11 +102,11 @@ def show(console: Console, result: Replay, *, every_estimator: bool) -> None:
     """The whole answer: table, estimators, slices, notes, and last the verdicts."""
     console.print(summary_table(result))
     if every_estimator:
-        for one in result.judged:
+        for one in result.targets:
             console.print(estimators_table(result, one))
-    if any(one.slices for one in result.judged):
+    if any(one.slices for one in result.targets):
         console.print(slices_table(result))
     for note in result.notes:
         console.print(note, highlight=False)
-    for one in result.judged:
+    for one in result.targets:
         console.print(one.verdict.sentence, highlight=False, style="bold")

@@ -17,7 +17,7 @@ import numpy as np
 from fairlead.experiments.charts.cost_quality import FAINT, INK, themed
 from fairlead.experiments.ope.intervals import Estimate
 from fairlead.experiments.replay.partial_results import WEIGHT_EDGES
-from fairlead.experiments.replay.result import ALL, Cell, Judged, Replay, bucket_middle_s
+from fairlead.experiments.replay.result import ALL, Cell, Replay, TargetResult, bucket_middle_s
 
 LOGGED: Final = "as logged"
 COLOURS: Final = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9")
@@ -41,10 +41,10 @@ def _ends(one: Estimate, scale: float = 1.0) -> _Row:
     return {"value": scale * one.value, "low": scale * one.low, "high": scale * one.high}
 
 
-def families(result: Replay) -> dict[str, list[Judged]]:
+def families(result: Replay) -> dict[str, list[TargetResult]]:
     """The targets by name; one that was judged at several goals is a family, and its frontier a line."""
-    found: dict[str, list[Judged]] = {}
-    for one in result.judged:
+    found: dict[str, list[TargetResult]] = {}
+    for one in result.targets:
         found.setdefault(one.spec.name, []).append(one)
     return found
 
@@ -167,7 +167,7 @@ def forest(
     return _finished(layers, width - 150, 24 * max(len(data), 1) + 10)
 
 
-def weights(one: Judged, width: int) -> alt.LayerChart:
+def weights(one: TargetResult, width: int) -> alt.LayerChart:
     """How many decisions have which importance weight."""
     edges = WEIGHT_EDGES.tolist()
     rows: list[_Row] = []
@@ -186,7 +186,7 @@ def weights(one: Judged, width: int) -> alt.LayerChart:
     return _finished([_data(shown).mark_bar(color=COLOURS[0]).encode(x=x, y=y)], width, 220)
 
 
-def over_time(result: Replay, one: Judged, width: int) -> alt.LayerChart:
+def over_time(result: Replay, one: TargetResult, width: int) -> alt.LayerChart:
     """Quality of both policies in equal spans of the log, with the target's band."""
     rows = []
     for part in one.over_time:

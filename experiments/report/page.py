@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Final
 
 from fairlead.experiments.ope.intervals import Estimate
-from fairlead.experiments.replay.result import Judged, Replay
+from fairlead.experiments.replay.result import Replay, TargetResult
 from fairlead.experiments.report import sections
 from fairlead.experiments.report.tables import figure, folded, number
 
@@ -44,23 +44,23 @@ def report_html(result: Replay) -> str:
     )
 
 
-def _first_screen(result: Replay, one: Judged) -> str:
+def _first_screen(result: Replay, one: TargetResult) -> str:
     verdict = one.verdict
     word = {
         "promote": f"Promote {one.label}",
         "keep": "Keep what you have",
         "not enough evidence": "Not enough evidence yet",
-    }[verdict.judgement]
+    }[verdict.recommendation]
     days = f"{_day(result.first_s)} to {_day(result.last_s)}"
     heading = f"{Path(result.path).name}: {result.n:,} decisions, {days}, {len(result.providers)} providers"
     others = "".join(
         f"<li><b>{escape(other.label)}</b>: {escape(other.verdict.sentence)}</li>"
-        for other in result.judged
+        for other in result.targets
         if other is not one
     )
     notes = "".join(f"<p class=note>{escape(note)}</p>" for note in result.notes)
     return (
-        f"<h1>{escape(heading)}</h1><div class='verdict {_CLASS[verdict.judgement]}'>"
+        f"<h1>{escape(heading)}</h1><div class='verdict {_CLASS[verdict.recommendation]}'>"
         f"<div class=word>{escape(word)}</div><p>{escape(verdict.sentence)}</p></div>"
         f"<div class=figures>{''.join(_figures(result, one))}</div>"
         + (folded("The other policies", f"<ul class=others>{others}</ul>") if others else "")
@@ -68,7 +68,7 @@ def _first_screen(result: Replay, one: Judged) -> str:
     )
 
 
-def _figures(result: Replay, one: Judged) -> list[str]:
+def _figures(result: Replay, one: TargetResult) -> list[str]:
     primary, level = result.settings.primary, f"{result.settings.level:.0%}"
     quality = one.estimates["reward"][primary]
     found = []

@@ -12,7 +12,7 @@ import vl_convert as vlc
 
 from fairlead.experiments.replay.partial_results import WEIGHT_EDGES
 from fairlead.experiments.replay.rejection import REJECTION
-from fairlead.experiments.replay.result import ALL, Judged, Replay, bucket_middle_s
+from fairlead.experiments.replay.result import ALL, Replay, TargetResult, bucket_middle_s
 from fairlead.experiments.report import charts
 from fairlead.experiments.report.definitions import DEFINITIONS
 from fairlead.experiments.report.tables import ends, folded, number, table
@@ -38,7 +38,7 @@ def plane(result: Replay) -> str:
     rows = [
         ["as logged", *ends(result.incumbent["reward"]), *ends(result.incumbent["cost_usd"], scale=_PER), "–"]
     ]
-    for one in result.judged:
+    for one in result.targets:
         lift = "–" if one.mix is None else number(one.mix.lift.value, sign=True)
         quality, cost = one.estimates["reward"][primary], one.estimates["cost_usd"][primary]
         rows.append([one.label, *ends(quality), *ends(cost, scale=_PER), lift])
@@ -66,7 +66,7 @@ def plane(result: Replay) -> str:
     )
 
 
-def estimators(result: Replay, one: Judged) -> str:
+def estimators(result: Replay, one: TargetResult) -> str:
     primary = result.settings.primary
     rows = list(one.estimates["reward"].items())
     chart = chart_html(
@@ -86,7 +86,7 @@ def estimators(result: Replay, one: Judged) -> str:
             [[n, *ends(e), number(e.standard_error)] for n, e in each.estimates["reward"].items()],
             strong=primary,
         )
-        for each in result.judged
+        for each in result.targets
     )
     intervals = table(
         ["interval of the gain", "value", "low", "high"],
@@ -100,7 +100,7 @@ def estimators(result: Replay, one: Judged) -> str:
     )
 
 
-def slices(result: Replay, one: Judged) -> str:
+def slices(result: Replay, one: TargetResult) -> str:
     if not one.slices:
         return ""
     rows = [(f"{part.by}={part.value}", part.gain) for part in one.slices]
@@ -131,7 +131,7 @@ def slices(result: Replay, one: Judged) -> str:
             *ends(part.gain, sign=True),
             f"{part.effective_size:,.0f}",
         ]
-        for each in result.judged
+        for each in result.targets
         for part in each.slices
     ]
     return (
@@ -141,13 +141,13 @@ def slices(result: Replay, one: Judged) -> str:
     )
 
 
-def weights(result: Replay, one: Judged) -> str:
+def weights(result: Replay, one: TargetResult) -> str:
     chart = chart_html(lambda width: charts.weights(one, width), "Histogram of importance weights")
     edges = WEIGHT_EDGES.tolist()
     rows = [[f"{edges[i]:.3g}", f"{count:,}"] for i, count in enumerate(one.histogram) if count]
     sizes = table(
         ["policy", "decisions", "ESS"],
-        [[e.label, f"{e.n:,}", f"{e.effective_size:,.0f}"] for e in result.judged],
+        [[e.label, f"{e.n:,}", f"{e.effective_size:,.0f}"] for e in result.targets],
     )
     return (
         f"<h2>How much does the log say?</h2><p>Weights of {escape(one.label)}: a decision of weight 5 "
@@ -157,7 +157,7 @@ def weights(result: Replay, one: Judged) -> str:
     )
 
 
-def time(result: Replay, one: Judged) -> str:
+def time(result: Replay, one: TargetResult) -> str:
     chart = chart_html(
         lambda width: charts.over_time(result, one, width), "Quality over time of both policies"
     )
@@ -201,14 +201,14 @@ def win_map(result: Replay) -> str:
 
 def diagnostics(result: Replay) -> str:
     top = result.headline
-    first, *rest = [_findings(one) for one in (top, *(o for o in result.judged if o is not top))]
+    first, *rest = [_findings(one) for one in (top, *(o for o in result.targets if o is not top))]
     return (
         "<h2>Can the log be trusted?</h2><p>A check that fails names no winner, whatever the intervals "
         "say.</p>" + first + (folded("The other policies", "".join(rest)) if rest else "")
     )
 
 
-def _findings(one: Judged) -> str:
+def _findings(one: TargetResult) -> str:
     """A list and not a table: on a phone the sentences of a table would be an inch wide."""
     entries = "".join(
         f"<li><b class={'passes' if f.passed else 'fails'}>{'passed' if f.passed else 'FAILS'}</b> "

@@ -24,12 +24,12 @@ def test_a_log_of_a_known_world_is_judged_right(tmp_path: Path) -> None:
         settings = ReplaySettings(targets=tuple(specs), model="mean", resamples=0, estimators=("snips", "dr"))
         result = replay(log, settings, LocalEngine())
     assert log.rows == 30_000
-    assert calibration(result.tally).passed
+    assert calibration(result.counts).passed
     quality = 0.2 + 0.6 * np.arange(4) / 4
-    for one, truth in zip(result.judged, (quality.mean(), quality[3]), strict=True):
+    for one, truth in zip(result.targets, (quality.mean(), quality[3]), strict=True):
         for name in ("snips", "dr"):
             estimate = one.estimates["reward"][name]
             assert abs(estimate.value - truth) < 1.6 * estimate.half_width
         assert one.mix is None
-    cost = result.judged[1].estimates["cost_usd"]["snips"]
+    cost = result.targets[1].estimates["cost_usd"]["snips"]
     assert cost.value == pytest.approx(10 ** (-4 + 1.5), rel=0.02)

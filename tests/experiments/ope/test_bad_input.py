@@ -13,9 +13,9 @@ import pytest
 from fairlead.experiments.ope.bootstrap import percentile, resample
 from fairlead.experiments.ope.estimators import ESTIMATORS
 from fairlead.experiments.ope.importance import clipped_ips, ips, snips, sub_gaussian_ips
-from fairlead.experiments.ope.intervals import asymptotic, checked_level
-from fairlead.experiments.ope.logged import Decisions
-from fairlead.experiments.ope.moments import Moments, merged
+from fairlead.experiments.ope.intervals import asymptotic, check_level
+from fairlead.experiments.ope.logged import LoggedBatch
+from fairlead.experiments.ope.moments import Moments, merge
 from fairlead.experiments.ope.terms import Terms
 from fairlead.optimizer.errors import InvalidInput
 
@@ -56,7 +56,7 @@ GOOD: dict[str, Any] = {
 )
 def test_columns_that_are_wrong(change: dict[str, Any], message: str) -> None:
     with pytest.raises(InvalidInput, match=message) as raised:
-        Decisions(**(GOOD | change))
+        LoggedBatch(**(GOOD | change))
     assert "\n" not in str(raised.value)
 
 
@@ -65,19 +65,19 @@ def test_a_masked_value_is_missing_and_not_what_lies_beneath(name: str) -> None:
     masked = np.ma.masked_array(np.asarray(GOOD[name]), mask=False)
     masked[1] = np.ma.masked
     with pytest.raises(InvalidInput, match=f"{name} of decision 1 is missing"):
-        Decisions(**(GOOD | {name: masked}))
+        LoggedBatch(**(GOOD | {name: masked}))
     unmasked = np.ma.masked_array(np.asarray(GOOD[name]), mask=False)
-    assert len(Decisions(**(GOOD | {name: unmasked}))) == 2
+    assert len(LoggedBatch(**(GOOD | {name: unmasked}))) == 2
 
 
 def test_no_decisions_at_all() -> None:
     empty = {"reward": [], "action": np.zeros(0, int), "propensity": [], "target": np.zeros((0, 2))}
     with pytest.raises(InvalidInput, match="there are 0 decisions"):
-        Decisions(**empty)
+        LoggedBatch(**empty)
 
 
 def test_one_provider_is_no_choice_but_has_a_value() -> None:
-    only = Decisions(
+    only = LoggedBatch(
         reward=[0.2, 0.4],
         action=[0, 0],
         propensity=[1.0, 1.0],
@@ -89,12 +89,12 @@ def test_one_provider_is_no_choice_but_has_a_value() -> None:
 
 
 def test_a_policy_that_never_agrees_is_refused_where_it_cannot_be_judged() -> None:
-    apart = Decisions(**(GOOD | {"action": [1, 1], "target": [[1.0, 0.0], [1.0, 0.0]]}))
+    apart = LoggedBatch(**(GOOD | {"action": [1, 1], "target": [[1.0, 0.0], [1.0, 0.0]]}))
     assert ips(apart).value == 0.0
     for call in (
         lambda: snips(apart).value,
-        lambda: asymptotic(Moments.of([snips(apart)])),
-        lambda: percentile(resample([snips(apart)], seed=0, resamples=100)),
+        lambda: asymptotic(Moments.of(snips(apart))),
+        lambda: percentile(resample(snips(apart), seed=0, resamples=100)),
     ):
         with pytest.raises(InvalidInput, match="the mean weight is 0"):
             call()
@@ -102,28 +102,28 @@ def test_a_policy_that_never_agrees_is_refused_where_it_cannot_be_judged() -> No
 
 def test_the_largest_weights_there_can_be_stay_finite() -> None:
     n = 3
-    huge = Decisions(
+    huge = LoggedBatch(
         reward=[1e12, -1e12, 1e12], action=[0, 0, 1], propensity=[1e-12, 1e-12, 1.0], target=[[1.0, 0.0]] * n
     )
     for estimator in (ips, snips):
         terms = estimator(huge)
-        found = asymptotic(Moments.of([terms]))
+        found = asymptotic(Moments.of(terms))
         assert math.isfinite(found.value) and math.isfinite(found.standard_error)
-        assert not math.isnan(percentile(resample([terms], seed=0, resamples=100)).low)
+        assert not math.isnan(percentile(resample(terms, seed=0, resamples=100)).low)
 
 
 @pytest.mark.parametrize("lam", [-1.0, math.nan, True])
 def test_hyper_parameters_are_checked(lam: float) -> None:
     with pytest.raises(InvalidInput, match="lambda"):
-        clipped_ips(Decisions(**GOOD), lam=lam)
+        clipped_ips(LoggedBatch(**GOOD), lam=lam)
     with pytest.raises(InvalidInput, match="lambda"):
-        sub_gaussian_ips(Decisions(**GOOD), lam=lam)
+        sub_gaussian_ips(LoggedBatch(**GOOD), lam=lam)
 
 
 @pytest.mark.parametrize("level", [0.0, 1.0, 95.0, math.nan])
 def test_levels_are_probabilities(level: float) -> None:
     with pytest.raises(InvalidInput, match="level"):
-        checked_level(level)
+        check_level(level)
 
 
 def test_terms_that_are_no_terms() -> None:
@@ -138,18 +138,21 @@ def test_terms_that_are_no_terms() -> None:
 
 
 def test_moments_that_do_not_belong_together() -> None:
-    one = Moments.of([Terms(plain=np.ones(2))])
-    two = Moments.of([Terms(plain=np.ones(2)), Terms(plain=np.ones(2))])
-    with pytest.raises(InvalidInput, match="do not merge"):
-        one.merge(two)
+    terms = Terms(plain=np.ones(2))
+    single, pair = Moments.of({"a": terms}), Moments.of({"a": terms, "b": terms})
+    with pytest.raises(InvalidInput, match="parts that estimate a and a, b do not merge"):
+        single.merge(pair)
     with pytest.raises(InvalidInput, match="0 parts"):
-        merged([])
+        merge([])
     with pytest.raises(InvalidInput, match="0 estimates"):
-        Moments.of([])
-    with pytest.raises(InvalidInput, match="there is no estimate 1"):
-        asymptotic(one, {1: 1.0})
+        Moments.of({})
+    with pytest.raises(InvalidInput, match="there is no estimate 'b': choose among a"):
+        asymptotic(single, "b")
+    with pytest.raises(InvalidInput, match="there is no estimate 'b'"):
+        asymptotic(single, {"b": 1.0})
+    with pytest.raises(InvalidInput, match="there are 2 estimates, a, b: name one"):
+        asymptotic(pair)
     with pytest.raises(InvalidInput, match="factor"):
-        asymptotic(one, {0: math.nan})
-    drawn = resample([Terms(plain=np.ones(2))], seed=0, resamples=100)
-    with pytest.raises(InvalidInput, match="there is no estimate 1"):
-        percentile(drawn, {1: 1.0})
+        asymptotic(single, {"a": math.nan})
+    with pytest.raises(InvalidInput, match="there is no estimate 'b'"):
+        percentile(resample({"a": terms}, seed=0, resamples=100), "b")

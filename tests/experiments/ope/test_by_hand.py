@@ -8,13 +8,13 @@ import numpy as np
 import pytest
 
 from fairlead.experiments.ope import doubly_robust, importance
-from fairlead.experiments.ope.intervals import asymptotic, difference, standard_error, value
-from fairlead.experiments.ope.logged import Decisions
-from fairlead.experiments.ope.moments import Moments
-from fairlead.experiments.ope.rejection import rejection
+from fairlead.experiments.ope.intervals import asymptotic
+from fairlead.experiments.ope.logged import LoggedBatch
+from fairlead.experiments.ope.moments import Moments, difference
+from fairlead.experiments.ope.rejection import replay
 
 # Weights 2, 0, 1, 1/2; predictions for the choice .5, .5, .2, .8; under the target .6, .4, .2, .5.
-DECISIONS = Decisions(
+DECISIONS = LoggedBatch(
     reward=[1.0, 0.5, 0.0, 1.0],
     action=[0, 1, 0, 1],
     propensity=[0.5, 0.5, 0.5, 0.8],
@@ -50,39 +50,39 @@ def test_the_columns_that_everything_is_made_of() -> None:
         (doubly_robust.sub_gaussian_dr(DECISIONS, lam=0.5), (1.6 + 2 / 3 - 0.2 + 0.2 * 2 / 3) / 4),
         (doubly_robust.sndr(DECISIONS), 1.6 / 4 + 0.9 / 3.5),
         # likeliest: 0, 0, 0 (the first of a tie), 0; chosen 0, 1, 0, 1
-        (rejection(DECISIONS), 0.5),
+        (replay(DECISIONS), 0.5),
     ],
 )
 def test_each_estimate(terms: object, expected: float) -> None:
     assert terms.value == pytest.approx(expected, abs=1e-15)  # type: ignore[attr-defined]
-    assert value(Moments.of([terms])) == pytest.approx(expected, abs=1e-15)  # type: ignore[list-item]
+    assert Moments.of(terms).value() == pytest.approx(expected, abs=1e-15)  # type: ignore[arg-type]
 
 
 def test_the_standard_error_of_a_mean_and_of_a_ratio() -> None:
-    moments = Moments.of([importance.ips(DECISIONS), importance.snips(DECISIONS)])
-    assert standard_error(moments, {0: 1.0}) == pytest.approx(np.std([2.0, 0.0, 0.0, 0.5], ddof=1) / 2.0)
+    moments = Moments.of({"ips": importance.ips(DECISIONS), "snips": importance.snips(DECISIONS)})
+    assert moments.standard_error("ips") == pytest.approx(np.std([2.0, 0.0, 0.0, 0.5], ddof=1) / 2.0)
     v = 2.5 / 3.5
     deviations = np.array([2 * (1 - v), 0.0, 0.0 - v, 0.5 * (1 - v)]) / 0.875
-    assert standard_error(moments, {1: 1.0}) == pytest.approx(np.std(deviations, ddof=1) / 2.0)
+    assert moments.standard_error("snips") == pytest.approx(np.std(deviations, ddof=1) / 2.0)
 
 
 def test_the_interval_of_four_decisions_takes_student_s_quantile() -> None:
-    found = asymptotic(Moments.of([importance.on_policy(DECISIONS)]))
+    found = asymptotic(Moments.of(importance.on_policy(DECISIONS)))
     assert found.half_width == pytest.approx(3.182446 * found.standard_error, rel=1e-6)
 
 
 def test_what_two_policies_share_cancels_in_their_difference() -> None:
-    moments = Moments.of([importance.ips(DECISIONS), importance.on_policy(DECISIONS)])
-    paired = asymptotic(moments, difference(0, 1))
+    moments = Moments.of({"ips": importance.ips(DECISIONS), "logged": importance.on_policy(DECISIONS)})
+    paired = asymptotic(moments, difference("ips", "logged"))
     gains = np.array([2.0, 0.0, 0.0, 0.5]) - np.array([1.0, 0.5, 0.0, 1.0])
     assert paired.value == pytest.approx(gains.mean())
     assert paired.standard_error == pytest.approx(np.std(gains, ddof=1) / 2.0)
-    assert asymptotic(moments, difference(1, 1)).half_width == 0.0
+    assert asymptotic(moments, difference("logged", "logged")).half_width == 0.0
 
 
 def test_one_decision_has_a_value_and_no_interval() -> None:
-    one = Decisions(reward=[0.3], action=[0], propensity=[1.0], target=[[1.0]], q_hat=[[0.2]])
+    one = LoggedBatch(reward=[0.3], action=[0], propensity=[1.0], target=[[1.0]], q_hat=[[0.2]])
     for terms in (importance.ips(one), importance.snips(one), doubly_robust.sndr(one)):
-        found = asymptotic(Moments.of([terms]))
+        found = asymptotic(Moments.of(terms))
         assert found.value == pytest.approx(0.3)
         assert (found.low, found.high) == (-math.inf, math.inf)

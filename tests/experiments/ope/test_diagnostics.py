@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 from fairlead.experiments.ope import diagnostics
-from fairlead.experiments.ope.counts import LogTally, WeightTally
+from fairlead.experiments.ope.counts import LogCounts, WeightCounts
 from fairlead.experiments.ope.diagnostics import diagnose
 from fairlead.optimizer.errors import InvalidInput
 
@@ -28,10 +28,10 @@ def sound_log(n: int = 4_000, seed: int = 0) -> dict[str, np.ndarray]:
     }
 
 
-def weights(log: dict[str, np.ndarray], target: np.ndarray) -> WeightTally:
+def weights(log: dict[str, np.ndarray], target: np.ndarray) -> WeightCounts:
     rows = np.arange(len(target))
     weight = target[rows, log["selected"]] / log["logging"][rows, log["selected"]]
-    return WeightTally.of(weight=weight, target=target, logging=log["logging"])
+    return WeightCounts.of(weight=weight, target=target, logging=log["logging"])
 
 
 def failed(*findings: diagnostics.Finding) -> set[str]:
@@ -40,33 +40,33 @@ def failed(*findings: diagnostics.Finding) -> set[str]:
 
 def test_a_sound_log_passes_everything() -> None:
     log = sound_log()
-    found = diagnose(weights(log, np.full((4_000, 3), 1 / 3)), LogTally.of(**log))
+    found = diagnose(weights(log, np.full((4_000, 3), 1 / 3)), LogCounts.of(**log))
     assert len(found) == 7
     assert not failed(*found)
     assert all(math.isfinite(finding.measured) for finding in found)
 
 
 def test_the_effective_size_is_kish_s_and_says_how_many_more() -> None:
-    found = diagnostics.effective_size(WeightTally.of(weight=np.array([2.0, 0.0, 1.0, 1.0])))
+    found = diagnostics.effective_size(WeightCounts.of(weight=np.array([2.0, 0.0, 1.0, 1.0])))
     assert found.measured == pytest.approx(16.0 / 6.0)
     assert not found.passed
     assert found.more_decisions == math.ceil(4 * (100.0 / (16.0 / 6.0) - 1.0))
-    assert diagnostics.effective_size(WeightTally.of(weight=np.ones(100))).passed
+    assert diagnostics.effective_size(WeightCounts.of(weight=np.ones(100))).passed
 
 
 def test_one_heavy_weight_is_named() -> None:
     weight = np.ones(1_000)
     weight[3] = 200.0
-    found = diagnostics.weight_share(WeightTally.of(weight=weight))
+    found = diagnostics.weight_share(WeightCounts.of(weight=weight))
     assert found.measured == pytest.approx(200.0 / 1_199.0)
     assert not found.passed
     assert found.more_decisions is not None and found.more_decisions > 2_000
 
 
 def test_no_weight_at_all_fails_without_a_promise() -> None:
-    found = diagnose(WeightTally.of(weight=np.zeros(500)))
+    found = diagnose(WeightCounts.of(weight=np.zeros(500)))
     assert {"effective sample size", "share of the largest weight", "mean weight"} <= failed(*found)
-    assert diagnostics.effective_size(WeightTally.of(weight=np.zeros(5))).more_decisions is None
+    assert diagnostics.effective_size(WeightCounts.of(weight=np.zeros(5))).more_decisions is None
 
 
 def test_wrong_propensities_move_the_mean_weight() -> None:
@@ -74,10 +74,10 @@ def test_wrong_propensities_move_the_mean_weight() -> None:
     target = np.full((4_000, 3), 1 / 3)
     rows = np.arange(4_000)
     weight = target[rows, log["selected"]] / (0.8 * log["logging"][rows, log["selected"]])
-    found = diagnostics.mean_weight(WeightTally.of(weight=weight))
+    found = diagnostics.mean_weight(WeightCounts.of(weight=weight))
     assert not found.passed and "propensities are wrong" in found.text
-    assert diagnostics.mean_weight(WeightTally.of(weight=np.full(9, 1.0 + 1e-13))).passed
-    assert diagnostics.mean_weight(WeightTally.of(weight=np.array([3.0]))).passed  # one says nothing
+    assert diagnostics.mean_weight(WeightCounts.of(weight=np.full(9, 1.0 + 1e-13))).passed
+    assert diagnostics.mean_weight(WeightCounts.of(weight=np.array([3.0]))).passed  # one says nothing
 
 
 def test_mean_weight_raises_few_false_alarms() -> None:
@@ -96,21 +96,21 @@ def test_choices_without_support_are_counted() -> None:
     )
     assert found.measured == pytest.approx(0.05)
     assert not found.passed
-    unknown = diagnostics.support(WeightTally.of(weight=np.ones(3)))
+    unknown = diagnostics.support(WeightCounts.of(weight=np.ones(3)))
     assert unknown.passed and math.isnan(unknown.measured)
 
 
 def test_calibration_finds_propensities_that_were_not_used() -> None:
     log = sound_log()
-    assert diagnostics.calibration(LogTally.of(**log)).passed
-    biased = LogTally.of(**{**log, "selected": np.where(np.arange(4_000) % 10 == 0, 1, log["selected"])})
+    assert diagnostics.calibration(LogCounts.of(**log)).passed
+    biased = LogCounts.of(**{**log, "selected": np.where(np.arange(4_000) % 10 == 0, 1, log["selected"])})
     found = diagnostics.calibration(biased, providers=("small", "middle", "large"))
     assert not found.passed
     assert found.text.startswith("middle was drawn")
 
 
 def test_calibration_raises_few_false_alarms() -> None:
-    p_values = [diagnostics.calibration(LogTally.of(**sound_log(300, seed))).measured for seed in range(200)]
+    p_values = [diagnostics.calibration(LogCounts.of(**sound_log(300, seed))).measured for seed in range(200)]
     assert 0.4 < float(np.mean(p_values)) < 0.6
     assert sum(p < 0.05 for p in p_values) <= 22
 
@@ -122,15 +122,15 @@ def test_a_certain_choice_that_was_not_made_is_proof() -> None:
         "served": np.zeros(50, int),
         "has_reward": np.ones(50, bool),
     }
-    assert diagnostics.calibration(LogTally.of(**certain)).passed
+    assert diagnostics.calibration(LogCounts.of(**certain)).passed
     certain["selected"] = np.where(np.arange(50) == 0, 1, 0)
-    assert diagnostics.calibration(LogTally.of(**certain)).measured == 0.0
+    assert diagnostics.calibration(LogCounts.of(**certain)).measured == 0.0
 
 
 def test_fallbacks_count_as_served_elsewhere() -> None:
     log = sound_log(200)
     found = diagnostics.elsewhere(
-        LogTally.of(
+        LogCounts.of(
             **{**log, "served": np.where(np.arange(200) < 10, (log["selected"] + 1) % 3, log["selected"])}
         )
     )
@@ -143,21 +143,21 @@ def test_feedback_that_depends_on_the_provider_is_found() -> None:
     rng = np.random.default_rng(1)
     rates = np.array([0.7, 0.5, 0.7])
     found = diagnostics.missing_feedback(
-        LogTally.of(**{**log, "has_reward": rng.random(4_000) < rates[log["selected"]]})
+        LogCounts.of(**{**log, "has_reward": rng.random(4_000) < rates[log["selected"]]})
     )
     assert not found.passed
     assert found.measured > 0.08
     for share in (0.0, 1.0):
         even = {**log, "has_reward": np.full(4_000, share == 1.0)}
-        assert diagnostics.missing_feedback(LogTally.of(**even)).passed
+        assert diagnostics.missing_feedback(LogCounts.of(**even)).passed
 
 
 def test_tallies_of_parts_are_the_whole() -> None:
     log = sound_log(1_001)
     target = np.random.default_rng(0).dirichlet(np.ones(3), 1_001)
-    whole = LogTally.of(**log)
+    whole = LogCounts.of(**log)
     parts = [
-        LogTally.of(**{k: v[part] for k, v in log.items()}) for part in (slice(0, 400), slice(400, None))
+        LogCounts.of(**{k: v[part] for k, v in log.items()}) for part in (slice(0, 400), slice(400, None))
     ]
     both = parts[0].merge(parts[1])
     for name in ("chosen", "rewarded", "pairs", "drawn"):
@@ -191,6 +191,6 @@ def test_tallies_of_parts_are_the_whole() -> None:
 def test_bad_columns_are_refused(change: dict[str, np.ndarray], message: str) -> None:
     log = {k: v[:3] for k, v in sound_log(10).items()}
     with pytest.raises(InvalidInput, match=message):
-        LogTally.of(**(log | change))
+        LogCounts.of(**(log | change))
     with pytest.raises(InvalidInput, match="weight of decision 1 is -1"):
-        WeightTally.of(weight=np.array([1.0, -1.0]))
+        WeightCounts.of(weight=np.array([1.0, -1.0]))

@@ -1,25 +1,44 @@
-"""docs/estimators.md: its program runs, and it names every estimator and every limit as the code has them."""
+"""The examples in docstrings and in docs/estimators.md run, and the page has every estimator and limit."""
 
 from __future__ import annotations
 
+import doctest
+import importlib
+import pkgutil
 import re
-import subprocess
-import sys
 
+import pytest
+
+from fairlead.experiments import baselines, ope, targets
 from fairlead.experiments.ope import diagnostics
 from fairlead.experiments.ope.estimators import DEFAULT_LAMBDA, DEFAULT_SUB_GAUSSIAN_LAMBDA, ESTIMATORS
 from tests.paths import ROOT
 
 PAGE = (ROOT / "docs" / "estimators.md").read_text(encoding="utf-8")
+MODULES = [
+    "fairlead.experiments.ope",
+    *(
+        f"{package.__name__}.{module.name}"
+        for package in (baselines, ope, targets)
+        for module in pkgutil.iter_modules(package.__path__)
+    ),
+]
+FLAGS = doctest.NORMALIZE_WHITESPACE
 
 
-def test_the_program_runs_and_reaches_a_verdict() -> None:
-    (program,) = re.findall(r"^```python\n(.*?)^```", PAGE, flags=re.DOTALL | re.MULTILINE)
-    done = subprocess.run(
-        [sys.executable, "-c", program], cwd=ROOT, capture_output=True, text=True, timeout=60, check=False
-    )
-    assert done.returncode == 0, done.stderr
-    assert done.stdout.startswith("Promote second: against today's mix it earns +0.0")
+@pytest.mark.parametrize("name", MODULES)
+def test_the_examples_of_a_module_run(name: str) -> None:
+    assert doctest.testmod(importlib.import_module(name), optionflags=FLAGS).failed == 0
+
+
+def test_the_examples_of_the_page_run() -> None:
+    """One after the other, in one namespace; the page starts with five lines that reach a verdict."""
+    blocks = re.findall(r"^```python\n(.*?)^```", PAGE, flags=re.DOTALL | re.MULTILINE)
+    page = doctest.DocTestParser().get_doctest("\n".join(blocks), {}, "estimators.md", None, 0)
+    results = doctest.DocTestRunner(optionflags=FLAGS).run(page)
+    assert results.attempted > 10
+    assert results.failed == 0
+    assert "Promote the second" in blocks[1]
 
 
 def test_every_estimator_has_its_row() -> None:

@@ -17,10 +17,10 @@ from fairlead.experiments.ope.doubly_robust import dr
 from fairlead.experiments.ope.estimators import DEFAULT_LAMBDA, DEFAULT_SUB_GAUSSIAN_LAMBDA, ESTIMATORS
 from fairlead.experiments.ope.importance import snips
 from fairlead.experiments.ope.intervals import asymptotic
-from fairlead.experiments.ope.logged import Decisions
+from fairlead.experiments.ope.logged import LoggedBatch
 from fairlead.experiments.ope.moments import Moments
 from fairlead.experiments.tables.outcome_table import read_outcome_table
-from tests.experiments.ope.logs import random_decisions
+from tests.experiments.ope.logs import random_batch
 from tests.paths import ROOT
 
 TABLE = ROOT / "data" / "synthetic_support.parquet"
@@ -53,15 +53,15 @@ def test_nominal_intervals_hold_the_truth_nearly_as_often_as_they_say(world: Wor
     held = []
     for seed in range(200):
         log = draw_log(world, decisions=1_000, seed=seed)
-        decisions = Decisions(
+        decisions = LoggedBatch(
             reward=log.reward,
             action=log.action,
             propensity=log.propensity,
             target=world.targets[target][log.row],
             q_hat=world.early_model[log.row],
         )
-        moments = Moments.of([snips(decisions), dr(decisions)])
-        ends = [asymptotic(moments, {place: 1.0}) for place in (0, 1)]
+        moments = Moments.of({"snips": snips(decisions), "dr": dr(decisions)})
+        ends = [asymptotic(moments, name) for name in moments.names]
         held.append([e.low <= world.value(target) <= e.high for e in ends])
     # The standard error of a share of .95 is .015.
     assert (np.mean(held, axis=0) >= 0.90).all()
@@ -93,7 +93,7 @@ def test_obp_gives_the_same_values() -> None:
     python = obp_python()
     if python is None:
         pytest.skip("no interpreter has obp: run `make peers-ope`")
-    log = random_decisions(500, 4, seed=0)
+    log = random_batch(500, 4, seed=0)
     columns = {"reward": log.reward, "action": log.action, "propensity": log.propensity}
     settings = {"lam": np.array(DEFAULT_LAMBDA), "sub_gaussian_lam": np.array(DEFAULT_SUB_GAUSSIAN_LAMBDA)}
     answer = ask(python, SCRIPT, "estimates", columns | settings | {"target": log.target, "q_hat": log.q_hat})

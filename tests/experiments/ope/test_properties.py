@@ -21,15 +21,15 @@ from fairlead.experiments.ope.doubly_robust import (
 )
 from fairlead.experiments.ope.estimators import ESTIMATORS, WITHOUT_MODEL
 from fairlead.experiments.ope.importance import clipped_ips, ips, on_policy, snips, sub_gaussian_ips
-from fairlead.experiments.ope.intervals import asymptotic, value
-from fairlead.experiments.ope.logged import Decisions
-from fairlead.experiments.ope.moments import Moments, merged
+from fairlead.experiments.ope.intervals import asymptotic
+from fairlead.experiments.ope.logged import LoggedBatch
+from fairlead.experiments.ope.moments import Moments, merge
 from fairlead.experiments.ope.terms import Terms
 from fairlead.optimizer.errors import InvalidInput
-from tests.experiments.ope.logs import random_decisions
+from tests.experiments.ope.logs import random_batch
 
 some_logs = st.builds(
-    random_decisions,
+    random_batch,
     st.integers(1, 60),
     st.integers(1, 6),
     seed=st.integers(0, 2**32),
@@ -38,7 +38,7 @@ some_logs = st.builds(
 
 
 @given(some_logs, st.floats(0.0, 50.0))
-def test_with_predictions_of_nothing_dr_is_ips(log: Decisions, lam: float) -> None:
+def test_with_predictions_of_nothing_dr_is_ips(log: LoggedBatch, lam: float) -> None:
     log = replace(log, q_hat=np.zeros_like(log.target))
     np.testing.assert_array_equal(dr(log).plain, ips(log).plain)
     np.testing.assert_array_equal(clipped_dr(log, lam=lam).plain, clipped_ips(log, lam=lam).plain)
@@ -46,7 +46,7 @@ def test_with_predictions_of_nothing_dr_is_ips(log: Decisions, lam: float) -> No
 
 
 @given(some_logs)
-def test_with_a_perfect_model_dr_is_dm(log: Decisions) -> None:
+def test_with_a_perfect_model_dr_is_dm(log: LoggedBatch) -> None:
     q_hat = log.q_hat.copy()
     q_hat[np.arange(len(log)), log.action] = log.reward
     log = replace(log, q_hat=q_hat)
@@ -55,19 +55,19 @@ def test_with_a_perfect_model_dr_is_dm(log: Decisions) -> None:
 
 
 @given(some_logs, st.floats(-100.0, 100.0))
-def test_snips_and_sndr_shift_with_the_rewards(log: Decisions, shift: float) -> None:
+def test_snips_and_sndr_shift_with_the_rewards(log: LoggedBatch, shift: float) -> None:
     moved = replace(log, reward=log.reward + shift, q_hat=log.q_hat + shift)
     for estimator in (snips, sndr, dr):
         assert estimator(moved).value == pytest.approx(estimator(log).value + shift, abs=1e-9)
 
 
 @given(some_logs)
-def test_snips_stays_within_the_rewards(log: Decisions) -> None:
+def test_snips_stays_within_the_rewards(log: LoggedBatch) -> None:
     assert log.reward.min() - 1e-12 <= snips(log).value <= log.reward.max() + 1e-12
 
 
 @given(some_logs)
-def test_the_logging_policy_s_own_weights_are_one(log: Decisions) -> None:
+def test_the_logging_policy_s_own_weights_are_one(log: LoggedBatch) -> None:
     """A log of one provider per row, each certain: every estimator then gives the mean reward."""
     target = np.zeros_like(log.target)
     target[np.arange(len(log)), log.action] = 1.0
@@ -77,7 +77,7 @@ def test_the_logging_policy_s_own_weights_are_one(log: Decisions) -> None:
 
 
 @given(some_logs)
-def test_unlimited_lambdas_give_the_plain_estimators(log: Decisions) -> None:
+def test_unlimited_lambdas_give_the_plain_estimators(log: LoggedBatch) -> None:
     assert clipped_ips(log, lam=np.inf).value == ips(log).value
     for tamed in (clipped_dr(log, lam=np.inf), switch_dr(log, lam=np.inf), shrunk_dr(log, lam=np.inf)):
         np.testing.assert_array_equal(tamed.plain, dr(log).plain)
@@ -85,7 +85,7 @@ def test_unlimited_lambdas_give_the_plain_estimators(log: Decisions) -> None:
 
 
 @given(some_logs, st.permutations(range(6)))
-def test_the_order_of_providers_does_not_matter(log: Decisions, order: list[int]) -> None:
+def test_the_order_of_providers_does_not_matter(log: LoggedBatch, order: list[int]) -> None:
     order = [j for j in order if j < log.target.shape[1]]
     place = np.argsort(order)
     moved = replace(log, target=log.target[:, order], q_hat=log.q_hat[:, order], action=place[log.action])
@@ -98,10 +98,10 @@ def test_the_order_of_providers_does_not_matter(log: Decisions, order: list[int]
 def test_merged_parts_are_the_whole(n: int, parts: int, offset: float, seed: int) -> None:
     rng = np.random.default_rng(seed)
     columns = [offset + rng.standard_normal(n), rng.standard_normal(n), 1.0 + rng.random(n)]
-    whole = Moments.of([Terms(plain=columns[0], weighted=columns[1], weight=columns[2])])
+    whole = Moments.of(Terms(plain=columns[0], weighted=columns[1], weight=columns[2]))
     cuts = np.sort(rng.integers(1, n, size=parts - 1))
     pieces = zip(*(np.split(column, cuts) for column in columns), strict=True)
-    found = merged(Moments.of([Terms(plain=a, weighted=b, weight=c)]) for a, b, c in pieces if len(a))
+    found = merge(Moments.of(Terms(plain=a, weighted=b, weight=c)) for a, b, c in pieces if len(a))
     assert found.n == whole.n == n
     np.testing.assert_allclose(found.mean, whole.mean, rtol=1e-13, atol=1e-15 * max(offset, 1.0))
     # A spread of 1 around an offset of a million is still known to twelve digits less those of the offset.
@@ -112,25 +112,25 @@ def test_merged_parts_are_the_whole(n: int, parts: int, offset: float, seed: int
 
 
 def test_blocks_of_moments_are_the_whole_too() -> None:
-    log = random_decisions(40_000, 3, seed=5)  # more than two blocks
-    moments = Moments.of([ips(log), snips(log)])
+    log = random_batch(40_000, 3, seed=5)  # more than two blocks
+    moments = Moments.of({"ips": ips(log), "snips": snips(log)})
     rows = np.column_stack([log.weight * log.reward, log.weight])
     assert moments.mean[0] == pytest.approx(rows[:, 0].mean(), rel=1e-13)
     np.testing.assert_allclose(moments.scatter[4:6, 4:6] / (len(log) - 1), np.cov(rows.T), rtol=1e-11)
 
 
 @given(some_logs, st.integers(1, 2**16))
-def test_every_estimator_gives_a_number_or_says_why_not(log: Decisions, seed: int) -> None:
+def test_every_estimator_gives_a_number_or_says_why_not(log: LoggedBatch, seed: int) -> None:
     for name, estimator in ESTIMATORS.items():
         try:
-            moments = Moments.of([estimator(log)])
-            assert np.isfinite(value(moments)), name
+            moments = Moments.of(estimator(log))
+            assert np.isfinite(moments.value()), name
         except InvalidInput as error:
             assert "mean weight is 0" in str(error), name
 
 
 def test_models_are_asked_for_only_where_they_are_needed() -> None:
-    log = random_decisions(50, 3, seed=1, model=False)
+    log = random_batch(50, 3, seed=1, model=False)
     for name, estimator in ESTIMATORS.items():
         if name in WITHOUT_MODEL:
             estimator(log)
@@ -140,9 +140,9 @@ def test_models_are_asked_for_only_where_they_are_needed() -> None:
 
 
 def test_estimators_change_none_of_the_columns() -> None:
-    log = random_decisions(200, 4, seed=2)
+    log = random_batch(200, 4, seed=2)
     before = [column.copy() for column in (log.reward, log.propensity, log.target, log.q_hat)]
-    terms = [estimator(log) for estimator in ESTIMATORS.values()]
+    terms = {name: estimator(log) for name, estimator in ESTIMATORS.items()}
     Moments.of(terms)
     resample(terms, seed=0, resamples=100)
     for old, new in zip(before, (log.reward, log.propensity, log.target, log.q_hat), strict=True):

@@ -17,9 +17,9 @@ from fairlead.experiments.ope import doubly_robust, importance, weights
 from fairlead.experiments.ope.bootstrap import percentile, resample
 from fairlead.experiments.ope.bounds import bernstein_lower, hoeffding_lower, student_lower
 from fairlead.experiments.ope.intervals import asymptotic
-from fairlead.experiments.ope.logged import Decisions
+from fairlead.experiments.ope.logged import LoggedBatch
 from fairlead.experiments.ope.moments import Moments
-from fairlead.experiments.ope.rejection import rejection
+from fairlead.experiments.ope.rejection import replay
 from fairlead.experiments.ope.terms import Terms
 from fairlead.experiments.ope.tuning import Tuned, least_error_bound, slope
 from tests.experiments.ope import open_bandit_prior as prior
@@ -28,7 +28,7 @@ FOLDER = data_folder() / "ope"
 needs_data = pytest.mark.skipif(not FOLDER.is_dir(), reason=f"{FOLDER} is not there: set FAIRLEAD_DATA")
 pytestmark = needs_data
 
-ESTIMATORS: dict[str, Callable[[Decisions], Terms]] = {
+ESTIMATORS: dict[str, Callable[[LoggedBatch], Terms]] = {
     "ipw": importance.ips,
     "ipw-clip5": partial(importance.clipped_ips, lam=5.0),
     "snipw": importance.snips,
@@ -40,7 +40,7 @@ ESTIMATORS: dict[str, Callable[[Decisions], Terms]] = {
     "dr-os5": partial(doubly_robust.shrunk_dr, lam=5.0),
     "sg-ipw.1": partial(importance.sub_gaussian_ips, lam=0.1),
     "sg-dr.1": partial(doubly_robust.sub_gaussian_dr, lam=0.1),
-    "rm-greedy": rejection,
+    "rm-greedy": replay,
 }
 TUNED: dict[str, Callable[..., Tuned]] = {
     f"{family}-tuned-{method}": partial(choose, tame=tame, model=model)
@@ -61,9 +61,9 @@ def expected() -> dict[str, Any]:
 
 
 @pytest.fixture(scope="module")
-def decisions() -> Decisions:
+def decisions() -> LoggedBatch:
     with np.load(FOLDER / "reference_inputs.npz") as stored:
-        return Decisions(
+        return LoggedBatch(
             reward=stored["reward"],
             action=stored["action"],
             propensity=stored["pscore"],
@@ -73,20 +73,20 @@ def decisions() -> Decisions:
 
 
 @pytest.mark.parametrize("name", ESTIMATORS)
-def test_estimators_equal_the_reference(name: str, decisions: Decisions, expected: dict[str, Any]) -> None:
+def test_estimators_equal_the_reference(name: str, decisions: LoggedBatch, expected: dict[str, Any]) -> None:
     assert ESTIMATORS[name](decisions).value == pytest.approx(expected[name], rel=0.0, abs=1e-9)
 
 
 @pytest.mark.parametrize("name", TUNED)
-def test_tuning_equals_the_reference(name: str, decisions: Decisions, expected: dict[str, Any]) -> None:
+def test_tuning_equals_the_reference(name: str, decisions: LoggedBatch, expected: dict[str, Any]) -> None:
     found = TUNED[name](decisions)
     value, lam = expected[name]
     assert found.terms.value == pytest.approx(value, rel=0.0, abs=1e-9)
     assert found.lam == lam
 
 
-def test_bounds_equal_the_reference(decisions: Decisions, expected: dict[str, Any]) -> None:
-    moments = Moments.of([importance.ips(decisions)])
+def test_bounds_equal_the_reference(decisions: LoggedBatch, expected: dict[str, Any]) -> None:
+    moments = Moments.of(importance.ips(decisions))
     found = {
         "bernstein_lb": bernstein_lower(moments, delta=0.05),
         "t_lb": student_lower(moments, delta=0.05),
@@ -101,8 +101,8 @@ def test_every_reference_value_is_compared(expected: dict[str, Any]) -> None:
     assert set(ESTIMATORS) | set(TUNED) | bounds | intervals == set(expected)
 
 
-def test_snips_intervals_are_those_that_renormalise(decisions: Decisions, expected: dict[str, Any]) -> None:
-    terms = [importance.snips(decisions)]
+def test_snips_intervals_are_those_that_renormalise(decisions: LoggedBatch, expected: dict[str, Any]) -> None:
+    terms = importance.snips(decisions)
     # The reference takes normal quantiles and divides by n.
     delta = asymptotic(Moments.of(terms))
     assert (delta.low, delta.high) == pytest.approx(expected["snipw_ci_delta"], abs=2e-5)
@@ -118,7 +118,7 @@ def test_the_open_bandit_sample_gives_the_published_library_s_values(campaign: s
     log = _columns(f"obd_random_{campaign}.parquet")
     served = _columns(f"obd_bts_{campaign}.parquet")
     shares = _thompson_shares(campaign)
-    decisions = Decisions(
+    decisions = LoggedBatch(
         reward=log["click"],
         action=log["item_id"],
         propensity=log["propensity_score"],
@@ -154,6 +154,6 @@ def _thompson_shares(campaign: str) -> np.ndarray[Any, Any]:
     return np.stack([np.bincount(first[:, place], minlength=items) / rounds for place in range(3)])
 
 
-def test_infinite_lambda_changes_no_weight(decisions: Decisions) -> None:
+def test_infinite_lambda_changes_no_weight(decisions: LoggedBatch) -> None:
     for tame in (weights.clip, weights.switch, weights.shrink):
         np.testing.assert_array_equal(tame(decisions.weight, math.inf), decisions.weight)

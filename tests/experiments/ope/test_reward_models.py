@@ -10,7 +10,7 @@ import sys
 import numpy as np
 import pytest
 
-from fairlead.experiments.ope.reward_models import cross_fitted, folds_of, random_folds
+from fairlead.experiments.ope.reward_models import cross_fit, fold_by_id, random_folds
 from fairlead.experiments.ope.validation import Integers, Matrix, Vector
 from fairlead.optimizer.errors import InvalidInput
 
@@ -27,7 +27,7 @@ def linear_log(n: int, seed: int) -> tuple[Matrix, Vector, Integers]:
 @pytest.mark.parametrize(("kind", "error"), [("ridge", 0.02), ("boosting", 0.15)])
 def test_models_recover_what_is_there(kind: str, error: float) -> None:
     features, reward, action = linear_log(900, seed=0)
-    found = cross_fitted(
+    found = cross_fit(
         kind, features=features, reward=reward, action=action, providers=3, folds=random_folds(900, seed=0)
     )
     assert np.sqrt(np.mean((found[np.arange(900), action] - reward) ** 2)) < error
@@ -39,9 +39,9 @@ def test_a_prediction_has_not_seen_its_own_reward(kind: str) -> None:
     features, reward, action = linear_log(300, seed=1)
     folds = random_folds(300, seed=1, folds=3)
     arguments = {"features": features, "action": action, "providers": 3, "folds": folds}
-    before = cross_fitted(kind, reward=reward, **arguments)
+    before = cross_fit(kind, reward=reward, **arguments)
     changed = np.where(folds == 2, np.clip(reward + 0.5, reward.min(), reward.max()), reward)
-    after = cross_fitted(kind, reward=changed, **arguments)
+    after = cross_fit(kind, reward=changed, **arguments)
     np.testing.assert_array_equal(before[folds == 2], after[folds == 2])
     assert not np.array_equal(before[folds != 2], after[folds != 2])
 
@@ -50,16 +50,16 @@ def test_equal_input_gives_equal_bits_in_any_order() -> None:
     features, reward, action = linear_log(200, seed=2)
     ids = [f"d{i}" for i in range(200)]
     order = np.random.default_rng(0).permutation(200)
-    found = cross_fitted(
-        "mean", features=features, reward=reward, action=action, providers=3, folds=folds_of(ids)
+    found = cross_fit(
+        "mean", features=features, reward=reward, action=action, providers=3, folds=fold_by_id(ids)
     )
-    moved = cross_fitted(
+    moved = cross_fit(
         "mean",
         features=features[order],
         reward=reward[order],
         action=action[order],
         providers=3,
-        folds=folds_of([ids[i] for i in order]),
+        folds=fold_by_id([ids[i] for i in order]),
     )
     np.testing.assert_allclose(moved, found[order], rtol=1e-12)
 
@@ -69,11 +69,11 @@ def test_a_provider_seldom_seen_is_predicted_by_the_mean_of_all() -> None:
     action = np.where(action == 2, 0, action)
     action[0] = 2
     for kind in ("ridge", "mean"):
-        found = cross_fitted(
+        found = cross_fit(
             kind, features=features, reward=reward, action=action, providers=4, folds=np.arange(200) % 2
         )
         np.testing.assert_allclose(found[::2, 3], reward[1::2].mean())
-    boosted = cross_fitted(
+    boosted = cross_fit(
         "boosting", features=features, reward=reward, action=action, providers=4, folds=np.arange(200) % 2
     )
     np.testing.assert_allclose(boosted[::2, 3], reward[1::2].mean())
@@ -82,7 +82,7 @@ def test_a_provider_seldom_seen_is_predicted_by_the_mean_of_all() -> None:
 def test_predictions_stay_within_the_rewards() -> None:
     features, reward, action = linear_log(120, seed=4)
     features[0] *= 1e6
-    found = cross_fitted(
+    found = cross_fit(
         "ridge", features=features, reward=reward, action=action, providers=3, folds=np.arange(120) % 4
     )
     assert reward.min() <= found.min() and found.max() <= reward.max()
@@ -90,7 +90,7 @@ def test_predictions_stay_within_the_rewards() -> None:
 
 def test_constant_features_do_no_harm() -> None:
     _, reward, action = linear_log(120, seed=5)
-    constant = cross_fitted(
+    constant = cross_fit(
         "ridge",
         features=np.ones((120, 1)),
         reward=reward,
@@ -102,8 +102,8 @@ def test_constant_features_do_no_harm() -> None:
 
 
 def test_folds_follow_the_id_and_are_about_equal() -> None:
-    folds = folds_of([f"decision-{i}" for i in range(5_000)])
-    assert folds_of(["decision-7"])[0] == folds[7]
+    folds = fold_by_id([f"decision-{i}" for i in range(5_000)])
+    assert fold_by_id(["decision-7"])[0] == folds[7]
     assert np.bincount(folds).min() > 900
     assert np.bincount(random_folds(10, seed=0)).tolist() == [2] * 5
 
@@ -134,9 +134,9 @@ def test_bad_columns_are_refused(change: dict[str, object], message: str) -> Non
     }
     arguments = given | change
     with pytest.raises(InvalidInput, match=message):
-        cross_fitted(arguments.pop("kind"), **arguments)
+        cross_fit(arguments.pop("kind"), **arguments)
     with pytest.raises(InvalidInput, match="folds is 1"):
-        folds_of(["a"], folds=1)
+        fold_by_id(["a"], folds=1)
 
 
 def test_scikit_learn_is_imported_only_where_a_model_is_fitted() -> None:

@@ -8,11 +8,11 @@ import numpy as np
 import pytest
 
 from fairlead.experiments.ope.importance import ips
-from fairlead.experiments.ope.logged import Decisions
+from fairlead.experiments.ope.logged import LoggedBatch
 from fairlead.experiments.ope.tuning import least_error_bound, slope
 from fairlead.experiments.ope.weights import clip, shrink, switch
 from fairlead.optimizer.errors import InvalidInput
-from tests.experiments.ope.logs import random_decisions
+from tests.experiments.ope.logs import random_batch
 
 
 @pytest.mark.parametrize("choose", [slope, least_error_bound])
@@ -21,7 +21,7 @@ def test_weights_of_one_need_no_taming(choose: object, tame: object) -> None:
     """Where no weight exceeds the smallest candidate, clipping and switching change nothing."""
     n = 2_000
     rng = np.random.default_rng(0)
-    log = Decisions(
+    log = LoggedBatch(
         reward=rng.random(n),
         action=rng.integers(2, size=n),
         propensity=np.full(n, 0.5),
@@ -36,10 +36,10 @@ def test_weights_of_one_need_no_taming(choose: object, tame: object) -> None:
 
 def test_slope_takes_the_narrowest_of_what_agrees() -> None:
     """A perfect model leaves no residual: every λ gives the same value, and none need be given up."""
-    log = random_decisions(1_000, 4, seed=0)
+    log = random_batch(1_000, 4, seed=0)
     q_hat = log.q_hat.copy()
     q_hat[np.arange(len(log)), log.action] = log.reward
-    log = Decisions(
+    log = LoggedBatch(
         reward=log.reward, action=log.action, propensity=log.propensity, target=log.target, q_hat=q_hat
     )
     assert slope(log, clip, model=True).terms.value == pytest.approx(log.q_target.mean(), abs=1e-12)
@@ -47,14 +47,14 @@ def test_slope_takes_the_narrowest_of_what_agrees() -> None:
 
 def test_slope_gives_up_what_contradicts_wider_intervals() -> None:
     """Clipping at almost nothing gives a narrow interval far below the other, which must not be believed."""
-    log = random_decisions(5_000, 3, seed=1)
+    log = random_batch(5_000, 3, seed=1)
     found = slope(log, clip, model=False, candidates=(1e-6, math.inf))
     assert found.lam == math.inf
     assert found.terms.value == ips(log).value
 
 
 def test_one_candidate_is_chosen_and_none_is_refused() -> None:
-    log = random_decisions(50, 3, seed=2)
+    log = random_batch(50, 3, seed=2)
     assert slope(log, clip, model=False, candidates=(7.0,)).lam == 7.0
     for choose in (slope, least_error_bound):
         with pytest.raises(InvalidInput, match="0 candidates"):
@@ -64,7 +64,7 @@ def test_one_candidate_is_chosen_and_none_is_refused() -> None:
 
 
 def test_one_decision_leaves_the_weights_alone() -> None:
-    one = Decisions(reward=[1.0], action=[0], propensity=[0.1], target=[[1.0, 0.0]])
+    one = LoggedBatch(reward=[1.0], action=[0], propensity=[0.1], target=[[1.0, 0.0]])
     for choose in (slope, least_error_bound):
         found = choose(one, clip, model=False)
         assert (found.lam, found.terms.value) == (math.inf, 10.0)

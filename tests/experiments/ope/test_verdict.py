@@ -8,7 +8,7 @@ import pytest
 
 from fairlead.experiments.ope.diagnostics import Finding
 from fairlead.experiments.ope.intervals import Estimate
-from fairlead.experiments.ope.verdict import judge, more_decisions, rounded_up
+from fairlead.experiments.ope.verdict import more_decisions, recommend, rounded_up
 from fairlead.optimizer.errors import InvalidInput
 
 GOOD = Finding(name="a", measured=1.0, limit=0.0, passed=True, text="Fine.")
@@ -27,8 +27,8 @@ def gain(value: float, half: float, n: int = 1_000) -> Estimate:
 
 
 def test_an_interval_above_nothing_promotes() -> None:
-    found = judge(gain(0.03, 0.02), [GOOD], target="linucb", incumbent="uniform")
-    assert found.judgement == "promote"
+    found = recommend(gain(0.03, 0.02), [GOOD], target="linucb", incumbent="uniform")
+    assert found.recommendation == "promote"
     assert found.sentence == (
         "Promote linucb: against uniform it earns +0.03 quality "
         "(interval +0.01 to +0.05 at 95%, 1,000 decisions)."
@@ -36,26 +36,27 @@ def test_an_interval_above_nothing_promotes() -> None:
 
 
 def test_an_interval_below_nothing_keeps() -> None:
-    assert judge(gain(-0.03, 0.02), [], target="a", incumbent="b").judgement == "keep"
+    assert recommend(gain(-0.03, 0.02), [], target="a", incumbent="b").recommendation == "keep"
 
 
 def test_a_margin_asks_for_more_than_nothing() -> None:
     assert (
-        judge(gain(0.03, 0.02), [], target="a", incumbent="b", margin=0.02).judgement == "not enough evidence"
+        recommend(gain(0.03, 0.02), [], target="a", incumbent="b", margin=0.02).recommendation
+        == "not enough evidence"
     )
-    assert judge(gain(0.03, 0.02), [], target="a", incumbent="b", margin=0.06).judgement == "keep"
+    assert recommend(gain(0.03, 0.02), [], target="a", incumbent="b", margin=0.06).recommendation == "keep"
 
 
 def test_between_the_two_it_says_how_many_more() -> None:
-    found = judge(gain(0.02, 0.034), [GOOD], target="a", incumbent="b")
-    assert found.judgement == "not enough evidence"
+    found = recommend(gain(0.02, 0.034), [GOOD], target="a", incumbent="b")
+    assert found.recommendation == "not enough evidence"
     assert found.more_decisions == 1_900  # 1,000 · (1.7² − 1) = 1,890
     assert "about 1,900 more decisions at this exploration rate" in found.sentence
 
 
 def test_equal_policies_are_not_told_to_wait_for_ever() -> None:
     for value in (0.0, 0.001):
-        found = judge(gain(value, 0.05), [GOOD], target="a", incumbent="b")
+        found = recommend(gain(value, 0.05), [GOOD], target="a", incumbent="b")
         assert found.more_decisions is None
         assert "too close" in found.sentence
     assert more_decisions(gain(0.1, math.inf)) is None
@@ -65,8 +66,8 @@ def test_a_failed_check_names_no_winner() -> None:
     bad = Finding(
         name="b", measured=20.0, limit=100.0, passed=False, text="Only 20 of 100.", more_decisions=812
     )
-    found = judge(gain(0.5, 0.01), [GOOD, bad], target="a", incumbent="b")
-    assert found.judgement == "not enough evidence"
+    found = recommend(gain(0.5, 0.01), [GOOD, bad], target="a", incumbent="b")
+    assert found.recommendation == "not enough evidence"
     assert found.more_decisions == 820
     assert "Promote" not in found.sentence and "Only 20 of 100." in found.sentence
     assert "820 more decisions" in found.sentence
@@ -75,7 +76,7 @@ def test_a_failed_check_names_no_winner() -> None:
 def test_where_waiting_does_not_help_it_is_not_advised() -> None:
     waits = Finding(name="b", measured=0.0, limit=1.0, passed=False, text="Few.", more_decisions=10)
     broken = Finding(name="c", measured=0.0, limit=1.0, passed=False, text="Wrong propensities.")
-    found = judge(gain(0.5, 0.01), [waits, broken], target="a", incumbent="b")
+    found = recommend(gain(0.5, 0.01), [waits, broken], target="a", incumbent="b")
     assert found.more_decisions is None
     assert "Few. Wrong propensities." in found.sentence and "more decisions" not in found.sentence
 
@@ -88,11 +89,11 @@ def test_counts_are_rounded_up_to_two_digits(count: float, expected: int) -> Non
 
 
 def test_an_interval_without_ends_is_too_small_a_log() -> None:
-    found = judge(gain(0.1, math.inf, n=1), [GOOD], target="a", incumbent="b")
-    assert found.judgement == "not enough evidence"
+    found = recommend(gain(0.1, math.inf, n=1), [GOOD], target="a", incumbent="b")
+    assert found.recommendation == "not enough evidence"
     assert "too few for an interval" in found.sentence
 
 
 def test_margins_are_numbers() -> None:
     with pytest.raises(InvalidInput, match="margin"):
-        judge(gain(0.1, 0.01), [], target="a", incumbent="b", margin=math.nan)
+        recommend(gain(0.1, 0.01), [], target="a", incumbent="b", margin=math.nan)

@@ -28,7 +28,7 @@ def played(path: Path, *names: str, part_rows: int = 100_000) -> Replay:
 
 def test_a_policy_whose_value_is_known_gets_that_value(tmp_path: Path) -> None:
     path = write_jsonl(tmp_path / "log.jsonl", drawn_lines(4_000))
-    uniform, fixed = played(path, "epsilon-greedy:1", "fixed:a/cheap", part_rows=900).judged
+    uniform, fixed = played(path, "epsilon-greedy:1", "fixed:a/cheap", part_rows=900).targets
     assert REJECTION not in fixed.estimates["reward"]
     found = uniform.estimates["reward"][REJECTION]
     # Mean rewards are .3, .5 and .8. With propensities of .5, .3 and .2, M is 5: one in five is kept.
@@ -40,7 +40,7 @@ def test_a_policy_whose_value_is_known_gets_that_value(tmp_path: Path) -> None:
 def test_a_policy_that_learns_finds_the_best_and_is_judged_while_it_does(tmp_path: Path) -> None:
     path = write_jsonl(tmp_path / "log.jsonl", drawn_lines(3_000, logging=(1 / 3, 1 / 3, 1 / 3)))
     result = played(path, "default", "linucb")
-    for one in result.judged:
+    for one in result.targets:
         found = one.estimates["reward"][REJECTION]
         # A third of a uniform log agrees with any policy. The best provider earns .8, the first steps less.
         assert abs(found.n - 1_000) < 150
@@ -52,7 +52,7 @@ def test_the_same_log_and_seed_give_the_same_value(
     tmp_path: Path,
 ) -> None:
     path = write_jsonl(tmp_path / "log.jsonl", drawn_lines(600))
-    first, again = (played(path, "greedy").judged[0].estimates["reward"][REJECTION] for _ in range(2))
+    first, again = (played(path, "greedy").targets[0].estimates["reward"][REJECTION] for _ in range(2))
     assert first == again
 
 
@@ -74,7 +74,7 @@ def test_parts_without_any_reward_shift_no_features(tmp_path: Path) -> None:
     path = write_jsonl(tmp_path / "log.jsonl", content)
     # Linucb is certain of its choice, so on a uniform log it keeps what agrees, whatever the dice.
     cut, whole = (
-        played(path, "linucb", part_rows=rows).judged[0].estimates["reward"][REJECTION] for rows in (50, 400)
+        played(path, "linucb", part_rows=rows).targets[0].estimates["reward"][REJECTION] for rows in (50, 400)
     )
     assert cut.n == whole.n
     assert cut.value == pytest.approx(whole.value, rel=1e-12)
@@ -87,5 +87,5 @@ def test_a_single_decision_that_is_kept_has_no_interval(tmp_path: Path) -> None:
     # The only one that is judged, of the cheapest provider, which linucb takes while it knows nothing.
     judged[30] |= {"provider": "a/cheap", "served_provider": "a/cheap", "reward": 1.0}
     found = played(write_jsonl(tmp_path / "log.jsonl", judged), "linucb")
-    kept = found.judged[0].estimates["reward"]
+    kept = found.targets[0].estimates["reward"]
     assert kept[REJECTION].n == 1 and math.isinf(kept[REJECTION].half_width)

@@ -57,7 +57,7 @@ def result(log: Log) -> Replay:
 
 
 def test_the_truth_lies_in_the_intervals(result: Replay, table: OutcomeTable) -> None:
-    _, uniform, fixed = result.judged
+    _, uniform, fixed = result.targets
     column = table.providers.index("synthetic/standard")
     truth = {
         uniform.label: (table.quality.mean(), table.cost_usd.mean()),
@@ -78,9 +78,9 @@ def test_the_truth_lies_in_the_intervals(result: Replay, table: OutcomeTable) ->
 
 
 def test_the_incumbent_and_the_verdicts(result: Replay, table: OutcomeTable) -> None:
-    default, uniform, fixed = result.judged
+    default, uniform, fixed = result.targets
     assert result.n == result.rows == 3000
-    assert uniform.verdict.judgement == "keep"
+    assert uniform.verdict.recommendation == "keep"
     plain = uniform.estimates["utility"]["dr"].value - uniform.estimates["utility"]["on-policy"].value
     assert uniform.gains["utility"].value == pytest.approx(plain, abs=uniform.gains["utility"].half_width)
     assert set(default.estimates["reward"]) == set(ESTIMATORS)
@@ -93,7 +93,7 @@ def test_the_incumbent_and_the_verdicts(result: Replay, table: OutcomeTable) -> 
 
 
 def test_slices_add_up(result: Replay) -> None:
-    for one in result.judged:
+    for one in result.targets:
         for by in ("task", "week"):
             some = [part for part in one.slices if part.by == by]
             assert sum(part.n for part in some) == one.n
@@ -106,7 +106,7 @@ def test_parts_do_not_change_what_needs_no_model(log: Log, result: Replay) -> No
     with open_log(log.path) as whole:
         assert len(whole.parts()) == 1 < len(log.parts())
         other = judged(whole, ["default", "uniform"], by=("task",))
-    for one, two in zip(result.judged, other.judged, strict=False):
+    for one, two in zip(result.targets, other.targets, strict=False):
         for name in ("ips", "snips", "clipped-ips"):
             first, second = one.estimates["reward"][name], two.estimates["reward"][name]
             assert first.value == pytest.approx(second.value, rel=1e-12)
@@ -143,7 +143,7 @@ def test_engines_that_cannot_be() -> None:
 
 def test_files_are_strict_and_complete(result: Replay) -> None:
     found = json.loads(export.json_text(result), parse_constant=lambda name: pytest.fail(name))
-    assert [one["target"] for one in found["targets"]] == [one.label for one in result.judged]
+    assert [one["target"] for one in found["targets"]] == [one.label for one in result.targets]
     assert found["targets"][0]["gains"]["utility"]["low"] < found["targets"][0]["gains"]["utility"]["high"]
     rows = export.csv_text(result).splitlines()
     assert len(rows) > 3 * 4 * len(ESTIMATORS)
@@ -190,14 +190,14 @@ def test_missing_outcomes_and_a_log_without_costs(tmp_path: Path) -> None:
             judged(opened, ["uniform"])
         found = judged(opened, ["uniform"], wtp_usd=None)
         assert found.hull is None
-        assert found.judged[0].quantity == "reward"
+        assert found.targets[0].quantity == "reward"
         report_html(found)
 
 
 def test_little_evidence_names_no_winner(tmp_path: Path) -> None:
     with open_log(write_jsonl(tmp_path / "a.jsonl", drawn_lines(120, logging=(0.97, 0.02, 0.01)))) as opened:
-        (one,) = judged(opened, ["fixed:c/dear"], wtp_usd=None).judged
-    assert one.verdict.judgement == "not enough evidence"
+        (one,) = judged(opened, ["fixed:c/dear"], wtp_usd=None).targets
+    assert one.verdict.recommendation == "not enough evidence"
     assert one.verdict.more_decisions is not None
     assert "more decisions" in one.verdict.sentence
 
@@ -205,7 +205,7 @@ def test_little_evidence_names_no_winner(tmp_path: Path) -> None:
 def test_the_same_router_has_weights_of_one(tmp_path: Path) -> None:
     content = [entry | {"target_propensities": entry["propensities"]} for entry in drawn_lines(300)]
     with open_log(write_jsonl(tmp_path / "a.jsonl", content)) as opened:
-        (one,) = judged(opened, ["column"], wtp_usd=None).judged
+        (one,) = judged(opened, ["column"], wtp_usd=None).targets
     assert one.effective_size == 300.0
     assert one.gains["reward"].value == pytest.approx(0.0, abs=1e-12)
 
@@ -238,6 +238,6 @@ def test_what_cannot_be_judged(tmp_path: Path) -> None:
 def test_a_model_of_ones_own_is_used(tmp_path: Path) -> None:
     content = [entry | {"reward_predictions": [0.3, 0.5, 0.8]} for entry in drawn_lines(200)]
     with open_log(write_jsonl(tmp_path / "a.jsonl", content)) as opened:
-        (one,) = judged(opened, ["fixed:b/mid"], wtp_usd=None).judged
+        (one,) = judged(opened, ["fixed:b/mid"], wtp_usd=None).targets
     assert one.estimates["reward"]["dm"].value == pytest.approx(0.5)
     assert np.isfinite(one.estimates["cost_usd"]["dr"].value)

@@ -36,7 +36,7 @@ def test_a_slice_that_never_agrees_with_the_target_is_unknown(tmp_path: Path) ->
         for i, one in enumerate(drawn_lines(400))
     ]
     result = judged(write_jsonl(tmp_path / "log.jsonl", content), "column")
-    known, unknown = sorted(result.judged[0].slices, key=lambda one: one.value)
+    known, unknown = sorted(result.targets[0].slices, key=lambda one: one.value)
     assert math.isfinite(known.target.value) and math.isfinite(known.gain.half_width)
     assert math.isnan(unknown.target.value) and math.isinf(unknown.gain.half_width)
     assert math.isfinite(unknown.incumbent.value)
@@ -54,7 +54,7 @@ def test_an_estimator_that_cannot_tell_leaves_the_others_alone(tmp_path: Path) -
         for one in drawn_lines(300, logging=(1e-9, 0.5, 0.5 - 1e-9))
     ]
     assert NAMES[0] not in {one["provider"] for one in content}
-    found = judged(write_jsonl(tmp_path / "log.jsonl", content), "column", primary="dr").judged[0]
+    found = judged(write_jsonl(tmp_path / "log.jsonl", content), "column", primary="dr").targets[0]
     assert math.isnan(found.estimates["reward"]["replay"].value)
     assert math.isfinite(found.estimates["reward"]["dr"].value)
 
