@@ -18,7 +18,7 @@ from typer import Option
 from typer.core import TyperGroup
 
 from fairlead.api.cli import replay as replay_commands
-from fairlead.api.cli import service_commands
+from fairlead.api.cli import serve, service
 from fairlead.optimizer.errors import MissingExtra
 
 _INTERRUPTED = 130
@@ -250,7 +250,8 @@ def fit_features(
     print(f"Learned {width} dimensions from {len(texts):,} prompts; wrote {out} ({projection.version}).")
 
 
-service_commands.add_commands(app)
+for command in (serve.serve, service.init, service.migrate, service.snapshot, service.create_key):
+    app.command()(command)
 replay_commands.add_commands(app)
 
 

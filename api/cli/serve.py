@@ -1,4 +1,4 @@
-"""`fairlead serve`: settings, store, application and server, in this order, each with one sentence if not."""
+"""The command `fairlead serve`: settings, store, application and server, opened in this order."""
 
 from __future__ import annotations
 
@@ -7,27 +7,44 @@ import socket
 import sys
 from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Annotated, Final
 
-from fairlead.optimizer.errors import InvalidInput
+from typer import Option
 
 if TYPE_CHECKING:
     import uvicorn
 
     from fairlead.api.settings import Settings
 
-
+Config = Annotated[
+    Path | None,
+    Option("--config", help="Settings; without it FAIRLEAD_CONFIG, or fairlead.yaml if that exists."),
+]
 _BACKLOG: Final = 1024
 
 
-def serve(config: Path | None, *, check: bool, host: str | None = None, port: int | None = None) -> None:
-    """Serve until interrupted; with ``check`` only say whether that would be possible."""
+def serve(
+    config: Config = None,
+    *,
+    check: Annotated[bool, Option("--check", help="Only say whether the service could start.")] = False,
+    host: Annotated[str | None, Option(help="Address to listen on; wins over the settings.")] = None,
+    port: Annotated[
+        int | None,
+        Option(min=0, max=65_535, help="Port to listen on; wins over the settings. 0 takes a free one."),
+    ] = None,
+) -> None:
+    """Serve decisions over HTTP and learn from feedback; prints the address, then logs on stderr.
+
+        fairlead serve --config fairlead.yaml
+
+    Without settings the log is fairlead.db in this folder, with a route `quickstart` to try things on.
+    """
     from fairlead.api.settings import read_settings
 
     settings = read_settings(config)
-    # What is typed wins over the environment, from which validating again would read.
-    given = {name: value for name, value in (("host", host), ("port", port)) if value is not None}
-    settings = settings.model_copy(update=given)
+    # The command line wins over the environment, which a new validation would read again.
+    typed = {name: value for name, value in (("host", host), ("port", port)) if value is not None}
+    settings = settings.model_copy(update=typed)
     if check:
         check_settings(settings)
         print("The settings are valid.")
@@ -37,15 +54,15 @@ def serve(config: Path | None, *, check: bool, host: str | None = None, port: in
 
 
 def check_settings(settings: Settings) -> None:
-    """Raise `InvalidInput` where the service could not start, without changing anything."""
+    """Raise `InvalidInput` if the service could not start, without changing anything."""
     import time
 
     from fairlead.api.service.auth import check_address
     from fairlead.api.service.declared import declared_changes
     from fairlead.api.state.fold import Fold
     from fairlead.api.state.follower import fold_configuration
-    from fairlead.api.store import open_store
-    from fairlead.api.store.base import sqlite_path
+    from fairlead.api.store import open_store, sqlite_path
+    from fairlead.optimizer.errors import InvalidInput
 
     fold = Fold(parked_wait_s=1.0, parked_limit=1, learn=False)
     url = settings.database_url
@@ -57,17 +74,18 @@ def check_settings(settings: Settings) -> None:
         finally:
             store.close()
     elif not Path(sqlite_path(url)).absolute().parent.is_dir():
-        raise InvalidInput(f"{sqlite_path(url)}: its folder is not there: create it first")
+        raise InvalidInput(f"{sqlite_path(url)}: its folder does not exist: create it first")
     declared_changes(settings, fold, now_s=time.time())
     check_address(settings.host, has_keys=bool(fold.config.keys))
 
 
 def run(settings: Settings) -> None:
-    """Open everything and serve."""
+    """Open everything and serve until interrupted."""
     from fairlead.api.app import create_app
     from fairlead.api.service.auth import check_address
     from fairlead.api.service.service import Service
     from fairlead.api.state.runtime import tune_for_serving
+    from fairlead.optimizer.errors import InvalidInput
 
     tune_for_serving()
     service = Service(settings)
@@ -85,11 +103,11 @@ def run(settings: Settings) -> None:
     print(f"Fairlead listens on http://{shown}:{number}, docs at /docs{open_to_all}", flush=True)
     server.run(sockets=[listening])
     if not server.started:
-        raise InvalidInput("the service did not start; the reason stands above")
+        raise InvalidInput("the service did not start; the log above says why")
 
 
 def new_server(app: object, settings: Settings, *, refused: Callable[[], None]) -> uvicorn.Server:
-    """uvicorn, with its waiting bounded, and the requests at once; ``refused`` is called for those beyond."""
+    """Return uvicorn with bounded waiting and a bounded number of requests; ``refused`` counts the rest."""
     import uvicorn
 
     from fairlead.api.http.protocol import protocol
@@ -110,30 +128,32 @@ def new_server(app: object, settings: Settings, *, refused: Callable[[], None]) 
 
 
 def bind(host: str, port: int) -> socket.socket:
-    """A listening socket; `InvalidInput` where the address cannot be had."""
-    made: socket.socket | None = None
+    """Return a listening socket; raises `InvalidInput` if the address is not available."""
+    from fairlead.optimizer.errors import InvalidInput
+
+    listening: socket.socket | None = None
     try:
         family, kind, number, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
-        made = socket.socket(family, kind, number)
-        made.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        made.bind(address)
-        # From here on who connects waits, and is not refused, until the server takes over.
-        made.listen(_BACKLOG)
+        listening = socket.socket(family, kind, number)
+        listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        listening.bind(address)
+        # From here on clients wait, instead of being refused, until the server takes over.
+        listening.listen(_BACKLOG)
     except OSError as error:
-        if made is not None:
-            made.close()
+        if listening is not None:
+            listening.close()
         reason = error.strerror or str(error)
         raise InvalidInput(
             f"{host}:{port} cannot be listened on ({reason}): choose another host or port"
         ) from None
-    return made
+    return listening
 
 
 def _configure_logging(level: str) -> None:
     logging.basicConfig(
         stream=sys.stderr, level=level.upper(), format="%(asctime)s %(levelname)s %(name)s: %(message)s"
     )
-    # Its lines name the addresses that were asked for.
+    # Its lines name the addresses that clients asked for.
     logging.getLogger("uvicorn.access").disabled = True
     for noisy in ("alembic", "asyncio", "uvicorn.error"):
         logging.getLogger(noisy).setLevel(logging.WARNING)

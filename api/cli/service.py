@@ -1,15 +1,15 @@
-"""`fairlead init`, `migrate`, `snapshot` and `create-key`: what keeps a service in order."""
+"""The commands around a service: `fairlead init`, `migrate`, `snapshot` and `create-key`."""
 
 from __future__ import annotations
 
-import json
 import os
 import sys
-import time
 from pathlib import Path
-from typing import Final
+from typing import Annotated, Final
 
-from fairlead.optimizer.errors import InvalidInput
+from typer import Argument, Option
+
+from fairlead.api.cli.serve import Config
 
 STARTER: Final = """\
 # Settings of Fairlead. Every one is explained in docs/service.md; FAIRLEAD_NAME in the environment wins.
@@ -26,7 +26,7 @@ port: 8300
 # full: answered once the log is on the disk. relaxed: a crash can lose the last 20 ms.
 durability: full
 
-# Prompts are not kept, unless you say so. Features are.
+# Prompts are not stored by default; features are.
 store_prompts: false
 
 # Created at the start. What you change over the API later stays as you changed it.
@@ -41,28 +41,40 @@ routes:
   - name: support-chat
     providers: [small, large]
     default_provider: large   # answers when routing itself fails
-    # What may be spent on average; without it quality alone counts.
+    # What requests may cost on average; without it quality alone counts.
     # budget: {usd_per_request: 0.002}
-    # What feedback means: its range, and whether more of it is better.
+    # What feedback means: its range, and whether more is better.
     metrics:
       - {name: quality, low: 0, high: 1, higher_is_better: true}
-    # How much a person's word counts against a program's.
+    # Weight of a person's feedback against a program's.
     sources: {human: 3, judge: 1, code: 1}
 """
 
 
-def write_starter(path: Path) -> None:
-    """Write a starter file; what is there already stays."""
+def init(path: Annotated[Path, Argument(help="File to write.")] = Path("fairlead.yaml")) -> None:
+    """Write a commented file of settings to start from, and print the command that serves it.
+
+        fairlead init
+
+    A file that exists already is left as it is.
+    """
+    from fairlead.optimizer.errors import InvalidInput
+
     try:
         with open(path, "x", encoding="utf-8") as file:
             file.write(STARTER)
     except FileExistsError:
-        raise InvalidInput(f"{path} is there already and was left as it is: name another file") from None
+        raise InvalidInput(f"{path} exists already and was left as it is: name another file") from None
     print(f"Wrote {path}. Start with: fairlead serve --config {path}")
 
 
-def migrate(config: Path | None) -> None:
-    """Bring the tables to the version of this release."""
+def migrate(config: Config = None) -> None:
+    """Bring the tables of the log to the version of this release, and print the versions.
+
+        fairlead migrate --config fairlead.yaml
+
+    Copy the database and stop every replica first.
+    """
     from fairlead.api.settings import read_settings
     from fairlead.api.store import migrate_store
 
@@ -73,48 +85,37 @@ def migrate(config: Path | None) -> None:
         print(f"The tables are at version {after} now ({'new' if before is None else f'before: {before}'}).")
 
 
-def snapshot(config: Path | None, *, until: int | None = None, base: Path | None = None) -> None:
-    """Fold the log, without stopping who serves, and save what was learned.
+def snapshot(config: Config = None) -> None:
+    """Save what was learned so that the next start is quick, and print the snapshot's path.
 
-    With ``base`` it is saved there, as it was at the place ``until``, with the roll-ups of the events that it
-    stands for and that no base stood for before.
+        fairlead snapshot --config fairlead.yaml
+
+    Folds the log at low priority while the service goes on; the service also does this by itself.
     """
     from fairlead.api.settings import read_settings
     from fairlead.api.state import snapshots
-    from fairlead.api.state.fold import Fold
-    from fairlead.api.state.runtime import tune_for_serving
-    from fairlead.api.store import open_store, retention
 
     settings = read_settings(config)
-    tune_for_serving()
     if sys.platform != "win32":
-        # Whoever serves comes first.
+        # The processes that serve come first.
         os.nice(10)
-    store = open_store(settings.database_url, read_only=True)
-    rollup = retention.Rollup()
-    try:
-        last = store.last_seq()
-
-        def new_fold() -> Fold:
-            return Fold(parked_wait_s=settings.parked_wait_s, parked_limit=settings.parked_limit)
-
-        # A base is folded from the one before it: a snapshot may be of a later place already.
-        fold = snapshots.latest_fold(settings.state_dir if base is None else base, store, new_fold)
-        seen = (lambda row: None) if base is None else rollup.add
-        snapshots.rebuild(fold, store, until=last if until is None else min(until, last), seen=seen)
-        log = snapshots.log_fingerprint(store, fold.seq if base is None else 0)
-    finally:
-        store.close()
-    path = snapshots.save(fold, settings.state_dir if base is None else base, log=log)
-    if base is not None:
-        rows = [[*key, *sums.values()] for key, sums in sorted(rollup.sums.items())]
-        (base / "rollups.json").write_text(json.dumps(rows), encoding="utf-8")
-    print(f"Saved {path}")
+    print(f"Saved {snapshots.take(settings)}")
 
 
-def create_key(config: Path | None, name: str, scopes: list[str]) -> None:
-    """Make a key and print it, this once."""
+def create_key(
+    name: Annotated[str, Argument(help="Whose key it is.")],
+    scope: Annotated[list[str], Option(help="decide, feedback, read or admin. Repeatable.")],
+    config: Config = None,
+) -> None:
+    """Create an API key and print it, this once.
+
+        fairlead create-key "first admin" --scope admin
+
+    From the first key on every request needs one; the first must have the scope admin.
+    """
     import secrets
+    import time
+    from contextlib import closing
 
     from pydantic import ValidationError
 
@@ -123,25 +124,24 @@ def create_key(config: Path | None, name: str, scopes: list[str]) -> None:
     from fairlead.api.state.fold import Fold
     from fairlead.api.state.follower import fold_configuration
     from fairlead.api.store import Row, StoreUnavailable, open_store
+    from fairlead.optimizer.errors import InvalidInput
 
     settings = read_settings(config)
     try:
-        token, change = key_change(name, tuple(scopes))
+        token, change = key_change(name, tuple(scope))
     except ValidationError:
         raise InvalidInput(
-            f"scopes are {', '.join(scopes)}: give one or more of decide, feedback, read, admin, and a name"
+            f"scopes are {', '.join(scope)}: give one or more of decide, feedback, read, admin, and a name"
         ) from None
-    store = open_store(settings.database_url)
     try:
-        fold = Fold(parked_wait_s=1.0, parked_limit=1, learn=False)
-        fold_configuration(store, fold)
-        if not fold.config.keys and "admin" not in scopes:
-            raise InvalidInput("the first key must have the scope admin, or nobody could create another")
-        uid = f"c:{secrets.token_hex(12)}"
-        store.append([Row.config(change.line(), uid=uid, at_s=time.time(), by="command")])
+        with closing(open_store(settings.database_url)) as store:
+            fold = Fold(parked_wait_s=1.0, parked_limit=1, learn=False)
+            fold_configuration(store, fold)
+            if not fold.config.keys and "admin" not in scope:
+                raise InvalidInput("the first key must have the scope admin, or nobody could create another")
+            uid = f"c:{secrets.token_hex(12)}"
+            store.append([Row.config(change.line(), uid=uid, at_s=time.time(), by="command")])
     except StoreUnavailable as error:
         raise InvalidInput(str(error)) from None
-    finally:
-        store.close()
     print(token)
-    print("It is shown this once. From now on every request needs a key.", file=sys.stderr)
+    print("The key is shown only this once. From now on every request needs a key.", file=sys.stderr)

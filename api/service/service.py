@@ -15,10 +15,10 @@ from typing import Any, Final
 from fairlead.api.http.middleware import Load
 from fairlead.api.metrics import EngineCollector, Metrics
 from fairlead.api.problems import Problem
-from fairlead.api.service import upkeep
 from fairlead.api.service.auth import Allowance, Authority, Caller
 from fairlead.api.service.declared import declared_changes
 from fairlead.api.service.randomness import Randomness
+from fairlead.api.service.upkeep import Upkeep
 from fairlead.api.settings import Settings
 from fairlead.api.state.configuration import Change
 from fairlead.api.state.fold import Logged
@@ -72,6 +72,14 @@ class Service:
             committed=self.engine.on_commit,
             timed=timed,
         )
+        self.upkeep = Upkeep(
+            settings=settings,
+            engine=self.engine,
+            store=self.store,
+            writer=self.writer,
+            clock=clock,
+            in_thread=self.in_thread,
+        )
         self.authority = Authority(lambda: self.engine.fold.config, clock)
         self.metrics.registry.register(EngineCollector(self.engine, self.writer, self.load))
         self._tasks: list[asyncio.Task[None]] = []
@@ -105,11 +113,11 @@ class Service:
         self.writer.start()
         self.engine.start()
         loop = asyncio.get_running_loop()
-        self._tasks = [loop.create_task(self._tick()), loop.create_task(upkeep.take_snapshots(self))]
+        self._tasks = [loop.create_task(self._tick()), loop.create_task(self.upkeep.take_snapshots())]
         if self.settings.retention_days is not None:
-            self._tasks.append(loop.create_task(upkeep.remove_old_events(self)))
+            self._tasks.append(loop.create_task(self.upkeep.remove_old_events()))
         if self.store.shared:
-            from fairlead.api.store.notifications import listen
+            from fairlead.api.store.postgres import listen
 
             self._tasks.append(loop.create_task(listen(self.settings.database_url, self.engine.wake)))
         last = 0

@@ -1,107 +1,182 @@
-"""What keeps the log and the next start small: snapshots, and the removal of old events.
+"""Background work that keeps the log and the next start small: snapshots, and the removal of old events.
 
-Both are folded by a process of their own, at a low priority, so that nobody who asks waits for them.
+Both fold the log in a process of their own at low priority, so that no request waits for them.
 """
 
 from __future__ import annotations
 
 import asyncio
-import json
 import logging
+import multiprocessing
 import os
+import signal
 import sys
+from collections.abc import Awaitable, Callable, Iterator
+from contextlib import contextmanager
+from multiprocessing.connection import Connection
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import TYPE_CHECKING, Final
+from typing import Any, Final, TypeVar
 
+from fairlead.api.settings import Settings
 from fairlead.api.state import snapshots
-from fairlead.api.store import StoreUnavailable, retention
+from fairlead.api.state.follower import Engine
+from fairlead.api.store import Store, StoreUnavailable, retention
+from fairlead.api.store.writer import Writer
 
-if TYPE_CHECKING:
-    from fairlead.api.service.service import Service
+T = TypeVar("T")
 
-_LOG = logging.getLogger("fairlead.upkeep")
-_DAY_S: Final = 86_400.0
-MANY: Final = 10_000
+SLOW_REBUILD: Final = 10_000
 """Events that take about half a second to fold."""
 
-_LEAST_REMOVED: Final = 1_000
-"""Events for which it is worth while to make another base."""
+_LOG = logging.getLogger("fairlead.upkeep")
+_SPAWN: Final = multiprocessing.get_context("spawn")
+_DAY_S: Final = 86_400.0
+_MIN_REMOVED: Final = 1_000
+"""Events that make it worthwhile to save another base."""
+_NICENESS: Final = 10
+_SAFE_PATH: Final = "PYTHONSAFEPATH"
 
 
-async def take_snapshots(service: Service) -> None:
-    """Save a snapshot now and then, until cancelled; the first at once where `MANY` events were folded.
+class Upkeep:
+    """The background tasks of one service."""
 
-    Who took long to begin is not to take as long again, should it die before the next snapshot.
-    """
-    saved = 0
-    every_s = service.settings.snapshot_every_s
-    while not service.engine.ready:
-        await asyncio.sleep(min(every_s, 0.1))
-    wait_s = every_s if service.engine.rebuilt < MANY else 0.0
-    while True:
-        await asyncio.sleep(wait_s)
-        wait_s = every_s
-        seq = service.engine.fold.seq
-        if service.engine.ready and seq != saved and await _fold(service):
-            saved = seq
+    def __init__(
+        self,
+        *,
+        settings: Settings,
+        engine: Engine,
+        store: Store,
+        writer: Writer,
+        clock: Callable[[], float],
+        in_thread: Callable[..., Awaitable[Any]],
+    ) -> None:
+        self._settings = settings
+        self._engine = engine
+        self._store = store
+        self._writer = writer
+        self._clock = clock
+        self._in_thread = in_thread
 
+    async def take_snapshots(self) -> None:
+        """Save a snapshot at regular intervals, until cancelled; the first at once after a slow start.
 
-async def remove_old_events(service: Service, *, least: int = _LEAST_REMOVED) -> None:
-    """Remove what is older than is to be kept, now and then, until cancelled."""
-    while True:
-        await asyncio.sleep(service.settings.snapshot_every_s)
-        try:
-            if service.engine.ready:
-                await remove_once(service, least=least)
-        except (StoreUnavailable, OSError, ValueError) as error:
-            _LOG.warning("no events were removed (%s)", type(error).__name__)
+        Otherwise a process that took long to rebuild its state, and dies soon, would take as long again.
+        """
+        saved = 0
+        every_s = self._settings.snapshot_every_s
+        while not self._engine.ready:
+            await asyncio.sleep(min(every_s, 0.1))
+        wait_s = every_s if self._engine.rebuilt < SLOW_REBUILD else 0.0
+        while True:
+            await asyncio.sleep(wait_s)
+            wait_s = every_s
+            seq = self._engine.fold.seq
+            if self._engine.ready and seq != saved:
+                try:
+                    await run_in_process(snapshots.take, self._settings)
+                    saved = seq
+                except (ProcessFailed, OSError) as error:
+                    _LOG.warning("no snapshot was saved: %s", error)
 
+    async def remove_old_events(self) -> None:
+        """Remove the events older than ``retention_days`` at regular intervals, until cancelled."""
+        while True:
+            await asyncio.sleep(self._settings.snapshot_every_s)
+            try:
+                if self._engine.ready:
+                    await self.remove_once()
+            except (ProcessFailed, StoreUnavailable, OSError, ValueError) as error:
+                _LOG.warning("no events were removed: %s", error)
 
-async def remove_once(service: Service, *, least: int = _LEAST_REMOVED) -> int:
-    """Make a base of what is older than is to be kept, and remove what it stands for; how many went."""
-    days = service.settings.retention_days
-    assert days is not None
-    oldest_s = service.clock() - days * _DAY_S
-    until = await service.in_thread(retention.last_before, service.store, oldest_s)
-    base = await service.in_thread(retention.base_seq, service.store)
-    if until - base >= least:
+    async def remove_once(self, *, at_least: int = _MIN_REMOVED) -> int:
+        """Save a base for the events older than ``retention_days``, and remove them; returns how many.
+
+        Unless ``at_least`` so many are old enough, no new base is saved.
+        """
+        days = self._settings.retention_days
+        assert days is not None
+        oldest_s = self._clock() - days * _DAY_S
+        until = await self._in_thread(retention.last_before, self._store, oldest_s)
+        base = await self._in_thread(retention.base_seq, self._store)
+        if until - base >= at_least:
+            base = await self._save_base(until) or base
+        removed = 0
+        while base and (count := await self._writer.run(retention.remove_some, self._store, base)):
+            removed += count
+        if removed:
+            _LOG.info("removed %d events up to seq %d, for which a base stands", removed, base)
+        return removed
+
+    async def _save_base(self, until: int) -> int | None:
+        """Save a base for the log up to ``until``; None if another process has saved a later one."""
         with TemporaryDirectory(prefix="fairlead-base-") as folder:
-            if not await _fold(service, "--until", str(until), "--base", folder):
-                return 0
+            rollups = await run_in_process(snapshots.take_base, self._settings, Path(folder), until)
             (path,) = snapshots.paths(Path(folder))
             files = {file.name: file.read_bytes() for file in path.iterdir()}
-            rows = json.loads((Path(folder) / "rollups.json").read_text(encoding="utf-8"))
-        if await service.writer.run(retention.keep_base, service.store, int(path.name), files, rows):
-            base = int(path.name)
-    removed = 0
-    while base and (some := await service.writer.run(retention.remove_some, service.store, base)):
-        removed += some
-    if removed:
-        _LOG.info("removed %d events up to place %d; a base stands for them", removed, base)
-    return removed
+        seq = int(path.name)
+
+        def save() -> bool:
+            return retention.save_base(self._store, seq=seq, files=files, rollups=rollups)
+
+        return seq if await self._writer.run(save) else None
 
 
-async def _fold(service: Service, *arguments: str) -> bool:
-    settings = service.settings
-    environment = {
-        **{name: value for name, value in os.environ.items() if not name.startswith("FAIRLEAD_")},
-        "FAIRLEAD_CONFIG": os.devnull,
-        "FAIRLEAD_DATABASE_URL": settings.database_url,
-        "FAIRLEAD_STATE_DIR": str(settings.state_dir),
-        "FAIRLEAD_PARKED_WAIT_S": repr(settings.parked_wait_s),
-        "FAIRLEAD_PARKED_LIMIT": str(settings.parked_limit),
-    }
-    command = [sys.executable, "-c", "from fairlead.api.cli.main import main; main()", "snapshot", *arguments]
-    process = await asyncio.create_subprocess_exec(
-        *command, env=environment, stdin=asyncio.subprocess.DEVNULL, stdout=asyncio.subprocess.DEVNULL
-    )
+class ProcessFailed(RuntimeError):
+    """A process that was started for one function ended without its result."""
+
+
+async def run_in_process(function: Callable[..., T], *arguments: Any) -> T:
+    """Call a function of a module in a new process at low priority, which is killed on cancellation.
+
+    Raises `ProcessFailed` with the reason if the function raises or the process dies.
+    """
+    receiver, sender = _SPAWN.Pipe(duplex=False)
+    process = _SPAWN.Process(target=_call, args=(sender, function, arguments), daemon=True)
+    with _safe_path():
+        process.start()
+    sender.close()
     try:
-        code = await process.wait()
-    except asyncio.CancelledError:
-        process.terminate()
-        await process.wait()
-        raise
-    if code != 0:
-        _LOG.warning("no snapshot was saved: `fairlead snapshot` ended with code %s", code)
-    return code == 0
+        result, failure = await asyncio.to_thread(_receive, receiver)
+    finally:
+        process.kill()
+        await asyncio.to_thread(process.join)
+    if failure is not None:
+        raise ProcessFailed(failure)
+    return result  # type: ignore[no-any-return]
+
+
+@contextmanager
+def _safe_path() -> Iterator[None]:
+    """Keep the working directory off the import path of interpreters that start meanwhile."""
+    before = os.environ.get(_SAFE_PATH)
+    os.environ[_SAFE_PATH] = "1"
+    try:
+        yield
+    finally:
+        if before is None:
+            del os.environ[_SAFE_PATH]
+        else:
+            os.environ[_SAFE_PATH] = before
+
+
+def _receive(receiver: Connection) -> tuple[Any, str | None]:
+    """Wait for the result and the failure of `_call`; ends when the process does."""
+    with receiver:
+        try:
+            result, failure = receiver.recv()
+        except EOFError:
+            return None, "its process was killed"
+    return result, failure
+
+
+def _call(sender: Connection, function: Callable[..., Any], arguments: tuple[Any, ...]) -> None:
+    """Run in the new process: call the function and send its result, or why there is none."""
+    # Ctrl-C reaches the whole process group; the parent ends this process.
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    if sys.platform != "win32":
+        os.nice(_NICENESS)
+    try:
+        sender.send((function(*arguments), None))
+    except Exception as error:
+        sender.send((None, f"{type(error).__name__}: {error}"))

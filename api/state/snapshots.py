@@ -12,16 +12,18 @@ import os
 import shutil
 import zipfile
 from collections.abc import Callable
+from contextlib import closing
+from functools import partial
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Final
 
 import numpy as np
 
+from fairlead.api.settings import Settings
 from fairlead.api.state.fold import Fold
 from fairlead.api.state.runtime import pause_garbage_collection
-from fairlead.api.store import retention
-from fairlead.api.store.base import Query, Row, Store
+from fairlead.api.store import Query, Row, Store, open_store, retention
 from fairlead.optimizer.persistence.array_file import read_arrays, write_arrays
 
 KEPT: Final = 2
@@ -31,6 +33,31 @@ _DAMAGE: Final = (
 )  # fmt: skip
 _KIND, _FORMAT = "fairlead-fold", 2
 _LOG = logging.getLogger("fairlead.snapshots")
+
+
+def take(settings: Settings) -> Path:
+    """Fold the log, without stopping the processes that serve, and save a snapshot in ``state_dir``."""
+    with closing(open_store(settings.database_url, read_only=True)) as store:
+        fold = latest_fold(settings.state_dir, store, partial(_new_fold, settings))
+        rebuild(fold, store, until=store.last_seq())
+        log = log_fingerprint(store, fold.seq)
+    return save(fold, settings.state_dir, log=log)
+
+
+def take_base(settings: Settings, folder: Path, until: int) -> list[list[str | float]]:
+    """Save the state as of ``until`` in an empty folder; returns the roll-ups since the last base."""
+    rollup = retention.Rollup()
+    with closing(open_store(settings.database_url, read_only=True)) as store:
+        # From the base before it: the snapshots in ``state_dir`` may stand for a later seq already.
+        fold = latest_fold(folder, store, partial(_new_fold, settings))
+        rebuild(fold, store, until=min(until, store.last_seq()), seen=rollup.add)
+        log = log_fingerprint(store, 0)
+    save(fold, folder, log=log)
+    return rollup.table()
+
+
+def _new_fold(settings: Settings) -> Fold:
+    return Fold(parked_wait_s=settings.parked_wait_s, parked_limit=settings.parked_limit)
 
 
 def save(fold: Fold, folder: Path, *, log: str) -> Path:

@@ -1,4 +1,4 @@
-"""What every store is: rows go in at the end, get their place in one total order, and are read by it."""
+"""What every store offers: rows are appended, numbered in one total order, and read in that order."""
 
 from __future__ import annotations
 
@@ -7,30 +7,28 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, Final, Literal, NamedTuple, Protocol
 
-from fairlead.optimizer.errors import InvalidInput
-
 COLUMNS: Final = ("seq", "uid", "kind", "route", "decision_id", "at_s", "digest", "line", "extra")
 PAGE_ROWS: Final = 2_000
-"""Rows that are read at a time, so that a long log is read in bounded memory."""
+"""Rows read at a time, so that a long log is read in bounded memory."""
 
 
 class Row(NamedTuple):
-    """One event of the log. ``seq`` is its place in the total order, 0 while it has none."""
+    """One event of the log; ``seq`` is its number in the total order, 0 until it has been written."""
 
     seq: int
     uid: str
-    """What makes a repetition the same event: a second row with it is never written."""
+    """Identifies the event: a second row with the same uid is never written."""
     kind: str
-    """decision, outcome, feedback or config."""
+    """``decision``, ``outcome``, ``feedback`` or ``config``."""
     route: str | None
     decision_id: str | None
-    """The decision it is of; of feedback on a session `of_session`."""
+    """The decision that the event belongs to; for feedback on a session see `of_session`."""
     at_s: float
-    """When it was received, seconds since 1970 UTC."""
+    """When the event was received, in seconds since 1970 UTC."""
     digest: str
-    """Of what the client sent: a repetition with another digest is refused, not taken for the same."""
+    """Digest of what the client sent: a repetition with another digest is refused."""
     line: str
-    """The event as the core's log has it (`fairlead.optimizer.persistence.event_log`)."""
+    """The event as a line of the core's log (`fairlead.optimizer.persistence.event_log`)."""
     metadata: str
     """What only the service needs to know about the event, as a JSON object (the column ``extra``)."""
 
@@ -66,22 +64,22 @@ class Row(NamedTuple):
 
 
 def of_session(session_id: str) -> str:
-    """What stands for a decision in feedback on a session. With the slash it is the id of none."""
+    """Stand-in for the decision id in feedback on a session; the slash keeps it apart from real ids."""
     return f"session/{session_id}"
 
 
 class Appended(NamedTuple):
-    """What became of a batch: the row of each that was given, and whether it is new."""
+    """Result of an `append`: for each row of the batch the row in the log, and whether it is new."""
 
     previous: int
-    """The last place in the log before this batch."""
+    """The last seq of the log before this batch."""
     rows: list[Row]
     fresh: list[bool]
 
 
 @dataclass(frozen=True, kw_only=True)
 class Query:
-    """Rows with ``after < seq <= until`` that match everything that is given, in the order of the log."""
+    """Rows with ``after < seq <= until`` that match every given condition, in the order of the log."""
 
     after: int = 0
     until: int | None = None
@@ -92,7 +90,7 @@ class Query:
     newest_first: bool = False
 
     def sql(self, mark: str) -> tuple[str, list[Any]]:
-        """The statement, with ``mark`` in the place of each of the parameters."""
+        """Return the statement, with ``mark`` for each parameter, and the parameters."""
         tests: list[tuple[str, Any]] = [(f"seq > {mark}", self.after)]
         if self.until is not None:
             tests.append((f"seq <= {mark}", self.until))
@@ -111,100 +109,56 @@ class Query:
 
 
 class StoreUnavailable(RuntimeError):
-    """Nothing can be written or read now; trying again later may help."""
-
-
-class SchemaMismatch(InvalidInput):
-    """The tables are of another version than this release needs."""
+    """The log can be neither read nor written now; trying again later may help."""
 
 
 class Store(Protocol):
-    """One log. `append` is called by one thread at a time; `rows` and `last_seq` by any."""
+    """One log. `append` and `write` are called by one thread at a time; the rest by any."""
 
     shared: bool
-    """Whether other processes may write to it too."""
+    """Whether other processes may write to the same log."""
     mark: str
-    """What stands for a parameter in a statement."""
+    """Placeholder of a parameter in an SQL statement."""
 
     def append(self, rows: Sequence[Row]) -> Appended:
-        """Write the rows that are new at the end, all or none, and return once they are durable."""
+        """Write the new rows at the end, all or none, and return once they are durable."""
 
     def rows(self, query: Query) -> list[Row]:
-        """What is in the log."""
+        """Return the rows that match a query."""
 
     def last_seq(self) -> int:
-        """The last place in the log; 0 where it is empty."""
+        """Return the last seq of the log; 0 if the log is empty."""
 
     def write(self, work: Callable[[Any], Any]) -> Any:
         """Run ``work`` on the writing connection in one transaction; only from the writer's thread."""
 
     def read(self, statement: str, values: Sequence[Any]) -> list[Any]:
-        """Rows of a statement."""
+        """Return the rows of an SQL statement."""
 
     def close(self) -> None:
-        """Let go of the log; whatever was appended is in it."""
+        """Close every connection; whatever was appended stays."""
 
 
 def distinct(rows: Sequence[Row]) -> list[Row]:
-    """The first row of each uid, in their order."""
-    found: dict[str, Row] = {}
+    """Return the first row of each uid, in their order."""
+    first_rows: dict[str, Row] = {}
     for row in rows:
-        found.setdefault(row.uid, row)
-    return list(found.values())
+        first_rows.setdefault(row.uid, row)
+    return list(first_rows.values())
 
 
-def outcome_of(
-    rows: Sequence[Row], written: Sequence[Row], existing: Sequence[Row], previous: int
+def match_rows(
+    rows: Sequence[Row], *, written: Sequence[Row], existing: Sequence[Row], previous: int
 ) -> Appended:
-    """For each row given, the row that is in the log: its own, or the one that was there before."""
-    known = {row.uid: row for row in existing}
+    """Return for each row of a batch the row in the log: its own, or the one that was there before."""
+    by_uid = {row.uid: row for row in existing}
     new = {row.uid: row for row in written}
-    found, fresh = [], []
+    kept, fresh = [], []
     for row in rows:
-        # Of two with one uid in a batch only the first is new; the second repeats it.
+        # If two rows of a batch share a uid, only the first is new; the second repeats it.
         own = new.pop(row.uid, None)
         if own is not None:
-            known[row.uid] = own
-        found.append(known[row.uid])
+            by_uid[row.uid] = own
+        kept.append(by_uid[row.uid])
         fresh.append(own is not None)
-    return Appended(previous, found, fresh)
-
-
-def migrate_store(url: str) -> tuple[str | None, str]:
-    """Bring the tables behind a URL to the version of this release; the versions before and after."""
-    if url.startswith("sqlite:"):
-        from fairlead.api.store import sqlite
-
-        return sqlite.migrate(sqlite_path(url))
-    from fairlead.api.store import postgres
-
-    return postgres.migrate(url)
-
-
-def open_store(url: str, *, read_only: bool = False) -> Store:
-    """The store behind a URL: ``sqlite:///FILE`` or ``postgresql://...``, at the version of this release."""
-    scheme, _, rest = url.partition("://")
-    if scheme == "sqlite":
-        from fairlead.api.store.sqlite import SQLiteStore
-
-        return SQLiteStore(sqlite_path(url), read_only=read_only)
-    if scheme in ("postgresql", "postgres") and rest:
-        from fairlead.api.store.postgres import PostgresStore
-
-        return PostgresStore(url, read_only=read_only)
-    # Without a scheme it may be anything, with a password in it.
-    start = f"starts with {scheme!r}" if "://" in url else "has no scheme"
-    raise InvalidInput(
-        f"database_url {start}: give sqlite:///FILE for one process, "
-        "or postgresql://USER@HOST/DATABASE for several"
-    )
-
-
-def sqlite_path(url: str) -> str:
-    """The file of a SQLite URL: three slashes before a relative path, four before an absolute one."""
-    path = url.removeprefix("sqlite:///")
-    if not url.startswith("sqlite:///") or not path or path.startswith(":memory:") or "?" in path:
-        raise InvalidInput(
-            f"database_url is {url!r}: give a file, as in sqlite:///fairlead.db or sqlite:////var/lib/f.db"
-        )
-    return path
+    return Appended(previous, kept, fresh)

@@ -1,6 +1,6 @@
-"""Removing old events: first the state that stands for them is kept, then roll-ups, then they go.
+"""Removal of old events: the state that stands for them is saved first, with roll-ups, then they go.
 
-A base is a snapshot at one place in the log, in the database and not beside it, since without the events
+A base is a snapshot at one seq of the log. It lies in the database, not beside it: without the events
 before it nothing could be rebuilt. Changes of the configuration are never removed: they are the audit trail.
 """
 
@@ -15,7 +15,7 @@ from fairlead.optimizer.persistence.event_log import decode
 from fairlead.optimizer.types import Decision, Feedback, Outcome
 
 REMOVED_AT_ONCE: Final = 2_000
-"""Events that go in one transaction, so that nobody waits long behind it."""
+"""Events removed in one transaction, so that no commit waits long behind it."""
 
 _SUMS: Final = ("decisions", "fallbacks", "outcomes", "failures", "cost_usd", "feedback", "value_sum")
 Sums = dict[str, float]
@@ -29,7 +29,7 @@ class Rollup:
         self._selected: dict[str, tuple[str, str]] = {}
 
     def add(self, row: Row) -> None:
-        """One event that is going to be removed."""
+        """Add an event that is going to be removed."""
         if row.kind not in ("decision", "outcome", "feedback"):
             return
         event = decode(row.line)
@@ -39,7 +39,7 @@ class Rollup:
             sums["decisions"] += 1
             sums["fallbacks"] += event.fallback_used is not None
             return
-        # Of what came before its decision, or for one removed earlier, only the route may be known.
+        # If the event came before its decision, or the decision was removed earlier, only the route is known.
         route, selected = self._selected.get(row.decision_id or "", (row.route or "", ""))
         if isinstance(event, Outcome):
             sums = self._of(row, route, event.served_provider or selected)
@@ -51,34 +51,37 @@ class Rollup:
             sums["feedback"] += 1
             sums["value_sum"] += event.value
 
+    def table(self) -> list[list[str | float]]:
+        """Return the sums as rows of the table ``rollups``."""
+        return [[*key, *sums.values()] for key, sums in sorted(self.sums.items())]
+
     def _of(self, row: Row, route: str, provider: str) -> Sums:
         day = datetime.fromtimestamp(row.at_s, UTC).date().isoformat()
         return self.sums.setdefault((day, route, provider), dict.fromkeys(_SUMS, 0))
 
 
 def last_before(store: Store, at_s: float) -> int:
-    """The place of the last event before the first one that is not older than ``at_s``; 0 for none."""
-    found = store.read(f"SELECT seq FROM events WHERE at_s >= {store.mark} ORDER BY seq LIMIT 1", [at_s])
-    if found:
-        return int(found[0][0]) - 1
-    ((last,),) = store.read("SELECT coalesce(max(seq), 0) FROM events", [])
-    return int(last)
+    """Return the seq of the last event before the first one at or after ``at_s``; 0 if there is none."""
+    newer = store.read(f"SELECT seq FROM events WHERE at_s >= {store.mark} ORDER BY seq LIMIT 1", [at_s])
+    return int(newer[0][0]) - 1 if newer else store.last_seq()
 
 
 def base_seq(store: Store) -> int:
-    """The place that the base stands for; 0 without one."""
+    """Return the seq up to which the base stands for the log; 0 without a base."""
     ((seq,),) = store.read("SELECT coalesce(max(seq), 0) FROM bases", [])
     return int(seq)
 
 
 def base_files(store: Store, seq: int) -> dict[str, bytes]:
-    """The files of the base of a place."""
+    """Return the files of the base at ``seq``."""
     rows = store.read(f"SELECT name, content FROM bases WHERE seq = {store.mark}", [seq])
     return {name: bytes(content) for name, content in rows}
 
 
-def keep_base(store: Store, seq: int, files: Mapping[str, bytes], rollup: Iterable[Sequence[Any]]) -> bool:
-    """Make a snapshot the base, with the roll-ups of what it stands for; False where a later one is there."""
+def save_base(
+    store: Store, *, seq: int, files: Mapping[str, bytes], rollups: Iterable[Sequence[Any]]
+) -> bool:
+    """Make a snapshot the base and add its roll-ups; False if there is a base at ``seq`` or later already."""
     mark = store.mark
     columns = ("day", "route", "provider", *_SUMS)
     added = ", ".join(f"{name} = rollups.{name} + excluded.{name}" for name in _SUMS)
@@ -88,14 +91,14 @@ def keep_base(store: Store, seq: int, files: Mapping[str, bytes], rollup: Iterab
     )
 
     def work(connection: Any) -> bool:
-        ((known,),) = connection.execute("SELECT coalesce(max(seq), 0) FROM bases").fetchall()
-        if known >= seq:
+        ((current,),) = connection.execute("SELECT coalesce(max(seq), 0) FROM bases").fetchall()
+        if current >= seq:
             return False
         for name, content in files.items():
             statement = f"INSERT INTO bases (seq, name, content) VALUES ({mark}, {mark}, {mark})"
             connection.execute(statement, [seq, name, content])
         connection.execute(f"DELETE FROM bases WHERE seq < {mark}", [seq])
-        for values in rollup:
+        for values in rollups:
             connection.execute(upsert, list(values))
         return True
 
@@ -103,12 +106,12 @@ def keep_base(store: Store, seq: int, files: Mapping[str, bytes], rollup: Iterab
 
 
 def remove_some(store: Store, until: int) -> int:
-    """Remove some of the oldest events up to a place that a base stands for; how many went."""
+    """Remove some of the oldest events up to ``until``, for which a base must stand; returns how many."""
     mark = store.mark
-    some = f"SELECT seq FROM events WHERE seq <= {mark} AND kind <> 'config' ORDER BY seq LIMIT {mark}"
+    oldest = f"SELECT seq FROM events WHERE seq <= {mark} AND kind <> 'config' ORDER BY seq LIMIT {mark}"
 
     def work(connection: Any) -> int:
-        done = connection.execute(f"DELETE FROM events WHERE seq IN ({some})", [until, REMOVED_AT_ONCE])
-        return int(done.rowcount)
+        statement = f"DELETE FROM events WHERE seq IN ({oldest})"
+        return int(connection.execute(statement, [until, REMOVED_AT_ONCE]).rowcount)
 
     return int(store.write(work))

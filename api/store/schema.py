@@ -1,4 +1,4 @@
-"""The version of the tables: created where there are none, refused where they do not fit this release."""
+"""The version of the tables: created in an empty database, refused if they do not fit this release."""
 
 from __future__ import annotations
 
@@ -12,9 +12,61 @@ from alembic.runtime.migration import MigrationContext
 from alembic.script import ScriptDirectory
 from sqlalchemy.engine import Connection
 
-from fairlead.api.store.base import SchemaMismatch
+from fairlead.optimizer.errors import InvalidInput
 
 _FOLDER: Final = Path(__file__).parent / "migrations"
+
+
+class SchemaMismatch(InvalidInput):
+    """The tables have another version than this release needs."""
+
+
+def versions() -> list[str]:
+    """Return the versions that this release can read or migrate, oldest first."""
+    script = ScriptDirectory.from_config(_config())
+    return [revision.revision for revision in script.walk_revisions()][::-1]
+
+
+def check(connection: Connection, *, shown: str, create: bool) -> None:
+    """Raise `SchemaMismatch` unless the tables fit this release; if ``create``, fill an empty database.
+
+    ``shown`` names the database in errors, without a password.
+    """
+    current, supported = _version(connection), versions()
+    if current == supported[-1]:
+        return
+    if current is None:
+        if not create:
+            raise SchemaMismatch(f"{shown} has no tables of Fairlead: start `fairlead serve` on it once")
+        if sqlalchemy.inspect(connection).has_table("events"):
+            raise SchemaMismatch(
+                f"{shown} has a table `events` that is not Fairlead's: give Fairlead a database of its own"
+            )
+        migrate(connection, shown=shown)
+    elif current in supported:
+        raise SchemaMismatch(
+            f"the tables of {shown} are at version {current}, and this release needs {supported[-1]}: "
+            "make a copy, stop every replica, and run `fairlead migrate`"
+        )
+    else:
+        raise SchemaMismatch(
+            f"the tables of {shown} are at version {current}, which is newer than this release "
+            f"({supported[-1]}): install the newer release of Fairlead again"
+        )
+
+
+def migrate(connection: Connection, *, shown: str) -> tuple[str | None, str]:
+    """Migrate the tables in one transaction; returns the versions before and after."""
+    current, supported = _version(connection), versions()
+    if current is not None and current not in supported:
+        check(connection, shown=shown, create=False)
+    if connection.dialect.name == "sqlite":
+        # Python's driver begins no transaction for statements that change tables: a process that dies between
+        # two of them would leave tables of no version at all.
+        connection.exec_driver_sql("BEGIN IMMEDIATE")
+    command.upgrade(_config(connection), "head")
+    connection.commit()
+    return current, supported[-1]
 
 
 def _config(connection: Connection | None = None) -> Config:
@@ -24,51 +76,5 @@ def _config(connection: Connection | None = None) -> Config:
     return config
 
 
-def known_versions() -> list[str]:
-    """The versions that this release knows, oldest first."""
-    script = ScriptDirectory.from_config(_config())
-    return [revision.revision for revision in script.walk_revisions()][::-1]
-
-
-def version_of(connection: Connection) -> str | None:
-    """The version of the tables; None where there are none."""
+def _version(connection: Connection) -> str | None:
     return MigrationContext.configure(connection).get_current_revision()
-
-
-def check(connection: Connection, *, shown: str, create: bool) -> None:
-    """Make sure that the tables are those of this release; an empty database gets them, if ``create``."""
-    found, known = version_of(connection), known_versions()
-    if found == known[-1]:
-        return
-    if found is None:
-        if not create:
-            raise SchemaMismatch(f"{shown} holds no tables of Fairlead: start `fairlead serve` on it once")
-        if sqlalchemy.inspect(connection).has_table("events"):
-            raise SchemaMismatch(
-                f"{shown} has a table `events` that is not Fairlead's: give Fairlead a database of its own"
-            )
-        migrate(connection, shown=shown)
-    elif found in known:
-        raise SchemaMismatch(
-            f"the tables of {shown} are at version {found}, and this release needs {known[-1]}: "
-            "make a copy, stop every replica, and run `fairlead migrate`"
-        )
-    else:
-        raise SchemaMismatch(
-            f"the tables of {shown} are at version {found}, which is newer than this release "
-            f"({known[-1]}): install the newer release of Fairlead again"
-        )
-
-
-def migrate(connection: Connection, *, shown: str) -> tuple[str | None, str]:
-    """Bring the tables to the version of this release, in one transaction; the versions before and after."""
-    found, known = version_of(connection), known_versions()
-    if found is not None and found not in known:
-        check(connection, shown=shown, create=False)
-    if connection.dialect.name == "sqlite":
-        # Python's driver begins no transaction for statements that change tables: a process that dies between
-        # two of them would leave tables that are of no version.
-        connection.exec_driver_sql("BEGIN IMMEDIATE")
-    command.upgrade(_config(connection), "head")
-    connection.commit()
-    return found, known[-1]

@@ -1,8 +1,8 @@
 """The log in one SQLite file: one process, one writing connection, a commit that survives a power cut.
 
 SQLite 3.7.0 to 3.51.2 can lose committed rows when two connections write or checkpoint at the same moment.
-So exactly one connection writes, a lock on a file beside the log keeps other processes out, and whoever
-reads opens the file read-only, which can neither write nor checkpoint.
+So exactly one connection writes, a lock on a file beside the log keeps other processes out, and readers open
+the file read-only, so that they can neither write nor checkpoint.
 """
 
 from __future__ import annotations
@@ -22,17 +22,18 @@ import sqlalchemy
 from sqlalchemy.pool import NullPool
 
 from fairlead.api.store import schema
-from fairlead.api.store.base import COLUMNS, Appended, Query, Row, StoreUnavailable, distinct, outcome_of
+from fairlead.api.store.base import COLUMNS, Appended, Query, Row, StoreUnavailable, distinct, match_rows
 from fairlead.optimizer.errors import InvalidInput
 
 OLDEST: Final = (3, 37, 0)
-_MOST_ROWS: Final = 64
-_MOST_PARAMETERS: Final = 500
+_MAX_ROWS: Final = 64
+_MAX_PARAMETERS: Final = 500
+_LAST_SEQ: Final = "SELECT coalesce(max(seq), 0) FROM events"
 _BUSY_S: Final = 5.0
 
 
 class SQLiteStore:
-    """A log in the file ``path``. ``read_only``: for looking at it while another process writes."""
+    """A log in the file ``path``, which ``read_only`` stores may read while another process writes."""
 
     shared = False
     mark = "?"
@@ -48,7 +49,7 @@ class SQLiteStore:
         self._writer: sqlite3.Connection | None = None
         if read_only:
             if not self._path.is_file():
-                raise InvalidInput(f"{path}: there is no such file: check database_url")
+                raise InvalidInput(f"{path}: no such file: check database_url")
             try:
                 with _alchemy(self._open_reader) as connection:
                     schema.check(connection, shown=str(path), create=False)
@@ -56,7 +57,7 @@ class SQLiteStore:
                 raise _unusable(path, error) from None
             return
         if not self._path.parent.is_dir():
-            raise InvalidInput(f"{path}: the folder {self._path.parent} is not there: create it first")
+            raise InvalidInput(f"{path}: the folder {self._path.parent} does not exist: create it first")
         self._lock = lock_file(self._path)
         try:
             with _alchemy(self._open_writer) as connection:
@@ -80,12 +81,12 @@ class SQLiteStore:
         return connection
 
     def append(self, rows: Sequence[Row]) -> Appended:
-        """Write the rows that are new; returns after the commit was synced to the disk."""
+        """Write the new rows; returns after the commit was synced to the disk."""
         connection = self._writer
         assert connection is not None, "opened read-only"
         try:
             if self._doubtful:
-                # What came of the last commit is not known: it may be in the log after all.
+                # The result of the last commit is unknown: it may be in the log after all.
                 self._last = self._read_last(connection)
                 self._doubtful = False
             return self._append(connection, rows)
@@ -99,38 +100,38 @@ class SQLiteStore:
 
     def _append(self, connection: sqlite3.Connection, rows: Sequence[Row]) -> Appended:
         previous = self._last
-        wanted = distinct(rows) if len(rows) > 1 else list(rows)
+        batch = distinct(rows) if len(rows) > 1 else list(rows)
         existing: list[Row] = []
         connection.execute("BEGIN IMMEDIATE")
-        written = _placed(wanted, previous)
+        written = _number(batch, previous)
         before = connection.total_changes
         _insert(connection, written)
         if connection.total_changes - before < len(written):
             connection.execute("ROLLBACK")
-            existing = self._existing(connection, [row.uid for row in wanted])
-            known = {row.uid for row in existing}
-            written = _placed([row for row in wanted if row.uid not in known], previous)
+            existing = self._existing(connection, [row.uid for row in batch])
+            uids = {row.uid for row in existing}
+            written = _number([row for row in batch if row.uid not in uids], previous)
             connection.execute("BEGIN IMMEDIATE")
             _insert(connection, written)
         connection.execute("COMMIT")
         self._last = previous + len(written)
-        return outcome_of(rows, written, existing, previous)
+        return match_rows(rows, written=written, existing=existing, previous=previous)
 
     def write(self, work: Callable[[sqlite3.Connection], Any]) -> Any:
         """Run ``work`` on the writing connection in one transaction; only from the writer's thread."""
         assert self._writer is not None, "opened read-only"
         try:
             self._writer.execute("BEGIN IMMEDIATE")
-            done = work(self._writer)
+            result = work(self._writer)
             self._writer.execute("COMMIT")
         except sqlite3.Error as error:
             with contextlib.suppress(sqlite3.Error):
                 self._writer.rollback()
             raise StoreUnavailable(f"the log cannot be written: {error}") from error
-        return done
+        return result
 
     def read(self, statement: str, values: Sequence[Any]) -> list[Any]:
-        """Rows of a statement."""
+        """Return the rows of an SQL statement."""
         try:
             return self._reader().execute(statement, values).fetchall()
         except sqlite3.Error as error:
@@ -138,24 +139,24 @@ class SQLiteStore:
 
     @staticmethod
     def _existing(connection: sqlite3.Connection, uids: Sequence[str]) -> list[Row]:
-        found: list[Row] = []
-        for start in range(0, len(uids), _MOST_PARAMETERS):
-            some = tuple(uids[start : start + _MOST_PARAMETERS])
-            found += map(Row._make, connection.execute(*Query(uids=some).sql("?")))
-        return found
+        rows: list[Row] = []
+        for start in range(0, len(uids), _MAX_PARAMETERS):
+            part = tuple(uids[start : start + _MAX_PARAMETERS])
+            rows += map(Row._make, connection.execute(*Query(uids=part).sql("?")))
+        return rows
 
     def rows(self, query: Query) -> list[Row]:
-        """What is in the log, read by a connection of the calling thread that cannot write."""
+        """Return the rows that match a query, read by a read-only connection of the calling thread."""
         return list(map(Row._make, self.read(*query.sql("?"))))
 
     def last_seq(self) -> int:
-        """The last place in the log; 0 where it is empty."""
-        ((last,),) = self.read("SELECT coalesce(max(seq), 0) FROM events", [])
+        """Return the last seq of the log; 0 if the log is empty."""
+        ((last,),) = self.read(_LAST_SEQ, [])
         return int(last)
 
     @staticmethod
     def _read_last(connection: sqlite3.Connection) -> int:
-        (last,) = connection.execute("SELECT coalesce(max(seq), 0) FROM events").fetchone()
+        (last,) = connection.execute(_LAST_SEQ).fetchone()
         return int(last)
 
     def _reader(self) -> sqlite3.Connection:
@@ -173,7 +174,7 @@ class SQLiteStore:
         )
 
     def close(self) -> None:
-        """Close every connection, the writing one last, and let another process have the file."""
+        """Close every connection, the writing one last, and release the file to other processes."""
         with self._guard:
             for reader in self._readers:
                 reader.close()
@@ -188,14 +189,14 @@ class SQLiteStore:
 
 @contextlib.contextmanager
 def _alchemy(connect: Callable[[], sqlite3.Connection]) -> Iterator[sqlalchemy.Connection]:
-    """A connection as the migrations want it, closed before the log is written to."""
+    """Open an SQLAlchemy connection for the migrations, closed before the log is written to."""
     engine = sqlalchemy.create_engine("sqlite://", creator=connect, poolclass=NullPool)
     with engine.connect() as connection:
         yield connection
 
 
 def migrate(path: str) -> tuple[str | None, str]:
-    """Bring the tables of a file to the version of this release; the versions before and after."""
+    """Bring the tables of a file to the version of this release; returns the versions before and after."""
     lock = lock_file(Path(path))
     try:
         with _alchemy(lambda: sqlite3.connect(path)) as connection:
@@ -217,28 +218,28 @@ def _insert_statement(count: int) -> str:
 
 
 def _insert(connection: sqlite3.Connection, rows: Sequence[Row]) -> None:
-    """Insert rows, many by one statement.
+    """Insert rows, many per statement.
 
-    Python's lock is let go of and taken again around each step of a statement, for which the event loop and
-    this thread compete. Counts are powers of two, so that the statements stay prepared.
+    Python's lock is released and acquired again around each statement, and the event loop competes for it.
+    Counts are powers of two, so that the statements stay prepared.
     """
     start = 0
     while start < len(rows):
-        count = min(1 << (len(rows) - start).bit_length() - 1, _MOST_ROWS)
+        count = min(1 << (len(rows) - start).bit_length() - 1, _MAX_ROWS)
         values = list(chain.from_iterable(rows[start : start + count]))
         connection.execute(_insert_statement(count), values)
         start += count
 
 
-def _placed(rows: Sequence[Row], last: int) -> list[Row]:
-    return [row._replace(seq=place) for place, row in enumerate(rows, last + 1)]
+def _number(rows: Sequence[Row], last: int) -> list[Row]:
+    return [row._replace(seq=seq) for seq, row in enumerate(rows, last + 1)]
 
 
 def lock_file(path: Path) -> int:
-    """Lock the log for this process until it ends, however it ends; refuse where another one has it."""
+    """Lock the log until this process ends, however it ends; raise `InvalidInput` if another one has it."""
     import fcntl
 
-    # Under all of its names it is one file, with one lock.
+    # A file with several names must have one lock.
     path = path.resolve()
     try:
         lock = os.open(f"{path}.lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
@@ -259,7 +260,7 @@ def lock_file(path: Path) -> int:
 
 
 def check_version(version: tuple[int, ...]) -> None:
-    """Raise `InvalidInput` for a SQLite that lacks what the log needs."""
+    """Raise `InvalidInput` if this SQLite is too old for the log."""
     if version < OLDEST:
         raise InvalidInput(
             f"SQLite is {'.'.join(map(str, version))}, and the log needs {'.'.join(map(str, OLDEST))} or "

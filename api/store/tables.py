@@ -1,4 +1,4 @@
-"""The tables. They are created and changed by the migrations only; a test compares the two.
+"""The tables. Only the migrations create and change them; a test compares the two.
 
 No `from __future__ import annotations` here: SQLModel reads the annotations as they are.
 """
@@ -8,7 +8,7 @@ from sqlmodel import Field, SQLModel
 
 
 class EventTable(SQLModel, table=True):
-    """The log; what the columns mean stands at `fairlead.api.store.base.Row`. Rows are never changed."""
+    """The log; `fairlead.api.store.base.Row` explains the columns. Rows are never changed."""
 
     __tablename__ = "events"
     __table_args__ = (
@@ -51,7 +51,7 @@ class BaseTable(SQLModel, table=True):
 
 
 class RollupTable(SQLModel, table=True):
-    """What is left of removed events for people: one row per day, route and provider."""
+    """What remains of removed events for people to read: one row per day, route and provider."""
 
     __tablename__ = "rollups"
 

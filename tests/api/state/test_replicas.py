@@ -173,7 +173,7 @@ def test_a_process_cut_off_for_too_long_begins_again_from_the_base(
     store = open_store(postgres_url)
     path = save(fold, tmp_path / "base", log=log_fingerprint(store, 0))
     files = {file.name: file.read_bytes() for file in path.iterdir()}
-    assert retention.keep_base(store, fold.seq, files, [])
+    assert retention.save_base(store, seq=fold.seq, files=files, rollups=[])
     assert retention.remove_some(store, fold.seq) == 5
     store.close()
     pair[1].until(lambda: behind.ready and behind.fold.seq >= fold.seq)

@@ -62,7 +62,7 @@ def test_who_rebuilt_much_saves_it_at_once(tmp_path: Path, monkeypatch: pytest.M
     with running(tmp_path) as service:
         play(service, 10)
     shutil.rmtree(tmp_path / "state")
-    monkeypatch.setattr(upkeep, "MANY", 10)
+    monkeypatch.setattr(upkeep, "SLOW_REBUILD", 10)
     with running(tmp_path) as service:
         service.until(lambda: bool(snapshots.paths(tmp_path / "state")))
         seq = service.service.engine.fold.seq

@@ -4,7 +4,6 @@ import asyncio
 import time
 from pathlib import Path
 
-from fairlead.api.service import upkeep
 from fairlead.api.state import snapshots
 from fairlead.api.state.fold import Fold
 from fairlead.api.store import Query, open_store, retention
@@ -25,9 +24,8 @@ def traffic(service: Running, name: str, rounds: int) -> None:
 
 def remove(service: Running) -> int:
     assert service._loop is not None
-    return asyncio.run_coroutine_threadsafe(
-        upkeep.remove_once(service.service, least=1), service._loop
-    ).result(60)
+    removal = service.service.upkeep.remove_once(at_least=1)
+    return asyncio.run_coroutine_threadsafe(removal, service._loop).result(600)
 
 
 def bits(fold: Fold, folder: Path) -> dict[str, bytes]:

@@ -15,7 +15,7 @@ from sqlmodel import SQLModel
 from fairlead.api.store import Query, Row, SchemaMismatch, Store, StoreUnavailable, migrate_store, open_store
 from fairlead.api.store import postgres as postgres_module
 from fairlead.api.store import sqlite as sqlite_module
-from fairlead.api.store.schema import known_versions
+from fairlead.api.store.schema import versions
 from fairlead.optimizer.errors import InvalidInput
 
 
@@ -145,14 +145,14 @@ def test_tables_of_an_older_release_ask_for_the_migration(
     store_url: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     open_store(store_url).close()
-    known = [*known_versions(), "9998"]
-    monkeypatch.setattr("fairlead.api.store.schema.known_versions", lambda: known)
+    newer = [*versions(), "9998"]
+    monkeypatch.setattr("fairlead.api.store.schema.versions", lambda: newer)
     with pytest.raises(SchemaMismatch, match="fairlead migrate"):
         open_store(store_url)
 
 
 def test_the_migration_creates_the_tables_and_is_idempotent(store_url: str) -> None:
-    latest = known_versions()[-1]
+    latest = versions()[-1]
     assert migrate_store(store_url) == (None, latest)
     assert migrate_store(store_url) == (latest, latest)
     store = open_store(store_url)

@@ -1,0 +1,66 @@
+"""Work in a process of its own: its value, its failures, its cancellation, and what it imports."""
+
+import asyncio
+import os
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from fairlead.api.service.upkeep import ProcessFailed, run_in_process
+from fairlead.api.settings import Settings
+from fairlead.api.state import snapshots
+from fairlead.api.store import open_store
+
+
+def test_a_function_returns_its_value_from_a_process_at_low_priority() -> None:
+    async def play() -> tuple[int, int]:
+        return await run_in_process(os.getpid), await run_in_process(os.getpriority, os.PRIO_PROCESS, 0)
+
+    pid, priority = asyncio.run(play())
+    assert pid != os.getpid()
+    assert priority == min(os.getpriority(os.PRIO_PROCESS, 0) + 10, 19)
+
+
+def test_a_failure_comes_with_its_reason() -> None:
+    with pytest.raises(ProcessFailed, match=r"ZeroDivisionError: .*by zero"):
+        asyncio.run(run_in_process(divmod, 1, 0))
+    with pytest.raises(ProcessFailed, match="killed"):
+        asyncio.run(run_in_process(os.abort))
+
+
+def test_cancelling_kills_the_process_without_waiting_for_it() -> None:
+    async def play() -> None:
+        task = asyncio.create_task(run_in_process(time.sleep, 3_600))
+        await asyncio.sleep(0.2)
+        task.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await task
+
+    asyncio.run(play())
+
+
+def test_modules_in_the_working_directory_are_not_imported(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A project's own `api`, or a file named like a module of Python, neither runs nor gets in the way."""
+    trap = "open('ran', 'w').close()\nraise SystemExit('imported from the working directory')\n"
+    for name in ("api", "fairlead", "optimizer", "experiments"):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "__init__.py").write_text(trap)
+    for name in ("random", "struct", "signal", "multiprocessing", "numpy", "sqlalchemy"):
+        (tmp_path / f"{name}.py").write_text(trap)
+    monkeypatch.chdir(tmp_path)
+    settings = Settings(database_url=f"sqlite:///{tmp_path}/log.db", state_dir=tmp_path / "state")
+    open_store(settings.database_url).close()
+    assert asyncio.run(run_in_process(snapshots.take, settings)).is_dir()
+    path = asyncio.run(run_in_process(import_path))
+    assert "" not in path
+    assert str(tmp_path) not in path
+    assert not (tmp_path / "ran").exists()
+
+
+def import_path() -> list[str]:
+    """Return the path from which a process imports."""
+    return sys.path
