@@ -108,7 +108,7 @@ class Fold:
             served.broken = f"event {seq} could not be learned ({type(error).__name__})"
 
     def _refit_later(self, served: ServedRoute) -> None:
-        if served.router.needs_refit and not served.is_quick and served.broken is None:
+        if not served.is_quick and served.broken is None and served.router.needs_refit:
             self.stale[served.body.name] = served
 
     def _decision(self, row: Row, event: Logged | None) -> None:
