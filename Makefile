@@ -57,18 +57,18 @@ clean:  ## remove the environments, caches and build results
 # The stamp is written last: a set-up that was interrupted starts from nothing again.
 .venv/ready: pyproject.toml constraints.txt
 	$(require_python)
-	@echo "Setting up .venv with the runtime packages (once, a minute or two)"
+	@echo "Setting up .venv with what replays and charts need (once, a minute or two)"
 	@rm -rf .venv && $(PYTHON) -m venv .venv
 	@$(RUN)/python $(PIP_INSTALL) hatchling
-	@$(RUN)/python $(PIP_INSTALL) $(PROJECT) .
+	@$(RUN)/python $(PIP_INSTALL) $(PROJECT) '.[replay,report]'
 	@touch $@
 
 .venv-dev/ready: pyproject.toml constraints.txt
 	$(require_python)
-	@echo "Setting up .venv-dev with the runtime and development packages (once, a minute or two)"
+	@echo "Setting up .venv-dev with every extra and the development packages (once, a minute or two)"
 	@rm -rf .venv-dev && $(PYTHON) -m venv .venv-dev
 	@$(DEV)/python $(PIP_INSTALL) hatchling
-	@$(DEV)/python $(PIP_INSTALL) $(PROJECT) '.[dev]'
+	@$(DEV)/python $(PIP_INSTALL) $(PROJECT) '.[all,dev]'
 	@touch $@
 
 # Peers pin other versions of the same libraries, so they never share an environment with Fairlead.

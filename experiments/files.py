@@ -11,10 +11,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
-import duckdb
 import numpy as np
 
-from fairlead.optimizer.errors import InvalidInput
+from fairlead.optimizer.errors import InvalidInput, require
+
+require("duckdb", purpose="reading and writing tables")
+import duckdb  # noqa: E402
 
 Setting = str | bool | int | float | list[str]
 

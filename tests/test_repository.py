@@ -18,6 +18,8 @@ import pytest
 from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 
+from fairlead.optimizer.errors import EXTRA_OF
+
 ROOT = Path(__file__).resolve().parent.parent
 PACKAGES = ("api", "experiments", "optimizer")
 # The folders that an import contract names.
@@ -57,7 +59,9 @@ def runtime_requirements() -> list[Requirement]:
 
 def extra_requirements(*, without: str = "") -> list[Requirement]:
     extras = PYPROJECT["project"]["optional-dependencies"]
-    return [Requirement(line) for name, lines in extras.items() if name != without for line in lines]
+    # `all` names the others again.
+    kept = [lines for name, lines in extras.items() if name not in (without, "all")]
+    return [Requirement(line) for lines in kept for line in lines]
 
 
 def names(requirements: list[Requirement]) -> set[str]:
@@ -254,6 +258,18 @@ def test_every_import_is_a_declared_dependency() -> None:
         for module in set(imported_modules(ast.parse(path.read_text(encoding="utf-8")))) - known:
             owners = {canonicalize_name(name) for name in distributions.get(module, [module])}
             assert owners & declared, f"{path.name} imports {module}, which pyproject.toml does not name"
+
+
+def test_every_optional_module_is_in_the_extra_that_the_remedy_names() -> None:
+    extras = PYPROJECT["project"]["optional-dependencies"]
+    distributions = packages_distributions()
+    for module, extra in EXTRA_OF.items():
+        owners = {canonicalize_name(name) for name in distributions[module]}
+        assert owners & names([Requirement(line) for line in extras[extra]]), module
+        assert not owners & names(runtime_requirements()), f"{module} is no longer optional"
+    (everything,) = (Requirement(line) for line in extras["all"])
+    assert everything.name == "fairlead"
+    assert everything.extras == extras.keys() - {"all", "dev"}
 
 
 def test_every_dependency_has_its_reason() -> None:

@@ -7,10 +7,8 @@ import re
 from collections.abc import Sequence
 from pathlib import Path
 
-import duckdb
-
-from fairlead.experiments.files import connect
 from fairlead.experiments.simulation.scenario import Newcomer, PriceChange, QualityChange
+from fairlead.optimizer.errors import require
 
 
 def price_change(text: str) -> PriceChange:
@@ -82,6 +80,9 @@ def check_outputs(table: Path, outputs: Sequence[tuple[Path | None, tuple[str, .
     for path, suffixes in outputs:
         if path is None:
             continue
+        if suffixes and path.suffix in (".html", ".png", ".svg"):
+            require("altair", purpose=f"{path}: a chart")
+            require("vl_convert", purpose=f"{path}: a chart")
         if suffixes and path.suffix not in suffixes:
             raise ValueError(f"{path}: the suffix is {path.suffix!r}: use {' or '.join(suffixes)}.")
         if path.is_dir():
@@ -118,6 +119,10 @@ def read_prompts(path: Path, *, column: str) -> list[str]:
         except UnicodeDecodeError as error:
             raise ValueError(f"{path}: byte {error.start} is not UTF-8: save the file as UTF-8.") from None
         return [line for line in lines if line.strip()]
+    import duckdb
+
+    from fairlead.experiments.files import connect
+
     location = re.sub(r"([*?\[])", r"[\1]", str(path))  # these would be read as wildcards
     reader = _READERS[path.suffix]
     try:

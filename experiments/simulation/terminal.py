@@ -16,7 +16,6 @@ from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, Ti
 from rich.table import Table
 
 from fairlead.experiments.baselines.frontier import oracle, provider_means
-from fairlead.experiments.charts.cost_quality import PlanePoint, cost_quality_chart, save_chart
 from fairlead.experiments.goals import Goal
 from fairlead.experiments.simulation.records import Record, Seen, averaged, fixed_mix, mean_share
 from fairlead.experiments.simulation.run import Result, Tick
@@ -175,6 +174,8 @@ def verdict(result: Result) -> str:
 
 def write_chart(result: Result, path: Path) -> None:
     """The cost–quality plane with providers, best fixed mix, router, supervised reference and oracle."""
+    from fairlead.experiments.charts.cost_quality import PlanePoint, cost_quality_chart, save_chart
+
     table, policy = result.table, shown_policy(result.settings.policies)
     rows = split_rows(table, result.settings)[1]
     quality, cost = table.quality[rows], table.cost_usd[rows]
