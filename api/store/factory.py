@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from fairlead.api.store.base import Store
-from fairlead.optimizer.errors import InvalidInput
+from fairlead.optimizer.errors import InvalidInput, require
 
 
 def open_store(url: str, *, read_only: bool = False) -> Store:
@@ -16,6 +16,7 @@ def open_store(url: str, *, read_only: bool = False) -> Store:
         from fairlead.api.store.sqlite import SQLiteStore
 
         return SQLiteStore(sqlite_path(url), read_only=read_only)
+    require("psycopg", purpose="a log on PostgreSQL")
     from fairlead.api.store.postgres import PostgresStore
 
     return PostgresStore(url, read_only=read_only)
@@ -27,6 +28,7 @@ def migrate_store(url: str) -> tuple[str | None, str]:
         from fairlead.api.store import sqlite
 
         return sqlite.migrate(sqlite_path(url))
+    require("psycopg", purpose="a log on PostgreSQL")
     from fairlead.api.store import postgres
 
     return postgres.migrate(url)
