@@ -14,25 +14,20 @@ from pathlib import Path
 
 from fairlead.optimizer.errors import InvalidInput
 from fairlead.optimizer.features.base import Block, fingerprint
-from fairlead.optimizer.features.encoder import Encoder, features_of
+from fairlead.optimizer.features.design_row import design_row, encode_row
+from fairlead.optimizer.features.encoder import Encoder
 from fairlead.optimizer.learning.learner import Learning
 from fairlead.optimizer.learning.route_history import RouteHistory
-from fairlead.optimizer.models.beliefs import Beliefs, Fitted, row_of
+from fairlead.optimizer.models.beliefs import Beliefs, Fitted
 from fairlead.optimizer.persistence.event_log import decode, encode
 from fairlead.optimizer.persistence.route_codec import to_json
 from fairlead.optimizer.persistence.snapshot import read_snapshot, write_snapshot
 from fairlead.optimizer.policies.base import Policy
 from fairlead.optimizer.policies.thompson import Thompson
-from fairlead.optimizer.selection.distribution import distribution, outside, sample
-from fairlead.optimizer.selection.eligibility import (
-    ConstraintChecker,
-    check_contradictions,
-    merge,
-    require_one,
-)
-from fairlead.optimizer.selection.exploration import Newcomers
+from fairlead.optimizer.selection.eligibility import check_contradictions
 from fairlead.optimizer.selection.fallback import fallback
-from fairlead.optimizer.selection.shadow_price import Pacing, Solution
+from fairlead.optimizer.selection.selector import Selector
+from fairlead.optimizer.selection.shadow_price import Solution
 from fairlead.optimizer.summary import summary
 from fairlead.optimizer.types.arrays import from_texts, joined, part, texts
 from fairlead.optimizer.types.events import Context, Decision, DriftAlarm, Event, FloatArray, RouteChanged
@@ -65,21 +60,11 @@ class Router:
         self._history = RouteHistory(route)
         self._beliefs = Beliefs(blocks, route.providers)
         self._learning = Learning(self._history, self._beliefs, detect_drift=detect_drift)
-        self._pacing = Pacing(route, self._policy)
-        self._newcomers = Newcomers(share=route.newcomer_share)
-        self._next_seq = 0
-        self._apply(route)
-        self._pace()
-
-    def _apply(self, route: Route) -> None:
         check_contradictions(route.constraints, route.providers)
         self.route = route
-        self._names = tuple(provider.name for provider in route.providers)
-        self._checker = ConstraintChecker(route.providers, route.constraints)
-
-    def _pace(self) -> None:
-        out = outside(self._names, self._checker.standing, self._newcomers)
-        self._pacing.configure(self.route, self._beliefs, out=out)
+        self._selector = Selector(route, self._policy, self._beliefs)
+        self._pacing, self._newcomers = self._selector.pacing, self._selector.newcomers
+        self._next_seq = 0
 
     def configure(self, route: Route) -> RouteChanged:
         """Be another route from the next decision on; returns the event, which belongs into the log here."""
@@ -88,12 +73,9 @@ class Router:
 
     def _configured(self, event: RouteChanged) -> None:
         check_contradictions(event.route.constraints, event.route.providers)
-        before = self._names
-        if not self._learning.configure(event):
-            return
-        self._apply(self._history.latest)
-        self._newcomers.configure(before, self._names, share=self.route.newcomer_share)
-        self._pace()
+        if self._learning.configure(event):
+            self.route = self._history.latest
+            self._selector.configure(self.route)
 
     @property
     def alarms(self) -> list[DriftAlarm]:
@@ -111,51 +93,41 @@ class Router:
         candidates: tuple[str, ...] | None = None,
         at_s: float | None = None,
     ) -> Decision:
-        """The choice for one request, by ``draw`` in [0, 1), the caller's random number; changes nothing."""
-        tokens, beliefs, pacing = context.tokens, self._beliefs, self._pacing
-        check_request(input_tokens=tokens, at_s=at_s)
-        row = row_of(features_of(context, self._encoder), width=self._width)
-        pacing.check_time(at_s)
-        judged = beliefs.judge(row, beliefs.prices(tokens))
-        shadow_price, latency_weight = pacing.weights(objective)
-        utility, spread = judged.utility(shadow_price, latency_weight)
-        checker = self._checker
-        if constraints is not None:
-            checker = ConstraintChecker(self.route.providers, merge(self.route.constraints, constraints))
-        ruled_out = checker.check(
-            candidates=candidates,
+        """Choose a provider for one request; changes nothing.
+
+        ``draw`` in [0, 1) is the random number that chooses, ``at_s`` the time in seconds, which a budget per
+        day needs. ``objective``, ``constraints`` and ``candidates`` (names; None: all) hold for this request
+        beside the route's own. Raises `InvalidInput`, or `NoEligibleProvider` if all are ruled out.
+        """
+        tokens = check_request(context, at_s=at_s)
+        row = encode_row(context, self._encoder, width=self._width)
+        prediction = self._beliefs.predict(row, tokens)
+        selection = self._selector.select(
+            prediction,
+            decision_id=decision_id,
+            draw=draw,
             input_tokens=tokens,
-            expected_cost_usd=beliefs.known_cost(judged.cost_usd[0]),
-            expected_latency_s=judged.latency_s,
-            tail_latency_s=beliefs.tail_latency_s if checker.limits_tail else judged.latency_s,
+            objective=objective,
+            constraints=constraints,
+            candidates=candidates,
+            at_s=at_s,
         )
-        require_one(decision_id, ruled_out, self._names)
-        probabilities, floor = distribution(
-            self._policy,
-            utility,
-            spread,
-            names=self._names,
-            cost_usd=judged.cost_usd[0],
-            ruled_out=ruled_out,
-            newcomers=self._newcomers,
-            pacing=pacing,
-        )
-        chosen = sample(probabilities, draw)
+        names = self._selector.names
         return Decision(
             id=decision_id,
             seq=self._next_seq,
             route=self.route.name,
-            providers=self._names,
-            probabilities=probabilities,
-            selected=self._names[chosen],
+            providers=names,
+            probabilities=selection.probabilities,
+            selected=names[selection.index],
             features=row[0, 1:],
             input_tokens=tokens,
-            expected=judged.expected(),
-            ineligible=ruled_out,
-            shadow_price=shadow_price,
-            floor=floor,
+            expected=prediction.expected[:, 0],
+            ineligible=selection.ineligible,
+            shadow_price=selection.shadow_price,
+            floor=selection.floor,
             encoder_version=self._encoder_version,
-            model_version=self.model_version,
+            model_version=selection.version,
             at_s=at_s,
             task=context.task,
         )
@@ -191,7 +163,7 @@ class Router:
         else:
             self._learning.apply(event)
         if self._newcomers.names and self._newcomers.graduate(self._learning.counts):
-            self._pace()
+            self._selector.update_price()
         for usd in self._learning.take_spending():
             self._pacing.spend(usd)
         if self._learning.refreshed:
@@ -291,7 +263,7 @@ class Router:
         A decision that is not among them no longer counts towards quality and cost.
         """
         width = sum(block.width for block in blocks)
-        rows = {name: row_of(vector, width=width)[0, 1:] for name, vector in features.items()}
+        rows = {name: design_row(vector, width=width)[0, 1:] for name, vector in features.items()}
         self._blocks, self._width, self._encoder_version = tuple(blocks), width, encoder_version
         self._learning.reencode(rows, blocks)
         self._pacing.replace_window(self._learning.recent_rows())

@@ -19,11 +19,9 @@ def summary(beliefs: Beliefs, learning: Learning, pacing: Pacing, newcomers: New
 
     Costs are those of a call with 100 input tokens; what is not known is None.
     """
-    judged = beliefs.judge(
-        beliefs.quality.posterior.centre[None].copy(), beliefs.prices(TYPICAL_INPUT_TOKENS)
-    )
+    prediction = beliefs.predict(beliefs.quality.posterior.centre[None].copy(), TYPICAL_INPUT_TOKENS)
     trusted = sorted(beliefs.quality.members.items(), key=lambda item: -item[1])
-    latency, tail = judged.latency_s, beliefs.tail_latency_s
+    latency, tail = prediction.latency_s, beliefs.tail_latency_s
     return {
         "trust": {name: round(weight, 4) for name, weight in trusted if weight > _WORTH_SAYING},
         "shadow_price": pacing.shadow_price,
@@ -31,12 +29,12 @@ def summary(beliefs: Beliefs, learning: Learning, pacing: Pacing, newcomers: New
         "target_usd": pacing.target_usd,
         "providers": {
             name: {
-                "quality": round(float(judged.quality[0, i]), 4),
-                "quality_sd": round(float(np.sqrt(judged.quality_variance[0, i])), 4),
-                "cost_usd": float(judged.cost_usd[0, i]) if beliefs.cost_known[i] else None,
+                "quality": round(float(prediction.quality[0, i]), 4),
+                "quality_sd": round(float(prediction.expected[1, 0, i]), 4),
+                "cost_usd": float(prediction.cost_usd[0, i]) if beliefs.cost_known[i] else None,
                 "latency_s": float(latency[i]) if np.isfinite(latency[i]) else None,
                 "tail_latency_s": float(tail[i]) if np.isfinite(tail[i]) else None,
-                "failure": float(judged.failure[i]),
+                "failure": float(prediction.expected[5, 0, i]),
                 "feedback": learning.counts.get(name, 0),
                 "floor": float(pacing.floor[i]),
                 "newcomer": name in newcomers.names,

@@ -10,7 +10,7 @@ import numpy as np
 from fairlead.api.state.served_route import ServedRoute
 from fairlead.optimizer.compiled import compiled
 from fairlead.optimizer.errors import InvalidInput, NoEligibleProvider
-from fairlead.optimizer.selection.eligibility import ConstraintChecker, merge, require_one
+from fairlead.optimizer.selection.eligibility import ConstraintChecker, merge, require_eligible
 from fairlead.optimizer.types import Constraints, Context, Decision, FloatArray, Objective
 
 
@@ -119,18 +119,10 @@ def eligible_fallback(
 ) -> Decision:
     """A fallback decision for the default provider, or for the first that the request does not rule out."""
     route = served.router.route
-    merged = merge(route.constraints, constraints)
-    # Limits of cost and latency need beliefs; a fallback has none.
-    rules = replace(merged, max_cost_usd=None, max_latency_s=None, max_tail_latency_s=None)
-    unknown = np.full(len(route.providers), np.nan)
-    ineligible = ConstraintChecker(route.providers, rules).check(
-        candidates=candidates,
-        input_tokens=0.0,
-        expected_cost_usd=unknown,
-        expected_latency_s=unknown,
-        tail_latency_s=unknown,
-    )
-    require_one(decision.id, ineligible, decision.providers)
+    # Limits of cost and latency are left out: they need beliefs, and a fallback has none.
+    checker = ConstraintChecker(route.providers, merge(route.constraints, constraints))
+    ineligible = checker.check(candidates=candidates, input_tokens=0.0)
+    require_eligible(ineligible, decision.providers, decision_id=decision.id)
     eligible = [name for name in decision.providers if name not in ineligible]
     selected = decision.selected if decision.selected in eligible else eligible[0]
     probabilities = np.array([float(name == selected) for name in decision.providers])

@@ -3,13 +3,14 @@
 Importing this package does not import scikit-learn; fitting or loading a `TextProjection` does.
 """
 
-from fairlead.optimizer.features.base import BOUND, Block, Featurisable, Featuriser
+from fairlead.optimizer.features.base import Block, Featurisable, Featuriser
 from fairlead.optimizer.features.declared import Attributes, TaskLabel
 from fairlead.optimizer.features.embedding import CallerEmbedding
 from fairlead.optimizer.features.encoder import Encoder
 from fairlead.optimizer.features.projection import TextProjection
 from fairlead.optimizer.features.surface import SurfaceFeatures
 from fairlead.optimizer.persistence.array_file import FeatureFileError
+from fairlead.optimizer.types.arrays import BOUND
 
 __all__ = [
     "BOUND",

@@ -15,16 +15,13 @@ from typing import Any, Final, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-BOUND: Final = 8.0
-"""Largest absolute value of any coordinate."""
+from fairlead.optimizer.types.arrays import FloatArray
 
 EDGE_CHARS: Final = 8_000
 """Characters read at each end of a text, so that the work on one request is bounded."""
 
 MAX_WIDTH: Final = 4_096
 """Widest block accepted: a model's statistics take 8 · width² bytes per provider."""
-
-FloatArray = NDArray[np.float64]
 
 
 class Featurisable(Protocol):

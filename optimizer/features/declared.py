@@ -16,7 +16,8 @@ from typing import Any, Final
 import numpy as np
 from numpy.typing import NDArray
 
-from fairlead.optimizer.features.base import BOUND, Block, Featurisable, FloatArray, checked_width, shown
+from fairlead.optimizer.features.base import Block, Featurisable, checked_width, shown
+from fairlead.optimizer.types.arrays import BOUND, FloatArray
 
 NUMBER_SCALE: Final = 3.0
 """A number v enters as asinh(v) / NUMBER_SCALE: 1 as .29, 10 as 1.0, 1,000 as 2.5, 1e6 as 4.8."""

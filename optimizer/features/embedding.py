@@ -9,7 +9,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from fairlead.optimizer.features.base import BOUND, Block, Featurisable, FloatArray, checked_width
+from fairlead.optimizer.features.base import Block, Featurisable, checked_width
+from fairlead.optimizer.types.arrays import BOUND, FloatArray
 
 
 class CallerEmbedding:

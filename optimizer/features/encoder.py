@@ -6,9 +6,9 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from fairlead.optimizer.errors import InvalidInput
-from fairlead.optimizer.features.base import BOUND, Block, Featurisable, Featuriser, FloatArray, fingerprint
-from fairlead.optimizer.types.events import Context
+from fairlead.optimizer.features.base import Block, Featurisable, Featuriser, fingerprint
+from fairlead.optimizer.types import FloatArray
+from fairlead.optimizer.types.arrays import BOUND
 
 
 class Encoder:
@@ -89,12 +89,3 @@ class Encoder:
             f"{column - self._slices[name].start}, which would spoil all that a model has learned: "
             "correct its transform, or leave the featuriser out"
         )
-
-
-def features_of(context: Context, encoder: Encoder | None) -> FloatArray:
-    """Coordinates of one request: those that its caller gives, or its encoding."""
-    if context.features is not None:
-        return context.features
-    if encoder is None:
-        raise InvalidInput("this router has no encoder: give the context's features")
-    return encoder.encode(context)

@@ -9,17 +9,11 @@ from typing import Any, Final, Self
 import numpy as np
 from numpy.typing import NDArray
 
-from fairlead.optimizer.features.base import (
-    BOUND,
-    Block,
-    Featurisable,
-    FloatArray,
-    checked_width,
-    fingerprint,
-)
+from fairlead.optimizer.features.base import Block, Featurisable, checked_width, fingerprint
 from fairlead.optimizer.features.projection_fit import learn
 from fairlead.optimizer.features.terms import N_COLUMNS, TermCounter
 from fairlead.optimizer.persistence.array_file import FeatureFileError, read_arrays, write_arrays
+from fairlead.optimizer.types.arrays import BOUND, FloatArray
 
 KIND: Final = "fairlead text projection"
 FORMAT: Final = 1

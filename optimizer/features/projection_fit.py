@@ -14,8 +14,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fairlead.optimizer.errors import require
-from fairlead.optimizer.features.base import FloatArray
 from fairlead.optimizer.features.terms import TermCounter
+from fairlead.optimizer.types.arrays import FloatArray
 
 MIN_PROMPTS: Final = 8
 N_ITERATIONS: Final = 7

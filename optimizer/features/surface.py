@@ -10,7 +10,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fairlead.optimizer.features import vocabulary as signs
-from fairlead.optimizer.features.base import BOUND, Block, Featurisable, FloatArray, excerpt
+from fairlead.optimizer.features.base import Block, Featurisable, excerpt
+from fairlead.optimizer.types.arrays import BOUND, FloatArray
 
 
 class Scale(NamedTuple):

@@ -1,4 +1,4 @@
-"""Everything a route believes about its providers, and what that says of one request.
+"""Everything a route believes about its providers, and what that predicts for a request.
 
 Quality, cost, latency and failure are learned apart and combined only here, when a request asks. Cost is
 learned as a multiple of what the price list says of a typical call, so a price change takes effect at
@@ -15,33 +15,30 @@ from typing import Final
 import numpy as np
 from numpy.typing import NDArray
 
-from fairlead.optimizer.errors import InvalidInput
 from fairlead.optimizer.features.base import Block
 from fairlead.optimizer.models.failure import FailureBelief
 from fairlead.optimizer.models.latency import LatencyBelief
 from fairlead.optimizer.models.linear import LinearBelief
 from fairlead.optimizer.models.posterior import Posterior
-from fairlead.optimizer.models.prediction import CONTEXT_WIDTH, Judgement, assess
+from fairlead.optimizer.models.prediction import Prediction, ProviderTerms, combine
 from fairlead.optimizer.models.pricing import PriceTable
-from fairlead.optimizer.models.statistics import bounded
+from fairlead.optimizer.types import FloatArray, Provider
 from fairlead.optimizer.types.arrays import State, from_texts, joined, part, texts
-from fairlead.optimizer.types.route import Provider
-
-FloatArray = NDArray[np.float64]
 
 PROVIDER_WIDTH: Final = 0.35
-EARLY_JUDGEMENTS: Final = 150.0
-"""Share of the width of a provider's own level: all of it at first, for as long as there are few judgements
-(this many times the root of the number of providers), and the lesser share once there are many. What is
-learned of a level informs every later request, so it is worth most when most of them are still to come.
-After a provider has changed they are few again, and for one that joins later they count from there."""
+EARLY_FEEDBACK: Final = 150.0
+"""Share of the width of a provider's own level that is explored: all of it while there is little feedback
+(up to about this many values times the root of the number of providers), the lesser share once there is
+much. What is learned of a level informs every later request, so it is worth most while most of them are
+still to come. After a provider has changed, feedback is little again; for a provider that joins later, it
+counts from there."""
 
 _LEAST_UNITS: Final = 0.05
 
 
 @dataclass(frozen=True, kw_only=True)
 class Fitted:
-    """Posteriors computed from what a route has learned; None where one was not due."""
+    """Posteriors computed from what a route has learned; None for one that did not need it."""
 
     quality: Posterior | None
     cost: Posterior | None
@@ -51,47 +48,47 @@ class Beliefs:
     """The models of one route, for its providers in the route's order."""
 
     def __init__(self, blocks: Sequence[Block], providers: Sequence[Provider]) -> None:
-        self._fresh(blocks)
+        self._reset(blocks)
         self._shared_at: int | None = None
-        """Number of judgements that the shares of the levels' widths were worked out at."""
+        """Amount of feedback for which the shares of the levels' widths were computed."""
         self._shares: FloatArray = np.empty(0)
         self.latency: dict[str, LatencyBelief] = {}
         self.failure: dict[str, FailureBelief] = {}
         self._units: dict[str, tuple[int, float]] = {}
         self.configure(providers)
 
-    def _fresh(self, blocks: Sequence[Block]) -> None:
+    def _reset(self, blocks: Sequence[Block]) -> None:
         self.quality = LinearBelief(blocks, prior_mean=0.5, prior_variance=0.1)
         self.cost = LinearBelief(blocks, prior_mean=1.0, prior_variance=0.5, target_bits=12)
 
     def restart(self, blocks: Sequence[Block]) -> None:
         """Forget quality and cost, for features of other blocks; latency, failure and prices stay."""
-        before, others = self.quality, self.cost
-        self._fresh(blocks)
-        self.quality.version, self.cost.version = before.version, others.version
+        before, cost = self.quality, self.cost
+        self._reset(blocks)
+        self.quality.version, self.cost.version = before.version, cost.version
         self.quality.changes = before.changes
         self.quality.arrivals = {name: (since, 0) for name, (since, _) in before.arrivals.items()}
-        # Who has left the route may still have decisions that are counted again.
+        # Decisions of providers that have left the route may still be counted again.
         for names in (tuple(self.latency), self.names):
             self.quality.set_providers(names)
             self.cost.set_providers(names)
         self.derive()
 
     def configure(self, providers: Sequence[Provider]) -> None:
-        """Take these providers and prices from the next request on."""
+        """Use these providers and prices from the next request on."""
         self.names = tuple(provider.name for provider in providers)
         for name in self.names:
             self.latency.setdefault(name, LatencyBelief())
             self.failure.setdefault(name, FailureBelief())
         self._providers = tuple(providers)
-        self._price()
-        self._all_served()
+        self._update_prices()
+        self._mark_all_served()
         self.quality.set_providers(self.names)
         self.cost.set_providers(self.names)
         self.derive()
 
     def derive(self) -> None:
-        """Derive what every request needs from the posteriors and counts, once after each change."""
+        """Derive what every request needs from posteriors and counts; call it after either has changed."""
         self._shared_at = None
         self._least_units = (
             np.maximum(self.cost.posterior.mean @ self.cost.posterior.centre, _LEAST_UNITS) / 10
@@ -99,23 +96,23 @@ class Beliefs:
 
     @property
     def version(self) -> int:
-        """How many posteriors were computed so far: which of them a decision was made with."""
+        """Number of posteriors computed so far; it names those that a decision was made with."""
         return self.quality.version + self.cost.version
 
     @property
     def needs_fit(self) -> bool:
-        """Whether so much was learned that a posterior is to be computed anew."""
+        """Whether enough was learned for a posterior to be computed anew."""
         return self.quality.needs_fit or self.cost.needs_fit
 
     def fit(self) -> Fitted:
-        """The posteriors that are due; changes nothing."""
+        """Compute the posteriors that need it; changes nothing."""
         return Fitted(
             quality=self.quality.fit() if self.quality.needs_fit else None,
             cost=self.cost.fit() if self.cost.needs_fit else None,
         )
 
     def adopt(self, fitted: Fitted) -> None:
-        """Believe what was fitted, where nothing was learned since."""
+        """Believe what was fitted, provided that nothing was learned since."""
         if fitted.quality is not None:
             self.quality.adopt(fitted.quality)
         if fitted.cost is not None:
@@ -123,35 +120,35 @@ class Beliefs:
         self.derive()
 
     def mark_served(self, name: str) -> None:
-        """A provider's latencies or failures have changed: what follows is derived when it is asked for."""
+        """Note that a provider's latencies or failures have changed; predictions follow when asked for."""
         self._stale.add(name)
 
-    def _all_served(self) -> None:
+    def _mark_all_served(self) -> None:
         self._latency, self._latency_sd, self._failure = np.empty((3, len(self.names)))
         self._stale = set(self.names)
 
-    def _settle(self) -> None:
+    def _update_service(self) -> None:
         if not self._stale:
             return
-        # New arrays: decisions and judgements hold the old ones.
+        # New arrays: predictions hold the old ones.
         self._latency, self._latency_sd, self._failure = map(
             np.copy, (self._latency, self._latency_sd, self._failure)
         )
         for name in self._stale.intersection(self.names):
-            place = self.names.index(name)
-            self._latency[place] = self.latency[name].mean_s()
-            self._latency_sd[place] = self.latency[name].sd_s()
-            self._failure[place] = self.failure[name].probability()
+            i = self.names.index(name)
+            self._latency[i] = self.latency[name].mean_s()
+            self._latency_sd[i] = self.latency[name].sd_s()
+            self._failure[i] = self.failure[name].probability()
         self._stale = set()
 
     def state(self) -> State:
         """Everything that is believed, as plain arrays; providers and prices are the route's."""
-        known = list(self.latency)
-        units = [self._units.get(name, (-1, 0.0)) for name in known]
-        services = {f"latency{i}": self.latency[name].state() for i, name in enumerate(known)}
-        services |= {f"failure{i}": self.failure[name].state() for i, name in enumerate(known)}
+        names = list(self.latency)
+        units = [self._units.get(name, (-1, 0.0)) for name in names]
+        services = {f"latency{i}": self.latency[name].state() for i, name in enumerate(names)}
+        services |= {f"failure{i}": self.failure[name].state() for i, name in enumerate(names)}
         own = {
-            "known": texts(known),
+            "known": texts(names),
             "unit_seq": np.array([seq for seq, _ in units], dtype=np.int64),
             "unit_usd": np.array([usd for _, usd in units]),
         }
@@ -161,21 +158,21 @@ class Beliefs:
         """Believe what gave `state` believed; blocks and providers are already the same."""
         self.quality.restore(part(state, "quality"))
         self.cost.restore(part(state, "cost"))
-        known = from_texts(state["known"])
-        for i, name in enumerate(known):
+        names = from_texts(state["known"])
+        for i, name in enumerate(names):
             self.latency[name], self.failure[name] = LatencyBelief(), FailureBelief()
             self.latency[name].restore(part(state, f"latency{i}"))
             self.failure[name].restore(part(state, f"failure{i}"))
-        units = zip(known, state["unit_seq"].tolist(), state["unit_usd"].tolist(), strict=True)
+        units = zip(names, state["unit_seq"].tolist(), state["unit_usd"].tolist(), strict=True)
         self._units = {name: (seq, usd) for name, seq, usd in units if seq >= 0}
-        self._price()
-        self._all_served()
+        self._update_prices()
+        self._mark_all_served()
         self.derive()
 
     @property
     def latency_sd_s(self) -> FloatArray:
-        """Standard deviation of each provider's latency, NaN where fewer than two are known."""
-        self._settle()
+        """Standard deviation of each provider's latency, NaN if fewer than two are known."""
+        self._update_service()
         return self._latency_sd
 
     @property
@@ -185,97 +182,72 @@ class Beliefs:
 
     @property
     def cost_known(self) -> NDArray[np.bool_]:
-        """Who has a price list or has been paid for, shape (k,); of the others a cost is only a guess."""
+        """Whether each provider has a price list or was paid for, shape (k,); if not, its cost is a guess."""
         return self._prices.known
 
-    def known_cost(self, cost_usd: FloatArray) -> FloatArray:
-        """These costs (k,), NaN where one is only a guess."""
+    def provable_cost(self, cost_usd: FloatArray) -> FloatArray:
+        """These costs (k,), with NaN in place of those that are only guesses."""
         return cost_usd if self._prices.all_known else cost_usd + self._prices.unknown
 
-    def prices(self, input_tokens: float | FloatArray) -> tuple[FloatArray, FloatArray]:
-        """USD known before the call and USD of the unit in which the rest is learned, (k,) or (n, k)."""
-        return self._prices.at(input_tokens)
-
     def cost_unit(self, name: str) -> tuple[int, float] | None:
-        """Unit in USD of a provider without price list, and the place of the decision it is taken from."""
+        """Unit in USD of a provider without price list, and the seq of the decision it was taken from."""
         return self._units.get(name)
 
     def recount_cost(self, name: str, unit: tuple[int, float] | None) -> None:
-        """Drop what was learned of a provider's cost, and take another unit for it: it is counted again."""
+        """Drop what was learned of a provider's cost, which is then counted again in another unit."""
         if unit is None:
             self._units.pop(name, None)
         else:
             self._units[name] = unit
-        self.cost.restart(name)
-        self._price()
+        self.cost.forget(name)
+        self._update_prices()
 
-    def _price(self) -> None:
+    def _update_prices(self) -> None:
         self._prices = PriceTable(self._providers, {name: usd for name, (_, usd) in self._units.items()})
 
     def _level_shares(self) -> FloatArray:
         """Square of the share of each level's width that is explored, shape (k,)."""
-        seen = self.quality.since_change
-        if self._shared_at != seen or self.quality.arrivals:
-            self._shared_at, self._shares = seen, self._shares_after(seen)
+        feedback = self.quality.since_change
+        if self._shared_at != feedback or self.quality.arrivals:
+            self._shared_at, self._shares = feedback, self._shares_after(feedback)
         return self._shares
 
-    def _shares_after(self, judgements: int) -> FloatArray:
-        shares = np.full(len(self.names), self._level_share(judgements))
-        for name, (_, seen) in self.quality.arrivals.items():
+    def _shares_after(self, feedback: int) -> FloatArray:
+        shares = np.full(len(self.names), self._level_share(feedback))
+        for name, (_, count) in self.quality.arrivals.items():
             if name in self.names:
-                place = self.names.index(name)
-                shares[place] = max(shares[place], self._level_share(seen))
+                i = self.names.index(name)
+                shares[i] = max(shares[i], self._level_share(count))
         return shares
 
-    def _level_share(self, judgements: int) -> float:
-        seen = max(judgements, 0) / (EARLY_JUDGEMENTS * math.sqrt(len(self.names)))
-        share = PROVIDER_WIDTH + (1.0 - PROVIDER_WIDTH) / (1.0 + seen * seen)
+    def _level_share(self, feedback: int) -> float:
+        ratio = max(feedback, 0) / (EARLY_FEEDBACK * math.sqrt(len(self.names)))
+        share = PROVIDER_WIDTH + (1.0 - PROVIDER_WIDTH) / (1.0 + ratio * ratio)
         return share * share
 
-    def judge(self, rows: FloatArray, prices: tuple[FloatArray, FloatArray]) -> Judgement:
-        """What is believed for requests with rows (n, d), intercept in front, and their `prices`."""
-        self._settle()
-        base, unit = prices[0].reshape(len(rows), -1), prices[1].reshape(len(rows), -1)
-        mean, variance = self.quality.predict(rows)
-        ratio = rows @ self.cost.posterior.mean.T
-        width, cost_sd = np.empty(mean.shape), np.empty(mean.shape)
-        # In place: what is believed of the quality and of the cost, shapes (n, k).
-        assess(
-            mean,
-            variance,
-            width,
-            ratio,
-            cost_sd,
-            base,
-            unit,
+    def predict(self, rows: FloatArray, input_tokens: float | FloatArray) -> Prediction:
+        """Predict for requests with rows (n, d), intercept in front, and input tokens (n,) or one number."""
+        self._update_service()
+        base, unit = self._prices.at(input_tokens)
+        quality = self.quality.predict(rows)
+        cost_units = rows @ self.cost.posterior.mean.T
+        n, k = cost_units.shape
+        terms = ProviderTerms(
+            self._latency,
             self._failure,
             self._least_units,
             self.quality.level_variance,
             self.cost.level_variance,
-            CONTEXT_WIDTH**2,
             self._level_shares(),
         )
-        return Judgement(
-            quality=mean,
-            quality_variance=variance,
-            width_variance=width,
-            cost_usd=ratio,
-            cost_sd=cost_sd,
+        expected, explored = np.empty((6, n, k)), np.empty((n, k))
+        combine(quality, cost_units, (base.reshape(n, -1), unit.reshape(n, -1)), terms, expected, explored)
+        return Prediction(
+            expected=expected,
+            quality=expected[0],
+            cost_usd=expected[2],
+            cost_sd=expected[3],
+            explored_variance=explored,
             latency_s=self._latency,
-            failure=self._failure,
+            version=self.quality.version + self.cost.version,
         )
-
-
-def row_of(features: FloatArray, *, width: int) -> FloatArray:
-    """The row (1, width + 1) that `Beliefs.judge` takes: intercept in front, within the bounds of a model."""
-    if features.shape != (width,):
-        raise InvalidInput(
-            f"features have shape {features.shape}, but this route's encoder gives ({width},): "
-            "encode the request with the encoder that the route declares"
-        )
-    row = np.empty((1, width + 1))
-    row[0, 0] = 1.0
-    row[0, 1:] = features
-    if not bounded(row[0]):
-        raise InvalidInput("features hold NaN or infinity, which no model may see: correct the featuriser")
-    return row

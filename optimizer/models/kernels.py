@@ -9,11 +9,9 @@ import math
 from typing import Final
 
 import numpy as np
-from numpy.typing import NDArray
 
 from fairlead.optimizer.compiled import IS_COMPILED, compiled, compiled_aside
-
-FloatArray = NDArray[np.float64]
+from fairlead.optimizer.types.arrays import FloatArray
 
 _WIDEST: Final = 96
 """Wider matrices leave the processor's first cache, and LAPACK, which works in blocks, is quicker."""
@@ -64,10 +62,8 @@ def condition(
 
 
 @compiled
-def predict(
-    rows: FloatArray, weights: FloatArray, cov: FloatArray, mean: FloatArray, variance: FloatArray
-) -> None:
-    """Mean and variance of x·w for rows (n, d), weights (k, d) and cov (k, d, d); each result (n, k)."""
+def predict(rows: FloatArray, weights: FloatArray, cov: FloatArray, result: FloatArray) -> None:
+    """Fill in mean and variance (2, n, k) of x·w for rows (n, d), weights (k, d) and cov (k, d, d)."""
     d = rows.shape[1]
     turned = np.empty(d)
     for k in range(len(weights)):
@@ -85,16 +81,14 @@ def predict(
                     right[j] += x * rest[j]
             for i in range(d):
                 total += turned[i] * rows[n, i]
-            mean[n, k] = expected
-            variance[n, k] = max(2.0 * total, 1e-12)
+            result[0, n, k] = expected
+            result[1, n, k] = max(2.0 * total, 1e-12)
 
 
 @compiled_aside
-def predict_many(
-    rows: FloatArray, weights: FloatArray, cov: FloatArray, mean: FloatArray, variance: FloatArray
-) -> None:
-    """As `predict`; other threads go on meanwhile, which for a single row costs more than it is worth."""
-    predict(rows, weights, cov, mean, variance)
+def predict_many(rows: FloatArray, weights: FloatArray, cov: FloatArray, result: FloatArray) -> None:
+    """Do as `predict`, while other threads go on, which for a single row costs more than it is worth."""
+    predict(rows, weights, cov, result)
 
 
 def invert(stack: FloatArray) -> tuple[FloatArray, FloatArray]:

@@ -8,9 +8,7 @@ from typing import Final
 import numpy as np
 from numpy.typing import NDArray
 
-from fairlead.optimizer.types.arrays import State
-
-FloatArray = NDArray[np.float64]
+from fairlead.optimizer.types.arrays import FloatArray, State
 
 BUCKET: Final = 512
 """Decisions in whose run latencies count alike; an earlier run counts half as much as the next."""

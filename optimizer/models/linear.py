@@ -19,9 +19,7 @@ from fairlead.optimizer.features.base import Block
 from fairlead.optimizer.models.kernels import condition, predict, predict_many
 from fairlead.optimizer.models.posterior import Mixture, Posterior, Sums
 from fairlead.optimizer.models.statistics import ROW_UNIT, Statistics
-from fairlead.optimizer.types.arrays import State, from_texts, joined, part, texts
-
-FloatArray = NDArray[np.float64]
+from fairlead.optimizer.types.arrays import FloatArray, State, from_texts, joined, part, texts
 
 PAST_WORTH: Final = 2.0
 """Observations that everything before a provider's change counts for."""
@@ -106,7 +104,7 @@ class LinearBelief:
         if not condition(mean, cov, x, target, sign * noise, posterior.centre, self.level_variance, place):
             self._due_at = -np.inf
 
-    def restart(self, name: str) -> None:
+    def forget(self, name: str) -> None:
         """Forget one provider's observations; those of later decisions are counted from nothing."""
         gone = self._current[name].count + self._past[name].count
         self.total -= gone
@@ -188,14 +186,13 @@ class LinearBelief:
             sums.gram[i], sums.moment[i], sums.square[i], sums.count[i] = gram, moment, square, count
         return self._mixture.fit(sums)
 
-    def predict(self, rows: FloatArray) -> tuple[FloatArray, FloatArray]:
-        """Mean and variance of the belief, each shape (n, k), for rows (n, d) with intercept."""
+    def predict(self, rows: FloatArray) -> FloatArray:
+        """Mean and variance of the belief, shape (2, n, k), for rows (n, d) with intercept."""
         posterior = self.posterior
-        shape = (len(rows), len(posterior.mean))
-        mean, variance = np.empty(shape), np.empty(shape)
-        predicted = predict if len(rows) == 1 else predict_many
-        predicted(rows, posterior.mean, posterior.cov, mean, variance)
-        return mean, variance
+        result = np.empty((2, len(rows), len(posterior.mean)))
+        kernel = predict if len(rows) == 1 else predict_many
+        kernel(rows, posterior.mean, posterior.cov, result)
+        return result
 
     def state(self) -> State:
         """Everything that predictions and the next fits depend on."""

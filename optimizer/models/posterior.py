@@ -18,13 +18,11 @@ from dataclasses import dataclass
 from typing import Final
 
 import numpy as np
-from numpy.typing import NDArray
 from scipy.special import gammaln
 
 from fairlead.optimizer.features.base import Block
 from fairlead.optimizer.models.kernels import invert, pool_information
-
-FloatArray = NDArray[np.float64]
+from fairlead.optimizer.types.arrays import FloatArray
 
 PRECISIONS: Final = (10.0, 100.0, 1_000.0, 10_000.0)
 """Prior precisions of a context weight, in observations per unit of standardised coordinate."""

@@ -11,11 +11,9 @@ from collections.abc import Mapping, Sequence
 from typing import Final, NamedTuple
 
 import numpy as np
-from numpy.typing import NDArray
 
+from fairlead.optimizer.types.arrays import FloatArray
 from fairlead.optimizer.types.route import Prices, Provider
-
-FloatArray = NDArray[np.float64]
 
 TYPICAL_OUTPUT_TOKENS: Final = 300.0
 """Output tokens that make one unit: the length of an answer that is expected before any was seen."""

@@ -14,12 +14,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fairlead.optimizer.compiled import compiled
-
-FloatArray = NDArray[np.float64]
+from fairlead.optimizer.types.arrays import BOUND, FloatArray
 
 ROW_BITS: Final = 16
 ROW_UNIT: Final = 2.0**-ROW_BITS
-ROW_BOUND: Final = 8.0
 # A product of two whole numbers of up to 2**19 is at most 2**38; 2**10 of them sum to at most 2**48.
 _RUN: Final = 1 << 10
 
@@ -113,14 +111,4 @@ def quantise(features: FloatArray) -> FloatArray:
 @compiled
 def _quantise(row: FloatArray) -> None:
     for i in range(len(row)):
-        row[i] = np.rint(min(max(row[i], -ROW_BOUND), ROW_BOUND) * (1 << ROW_BITS))
-
-
-@compiled
-def bounded(row: FloatArray) -> bool:
-    """Clip a row, in place, to what a model takes; False where it holds NaN or infinity."""
-    for i in range(len(row)):
-        if not abs(row[i]) < np.inf:
-            return False
-        row[i] = min(max(row[i], -ROW_BOUND), ROW_BOUND)
-    return True
+        row[i] = np.rint(min(max(row[i], -BOUND), BOUND) * (1 << ROW_BITS))

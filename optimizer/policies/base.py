@@ -25,6 +25,14 @@ class Policy(Protocol):
         """What `fairlead.optimizer.policies.presets.policy_from_name` would make this policy from."""
         ...
 
+    @property
+    def takes_floor(self) -> bool:
+        """Whether the route's exploration floor is put under the probabilities.
+
+        False for policies that set their exploration themselves, or that are to have none.
+        """
+        ...
+
     def probabilities(self, utility: FloatArray, spread: FloatArray) -> FloatArray:
         """Probabilities, shape (n, k), from utility and the sd of the belief about it, both (n, k)."""
         ...

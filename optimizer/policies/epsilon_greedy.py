@@ -12,6 +12,8 @@ from fairlead.optimizer.types import FloatArray
 class EpsilonGreedy:
     """(1 − epsilon) × greedy + epsilon × uniform over the eligible providers; epsilon in [0, 1]."""
 
+    takes_floor = False
+
     def __init__(self, *, epsilon: float = 0.05) -> None:
         remedy = "give the share of requests to spread over all providers, in [0, 1]"
         self.epsilon = finite("epsilon", epsilon, low=0, high=1, remedy=remedy)

@@ -15,6 +15,8 @@ class Fixed:
     ``provider`` is its name, for reports; the index stands in where it is left out.
     """
 
+    takes_floor = False
+
     def __init__(self, *, index: int, provider: str | None = None) -> None:
         if index < 0:
             raise InvalidInput(f"index of the fixed provider is {index}: give its place on the route, from 0")

@@ -10,6 +10,7 @@ class Greedy:
     """Never explores; providers of exactly equal utility share equally."""
 
     name = "greedy"
+    takes_floor = False
 
     def probabilities(self, utility: FloatArray, spread: FloatArray) -> FloatArray:
         """One for the best, zero for the rest; shapes as in `Policy`."""

@@ -13,6 +13,8 @@ class LinUCB:
     Deterministic, so its log cannot judge another policy unless a floor is put under it.
     """
 
+    takes_floor = False
+
     def __init__(self, *, alpha: float = 1.0) -> None:
         remedy = "give the number of standard deviations of optimism, at least 0"
         self.alpha = finite("alpha", alpha, low=0, high=1e3, remedy=remedy)

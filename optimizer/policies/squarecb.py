@@ -17,6 +17,8 @@ class SquareCB:
     share the rest equally. The spread is not used.
     """
 
+    takes_floor = False
+
     def __init__(self, *, gamma: float = 100.0) -> None:
         remedy = "give the weight of a gap in utility, at least 0 (0 explores uniformly)"
         self.gamma = finite("gamma", gamma, low=0, high=1e12, remedy=remedy)

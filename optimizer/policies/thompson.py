@@ -45,6 +45,7 @@ class Thompson:
     """
 
     name = "thompson"
+    takes_floor = True
 
     def probabilities(self, utility: FloatArray, spread: FloatArray) -> FloatArray:
         """Probability of being the best; shapes as in `Policy`."""

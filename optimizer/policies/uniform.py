@@ -12,6 +12,7 @@ class Uniform:
     """Blind to utility: the log that it writes can judge any other policy, at the price of the mean."""
 
     name = "uniform"
+    takes_floor = False
 
     def probabilities(self, utility: FloatArray, spread: FloatArray) -> FloatArray:
         """Equal shares among the providers of finite utility; shapes as in `Policy`."""

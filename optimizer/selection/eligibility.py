@@ -1,4 +1,4 @@
-"""What rules a provider out of one decision, and the sentence that says so."""
+"""Eligibility: what rules a provider out of one decision, and the sentence that says so."""
 
 from __future__ import annotations
 
@@ -12,6 +12,20 @@ from fairlead.optimizer.types import Constraints, FloatArray, Provider
 
 _NONE: Final = Constraints()
 
+# Each pair: of a provider whose value is not known, and of one whose value is beyond the limit.
+_COST_REASONS: Final = (
+    "has no known price, so it cannot be shown to meet the cost limit of ${limit:g}",
+    "is expected to cost ${value:.3g}, above the limit of ${limit:g}",
+)
+_LATENCY_REASONS: Final = (
+    "has no latency history, so it cannot be shown to meet the latency limit of {limit:g} s",
+    "is expected to take {value:.3g} s, above the latency limit of {limit:g} s",
+)
+_TAIL_REASONS: Final = (
+    "has no latency history, so it cannot be shown to meet the tail latency limit of {limit:g} s",
+    "has a tail latency of {value:.3g} s, above the limit of {limit:g} s",
+)
+
 
 @dataclass(frozen=True, kw_only=True)
 class MergedConstraints(Constraints):
@@ -20,15 +34,15 @@ class MergedConstraints(Constraints):
     also_allow: tuple[str, ...] = ("*",)
 
 
-def require_one(decision_id: str, ruled_out: Mapping[str, str], names: Sequence[str]) -> None:
-    """Raise `NoEligibleProvider`, with every reason, where all of ``names`` are ruled out."""
-    if len(ruled_out) == len(names):
-        reasons = "; ".join(f"{name} {reason}" for name, reason in ruled_out.items())
+def require_eligible(ineligible: Mapping[str, str], names: Sequence[str], *, decision_id: str) -> None:
+    """Raise `NoEligibleProvider`, with every reason, if all of ``names`` are ineligible."""
+    if len(ineligible) == len(names):
+        reasons = "; ".join(f"{name} {reason}" for name, reason in ineligible.items())
         raise NoEligibleProvider(f"no provider may serve decision {decision_id!r}: {reasons}")
 
 
 def merge(route: Constraints, request: Constraints | None) -> Constraints:
-    """The tighter of both in every respect: allowed by both, denied by either, the lower of two limits."""
+    """Combine both to the tighter: allowed by both, denied by either, the lower of two limits."""
     if request is None or request == _NONE:
         return route
     return MergedConstraints(
@@ -43,8 +57,8 @@ def merge(route: Constraints, request: Constraints | None) -> Constraints:
 
 
 def _lower(first: float | None, second: float | None) -> float | None:
-    given = [limit for limit in (first, second) if limit is not None]
-    return min(given) if given else None
+    limits = [limit for limit in (first, second) if limit is not None]
+    return min(limits, default=None)
 
 
 def _allows(constraints: Constraints) -> tuple[tuple[str, ...], ...]:
@@ -59,10 +73,9 @@ def _matches(name: str, patterns: tuple[str, ...]) -> bool:
 
 
 class ConstraintChecker:
-    """Rules of one route or request, worked out once as far as they do not depend on the request.
+    """The rules of one route or request, with all that does not depend on the request worked out once.
 
-    ``check`` returns an empty mapping where nothing rules a provider out; for a route with neither
-    limits nor context windows that takes well under a microsecond.
+    For a route with neither limits nor context windows, a check takes well under a microsecond.
     """
 
     def __init__(self, providers: Sequence[Provider], constraints: Constraints) -> None:
@@ -80,42 +93,32 @@ class ConstraintChecker:
         )
         self._smallest_window = min((window for _, window in self._windows), default=float("inf"))
         limits = (constraints.max_cost_usd, constraints.max_latency_s, constraints.max_tail_latency_s)
-        self._limited = any(limit is not None for limit in limits)
+        self.has_limits = any(limit is not None for limit in limits)
+        """Whether `check_limits` could rule a provider out."""
         self.limits_tail = constraints.max_tail_latency_s is not None
-        """Whether ``tail_latency_s`` is looked at."""
+        """Whether `check_limits` looks at ``tail_latency_s``."""
 
     @property
-    def standing(self) -> frozenset[str]:
+    def always_ineligible(self) -> frozenset[str]:
         """The providers that are ruled out whatever the request."""
         return frozenset(self._always)
 
-    def check(
-        self,
-        *,
-        candidates: tuple[str, ...] | None = None,
-        input_tokens: float,
-        expected_cost_usd: FloatArray,
-        expected_latency_s: FloatArray,
-        tail_latency_s: FloatArray,
-    ) -> dict[str, str]:
-        """Name to reason for every provider that is ruled out; the first reason that applies.
+    def check(self, *, candidates: tuple[str, ...] | None = None, input_tokens: float) -> dict[str, str]:
+        """Name to reason for every provider ruled out by rules, health, candidates or context window.
 
-        ``candidates`` are those that the request may use (None: all). The arrays have shape (k,) in the
-        order of the providers; NaN says that a cost or a latency is not known.
+        ``candidates`` are the providers that the request may use (None: all).
         """
-        found = dict(self._always)
+        ineligible = dict(self._always)
         if candidates is not None:
-            self._rule_out_others(found, candidates)
+            self._check_candidates(ineligible, candidates)
         if input_tokens > self._smallest_window:
             for name, window in self._windows:
                 if input_tokens > window:
                     reason = f"takes {window} tokens of context, but the request has {input_tokens:.0f}"
-                    found.setdefault(name, reason)
-        if self._limited:
-            self._rule_out_beyond_limits(found, expected_cost_usd, expected_latency_s, tail_latency_s)
-        return found
+                    ineligible.setdefault(name, reason)
+        return ineligible
 
-    def _rule_out_others(self, found: dict[str, str], candidates: tuple[str, ...]) -> None:
+    def _check_candidates(self, ineligible: dict[str, str], candidates: tuple[str, ...]) -> None:
         unknown = [name for name in candidates if name not in self._names]
         if unknown:
             raise InvalidInput(
@@ -123,39 +126,33 @@ class ConstraintChecker:
             )
         for name in self._names:
             if name not in candidates:
-                found.setdefault(name, "is not among the candidates of the request")
+                ineligible.setdefault(name, "is not among the candidates of the request")
 
-    def _rule_out_beyond_limits(
-        self, found: dict[str, str], cost_usd: FloatArray, latency_s: FloatArray, tail_s: FloatArray
+    def check_limits(
+        self,
+        ineligible: dict[str, str],
+        *,
+        cost_usd: FloatArray,
+        latency_s: FloatArray,
+        tail_latency_s: FloatArray,
     ) -> None:
-        rules = self._constraints
-        for values, limit, unknown, beyond in (
-            (
-                cost_usd,
-                rules.max_cost_usd,
-                "has no known price, so it cannot be shown to meet the cost limit of ${limit:g}",
-                "is expected to cost ${value:.3g}, above the limit of ${limit:g}",
-            ),
-            (
-                latency_s,
-                rules.max_latency_s,
-                "has no latency history, so it cannot be shown to meet the latency limit of {limit:g} s",
-                "is expected to take {value:.3g} s, above the latency limit of {limit:g} s",
-            ),
-            (
-                tail_s,
-                rules.max_tail_latency_s,
-                "has no latency history, so it cannot be shown to meet the tail latency limit of {limit:g} s",
-                "has a tail latency of {value:.3g} s, above the limit of {limit:g} s",
-            ),
+        """Add the providers beyond a limit, and why, unless they are ineligible already.
+
+        The arrays have shape (k,); NaN, for a cost or a latency that is not known, is beyond any limit.
+        """
+        limits = self._constraints
+        for limit, values, (unknown, beyond) in (
+            (limits.max_cost_usd, cost_usd, _COST_REASONS),
+            (limits.max_latency_s, latency_s, _LATENCY_REASONS),
+            (limits.max_tail_latency_s, tail_latency_s, _TAIL_REASONS),
         ):
             if limit is None:
                 continue
             for name, value in zip(self._names, values.tolist(), strict=True):
                 # Not "value > limit": a NaN must be ruled out too.
                 if not value <= limit:
-                    sentence = beyond if value == value else unknown
-                    found.setdefault(name, sentence.format(value=value, limit=limit))
+                    reason = beyond if value == value else unknown
+                    ineligible.setdefault(name, reason.format(value=value, limit=limit))
 
 
 def _standing_reason(provider: Provider, constraints: Constraints) -> str | None:
@@ -175,8 +172,8 @@ def _standing_reason(provider: Provider, constraints: Constraints) -> str | None
 def check_contradictions(constraints: Constraints, providers: Sequence[Provider]) -> None:
     """Raise `InvalidInput` for rules that no provider of the list can satisfy, whatever the request.
 
-    An allow pattern that matches nothing is refused too: it is a misspelling more often than a wish.
-    Health is left out, since it changes by itself.
+    An allow pattern that matches no provider is refused too: it is usually a misspelling. Health is left
+    out, since it changes by itself.
     """
     names = [provider.name for provider in providers]
     for patterns in _allows(constraints):
@@ -195,5 +192,5 @@ def check_contradictions(constraints: Constraints, providers: Sequence[Provider]
     standing = ((p.name, _standing_reason(replace(p, healthy=True), constraints)) for p in providers)
     reasons = {name: reason for name, reason in standing if reason is not None}
     if len(reasons) == len(names):
-        told = "; ".join(f"{name} {reason}" for name, reason in reasons.items())
-        raise InvalidInput(f"the constraints leave no provider ({told}): relax one of them")
+        sentences = "; ".join(f"{name} {reason}" for name, reason in reasons.items())
+        raise InvalidInput(f"the constraints leave no provider ({sentences}): relax one of them")

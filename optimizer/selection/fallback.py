@@ -1,4 +1,4 @@
-"""What is answered when routing itself fails: the route's default provider, flagged as such.
+"""The answer when routing itself fails: the route's default provider, flagged as such.
 
 Nothing here looks at learned state, so that no state, however bad, can stop it.
 """
@@ -29,10 +29,10 @@ def fallback(
     at_s: float | None = None,
     task: str | None = None,
 ) -> Decision:
-    """A decision for the default provider with probability 1; ``reason`` says why it was not routed.
+    """Decide for the default provider with probability 1; ``reason`` says why it was not routed.
 
-    It has no features, and nothing is expected of anybody (NaN): what comes of it counts as money spent,
-    and towards latency and failures, but not towards what depends on features.
+    The decision has no features and expects nothing of any provider (NaN). Its outcome counts as money
+    spent and towards latency and failures, but not towards anything that depends on features.
     """
     names = tuple(provider.name for provider in route.providers)
     selected = default_provider(route)

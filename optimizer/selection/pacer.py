@@ -46,7 +46,7 @@ class Pacer:
         self._day_spent_usd = 0.0
 
     def request(self, expected_cost_usd: float, *, at_s: float | None) -> None:
-        """One decision was made; its cost counts as expected until the outcome says what it was."""
+        """Record a decision; its cost counts as expected until the outcome says what it was."""
         self.requests += 1
         if self.budget.usd_per_request is not None:
             grant = self.budget.usd_per_request
@@ -93,12 +93,12 @@ class Pacer:
         return left / max(rate * (_DAY_S - self._times[-1] % _DAY_S), 1.0)
 
     def update(self, spend_at: Callable[[float], float], *, least_usd: float) -> float:
-        """Set the shadow price to what is `solved`, and return it."""
+        """Set the shadow price to the solution, and return it."""
         self.shadow_price = self.solve(spend_at, least_usd=least_usd)
         return self.shadow_price
 
     def solve(self, spend_at: Callable[[float], float], *, least_usd: float) -> float:
-        """λ such that ``spend_at(λ)``, the expected mean cost, meets the target.
+        """Return the λ at which ``spend_at(λ)``, the expected mean cost, meets the target.
 
         ``least_usd`` is what the cheapest provider would cost on its own: asking for less would only
         trade quality for a saving that no fixed choice could make.

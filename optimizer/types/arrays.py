@@ -3,10 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from typing import Any
+from typing import Any, Final
 
 import numpy as np
 from numpy.typing import NDArray
+
+FloatArray = NDArray[np.float64]
+
+BOUND: Final = 8.0
+"""Largest absolute value of any feature that a model sees."""
 
 State = dict[str, NDArray[Any]]
 

@@ -11,9 +11,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fairlead.optimizer.errors import InvalidInput, finite
+from fairlead.optimizer.types.arrays import FloatArray as FloatArray
 from fairlead.optimizer.types.route import MAX_COST_USD, Route
-
-FloatArray = NDArray[np.float64]
 
 MAX_LATENCY_S: Final = 1e6
 MAX_TOKENS: Final = 10**9

@@ -9,15 +9,21 @@ import numpy as np
 
 from fairlead.optimizer.compiled import compiled
 from fairlead.optimizer.errors import InvalidInput, finite, plain_text
-from fairlead.optimizer.features.base import BOUND
-from fairlead.optimizer.types.events import LATEST_S, MAX_TOKENS, Decision, FloatArray
+from fairlead.optimizer.types.arrays import BOUND, FloatArray
+from fairlead.optimizer.types.events import LATEST_S, MAX_TOKENS, Context, Decision
 
 
-def check_request(*, input_tokens: float, at_s: float | None) -> None:
-    """Raise `InvalidInput` for a length or a time that no request has."""
-    if 0 <= input_tokens <= MAX_TOKENS and (at_s is None or 0 <= at_s <= LATEST_S):
+def check_request(context: Context, *, at_s: float | None) -> float:
+    """Return the input tokens of a request; raises `InvalidInput` for a length or a time that none has."""
+    tokens = context.tokens
+    _check_tokens_and_time(tokens, at_s)
+    return tokens
+
+
+def _check_tokens_and_time(tokens: float, at_s: float | None) -> None:
+    if 0 <= tokens <= MAX_TOKENS and (at_s is None or 0 <= at_s <= LATEST_S):
         return
-    finite("input_tokens", input_tokens, low=0, high=MAX_TOKENS, remedy="give a count of tokens")
+    finite("input_tokens", tokens, low=0, high=MAX_TOKENS, remedy="give a count of tokens")
     if at_s is not None:
         finite("at_s", at_s, low=0, high=LATEST_S, remedy="give seconds since an epoch, or nothing")
 
@@ -90,7 +96,7 @@ def check_learnable(decision: Decision, *, width: int) -> None:
     check_decision(decision)
     plain_text("decision id", decision.id)
     finite("order", decision.seq, low=0, high=2**53, remedy="give the decision's place, counted from 0")
-    check_request(input_tokens=decision.input_tokens, at_s=decision.at_s)
+    _check_tokens_and_time(decision.input_tokens, decision.at_s)
     features = decision.features
     if len(features) != width:
         raise InvalidInput(

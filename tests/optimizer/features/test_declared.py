@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from fairlead.optimizer.features import Attributes, TaskLabel
-from fairlead.optimizer.features.base import FloatArray
+from fairlead.optimizer.types import FloatArray
 
 from .cases import Request
 

@@ -8,9 +8,10 @@ import numpy as np
 import pytest
 
 from fairlead.optimizer.features import TextProjection
-from fairlead.optimizer.features.base import EDGE_CHARS, FloatArray
+from fairlead.optimizer.features.base import EDGE_CHARS
 from fairlead.optimizer.features.projection_fit import distinct
 from fairlead.optimizer.features.terms import TERM, TermCounter
+from fairlead.optimizer.types import FloatArray
 
 from .cases import COOKING, SAILING, Request, Watched, prompts, sentences
 

@@ -3,9 +3,9 @@ import pytest
 
 from fairlead.optimizer.features.base import Block
 from fairlead.optimizer.models.beliefs import PROVIDER_WIDTH, Beliefs
-from fairlead.optimizer.models.prediction import SMOOTHING
 from fairlead.optimizer.models.pricing import TYPICAL_OUTPUT_TOKENS
 from fairlead.optimizer.models.statistics import quantise
+from fairlead.optimizer.selection.utility import SMOOTHING, utility
 from fairlead.optimizer.types import Prices, Provider
 
 BLOCKS = (Block("context", 2, isotropic=False),)
@@ -18,8 +18,12 @@ def beliefs(**prices) -> Beliefs:
     return Beliefs(BLOCKS, [Provider(name=name, prices=price) for name, price in priced.items()])
 
 
-def judged(found, row=(1.0, 0.0, 0.0), tokens=100.0):
-    return found.judge(np.array([row]), found.prices(tokens))
+def predicted(found, row=(1.0, 0.0, 0.0), tokens=100.0):
+    return found.predict(np.array([row]), tokens)
+
+
+def weighed(found, shadow_price, latency_weight):
+    return utility(predicted(found), shadow_price=shadow_price, latency_weight=latency_weight)
 
 
 def listed(input_tokens, *, small=TYPICAL_OUTPUT_TOKENS, large=TYPICAL_OUTPUT_TOKENS) -> list[float]:
@@ -43,44 +47,44 @@ def taught(found, n=200, seed=1):
 
 def test_before_anything_is_learned_cost_is_as_listed_and_quality_even():
     found = beliefs()
-    judgement = judged(found)
-    np.testing.assert_allclose(judgement.cost_usd[0], listed(100.0))
-    np.testing.assert_allclose(judgement.quality, 0.5)
-    assert np.isnan(judgement.latency_s).all()
-    np.testing.assert_array_equal(judgement.failure, 0.0)
+    prediction = predicted(found)
+    np.testing.assert_allclose(prediction.cost_usd[0], listed(100.0))
+    np.testing.assert_allclose(prediction.quality, 0.5)
+    assert np.isnan(prediction.latency_s).all()
+    np.testing.assert_array_equal(prediction.expected[5, 0], 0.0)
 
 
 def test_quality_and_the_length_of_answers_are_learned():
     found = taught(beliefs())
-    judgement = judged(found)
-    np.testing.assert_allclose(judgement.quality[0], [0.6, 0.8], atol=0.03)
-    np.testing.assert_allclose(judgement.cost_usd[0], listed(100.0, small=300, large=600), rtol=0.05)
+    prediction = predicted(found)
+    np.testing.assert_allclose(prediction.quality[0], [0.6, 0.8], atol=0.03)
+    np.testing.assert_allclose(prediction.cost_usd[0], listed(100.0, small=300, large=600), rtol=0.05)
 
 
 def test_a_new_price_scales_the_cost_at_once():
     found = taught(beliefs())
-    before = judged(found)
+    before = predicted(found)
     found.configure([Provider(name="small", prices=SMALL), Provider(name="large", prices=LARGE.scaled(0.25))])
-    after = judged(found)
+    after = predicted(found)
     np.testing.assert_allclose(after.cost_usd[0], before.cost_usd[0] * [1.0, 0.25])
     # Of the output's price alone, only what the answer costs changes.
     dearer = Prices(input_usd_per_mtok=1.0, output_usd_per_mtok=8.0)
     found.configure([Provider(name="small", prices=dearer), Provider(name="large", prices=LARGE)])
     answer = before.cost_usd[0, 0] - 100 * 1.0 / 1e6
-    np.testing.assert_allclose(judged(found).cost_usd[0], before.cost_usd[0] + [answer, 0.0])
+    np.testing.assert_allclose(predicted(found).cost_usd[0], before.cost_usd[0] + [answer, 0.0])
     np.testing.assert_array_equal(after.quality, before.quality)
 
 
 def test_a_cost_that_nobody_knows_is_the_dearest_known_and_never_nothing():
     found = beliefs(small=SMALL, large=LARGE, unknown=None)
-    cost = judged(found, tokens=0.0).cost_usd[0]
+    cost = predicted(found, tokens=0.0).cost_usd[0]
     assert cost[2] == cost[:2].max()
-    assert (judged(beliefs(one=None, two=None)).cost_usd > 0).all()
+    assert (predicted(beliefs(one=None, two=None)).cost_usd > 0).all()
 
 
 def test_a_free_provider_has_a_cost_of_next_to_nothing():
     free = Prices(input_usd_per_mtok=0.0, output_usd_per_mtok=0.0)
-    assert 0.0 < judged(beliefs(free=free), tokens=1e6).cost_usd[0, 0] < 1e-9
+    assert 0.0 < predicted(beliefs(free=free), tokens=1e6).cost_usd[0, 0] < 1e-9
 
 
 def test_utility_is_quality_less_what_cost_and_latency_weigh():
@@ -88,39 +92,39 @@ def test_utility_is_quality_less_what_cost_and_latency_weigh():
     for name, latency in (("small", 0.5), ("large", 2.0)):
         found.latency[name].add(latency, 0)
         found.mark_served(name)
-    judgement = judged(found)
-    mean, spread = judgement.utility(30.0, 0.1)
-    expected = judgement.quality[0] - 30.0 * judgement.cost_usd[0] - 0.1 * np.array([0.5, 2.0])
+    prediction = predicted(found)
+    mean, spread = weighed(found, 30.0, 0.1)
+    expected = prediction.quality[0] - 30.0 * prediction.cost_usd[0] - 0.1 * np.array([0.5, 2.0])
     np.testing.assert_allclose(mean[0], expected)
-    _, free = judgement.utility(0.0, 0.0)
+    _, free = weighed(found, 0.0, 0.0)
     assert (spread >= free).all() and (free >= SMOOTHING).all()
 
 
 def test_an_unknown_latency_is_taken_to_be_that_of_the_others():
     found = taught(beliefs())
-    mean, _ = judged(found).utility(0.0, 5.0)
-    np.testing.assert_allclose(mean, judged(found).quality)
+    mean, _ = weighed(found, 0.0, 5.0)
+    np.testing.assert_allclose(mean, predicted(found).quality)
     found.latency["small"].add(2.0, 0)
     found.mark_served("small")
-    mean, _ = judged(found).utility(0.0, 0.1)
-    np.testing.assert_allclose(mean, judged(found).quality - 0.2)
+    mean, _ = weighed(found, 0.0, 0.1)
+    np.testing.assert_allclose(mean, predicted(found).quality - 0.2)
 
 
 def test_failures_take_their_share_of_quality():
     found = taught(beliefs())
-    before = judged(found).quality[0]
+    before = predicted(found).quality[0]
     for seq in range(40):
         found.failure["large"].add(seq, failed=seq % 2 == 0)
     found.mark_served("large")
-    after = judged(found)
-    assert after.failure[1] == pytest.approx(0.5, abs=0.06)
-    np.testing.assert_allclose(after.quality[0], before * (1.0 - after.failure))
+    after = predicted(found)
+    assert after.expected[5, 0, 1] == pytest.approx(0.5, abs=0.06)
+    np.testing.assert_allclose(after.quality[0], before * (1.0 - after.expected[5, 0]))
 
 
 def test_exploration_width_is_less_than_the_whole_belief():
-    judgement = judged(taught(beliefs(), n=5))
-    assert (judgement.width_variance < judgement.quality_variance).all()
-    assert (judgement.width_variance > 0).all()
+    prediction = predicted(taught(beliefs(), n=5))
+    assert (prediction.explored_variance < prediction.expected[1] ** 2).all()
+    assert (prediction.explored_variance > 0).all()
 
 
 def test_other_features_forget_quality_and_cost_and_keep_the_rest():
@@ -131,7 +135,7 @@ def test_other_features_forget_quality_and_cost_and_keep_the_rest():
     assert found.quality.count("small") == 0
     assert found.latency["small"].count == 1
     assert found.quality.changes == {"large": 7}
-    assert judged(found, row=np.ones(6)).quality.shape == (1, 2)
+    assert predicted(found, row=np.ones(6)).quality.shape == (1, 2)
 
 
 def test_levels_are_explored_fully_at_first_and_again_after_a_change():
@@ -140,8 +144,8 @@ def test_levels_are_explored_fully_at_first_and_again_after_a_change():
     def share() -> float:
         """Explored part of the spread at the average context, where there is none but the level's."""
         at = found.quality.posterior.centre
-        judgement = judged(found, at)
-        return float(np.sqrt(judgement.width_variance[0, 0] / judgement.quality_variance[0, 0]))
+        prediction = predicted(found, at)
+        return float(np.sqrt(prediction.explored_variance[0, 0] / prediction.expected[1, 0, 0] ** 2))
 
     found.quality.since_change = 0
     assert share() == pytest.approx(1.0)

@@ -17,13 +17,17 @@ SICK = Provider(name="other/sick", healthy=False)
 def check(
     rules: Constraints, *, candidates: tuple[str, ...] | None = None, tokens: float = 10
 ) -> dict[str, str]:
-    return ConstraintChecker((A, B), rules).check(
-        candidates=candidates,
-        input_tokens=tokens,
-        expected_cost_usd=np.array([0.2, np.nan]),
-        expected_latency_s=np.array([2.0, np.nan]),
+    checker = ConstraintChecker((A, B), rules)
+    ineligible = checker.check(candidates=candidates, input_tokens=tokens)
+    before = dict(ineligible)
+    checker.check_limits(
+        ineligible,
+        cost_usd=np.array([0.2, np.nan]),
+        latency_s=np.array([2.0, np.nan]),
         tail_latency_s=np.array([9.0, np.nan]),
     )
+    assert checker.has_limits or ineligible == before
+    return ineligible
 
 
 @pytest.mark.parametrize(
@@ -56,10 +60,7 @@ def test_candidates_window_and_health() -> None:
         check(Constraints(), candidates=("c",))
     assert check(Constraints(), tokens=1000) == {}
     assert "takes 1000 tokens" in check(Constraints(), tokens=1001)[A.name]
-    none = np.full(1, np.nan)
-    found = ConstraintChecker((SICK,), Constraints()).check(
-        input_tokens=1, expected_cost_usd=none, expected_latency_s=none, tail_latency_s=none
-    )
+    found = ConstraintChecker((SICK,), Constraints()).check(input_tokens=1)
     assert found == {SICK.name: "is marked unhealthy"}
 
 

@@ -8,6 +8,7 @@ from fairlead.optimizer.policies.greedy import Greedy
 from fairlead.optimizer.policies.thompson import Thompson
 from fairlead.optimizer.selection.exploration import ENOUGH_FEEDBACK
 from fairlead.optimizer.selection.shadow_price import UNKNOWN_SHARE, Pacing
+from fairlead.optimizer.selection.utility import utility
 from fairlead.optimizer.types import Budget, Decision, Objective, Prices, Provider, Route
 
 BLOCKS = (Block("context", 1, isotropic=False),)
@@ -64,9 +65,14 @@ def decision(i, expected_usd=1e-3) -> Decision:
 
 def spend(pacing, found) -> float:
     """Expected USD of the average request at the price in force."""
-    judged = found.judge(found.quality.posterior.centre[None], found.prices(10.0))
-    utility, spread = judged.utility(*pacing.weights(None))
-    return float((Thompson().probabilities(utility, spread) * judged.cost_usd).sum())
+    prediction = found.predict(found.quality.posterior.centre[None], 10.0)
+    shadow_price, latency_weight = weights(pacing)
+    mean, deviation = utility(prediction, shadow_price=shadow_price, latency_weight=latency_weight)
+    return float((Thompson().probabilities(mean, deviation) * prediction.cost_usd).sum())
+
+
+def weights(pacing, objective=None):
+    return pacing.weights(objective, at_s=None)
 
 
 @pytest.mark.parametrize("usd", [3e-4, 1e-3, 4e-3])
@@ -80,8 +86,8 @@ def test_from_the_first_request_on_the_price_fits_the_budget(usd):
 
 def test_without_budget_only_the_willingness_to_pay_counts():
     pacing = Pacing(route(objective=Objective(willingness_to_pay_usd=0.05, latency_weight=0.3)), Thompson())
-    assert pacing.weights(None) == (pytest.approx(20.0), 0.3)
-    assert pacing.weights(Objective(willingness_to_pay_usd=0.5)) == (pytest.approx(2.0), 0.0)
+    assert weights(pacing) == (pytest.approx(20.0), 0.3)
+    assert weights(pacing, Objective(willingness_to_pay_usd=0.5)) == (pytest.approx(2.0), 0.0)
     assert pacing.target_usd is None
     assert Pacing(route(), Thompson()).shadow_price == 0.0
 
@@ -92,8 +98,8 @@ def test_a_request_cannot_lift_the_budget_but_can_pay_less():
     pacing.update(found)
     binding = pacing.shadow_price
     assert binding > 1.0
-    assert pacing.weights(Objective(willingness_to_pay_usd=1e6))[0] == binding
-    assert pacing.weights(Objective(willingness_to_pay_usd=1e-6))[0] == pytest.approx(1e6)
+    assert weights(pacing, Objective(willingness_to_pay_usd=1e6))[0] == binding
+    assert weights(pacing, Objective(willingness_to_pay_usd=1e-6))[0] == pytest.approx(1e6)
 
 
 def test_a_debt_raises_the_price_and_its_return_lowers_it():
@@ -124,8 +130,8 @@ def test_the_floor_spends_no_more_than_its_share_and_spares_what_would_eat_the_b
 
 
 def test_a_policy_that_explores_by_itself_or_not_at_all_gets_no_floor():
-    assert not Pacing(route(exploration_share=0.01), Greedy()).exploring
-    assert Pacing(route(exploration_share=0.01), Thompson()).exploring
+    assert not Pacing(route(exploration_share=0.01), Greedy()).has_floor
+    assert Pacing(route(exploration_share=0.01), Thompson()).has_floor
 
 
 def test_another_budget_starts_an_account_of_its_own_and_the_same_one_goes_on():
