@@ -13,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fairlead.experiments.baselines.frontier import best_fixed_mix, hull_steps, provider_means
+from fairlead.experiments.baselines.ridge import ridge
 
 _TIED = 1e-9  # slopes this close, relatively, are equal up to rounding
 
@@ -139,7 +140,7 @@ def _predict(
             centre, scale = features[known].mean(axis=0), features[known].std(axis=0)
             scale[scale < 1e-12 * (1.0 + np.abs(centre))] = np.inf  # a constant says nothing
             x = (features[known] - centre) / scale
-            weights = np.linalg.solve(x.T @ x + penalty * np.eye(x.shape[1]), x.T @ (y - y.mean()))
+            weights = ridge(x, y - y.mean(), penalty=penalty)
             predicted[:, j] += ((features[test] - centre) / scale) @ weights
     return predicted
 

@@ -8,6 +8,7 @@ from typing import Final
 
 import numpy as np
 
+from fairlead.experiments.baselines.ridge import ridge
 from fairlead.experiments.ope.validation import Integers, Matrix, Vector
 from fairlead.experiments.tables.outcome_table import OutcomeTable
 from fairlead.optimizer.features.surface import SurfaceFeatures
@@ -115,7 +116,4 @@ def _one_hot(labels: Sequence[str]) -> Matrix:
 def _predicted(features: Matrix, quality: Matrix, known: Integers) -> Matrix:
     """Ridge regressions on the known prompts' outcomes, for all prompts, shape (N, k)."""
     design = np.hstack([features, np.ones((len(features), 1))])
-    seen = design[known]
-    gram = seen.T @ seen + _PENALTY * np.eye(design.shape[1])
-    found: Matrix = design @ np.linalg.solve(gram, seen.T @ quality[known])
-    return found
+    return design @ ridge(design[known], quality[known], penalty=_PENALTY)

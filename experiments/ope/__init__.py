@@ -24,7 +24,7 @@ assumptions and how often each interval holds.
 
 **Data**
     `LoggedBatch` has the checked columns of a log, `cross_fit` the predictions of a reward model for them
-    (with `fold_by_id` or `random_folds`).
+   .
 
 **Estimators without a reward model**
     `on_policy`, `ips`, `clipped_ips`, `snips`, `sub_gaussian_ips`, `replay`; `replay_learning` plays a policy
@@ -34,8 +34,8 @@ assumptions and how often each interval holds.
     `dm`, `dr`, `sndr`, `clipped_dr`, `switch_dr`, `shrunk_dr`, `sub_gaussian_dr`.
 
 **All estimators**
-    `ESTIMATORS` has each of these by the name that reports use. Each gives `Terms`. `slope` and
-    `least_error_bound` choose the λ of an estimator that tames weights by `clip`, `switch` or `shrink`.
+    `ESTIMATORS` has each of these by the name that reports use. Each gives `Terms`. `slope`
+    chooses the λ of an estimator that tames weights by `clip`, `switch` or `shrink`.
 
 **Sums that merge**
     `Moments`, `Resamples` (by `resample`), `LogCounts`, `WeightCounts`; `merge` for those of several parts.
@@ -78,9 +78,9 @@ from fairlead.experiments.ope.intervals import Estimate, asymptotic
 from fairlead.experiments.ope.logged import LoggedBatch
 from fairlead.experiments.ope.moments import Contrast, Moments, difference, merge
 from fairlead.experiments.ope.rejection import replay, replay_learning
-from fairlead.experiments.ope.reward_models import cross_fit, fold_by_id, random_folds
+from fairlead.experiments.ope.reward_models import cross_fit, random_folds
 from fairlead.experiments.ope.terms import Terms
-from fairlead.experiments.ope.tuning import Tuned, least_error_bound, slope
+from fairlead.experiments.ope.tuning import Tuned, slope
 from fairlead.experiments.ope.verdict import Recommendation, Verdict, recommend
 from fairlead.experiments.ope.weights import clip, shrink, sub_gaussian, switch
 
@@ -114,11 +114,9 @@ __all__ = [
     "empirical_bernstein",
     "estimate_fixed_mix",
     "fixed_terms",
-    "fold_by_id",
     "gain_sequence",
     "ips",
     "ips_sequence",
-    "least_error_bound",
     "merge",
     "on_policy",
     "percentile",

@@ -1,4 +1,4 @@
-"""Intervals that hold at all times at once, so that a running log may be looked at whenever one likes.
+"""Intervals that hold at all times at once, so that a running log may be inspected at any time.
 
 The closed ones rest on one supermartingale. Let terms x have the conditional mean μ, let c be fixed before x
 is seen and x ≥ c − h. With S = Σ (x − μ) / h and V = Σ (x − c)² / h², exp(λ S − V (−ln(1 − λ) − λ)) is one
@@ -24,7 +24,7 @@ from fairlead.experiments.ope.moments import Contrast, Moments
 from fairlead.experiments.ope.validation import Vector, check, vector
 from fairlead.optimizer.errors import InvalidInput, finite
 
-# Every choice is valid. The closed sequences are tightest where V h² is about this, the asymptotic one at so
+# Every choice is valid. The closed sequences are tightest when V h² is about this, the asymptotic one at so
 # many decisions: about the size of log at which a rollout is decided.
 TIGHTEST_AT_VARIANCE: Final = 500.0
 TIGHTEST_AT_DECISIONS: Final = 5_000.0
@@ -32,53 +32,71 @@ _KNOTS: Final = 2_000
 _NEWTON_STEPS: Final = 12
 
 
-def ips_sequence(decisions: LoggedBatch, *, level: float = LEVEL) -> tuple[Vector, Vector]:
+def ips_sequence(batch: LoggedBatch, *, level: float = LEVEL) -> tuple[Vector, Vector]:
     """Lower and upper ends, shape (n,) each, for IPS with rewards in [0, 1]; decisions in order of time.
 
-    With probability `level`, the value lies between both at every length of the log. No bound on the weights.
+    With probability `level`, the value lies between both at every length of the log. The weights need no
+    bound.
+
+    >>> batch = LoggedBatch(
+    ...     reward=np.tile([1.0, 0.0], 500), action=np.tile([0, 1], 500), propensity=np.full(1_000, 0.5),
+    ...     target=np.tile([0.8, 0.2], (1_000, 1)),
+    ... )
+    >>> low, high = ips_sequence(batch)
+    >>> f"{low[99]:.2f} to {high[99]:.2f} after 100, {low[-1]:.2f} to {high[-1]:.2f} after 1,000"
+    '0.49 to 1.00 after 100, 0.72 to 0.83 after 1,000'
     """
-    reward = _unit(decisions)
+    reward = _check_rewards(batch)
     tail = 0.5 * (1.0 - check_level(level))
-    lower = lower_sequence(decisions.weight * reward, least=0.0, centre_at_most=1.0, alpha=tail)
-    upper = lower_sequence(decisions.weight * (1.0 - reward), least=0.0, centre_at_most=1.0, alpha=tail)
+    lower = lower_sequence(batch.weight * reward, least=0.0, centre_at_most=1.0, alpha=tail)
+    upper = lower_sequence(batch.weight * (1.0 - reward), least=0.0, centre_at_most=1.0, alpha=tail)
     return lower, 1.0 - upper
 
 
-def gain_sequence(decisions: LoggedBatch, *, level: float = LEVEL) -> tuple[Vector, Vector]:
-    """The same for the difference of the target to the logging policy, E[(w − 1) r], rewards in [0, 1].
+def gain_sequence(batch: LoggedBatch, *, level: float = LEVEL) -> tuple[Vector, Vector]:
+    """The same for the gain of the target over the logging policy, E[(w − 1) r], rewards in [0, 1].
 
     Both (w − 1) r and (w − 1) (1 − r) are at least −1, and their expectations are opposite.
+
+    >>> batch = LoggedBatch(
+    ...     reward=np.tile([1.0, 0.0], 500), action=np.tile([0, 1], 500), propensity=np.full(1_000, 0.5),
+    ...     target=np.tile([0.8, 0.2], (1_000, 1)),
+    ... )
+    >>> low, high = gain_sequence(batch)
+    >>> f"{low[-1]:.2f} to {high[-1]:.2f}"
+    '0.26 to 0.33'
     """
-    reward = _unit(decisions)
+    reward = _check_rewards(batch)
     tail = 0.5 * (1.0 - check_level(level))
-    surplus = decisions.weight - 1.0
+    surplus = batch.weight - 1.0
     lower = lower_sequence(surplus * reward, least=-1.0, centre_at_most=0.0, alpha=tail)
     upper = lower_sequence(surplus * (1.0 - reward), least=-1.0, centre_at_most=0.0, alpha=tail)
     return lower, -upper
 
 
-def dr_sequence(
-    decisions: LoggedBatch, *, largest_weight: float, level: float = LEVEL
-) -> tuple[Vector, Vector]:
+def dr_sequence(batch: LoggedBatch, *, largest_weight: float, level: float = LEVEL) -> tuple[Vector, Vector]:
     """The same for DR, with rewards and predictions in [0, 1].
 
     `largest_weight` bounds every weight that there can be, seen or not: its terms reach down to
-    −largest_weight. Shorter than `ips_sequence` where the model is good and that bound is not far away.
-    `q_hat` must not have seen what comes later: a model that was there before the log, or one per time.
+    −largest_weight. Shorter than `ips_sequence` if the model is good and that bound is not far away.
+    `q_hat` must not have seen what comes later: a model from before the log, or one per time.
+
+    >>> batch = LoggedBatch(
+    ...     reward=np.tile([1.0, 0.0], 500), action=np.tile([0, 1], 500), propensity=np.full(1_000, 0.5),
+    ...     target=np.tile([0.8, 0.2], (1_000, 1)), q_hat=np.tile([0.9, 0.1], (1_000, 1)),
+    ... )
+    >>> low, high = dr_sequence(batch, largest_weight=2.0)
+    >>> f"{low[-1]:.2f} to {high[-1]:.2f}"
+    '0.77 to 0.83'
     """
-    _unit(decisions)
+    _check_rewards(batch)
     largest_weight = finite("largest_weight", largest_weight, low=1.0, remedy="give the bound of the weights")
-    seen = decisions.weight
-    check(
-        "weight",
-        seen,
-        seen <= largest_weight,
-        f"above largest_weight {largest_weight:g}",
-        "give one that holds",
-    )
-    if decisions.q_hat is not None and not (decisions.q_hat.min() >= 0.0 and decisions.q_hat.max() <= 1.0):
+    within = batch.weight <= largest_weight
+    rule = f"above largest_weight {largest_weight:g}"
+    check(batch.weight, within, name="weight", rule=rule, remedy="give one that holds")
+    if batch.q_hat is not None and not (batch.q_hat.min() >= 0.0 and batch.q_hat.max() <= 1.0):
         raise InvalidInput("q_hat leaves [0, 1], where these bounds do not hold: clip the predictions")
-    terms = dr(decisions).plain
+    terms = dr(batch).plain
     assert terms is not None
     tail = 0.5 * (1.0 - check_level(level))
     # V counts in units of h², which is large here.
@@ -104,9 +122,8 @@ def lower_sequence(
     `least` and `centre_at_most`, which sets h; every choice is valid, and near the mean is good.
     """
     terms = vector("terms", terms)
-    check(
-        "terms", terms, np.isfinite(terms) & (terms >= least), f"not a number from {least:g} up", "check it"
-    )
+    possible = np.isfinite(terms) & (terms >= least)
+    check(terms, possible, name="terms", rule=f"not a number from {least:g} up", remedy="check it")
     width = centre_at_most - least
     if not (math.isfinite(width) and width > 0.0):
         raise InvalidInput(
@@ -131,11 +148,17 @@ def asymptotic_sequence(
     level: float = LEVEL,
     tightest_at: float = TIGHTEST_AT_DECISIONS,
 ) -> Estimate:
-    """The member at n of an *asymptotic* sequence, for any estimate and contrast, out of moments.
+    """The interval after n decisions of an *asymptotic* sequence, for any estimate or contrast.
 
     Waudby-Smith, Arbour, Sinha, Kennedy and Ramdas (2021, *Time-uniform central limit theory and asymptotic
-    confidence sequences*): in the limit of late starts it may be looked at whenever one likes. Like the
-    central limit theorem it promises nothing for few decisions or weights that a handful of them dominate.
+    confidence sequences*): v ± s √((2 (n ρ² + 1) / (n² ρ²)) ln(√(n ρ² + 1) / α)). In the limit of late starts
+    it may be inspected at any time. Like the central limit theorem it guarantees nothing for few decisions,
+    or weights that a handful of them dominate.
+
+    >>> from fairlead.experiments.ope.terms import Terms
+    >>> estimate = asymptotic_sequence(Moments.of(Terms(plain=np.tile([0.0, 1.0], 500))))
+    >>> f"{estimate.value:.2f} in [{estimate.low:.2f}, {estimate.high:.2f}]"
+    '0.50 in [0.45, 0.55]'
     """
     centre, error, n = moments.value(contrast), moments.standard_error(contrast), moments.n
     alpha = 1.0 - check_level(level)
@@ -154,12 +177,11 @@ def asymptotic_sequence(
     )
 
 
-def _unit(decisions: LoggedBatch) -> Vector:
-    reward = decisions.reward
+def _check_rewards(batch: LoggedBatch) -> Vector:
+    reward = batch.reward
     inside = (reward >= 0.0) & (reward <= 1.0)
-    check(
-        "reward", reward, inside, "outside [0, 1], where these bounds do not hold", "scale the rewards to it"
-    )
+    rule = "outside [0, 1], where these bounds do not hold"
+    check(reward, inside, name="reward", rule=rule, remedy="scale the rewards to it")
     return reward
 
 
@@ -177,14 +199,14 @@ def _boundary(variance: Vector, alpha: float, tightest_at: float) -> Vector:
     # Convex in s, so that Newton's steps come down to the root and never pass it: they end on the safe side.
     for _ in range(_NEWTON_STEPS):
         s = s - np.maximum(_log_mixture(s, knots, rho) - target, 0.0) / _slope(s, knots, rho)
-    found: Vector = s[np.searchsorted(knots, variance, side="left")]
-    return found
+    boundary: Vector = s[np.searchsorted(knots, variance, side="left")]
+    return boundary
 
 
 def _log_mixture(s: Vector, v: Vector, rho: float) -> Vector:
     """ln ∫ exp(λ s − v (−ln(1 − λ) − λ)) f(λ) dλ, where 1 − λ is gamma(ρ, ρ) cut at 1 (proposition 9)."""
     at, shape = s + v + rho, v + rho
-    found: Vector = (
+    logarithm: Vector = (
         s
         + v
         + rho * math.log(rho)
@@ -194,12 +216,12 @@ def _log_mixture(s: Vector, v: Vector, rho: float) -> Vector:
         + np.log(gammainc(shape, at))
         - shape * np.log(at)
     )
-    return found
+    return logarithm
 
 
 def _slope(s: Vector, v: Vector, rho: float) -> Vector:
     """The derivative of `_log_mixture` in s: the mean of λ under the tilted density, in (0, 1)."""
     at, shape = s + v + rho, v + rho
     density = np.exp((shape - 1.0) * np.log(at) - at - gammaln(shape)) / gammainc(shape, at)
-    found: Vector = 1.0 + density - shape / at
-    return found
+    mean: Vector = 1.0 + density - shape / at
+    return mean

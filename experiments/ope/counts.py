@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, fields
-from typing import Final, Self
+from typing import Self
 
 import numpy as np
 
@@ -14,26 +14,29 @@ from fairlead.experiments.ope.validation import (
     Matrix,
     Vector,
     check,
+    columns,
     flags,
     matrix,
-    places,
     same_length,
     vector,
 )
 from fairlead.optimizer.errors import InvalidInput
 
-BINS: Final = 10
-
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class LogCounts:
-    """What n decisions of a log, with or without a reward, say of the logging policy and the feedback.
+    """Counts over n decisions of a log, with or without a reward: of its choices and of its feedback.
 
     Per provider, shape (k,): `chosen`, how often it was drawn; `expected`, the sum of its propensities;
-    `rewarded`, how many of its decisions have a reward. `covariance` (k, k) is Σ diag(p) − p pᵀ, what the
-    counts would vary by. `elsewhere` counts decisions that another provider than the drawn one served. Per
-    tenth of probability, shape (10,), over all pairs of decision and provider: `pairs`, `promised` (Σ p),
-    `drawn`.
+    `rewarded`, how many of its decisions have a reward. `covariance` (k, k) is Σ diag(p) − p pᵀ, that of
+    `chosen` under the propensities. `fallback_served` counts decisions that another provider than the drawn
+    one served.
+
+    >>> counts = LogCounts.of(
+    ...     logging=[[0.5, 0.5], [0.9, 0.1]], selected=[0, 0], served=[0, 1], has_reward=[True, False]
+    ... )
+    >>> counts.chosen.tolist(), counts.expected.tolist(), counts.fallback_served
+    ([2.0, 0.0], [1.4, 0.6], 1)
     """
 
     n: int
@@ -41,48 +44,37 @@ class LogCounts:
     expected: Vector
     covariance: Matrix
     rewarded: Vector
-    elsewhere: int
-    pairs: Vector
-    promised: Vector
-    drawn: Vector
+    fallback_served: int
 
     @classmethod
     def of(cls, *, logging: Matrix, selected: Integers, served: Integers, has_reward: Flags) -> Self:
-        """From the logging policy's probabilities (n, k), 0 where a provider was no candidate, and columns
-        (n,).
+        """Count over the logging policy's probabilities (n, k), 0 for a provider that was no candidate.
 
-        `selected` is the provider that was drawn and `served` the one that answered.
+        `selected` (n,) is the provider that was drawn and `served` (n,) the one that answered.
         """
         logging = matrix("logging", logging)
         n, k = logging.shape
-        selected, served = places("selected", selected, k), places("served", served, k)
+        selected, served = columns("selected", selected, k), columns("served", served, k)
         has_reward = flags("has_reward", has_reward)
         same_length({"logging": logging, "selected": selected, "served": served, "has_reward": has_reward})
         total = logging @ np.ones(k)
         fine = (np.abs(total - 1.0) <= 1e-6) & (logging >= 0.0).all(axis=1)
-        check("logging", total, fine, "the sum of a row that are no probabilities", "log all of them")
-        hit = np.zeros((n, k), dtype=np.bool_)
-        hit[np.arange(n), selected] = True
-        place = np.minimum((logging * BINS).astype(np.int64), BINS - 1)
-        possible = logging > 0.0
-        place = place[possible]
+        rule = "the sum of a row that are no probabilities"
+        check(total, fine, name="logging", rule=rule, remedy="log all of them")
         return cls(
             n=n,
             chosen=np.bincount(selected, minlength=k).astype(np.float64),
             expected=logging.sum(axis=0),
             covariance=np.diag(logging.sum(axis=0)) - logging.T @ logging,
             rewarded=np.bincount(selected[has_reward], minlength=k).astype(np.float64),
-            elsewhere=int((selected != served).sum()),
-            pairs=np.bincount(place, minlength=BINS).astype(np.float64),
-            promised=np.bincount(place, weights=logging[possible], minlength=BINS).astype(np.float64),
-            drawn=np.bincount(place, weights=hit[possible], minlength=BINS).astype(np.float64),
+            fallback_served=int((selected != served).sum()),
         )
 
     def merge(self, other: LogCounts) -> LogCounts:
-        """Both parts together."""
+        """The counts of both sets of decisions together."""
         if len(self.chosen) != len(other.chosen):
             raise InvalidInput(
-                f"tallies of {len(self.chosen)} and {len(other.chosen)} providers do not merge: "
+                f"counts of {len(self.chosen)} and {len(other.chosen)} providers do not merge: "
                 "use one list of them"
             )
         return LogCounts(**{f.name: getattr(self, f.name) + getattr(other, f.name) for f in fields(self)})
@@ -90,10 +82,13 @@ class LogCounts:
 
 @dataclass(frozen=True, kw_only=True)
 class WeightCounts:
-    """What the n rewarded decisions say of one target policy's importance weights w.
+    """Sums over the importance weights w of one target policy on n rewarded decisions.
 
     `total` is Σ w, `squares` Σ w², `largest` max w, `without_support` Σ of the target's probabilities of
-    providers that the logging policy could not have chosen, None where only the chosen propensity is known.
+    providers that the logging policy could not have chosen, None if only the chosen propensity is known.
+
+    >>> round(WeightCounts.of(weight=[0.5, 1.0, 1.5]).effective_size, 2)
+    2.57
     """
 
     n: int
@@ -104,7 +99,7 @@ class WeightCounts:
 
     @classmethod
     def of(cls, *, weight: Vector, target: Matrix | None = None, logging: Matrix | None = None) -> Self:
-        """From weights (n,), and where known the probabilities of both policies (n, k)."""
+        """Sum weights (n,), and if they are known the probabilities of both policies (n, k)."""
         weight = vector("weight", weight)
         without = None
         if target is not None and logging is not None:
@@ -113,7 +108,8 @@ class WeightCounts:
             without = float(target[~(logging > 0.0)].sum())
         n = same_length({"weight": weight})
         possible = (weight >= 0.0) & (weight <= 1.0 / SMALLEST_PROPENSITY)
-        check("weight", weight, possible, "not a weight from 0 to 1e12", "check target and propensity")
+        rule = "not a weight from 0 to 1e12"
+        check(weight, possible, name="weight", rule=rule, remedy="check target and propensity")
         return cls(
             n=n,
             total=float(weight.sum()),
@@ -123,14 +119,14 @@ class WeightCounts:
         )
 
     def merge(self, other: WeightCounts) -> WeightCounts:
-        """Both parts together."""
-        known = self.without_support is not None and other.without_support is not None
+        """The sums over both sets of decisions together."""
+        both = self.without_support is not None and other.without_support is not None
         return WeightCounts(
             n=self.n + other.n,
             total=self.total + other.total,
             squares=self.squares + other.squares,
             largest=max(self.largest, other.largest),
-            without_support=(self.without_support or 0.0) + (other.without_support or 0.0) if known else None,
+            without_support=(self.without_support or 0.0) + (other.without_support or 0.0) if both else None,
         )
 
     @property

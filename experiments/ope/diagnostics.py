@@ -1,6 +1,6 @@
-"""What must hold before a verdict: enough decisions that speak, and propensities that can be true.
+"""Checks before a verdict: enough decisions that speak, and propensities that can be true.
 
-Each finding states its measured value, its limit and, where it fails, what is missing.
+Each finding states its measured value, its limit and, if it fails, what is missing.
 """
 
 from __future__ import annotations
@@ -22,11 +22,11 @@ LEAST_EFFECTIVE_SIZE: Final = 100.0
 LARGEST_WEIGHT_SHARE: Final = 0.05
 # What the target does without support can move a quality in [0, 1] by this much, and no interval knows of it.
 LARGEST_WITHOUT_SUPPORT: Final = 0.01
-# Chance of a false alarm per check where all is well; several checks are made per log and policy.
+# Chance of a false alarm per check if all is well; several checks are made per log and policy.
 FALSE_ALARM: Final = 0.001
 _Z: Final = 3.2905  # the two-sided normal quantile of FALSE_ALARM
 # Decisions served by another provider than the drawn one carry a reward that is not the drawn one's.
-LARGEST_SHARE_ELSEWHERE: Final = 0.02
+LARGEST_FALLBACK_SHARE: Final = 0.02
 # Response rates that differ by less than this between providers move a quality by less than a point or two.
 LARGEST_RESPONSE_GAP: Final = 0.05
 _COUNTED_FROM: Final = 30  # decisions of a provider before its response rate is looked at
@@ -34,9 +34,14 @@ _COUNTED_FROM: Final = 30  # decisions of a provider before its response rate is
 
 @dataclass(frozen=True, kw_only=True)
 class Finding:
-    """One check. `measured` is NaN where it cannot be known, which does not fail.
+    """One check. `measured` is NaN if it cannot be known, which does not fail.
 
-    `text` is a sentence; `more_decisions`, where more of the same log would mend it, how many.
+    `text` is a sentence; `more_decisions` is how many more of the same log would mend the finding, None if
+    none would.
+
+    >>> finding = effective_size(WeightCounts.of(weight=np.full(40, 1.0)))
+    >>> finding.passed, finding.more_decisions
+    (False, 60)
     """
 
     name: str
@@ -50,11 +55,19 @@ class Finding:
 def diagnose(
     weights: WeightCounts, log: LogCounts | None = None, *, providers: Sequence[str] | None = None
 ) -> tuple[Finding, ...]:
-    """Every check that the tallies allow, for one target policy; `providers` are the names of the columns."""
-    found = [effective_size(weights), weight_share(weights), mean_weight(weights), support(weights)]
+    """Every check that the counts allow, for one target policy; `providers` are the names of the columns.
+
+    >>> for finding in diagnose(WeightCounts.of(weight=np.repeat([0.5, 1.5], 100))):
+    ...     print(finding.name, finding.passed)
+    effective sample size True
+    share of the largest weight True
+    mean weight True
+    unsupported actions True
+    """
+    findings = [effective_size(weights), weight_share(weights), mean_weight(weights), support(weights)]
     if log is not None:
-        found += [calibration(log, providers=providers), elsewhere(log), missing_feedback(log)]
-    return tuple(found)
+        findings += [calibration(log, providers=providers), fallback_served(log), missing_feedback(log)]
+    return tuple(findings)
 
 
 def effective_size(weights: WeightCounts) -> Finding:
@@ -87,9 +100,9 @@ def weight_share(weights: WeightCounts) -> Finding:
 
 
 def mean_weight(weights: WeightCounts) -> Finding:
-    """Mean w, whose expectation is 1 where the propensities are right and the target has support.
+    """Mean w, whose expectation is 1 if the propensities are right and the target has support.
 
-    Fails where its interval at `FALSE_ALARM` excludes 1.
+    Fails if its interval at `FALSE_ALARM` excludes 1.
     """
     n, mean = weights.n, weights.total / weights.n
     variance = max(weights.squares / n - mean * mean, 0.0)
@@ -130,10 +143,10 @@ def support(weights: WeightCounts) -> Finding:
 
 
 def calibration(log: LogCounts, *, providers: Sequence[str] | None = None) -> Finding:
-    """Whether providers were drawn as often as their propensities promise: a χ² test, k − 1 degrees at most.
+    """Whether providers were drawn as often as their propensities say: a χ² test, k − 1 degrees at most.
 
-    (N − E)' C⁺ (N − E), with C the covariance of the counts N under the propensities. `measured` is its
-    p-value.
+    The statistic is (N − E)' C⁺ (N − E), with C the covariance of the counts N under the propensities.
+    `measured` is its p-value.
     """
     gap = log.chosen - log.expected
     values, vectors = np.linalg.eigh(log.covariance)
@@ -151,28 +164,28 @@ def calibration(log: LogCounts, *, providers: Sequence[str] | None = None) -> Fi
         measured=p_value,
         limit=FALSE_ALARM,
         passed=p_value >= FALSE_ALARM,
-        text=f"{name} was drawn {log.chosen[worst]:,.0f} times where its propensities promise "
+        text=f"{name} was drawn {log.chosen[worst]:,.0f} times; its propensities lead to expect "
         f"{log.expected[worst]:,.0f} (p = {p_value:.2g} over all providers).",
     )
 
 
-def elsewhere(log: LogCounts) -> Finding:
+def fallback_served(log: LogCounts) -> Finding:
     """The share of decisions that another provider than the drawn one served."""
-    share = log.elsewhere / log.n
+    share = log.fallback_served / log.n
     return Finding(
         name="served by another provider",
         measured=share,
-        limit=LARGEST_SHARE_ELSEWHERE,
-        passed=share <= LARGEST_SHARE_ELSEWHERE,
+        limit=LARGEST_FALLBACK_SHARE,
+        passed=share <= LARGEST_FALLBACK_SHARE,
         text=f"{share:.1%} of the decisions were served by another provider than the one drawn; "
-        f"{LARGEST_SHARE_ELSEWHERE:.0%} is the limit.",
+        f"{LARGEST_FALLBACK_SHARE:.0%} is the limit.",
     )
 
 
 def missing_feedback(log: LogCounts) -> Finding:
     """How much the share of decisions with a reward differs between providers, and whether by chance (χ²).
 
-    Fails where the largest gap to the overall rate is above its limit and chance is ruled out. `measured` is
+    Fails if the largest gap to the overall rate is above its limit and chance is ruled out. `measured` is
     that gap, over providers with at least 30 decisions.
     """
     rate = float(log.rewarded.sum()) / log.n
@@ -183,15 +196,15 @@ def missing_feedback(log: LogCounts) -> Finding:
     if spread > 0.0 and used.sum() > 1:
         statistic = float(((rewarded - chosen * rate) ** 2 / (chosen * spread)).sum())
         p_value = _chi_square_tail(statistic, int(used.sum()) - 1)
-    seen = chosen >= _COUNTED_FROM
-    gap = float(np.abs(rewarded[seen] / chosen[seen] - rate).max()) if seen.any() else 0.0
+    common = chosen >= _COUNTED_FROM
+    gap = float(np.abs(rewarded[common] / chosen[common] - rate).max()) if common.any() else 0.0
     return Finding(
         name="missing feedback by provider",
         measured=gap,
         limit=LARGEST_RESPONSE_GAP,
         passed=gap <= LARGEST_RESPONSE_GAP or p_value >= FALSE_ALARM,
         text=f"{1.0 - rate:.1%} of the decisions have no reward; by provider the share is up to {gap:.1%} "
-        f"off that (p = {p_value:.2g}); where it does, what is left is no fair sample.",
+        f"off that (p = {p_value:.2g}). If it really differs, what is left is no fair sample.",
     )
 
 

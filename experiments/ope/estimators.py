@@ -1,4 +1,4 @@
-"""Every estimator by the name that reports use, with the hyper-parameter it has unless told otherwise."""
+"""Every estimator by the name that reports use, with its default hyper-parameter."""
 
 from __future__ import annotations
 

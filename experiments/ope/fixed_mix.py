@@ -2,7 +2,7 @@
 
 The log holds one outcome per request, so each provider's mean cost and quality are SNIPS estimates from the
 decisions that it served; the mix is their upper hull (`baselines.best_fixed_mix`). The hull takes the best of
-noisy numbers, so it lies a little too high and lifts a little too low where providers were seldom chosen.
+noisy numbers, so it lies a little too high, and lifts a little too low, if providers were seldom chosen.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from fairlead.experiments.ope.intervals import LEVEL, Estimate
 from fairlead.experiments.ope.logged import SMALLEST_PROPENSITY
 from fairlead.experiments.ope.moments import columns_of
 from fairlead.experiments.ope.terms import Terms
-from fairlead.experiments.ope.validation import Integers, Matrix, Vector, places, same_length, vector
+from fairlead.experiments.ope.validation import Integers, Matrix, Vector, columns, same_length, vector
 from fairlead.optimizer.errors import InvalidInput
 
 
@@ -27,6 +27,14 @@ class FixedMix:
     """The estimated hull and a policy's lift over it at the policy's own spend.
 
     `providers` are the columns that were chosen at least once; the hull's corners are among them.
+
+    >>> hull = best_fixed_mix([1e-4, 3e-4], [0.6, 0.8])
+    >>> lift = Estimate(
+    ...     value=0.72 - hull.quality_at(2e-4), low=0.0, high=0.04, standard_error=0.01, n=900, level=0.95,
+    ...     method="bootstrap",
+    ... )
+    >>> round(FixedMix(hull=hull, lift=lift, providers=(0, 1)).lift.value, 3)
+    0.02
     """
 
     hull: Hull
@@ -35,12 +43,16 @@ class FixedMix:
 
 
 def fixed_terms(*, reward: Vector, action: Integers, propensity: Vector, providers: int) -> list[Terms]:
-    """SNIPS terms of always choosing provider 0, 1, ...: one reward column (quality or USD), (n,) each.
+    """SNIPS terms of always choosing provider 0, 1, …, for one reward column (quality or USD), (n,) each.
 
-    The weight is 1 / propensity where the provider was chosen, else 0.
+    The weight is 1 / propensity if the provider was chosen, else 0.
+
+    >>> terms = fixed_terms(reward=[1.0, 0.2, 0.6], action=[0, 1, 0], propensity=[0.5] * 3, providers=2)
+    >>> [round(policy.value, 3) for policy in terms]
+    [0.8, 0.2]
     """
     reward, propensity = vector("reward", reward), vector("propensity", propensity)
-    action = places("action", action, providers)
+    action = columns("action", action, providers)
     same_length({"reward": reward, "propensity": propensity, "action": action})
     if not ((propensity >= SMALLEST_PROPENSITY) & (propensity <= 1.0)).all():
         raise InvalidInput(
@@ -64,6 +76,20 @@ def estimate_fixed_mix(
     The hull is computed anew in every resample. `quality` and `cost_usd` name the policy's estimates among
     the resampled ones, `fixed_quality` and `fixed_cost_usd` those of every provider's fixed policy, in the
     order of the providers.
+
+    >>> from fairlead.experiments.ope.bootstrap import resample
+    >>> action, half = np.tile([0, 1], 50), np.full(100, 0.5)
+    >>> quality, cost = np.tile([0.6, 0.8], 50), np.tile([1e-4, 3e-4], 50)
+    >>> estimates = {"quality": Terms(plain=quality), "cost": Terms(plain=cost)}
+    >>> for name, reward in (("quality", quality), ("cost", cost)):
+    ...     terms = fixed_terms(reward=reward, action=action, propensity=half, providers=2)
+    ...     estimates |= {f"{name} of {j}": policy for j, policy in enumerate(terms)}
+    >>> mix = estimate_fixed_mix(
+    ...     resample(estimates, seed=0), quality="quality", cost_usd="cost",
+    ...     fixed_quality=["quality of 0", "quality of 1"], fixed_cost_usd=["cost of 0", "cost of 1"],
+    ... )
+    >>> mix.hull.quality.round(3).tolist(), round(abs(mix.lift.value), 3)
+    ([0.6, 0.8], 0.0)
     """
     if len(fixed_quality) != len(fixed_cost_usd) or not fixed_quality:
         raise InvalidInput(

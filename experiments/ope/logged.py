@@ -1,4 +1,4 @@
-"""The columns of a log that every estimator reads, checked once, and what is computed from them once."""
+"""The columns of a log that every estimator reads, checked once, and what follows from them."""
 
 from __future__ import annotations
 
@@ -13,8 +13,8 @@ from fairlead.experiments.ope.validation import (
     Matrix,
     Vector,
     check,
+    columns,
     matrix,
-    places,
     same_length,
     vector,
 )
@@ -25,6 +25,7 @@ SMALLEST_PROPENSITY: Final = 1e-12
 # Squares of weighted rewards must stay far from overflow.
 LARGEST_REWARD: Final = 1e12
 _SUM_TOLERANCE: Final = 1e-6
+_RANGE: Final = "not a number of size up to 1e12"
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -33,9 +34,15 @@ class LoggedBatch:
 
     `reward` (n,) is what the chosen provider earned: quality, USD, seconds, or a utility of them. `action`
     (n,) is its column, 0 to k − 1, and `propensity` (n,), in (0, 1], the logging policy's probability of it.
-    `target` (n, k) holds the target policy's probabilities, each row summing to 1, and `q_hat` (n, k), where
-    given, a model's prediction of the reward at every provider, made without sight of the decision's own
-    reward (`reward_models`). Anything else raises `InvalidInput` and names the first row that is wrong.
+    `target` (n, k) holds the target policy's probabilities, each row summing to 1. The optional `q_hat`
+    (n, k) is a model's prediction of the reward at every provider, made without sight of the decision's own
+    reward (`cross_fit`). Anything else raises `InvalidInput`, which names the first row that is wrong.
+
+    >>> batch = LoggedBatch(
+    ...     reward=[1.0, 0.0], action=[0, 1], propensity=[0.5, 0.8], target=[[0.5, 0.5], [0.6, 0.4]]
+    ... )
+    >>> len(batch), batch.weight.tolist()
+    (2, [1.0, 0.5])
     """
 
     reward: Vector
@@ -48,7 +55,7 @@ class LoggedBatch:
         target = matrix("target", self.target)
         checked = {
             "reward": vector("reward", self.reward),
-            "action": places("action", self.action, target.shape[1]),
+            "action": columns("action", self.action, target.shape[1]),
             "propensity": vector("propensity", self.propensity),
             "target": target,
             "q_hat": None if self.q_hat is None else matrix("q_hat", self.q_hat),
@@ -60,17 +67,19 @@ class LoggedBatch:
 
     def _check(self) -> None:
         small = np.abs(self.reward) <= LARGEST_REWARD  # false for NaN too
-        check("reward", self.reward, small, "not a number of size up to 1e12", "leave such decisions out")
+        check(self.reward, small, name="reward", rule=_RANGE, remedy="leave such decisions out")
         possible = (self.propensity >= SMALLEST_PROPENSITY) & (self.propensity <= 1.0)
         rule = f"not a probability from {SMALLEST_PROPENSITY:g} to 1"
-        check("propensity", self.propensity, possible, rule, "log the one that the choice was drawn with")
+        remedy = "log the one that the choice was drawn with"
+        check(self.propensity, possible, name="propensity", rule=rule, remedy=remedy)
         # NaN and infinity make the sum of their row wrong.
         total = self.target @ np.ones(self.target.shape[1])
         fine = np.abs(total - 1.0) <= _SUM_TOLERANCE
-        check("target", total, fine, "the sum of a row and not 1", "give probabilities of all candidates")
+        remedy = "give probabilities of all candidates"
+        check(total, fine, name="target", rule="the sum of a row and not 1", remedy=remedy)
         if self.target.min() < 0.0:
             low = self.target.min(axis=1)
-            check("target", low, low >= 0.0, "less than 0", "give probabilities")
+            check(low, low >= 0.0, name="target", rule="less than 0", remedy="give probabilities")
         if self.q_hat is None:
             return
         if self.q_hat.shape != self.target.shape:
@@ -80,7 +89,7 @@ class LoggedBatch:
             )
         largest = np.abs(self.q_hat).max(axis=1)
         fine = largest <= LARGEST_REWARD
-        check("q_hat", largest, fine, "not a number of size up to 1e12", "fit the reward model anew")
+        check(largest, fine, name="q_hat", rule=_RANGE, remedy="fit the reward model anew")
 
     def __len__(self) -> int:
         """The number of decisions."""
@@ -89,20 +98,20 @@ class LoggedBatch:
     @cached_property
     def weight(self) -> Vector:
         """Importance weight w = π(a | x) / p of the logged choice, shape (n,); its expectation is 1."""
-        found: Vector = self.target[np.arange(len(self)), self.action] / self.propensity
-        return found
+        weight: Vector = self.target[np.arange(len(self)), self.action] / self.propensity
+        return weight
 
     @cached_property
     def q_logged(self) -> Vector:
         """Predicted reward of the logged choice, shape (n,)."""
-        found: Vector = self._predicted[np.arange(len(self)), self.action]
-        return found
+        predicted: Vector = self._predicted[np.arange(len(self)), self.action]
+        return predicted
 
     @cached_property
     def q_target(self) -> Vector:
         """Predicted reward under the target policy, Σ_a π(a | x) q̂(x, a), shape (n,)."""
-        found: Vector = np.einsum("ij,ij->i", self.target, self._predicted)
-        return found
+        expected: Vector = np.einsum("ij,ij->i", self.target, self._predicted)
+        return expected
 
     @property
     def _predicted(self) -> Matrix:

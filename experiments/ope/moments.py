@@ -105,7 +105,11 @@ class Moments:
 
 
 def difference(target: str, incumbent: str) -> Mapping[str, float]:
-    """The contrast of two estimates; an estimate compared with itself is 0 without spread."""
+    """The contrast of two estimates; an estimate compared with itself is 0 without spread.
+
+    >>> difference("dr", "logged")
+    {'dr': 1.0, 'logged': -1.0}
+    """
     return {target: 1.0, incumbent: -1.0} if target != incumbent else {target: 0.0}
 
 
@@ -144,7 +148,12 @@ _Sums = TypeVar("_Sums", bound=Mergeable)
 
 
 def merge(parts: Iterable[_Sums]) -> _Sums:
-    """Merge moments, resamples or counts of several partitions, from first to last."""
+    """Merge moments, resamples or counts of several partitions, from first to last.
+
+    >>> parts = [np.array([0.2, 0.4]), np.array([0.9])]
+    >>> merge(Moments.of(Terms(plain=part)) for part in parts).value()
+    0.5
+    """
     collected = list(parts)
     if not collected:
         raise InvalidInput("there are 0 parts to merge: widen the selection of decisions")

@@ -1,7 +1,7 @@
 """Replay by rejection: keep the logged decisions that a policy would have made itself (Li et al. 2011).
 
 *Unbiased offline evaluation of contextual-bandit-based news article recommendation algorithms* replays logs
-of uniform choices. A policy that learns sees only the kept events, which are then distributed as if it had
+of uniform choices. A policy that learns sees only the kept decisions, which are then distributed as if it had
 served.
 """
 
@@ -13,29 +13,33 @@ import numpy as np
 
 from fairlead.experiments.ope.logged import SMALLEST_PROPENSITY, LoggedBatch
 from fairlead.experiments.ope.terms import Terms
-from fairlead.experiments.ope.validation import Integers, Vector, check, places, same_length, vector
+from fairlead.experiments.ope.validation import Integers, Vector, check, columns, same_length, vector
 from fairlead.optimizer.errors import InvalidInput, finite
 
 
-def replay(decisions: LoggedBatch) -> Terms:
-    """Mean reward where the logged choice is the target's likeliest provider (the first, in a tie).
+def replay(batch: LoggedBatch) -> Terms:
+    """Mean reward over the decisions whose logged choice is the target's likeliest.
 
-    Right only where the logging policy was uniform; otherwise it is what SNIPS would be with its weights left
+    Right only if the logging policy was uniform; otherwise it is what SNIPS would be with its weights left
     out. A stochastic target is judged as if it always made its likeliest choice.
+
+    >>> batch = LoggedBatch(reward=[1, 0.4], action=[0, 1], propensity=[0.5, 0.5], target=[[1, 0], [1, 0]])
+    >>> replay(batch).value
+    1.0
     """
-    kept = (decisions.target.argmax(axis=1) == decisions.action).astype(np.float64)
-    return Terms(weighted=kept * decisions.reward, weight=kept)
+    kept = (batch.target.argmax(axis=1) == batch.action).astype(np.float64)
+    return Terms(weighted=kept * batch.reward, weight=kept)
 
 
 class LearningPolicy(Protocol):
-    """A policy that learns as it goes; `row` is the decision's place in the log."""
+    """A policy that learns as it goes; `row` is the decision's position in the log."""
 
     def probabilities(self, row: int) -> Vector:
-        """Its probability of every provider for the context of this row, shape (k,)."""
+        """The probability of every provider for the context of this row, shape (k,)."""
         ...
 
     def learn(self, row: int, action: int, reward: float) -> None:
-        """Take in the outcome of a decision that counts as its own."""
+        """Learn the outcome of a decision that counts as the policy's own."""
         ...
 
 
@@ -52,36 +56,39 @@ def replay_learning(
 
     `draws` (n,) are uniform in [0, 1), one per decision. A decision is kept with probability w / M, where w
     is the policy's probability of the logged choice over `propensity` and M is `largest_weight`, by default 1
-    / min(propensity), the smallest number that no weight of any policy exceeds. Kept events are distributed
-    as the policy's own, whatever the logging policy was (rejection sampling; Mandel et al. 2016). Uniform
-    logs and deterministic policies give Li et al.'s rule: keep what agrees. About n / M decisions are kept,
-    so a log with small propensities leaves few.
+    / min(propensity), the smallest number that no weight of any policy exceeds. Kept decisions are
+    distributed as the policy's own, whatever the logging policy was (rejection sampling; Mandel et al. 2016).
+    Uniform logs and deterministic policies give Li et al.'s rule: keep what agrees. About n / M decisions are
+    kept, so a log with small propensities leaves few.
+
+    >>> class Always:
+    ...     def probabilities(self, row): return np.array([1.0, 0.0])
+    ...     def learn(self, row, action, reward): print(f"learned {reward} in row {row}")
+    >>> half, low = np.full(3, 0.5), np.zeros(3)
+    >>> replay_learning(
+    ...     Always(), reward=[1.0, 0.2, 0.6], action=[0, 1, 0], propensity=half, draws=low
+    ... ).value
+    learned 1.0 in row 0
+    learned 0.6 in row 2
+    0.8
     """
     reward, propensity, draws = (
         vector(name, column)
         for name, column in (("reward", reward), ("propensity", propensity), ("draws", draws))
     )
-    columns = {
-        "reward": reward,
-        "propensity": propensity,
-        "draws": draws,
-        "action": places("action", action, 2**31),
-    }
-    same_length(columns)
-    check("reward", reward, np.isfinite(reward), "not a finite number", "leave such decisions out")
-    possible = (propensity >= SMALLEST_PROPENSITY) & (propensity <= 1.0)
-    check("propensity", propensity, possible, "not a probability above 0", "log the one that was drawn with")
-    check("draws", draws, (draws >= 0.0) & (draws < 1.0), "outside [0, 1)", "draw uniform numbers")
+    action = columns("action", action, 2**31)
+    _check(reward, propensity, draws)
+    same_length({"reward": reward, "propensity": propensity, "draws": draws, "action": action})
     limit = 1.0 / float(propensity.min()) if largest_weight is None else largest_weight
     limit = finite("largest_weight", limit, low=1.0, remedy="give the largest that a weight can be")
     kept = np.zeros(len(reward))
-    for row, column in enumerate(np.asarray(action).tolist()):
-        chances = policy.probabilities(row)
-        if not column < len(chances):
+    for row, column in enumerate(action.tolist()):
+        probabilities = policy.probabilities(row)
+        if not column < len(probabilities):
             raise InvalidInput(
-                f"action of decision {row} is {column}, but the policy knows {len(chances)} providers"
+                f"action of decision {row} is {column}, but the policy knows {len(probabilities)} providers"
             )
-        weight = float(chances[column]) / float(propensity[row])
+        weight = float(probabilities[column]) / float(propensity[row])
         if not 0.0 <= weight <= limit * (1.0 + 1e-9):
             raise InvalidInput(
                 f"the weight of decision {row} is {weight:g}, outside [0, {limit:g}]: "
@@ -91,3 +98,13 @@ def replay_learning(
             kept[row] = 1.0
             policy.learn(row, column, float(reward[row]))
     return Terms(weighted=kept * reward, weight=kept)
+
+
+def _check(reward: Vector, propensity: Vector, draws: Vector) -> None:
+    remedy = "leave such decisions out"
+    check(reward, np.isfinite(reward), name="reward", rule="not a finite number", remedy=remedy)
+    possible = (propensity >= SMALLEST_PROPENSITY) & (propensity <= 1.0)
+    remedy = "log the one that was drawn with"
+    check(propensity, possible, name="propensity", rule="not a probability above 0", remedy=remedy)
+    uniform = (draws >= 0.0) & (draws < 1.0)
+    check(draws, uniform, name="draws", rule="outside [0, 1)", remedy="draw uniform numbers")

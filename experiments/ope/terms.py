@@ -1,4 +1,4 @@
-"""What an estimator says of every single decision; values, intervals and differences all follow from it."""
+"""Per-decision terms of an estimate, from which its value, intervals and differences all follow."""
 
 from __future__ import annotations
 
@@ -14,8 +14,11 @@ from fairlead.optimizer.errors import InvalidInput
 class Terms:
     """Per-decision terms, shape (n,) each, of an estimate mean(plain) + mean(weighted) / mean(weight).
 
-    Estimators that are a mean have `plain` only; self-normalised ones have the other two, and DR self-
-    normalised has all three.
+    Estimators that are a mean have `plain` only; self-normalised ones have the other two, and self-normalised
+    DR has all three.
+
+    >>> Terms(weighted=np.array([2.0, 0.0]), weight=np.array([2.0, 0.5])).value
+    0.8
     """
 
     plain: Vector | None = None
@@ -29,13 +32,8 @@ class Terms:
         for name, column in columns.items():
             if column is not None:
                 column = vector(name, column)
-                check(
-                    name,
-                    column,
-                    np.isfinite(column),
-                    "not a finite number",
-                    "check the columns it is made of",
-                )
+                remedy = "check the columns it is made of"
+                check(column, np.isfinite(column), name=name, rule="not a finite number", remedy=remedy)
                 object.__setattr__(self, name, column)
         same_length({"plain": self.plain, "weighted": self.weighted, "weight": self.weight})
 
@@ -53,7 +51,7 @@ class Terms:
 
 
 def positive(mean_weight: float) -> float:
-    """The mean weight where something can be divided by it, else `InvalidInput`."""
+    """The mean weight; `InvalidInput` if it is 0, so that nothing can be divided by it."""
     if not mean_weight > 0.0:
         raise InvalidInput(
             f"the mean weight is {mean_weight:g}: the target policy would make none of the logged choices, "

@@ -1,6 +1,6 @@
-"""Choosing the hyper-parameter of an estimator from the log: by SLOPE, or by a bound of its squared error.
+"""Choice of an estimator's hyper-parameter from the log, by SLOPE.
 
-Both look at the rewards, so an interval around a tuned estimate that ignores the choice is a little too
+It looks at the rewards, so an interval around a tuned estimate, which ignores the choice, is a little too
 short.
 """
 
@@ -13,14 +13,14 @@ from typing import Final
 
 import numpy as np
 
-from fairlead.experiments.ope.bounds import student_lower
-from fairlead.experiments.ope.doubly_robust import corrected
+from fairlead.experiments.ope.doubly_robust import correct
+from fairlead.experiments.ope.intervals import asymptotic
 from fairlead.experiments.ope.logged import LoggedBatch
 from fairlead.experiments.ope.moments import Moments
 from fairlead.experiments.ope.terms import Terms
 from fairlead.experiments.ope.validation import Vector
 from fairlead.experiments.ope.weights import Tame
-from fairlead.optimizer.errors import InvalidInput, finite
+from fairlead.optimizer.errors import InvalidInput
 
 CANDIDATES: Final = (1.0, 2.0, 5.0, 10.0, 50.0, 100.0, math.inf)
 DELTA: Final = 0.1
@@ -29,14 +29,18 @@ _SLOPE: Final = math.sqrt(6.0) - 1.0
 
 @dataclass(frozen=True, kw_only=True)
 class Tuned:
-    """The estimate at the chosen λ."""
+    """The terms of the estimate at the chosen λ.
+
+    >>> Tuned(lam=10.0, terms=Terms(plain=np.array([0.5, 0.7]))).terms.value
+    0.6
+    """
 
     lam: float
     terms: Terms
 
 
 def slope(
-    decisions: LoggedBatch,
+    batch: LoggedBatch,
     tame: Tame,
     *,
     model: bool,
@@ -47,12 +51,24 @@ def slope(
 
     Su, Srinath and Krishnamurthy (2020, *Adaptive estimator selection for off-policy evaluation*), with the
     constant √6 − 1 and the order by observed width of Tucker and Lee (2021). Widths are Student's at 1 − δ.
-    `tame` is one of `weights`, and `model` whether it is put into DR or into IPS.
+    `tame` is one of `weights`; with `model` it tames the weights of DR, else those of IPS.
+
+    >>> from fairlead.experiments.ope.weights import clip
+    >>> half = np.full(400, 0.5)
+    >>> batch = LoggedBatch(
+    ...     reward=np.tile([1.0, 0.2], 200), action=np.tile([0, 1], 200), propensity=half,
+    ...     target=np.tile([0.9, 0.1], (400, 1)),
+    ... )
+    >>> tuned = slope(batch, clip, model=False)
+    >>> tuned.lam, round(tuned.terms.value, 2)
+    (inf, 0.92)
     """
-    found = [_terms(decisions, tame(decisions.weight, lam), model) for lam in _checked(candidates)]
-    moments = [Moments.of(terms) for terms in found]
+    if not candidates:
+        raise InvalidInput("there are 0 candidates for lambda: give at least one")
+    estimates = [_terms(batch, tame(batch.weight, lam), model=model) for lam in candidates]
+    moments = [Moments.of(terms) for terms in estimates]
     values = np.array([m.value() for m in moments])
-    widths = values - np.array([student_lower(m, delta=delta) for m in moments])
+    widths = np.array([asymptotic(m, level=1.0 - 2.0 * delta).half_width for m in moments])
     order = np.argsort(-widths, kind="stable")
     best = order[0]
     for rank, i in enumerate(order[1:], start=1):
@@ -60,46 +76,8 @@ def slope(
         if not (np.abs(values[wider] - values[i]) <= widths[i] + _SLOPE * widths[wider]).all():
             break
         best = i
-    return Tuned(lam=float(candidates[best]), terms=found[best])
+    return Tuned(lam=float(candidates[best]), terms=estimates[best])
 
 
-def least_error_bound(
-    decisions: LoggedBatch,
-    tame: Tame,
-    *,
-    model: bool,
-    candidates: Sequence[float] = CANDIDATES,
-    delta: float = DELTA,
-) -> Tuned:
-    """The λ of the smallest variance + (upper bound of the bias)² (Su et al. 2020, section 5)."""
-    weight = decisions.weight
-    residual = decisions.reward - decisions.q_logged if model else decisions.reward
-    best: tuple[float, float, Terms] | None = None
-    for lam in sorted(_checked(candidates)):
-        tamed = tame(weight, lam)
-        terms = _terms(decisions, tamed, model)
-        variance = float(np.var(terms.plain)) / len(terms) if terms.plain is not None else math.inf
-        error = variance + _bias_bound(weight, tamed, residual, delta) ** 2
-        if best is None or error <= best[0]:  # of equals, that which changes the weights least
-            best = (error, float(lam), terms)
-    assert best is not None
-    return Tuned(lam=best[1], terms=best[2])
-
-
-def _terms(decisions: LoggedBatch, weight: Vector, model: bool) -> Terms:
-    return corrected(decisions, weight) if model else Terms(plain=weight * decisions.reward)
-
-
-def _bias_bound(weight: Vector, tamed: Vector, residual: Vector, delta: float) -> float:
-    """|mean((w − ŵ)(r − q̂))| and what Bernstein's inequality adds to it with probability 1 − δ."""
-    n = len(weight)
-    log = math.log(2.0 / finite("delta", delta, low=1e-300, high=1.0, remedy="give one such as 0.1"))
-    observed = abs(float(((weight - tamed) * residual).mean()))
-    spread = math.sqrt(2.0 * float((weight**2).mean()) * log / n)
-    return observed + spread + 2.0 * float(weight.max()) * log / (3.0 * n)
-
-
-def _checked(candidates: Sequence[float]) -> Sequence[float]:
-    if not len(candidates):
-        raise InvalidInput("there are 0 candidates for lambda: give at least one")
-    return candidates
+def _terms(batch: LoggedBatch, weight: Vector, *, model: bool) -> Terms:
+    return correct(batch, weight) if model else Terms(plain=weight * batch.reward)

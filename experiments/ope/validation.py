@@ -1,4 +1,4 @@
-"""Columns of numbers as they come in, checked: the first value that breaks a rule is named in the error."""
+"""Checks of incoming columns; errors name the first value that breaks a rule."""
 
 from __future__ import annotations
 
@@ -24,40 +24,41 @@ def vector(name: str, values: ArrayLike) -> Vector:
 
 def matrix(name: str, values: ArrayLike) -> Matrix:
     """The values as floats, shape (n, k) with k at least 1."""
-    found = _floats(name, values, 2)
-    if found.shape[1] == 0:
+    array = _floats(name, values, 2)
+    if array.shape[1] == 0:
         raise InvalidInput(f"{name} has no columns: give one per provider")
-    return found
+    return array
 
 
-def places(name: str, values: ArrayLike, count: int) -> Integers:
-    """The values as whole numbers from 0 to `count` − 1, shape (n,)."""
-    found = _array(name, values, 1)
-    if found.dtype.kind not in "iu":
-        raise InvalidInput(f"{name} holds {found.dtype}: give the column of each provider as a whole number")
-    check(name, found, (found >= 0) & (found < count), f"no column from 0 to {count - 1}", "name a candidate")
-    return found.astype(np.int64, copy=False)
+def columns(name: str, values: ArrayLike, count: int) -> Integers:
+    """The values as columns of a matrix, whole numbers from 0 to `count` − 1, shape (n,)."""
+    array = _array(name, values, 1)
+    if array.dtype.kind not in "iu":
+        raise InvalidInput(f"{name} holds {array.dtype}: give the column of each provider as a whole number")
+    rule = f"no column from 0 to {count - 1}"
+    check(array, (array >= 0) & (array < count), name=name, rule=rule, remedy="name a candidate")
+    return array.astype(np.int64, copy=False)
 
 
 def flags(name: str, values: ArrayLike) -> Flags:
     """The values as truth values, shape (n,)."""
-    found = _array(name, values, 1)
-    if found.dtype.kind != "b":
-        raise InvalidInput(f"{name} holds {found.dtype}: give true or false per decision")
-    return found
+    array = _array(name, values, 1)
+    if array.dtype.kind != "b":
+        raise InvalidInput(f"{name} holds {array.dtype}: give true or false per decision")
+    return array
 
 
-def check(name: str, values: NDArray[_Any], fine: NDArray[np.bool_], rule: str, remedy: str) -> None:
-    """Raise `InvalidInput` for the first value that is not `fine`, shape (n,)."""
+def check(values: NDArray[_Any], fine: NDArray[np.bool_], *, name: str, rule: str, remedy: str) -> None:
+    """Raise `InvalidInput` for the first value that is not `fine`, shape (n,) each."""
     if not fine.all():
         row = int(fine.argmin())
         raise InvalidInput(f"{name} of decision {row} is {values[row]:.12g}, which is {rule}: {remedy}")
 
 
 def same_length(columns: Mapping[str, NDArray[Any] | None]) -> int:
-    """How many decisions the columns hold, which is the same in all of them and at least 1."""
-    given = {name: len(column) for name, column in columns.items() if column is not None}
-    (first, n), *others = given.items()
+    """The number of decisions in the columns, which must be the same in all of them and at least 1."""
+    lengths = {name: len(column) for name, column in columns.items() if column is not None}
+    (first, n), *others = lengths.items()
     for name, length in others:
         if length != n:
             raise InvalidInput(f"{name} has {length} rows and {first} has {n}: give one per decision")
@@ -67,10 +68,10 @@ def same_length(columns: Mapping[str, NDArray[Any] | None]) -> int:
 
 
 def _floats(name: str, values: ArrayLike, dimensions: int) -> NDArray[np.float64]:
-    found = _array(name, values, dimensions)
-    if found.dtype.kind not in "fiub":
-        raise InvalidInput(f"{name} holds {found.dtype}, not numbers: convert it, or leave such rows out")
-    return found.astype(np.float64, copy=False)
+    array = _array(name, values, dimensions)
+    if array.dtype.kind not in "fiub":
+        raise InvalidInput(f"{name} holds {array.dtype}, not numbers: convert it, or leave such rows out")
+    return array.astype(np.float64, copy=False)
 
 
 def _array(name: str, values: ArrayLike, dimensions: int) -> NDArray[Any]:
@@ -78,7 +79,7 @@ def _array(name: str, values: ArrayLike, dimensions: int) -> NDArray[Any]:
     if absent is not None and absent.any():
         row = int(absent.reshape(len(absent), -1).any(axis=1).argmax())
         raise InvalidInput(f"{name} of decision {row} is missing: leave such decisions out, or fill it in")
-    found = np.asarray(values)
-    if found.ndim != dimensions:
-        raise InvalidInput(f"{name} has shape {found.shape}: give {('n,', 'n, k')[dimensions - 1]} numbers")
-    return found
+    array = np.asarray(values)
+    if array.ndim != dimensions:
+        raise InvalidInput(f"{name} has shape {array.shape}: give {('n,', 'n, k')[dimensions - 1]} numbers")
+    return array

@@ -1,4 +1,4 @@
-"""Promote, keep, or not enough evidence: one sentence out of the paired interval and the diagnostics."""
+"""Promote, keep, or not enough evidence: a recommendation from the paired interval and the diagnostics."""
 
 from __future__ import annotations
 
@@ -12,13 +12,19 @@ from fairlead.experiments.ope.intervals import Estimate
 from fairlead.optimizer.errors import finite
 
 Recommendation = Literal["promote", "keep", "not enough evidence"]
-# Where so many times the log would be needed, waiting is no advice: the policies are as good as equal.
+# If so many times the log would be needed, waiting is no advice: the policies are as good as equal.
 _LONGEST_WAIT: Final = 100.0
 
 
 @dataclass(frozen=True, kw_only=True)
 class Verdict:
-    """What to do, why, and where evidence is missing, how many decisions more; None where none would help."""
+    """What to do, and why.
+
+    If evidence is missing, `more_decisions` is how many more would bring it, None if none would help.
+
+    >>> Verdict(recommendation="keep", sentence="Keep the incumbent.").more_decisions is None
+    True
+    """
 
     recommendation: Recommendation
     sentence: str
@@ -34,14 +40,22 @@ def recommend(
     quantity: str = "quality",
     margin: float = 0.0,
 ) -> Verdict:
-    """Judge a target policy by its gain over the incumbent, in the unit of `quantity`, more being better.
+    """Recommend a target policy or the incumbent by the gain, in the unit of `quantity`, more being better.
 
-    Promote where the whole interval lies above `margin`, the smallest gain that is worth a change, keep where
-    it lies at or below it. A finding that fails names no winner, whatever the interval says.
+    Promote if the whole interval lies above `margin`, the smallest gain that is worth a change; keep if it
+    lies at or below it. If a finding fails, no winner is named, whatever the interval says.
+
+    >>> gain = Estimate(
+    ...     value=0.03, low=0.01, high=0.05, standard_error=0.01, n=5_000, level=0.95, method="asymptotic"
+    ... )
+    >>> recommend(gain, [], target="linucb", incumbent="today's mix").recommendation
+    'promote'
+    >>> recommend(gain, [], target="linucb", incumbent="today's mix", margin=0.02).more_decisions
+    16000
     """
     margin = finite("margin", margin, remedy="give the smallest gain that is worth a change")
     failed = [finding for finding in findings if not finding.passed]
-    said = (
+    numbers = (
         f"{gain.value:+.4g} {quantity} (interval {gain.low:+.4g} to {gain.high:+.4g} at {gain.level:.0%}, "
         f"{gain.n:,} decisions)"
     )
@@ -49,10 +63,12 @@ def recommend(
         return _refused(failed, target)
     if gain.low > margin:
         return Verdict(
-            recommendation="promote", sentence=f"Promote {target}: against {incumbent} it earns {said}."
+            recommendation="promote", sentence=f"Promote {target}: against {incumbent} it earns {numbers}."
         )
     if gain.high <= margin:
-        return Verdict(recommendation="keep", sentence=f"Keep {incumbent}: against it {target} earns {said}.")
+        return Verdict(
+            recommendation="keep", sentence=f"Keep {incumbent}: against it {target} earns {numbers}."
+        )
     more = more_decisions(gain, margin=margin)
     if not math.isfinite(gain.half_width):
         needed = "they are too few for an interval"
@@ -62,16 +78,15 @@ def recommend(
         needed = f"about {more:,} more decisions at this exploration rate would tell"
     return Verdict(
         recommendation="not enough evidence",
-        sentence=f"Not enough evidence for {target}: against {incumbent} it earns {said}; {needed}.",
+        sentence=f"Not enough evidence for {target}: against {incumbent} it earns {numbers}; {needed}.",
         more_decisions=more,
     )
 
 
 def more_decisions(gain: Estimate, *, margin: float = 0.0) -> int | None:
-    """How many more decisions would bring the nearer end of the interval to `margin`, the value staying as it
-    is.
+    """How many more decisions would bring the nearer end of the interval to `margin` if the value stays.
 
-    Half-widths shrink as 1 / √n. None where that would take over 100 times the log, or nothing is known.
+    Half-widths shrink as 1 / √n. None if that would take over 100 times the log, or nothing is known.
     """
     distance = abs(gain.value - margin)
     if not math.isfinite(gain.half_width) or distance == 0.0:
@@ -79,10 +94,10 @@ def more_decisions(gain: Estimate, *, margin: float = 0.0) -> int | None:
     factor = (gain.half_width / distance) ** 2
     if factor > _LONGEST_WAIT:
         return None
-    return rounded_up(max(gain.n * (factor - 1.0), 1.0))
+    return round_up(max(gain.n * (factor - 1.0), 1.0))
 
 
-def rounded_up(count: float) -> int:
+def round_up(count: float) -> int:
     """A count of decisions to two significant digits, upwards: more would be pretence."""
     step = 10 ** max(math.floor(math.log10(count)) - 1, 0)
     return int(math.ceil(count / step) * step)
@@ -92,7 +107,7 @@ def _refused(failed: Sequence[Finding], target: str) -> Verdict:
     reasons = " ".join(finding.text for finding in failed)
     needs = [finding.more_decisions for finding in failed]
     counts = [need for need in needs if need is not None]
-    more = rounded_up(max(counts)) if counts and len(counts) == len(needs) else None
+    more = round_up(max(counts)) if counts and len(counts) == len(needs) else None
     wanted = "" if more is None else f" About {more:,} more decisions at this exploration rate are missing."
     return Verdict(
         recommendation="not enough evidence",

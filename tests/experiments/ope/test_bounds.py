@@ -8,11 +8,8 @@ import numpy as np
 import pytest
 
 from fairlead.experiments.ope.bounds import (
-    bernstein_lower,
     bernstein_ratio,
     empirical_bernstein,
-    hoeffding_lower,
-    student_lower,
 )
 from fairlead.experiments.ope.importance import ips, snips
 from fairlead.experiments.ope.moments import Moments
@@ -26,25 +23,11 @@ def mean_of(*values: float) -> Moments:
 
 
 def test_the_formulas() -> None:
-    moments = mean_of(0.0, 0.2, 0.4, 0.6, 0.8)
-    log = math.log(1.0 / 0.05)
-    assert hoeffding_lower(moments, delta=0.05) == pytest.approx(0.4 - 0.8 * math.sqrt(log / 10.0))
-    assert hoeffding_lower(moments, delta=0.05, largest=1.0) == pytest.approx(0.4 - math.sqrt(log / 10.0))
-    log = math.log(2.0 / 0.05)
-    reach = math.sqrt(2.0 * 0.1 * log / 5.0) + 7.0 * 0.8 * log / 12.0  # the sample variance is .1
-    assert bernstein_lower(moments, delta=0.05) == pytest.approx(0.4 - reach)
-    assert student_lower(moments, delta=0.05) == pytest.approx(
-        0.4 - 2.131847 * math.sqrt(0.1 / 5.0), rel=1e-6
-    )
-
-
-def test_two_sides_share_the_error() -> None:
-    rng = np.random.default_rng(0)
-    moments = Moments.of(Terms(plain=rng.random(5_000)))
-    found = empirical_bernstein(moments, low=0.0, high=1.0, level=0.95)
-    assert found.value - found.low == pytest.approx(
-        found.value - bernstein_lower(moments, delta=0.025, largest=1.0)
-    )
+    log = math.log(2.0 / 0.05)  # each side takes half of the error of the whole
+    moments = Moments.of(Terms(plain=np.tile([0.0, 0.2, 0.4, 0.6, 0.8], 100)))
+    reach = math.sqrt(2.0 * (500 * 0.08 / 499) * log / 500.0) + 7.0 * 0.8 * log / (3.0 * 499.0)
+    found = empirical_bernstein(moments, low=0.0, high=0.8, level=0.9)
+    assert (found.low, found.high) == pytest.approx((0.4 - reach, 0.4 + reach))
 
 
 def test_the_interval_stays_within_the_range() -> None:
@@ -56,8 +39,6 @@ def test_ranges_that_the_terms_leave_are_refused() -> None:
     moments = mean_of(0.5, 2.0)
     with pytest.raises(InvalidInput, match=r"outside \[0, 1\]"):
         empirical_bernstein(moments, low=0.0, high=1.0)
-    with pytest.raises(InvalidInput, match="a term is 2"):
-        hoeffding_lower(moments, delta=0.05, largest=1.0)
     weighted = Moments.of(Terms(weighted=np.array([1.0, 0.0]), weight=np.array([2.0, 1.0])))
     with pytest.raises(InvalidInput, match="a weight is 2"):
         bernstein_ratio(weighted, largest_weight=1.5)
@@ -77,16 +58,14 @@ def test_the_ratio_s_bound_is_for_snips_of_rewards_in_the_unit_interval() -> Non
             bernstein_ratio(Moments.of(terms), largest_weight=2.0)
 
 
-@pytest.mark.parametrize("delta", [0.0, -0.1, 1.5, math.nan])
-def test_error_probabilities_are_checked(delta: float) -> None:
-    with pytest.raises(InvalidInput, match="delta"):
-        hoeffding_lower(mean_of(0.0, 1.0), delta=delta)
+@pytest.mark.parametrize("level", [0.0, 1.0, -0.1, 1.5, math.nan])
+def test_levels_are_checked(level: float) -> None:
+    with pytest.raises(InvalidInput, match="level"):
+        empirical_bernstein(mean_of(0.0, 1.0), low=0.0, high=1.0, level=level)
 
 
 def test_one_decision_bounds_nothing() -> None:
-    one = mean_of(0.5)
-    assert student_lower(one, delta=0.05) == bernstein_lower(one, delta=0.05) == -math.inf
-    found = empirical_bernstein(one, low=0.0, high=1.0)
+    found = empirical_bernstein(mean_of(0.5), low=0.0, high=1.0)
     assert (found.low, found.high) == (0.0, 1.0)
 
 

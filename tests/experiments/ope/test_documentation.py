@@ -31,6 +31,13 @@ def test_the_examples_of_a_module_run(name: str) -> None:
     assert doctest.testmod(importlib.import_module(name), optionflags=FLAGS).failed == 0
 
 
+def test_every_public_name_has_an_example() -> None:
+    """But constants and types, and the weights, each of which is a formula."""
+    without = {"ESTIMATORS", "Contrast", "Recommendation", "clip", "shrink", "sub_gaussian", "switch"}
+    for name in set(ope.__all__) - without:
+        assert ">>> " in (getattr(ope, name).__doc__ or ""), name
+
+
 def test_the_examples_of_the_page_run() -> None:
     """One after the other, in one namespace; the page starts with five lines that reach a verdict."""
     blocks = re.findall(r"^```python\n(.*?)^```", PAGE, flags=re.DOTALL | re.MULTILINE)
@@ -52,7 +59,7 @@ def test_the_limits_are_those_of_the_code() -> None:
     for share in (
         diagnostics.LARGEST_WEIGHT_SHARE,
         diagnostics.LARGEST_WITHOUT_SUPPORT,
-        diagnostics.LARGEST_SHARE_ELSEWHERE,
+        diagnostics.LARGEST_FALLBACK_SHARE,
     ):
         assert f"| ≤ {100 * share:.0f} % |" in checks
     assert f"gap ≤ {100 * diagnostics.LARGEST_RESPONSE_GAP:.0f} points" in checks

@@ -10,7 +10,7 @@ import sys
 import numpy as np
 import pytest
 
-from fairlead.experiments.ope.reward_models import cross_fit, fold_by_id, random_folds
+from fairlead.experiments.ope.reward_models import cross_fit, random_folds
 from fairlead.experiments.ope.validation import Integers, Matrix, Vector
 from fairlead.optimizer.errors import InvalidInput
 
@@ -46,20 +46,18 @@ def test_a_prediction_has_not_seen_its_own_reward(kind: str) -> None:
     assert not np.array_equal(before[folds != 2], after[folds != 2])
 
 
-def test_equal_input_gives_equal_bits_in_any_order() -> None:
+def test_equal_folds_give_equal_predictions_in_any_order() -> None:
     features, reward, action = linear_log(200, seed=2)
-    ids = [f"d{i}" for i in range(200)]
+    folds = random_folds(200, seed=3)
     order = np.random.default_rng(0).permutation(200)
-    found = cross_fit(
-        "mean", features=features, reward=reward, action=action, providers=3, folds=fold_by_id(ids)
-    )
+    found = cross_fit("mean", features=features, reward=reward, action=action, providers=3, folds=folds)
     moved = cross_fit(
         "mean",
         features=features[order],
         reward=reward[order],
         action=action[order],
         providers=3,
-        folds=fold_by_id([ids[i] for i in order]),
+        folds=folds[order],
     )
     np.testing.assert_allclose(moved, found[order], rtol=1e-12)
 
@@ -101,10 +99,7 @@ def test_constant_features_do_no_harm() -> None:
     assert np.isfinite(constant).all()
 
 
-def test_folds_follow_the_id_and_are_about_equal() -> None:
-    folds = fold_by_id([f"decision-{i}" for i in range(5_000)])
-    assert fold_by_id(["decision-7"])[0] == folds[7]
-    assert np.bincount(folds).min() > 900
+def test_folds_are_equal() -> None:
     assert np.bincount(random_folds(10, seed=0)).tolist() == [2] * 5
 
 
@@ -124,7 +119,7 @@ def test_folds_follow_the_id_and_are_about_equal() -> None:
 )
 def test_bad_columns_are_refused(change: dict[str, object], message: str) -> None:
     features, reward, action = linear_log(60, seed=6)
-    given: dict[str, object] = {
+    arguments: dict[str, object] = {
         "kind": "ridge",
         "features": features,
         "reward": reward,
@@ -132,11 +127,11 @@ def test_bad_columns_are_refused(change: dict[str, object], message: str) -> Non
         "providers": 3,
         "folds": np.arange(60) % 3,
     }
-    arguments = given | change
+    arguments |= change
     with pytest.raises(InvalidInput, match=message):
         cross_fit(arguments.pop("kind"), **arguments)
     with pytest.raises(InvalidInput, match="folds is 1"):
-        fold_by_id(["a"], folds=1)
+        random_folds(60, seed=0, folds=1)
 
 
 def test_scikit_learn_is_imported_only_where_a_model_is_fitted() -> None:

@@ -9,15 +9,14 @@ import pytest
 
 from fairlead.experiments.ope.importance import ips
 from fairlead.experiments.ope.logged import LoggedBatch
-from fairlead.experiments.ope.tuning import least_error_bound, slope
-from fairlead.experiments.ope.weights import clip, shrink, switch
+from fairlead.experiments.ope.tuning import slope
+from fairlead.experiments.ope.weights import Tame, clip, shrink, switch
 from fairlead.optimizer.errors import InvalidInput
 from tests.experiments.ope.logs import random_batch
 
 
-@pytest.mark.parametrize("choose", [slope, least_error_bound])
 @pytest.mark.parametrize("tame", [clip, switch, shrink])
-def test_weights_of_one_need_no_taming(choose: object, tame: object) -> None:
+def test_weights_of_one_need_no_taming(tame: Tame) -> None:
     """Where no weight exceeds the smallest candidate, clipping and switching change nothing."""
     n = 2_000
     rng = np.random.default_rng(0)
@@ -28,7 +27,7 @@ def test_weights_of_one_need_no_taming(choose: object, tame: object) -> None:
         target=np.full((n, 2), 0.5),
         q_hat=np.full((n, 2), 0.5),
     )
-    found = choose(log, tame, model=True)  # type: ignore[operator]
+    found = slope(log, tame, model=True)
     if tame is not shrink:
         assert found.terms.value == pytest.approx(log.reward.mean(), abs=1e-12)
     assert found.lam in (1.0, 2.0, 5.0, 10.0, 50.0, 100.0, math.inf)
@@ -56,15 +55,13 @@ def test_slope_gives_up_what_contradicts_wider_intervals() -> None:
 def test_one_candidate_is_chosen_and_none_is_refused() -> None:
     log = random_batch(50, 3, seed=2)
     assert slope(log, clip, model=False, candidates=(7.0,)).lam == 7.0
-    for choose in (slope, least_error_bound):
-        with pytest.raises(InvalidInput, match="0 candidates"):
-            choose(log, clip, model=False, candidates=())
-        with pytest.raises(InvalidInput, match="lambda is -1"):
-            choose(log, clip, model=False, candidates=(-1.0,))
+    with pytest.raises(InvalidInput, match="0 candidates"):
+        slope(log, clip, model=False, candidates=())
+    with pytest.raises(InvalidInput, match="lambda is -1"):
+        slope(log, clip, model=False, candidates=(-1.0,))
 
 
 def test_one_decision_leaves_the_weights_alone() -> None:
     one = LoggedBatch(reward=[1.0], action=[0], propensity=[0.1], target=[[1.0, 0.0]])
-    for choose in (slope, least_error_bound):
-        found = choose(one, clip, model=False)
-        assert (found.lam, found.terms.value) == (math.inf, 10.0)
+    found = slope(one, clip, model=False)
+    assert (found.lam, found.terms.value) == (math.inf, 10.0)

@@ -8,7 +8,7 @@ import pytest
 
 from fairlead.experiments.ope.diagnostics import Finding
 from fairlead.experiments.ope.intervals import Estimate
-from fairlead.experiments.ope.verdict import more_decisions, recommend, rounded_up
+from fairlead.experiments.ope.verdict import more_decisions, recommend, round_up
 from fairlead.optimizer.errors import InvalidInput
 
 GOOD = Finding(name="a", measured=1.0, limit=0.0, passed=True, text="Fine.")
@@ -84,8 +84,8 @@ def test_where_waiting_does_not_help_it_is_not_advised() -> None:
 @pytest.mark.parametrize(
     ("count", "expected"), [(1, 1), (9.2, 10), (99, 99), (101, 110), (1_890, 1_900), (123_456, 130_000)]
 )
-def test_counts_are_rounded_up_to_two_digits(count: float, expected: int) -> None:
-    assert rounded_up(count) == expected
+def test_counts_are_round_up_to_two_digits(count: float, expected: int) -> None:
+    assert round_up(count) == expected
 
 
 def test_an_interval_without_ends_is_too_small_a_log() -> None:
