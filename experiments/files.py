@@ -9,14 +9,14 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
 
 from fairlead.optimizer.errors import InvalidInput, require
 
-require("duckdb", purpose="reading and writing tables")
-import duckdb  # noqa: E402
+if TYPE_CHECKING:  # an extra, and results are written without it
+    import duckdb
 
 Setting = str | bool | int | float | list[str]
 
@@ -34,6 +34,9 @@ _COMMAS: Final = ", delim=',', quote='\"', escape='\"'"
 
 def connect(**config: Setting) -> duckdb.DuckDBPyConnection:
     """Open a DuckDB in memory with these settings, without its progress bar: the command line has its own."""
+    require("duckdb", purpose="reading and writing tables")
+    import duckdb
+
     connection = duckdb.connect(config=config)
     connection.execute("SET enable_progress_bar = false")
     return connection
@@ -92,6 +95,9 @@ def open_table(
     table is open raises `InvalidInput`, which names the file and ends with the ``remedy``.
     """
     check_table_file(path, empty="the file is empty (0 bytes): write the table again.", suffixes=suffixes)
+    require("duckdb", purpose=f"reading {path}")
+    import duckdb
+
     delimiter = _COMMAS if commas_only else ""
     reader = _READERS[path.suffix].format(path=sql_path(path), delimiter=delimiter)
     try:

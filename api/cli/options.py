@@ -7,6 +7,7 @@ import re
 from collections.abc import Sequence
 from pathlib import Path
 
+from fairlead.experiments.files import TABLE_SUFFIXES, check_table_file, open_table, sql_name
 from fairlead.experiments.simulation.scenario import Newcomer, PriceChange, QualityChange
 from fairlead.optimizer.errors import require
 
@@ -98,52 +99,28 @@ def check_outputs(table: Path, outputs: Sequence[tuple[Path | None, tuple[str, .
         taken.add(path.resolve())
 
 
-_READERS = {
-    ".parquet": "read_parquet(?)",
-    ".csv": "read_csv(?, all_varchar=true, header=true)",
-    ".jsonl": "read_json(?, format='newline_delimited', maximum_depth=1, sample_size=-1)",
-}
-
-
 def read_prompts(path: Path, *, column: str) -> list[str]:
-    """The prompts in a file, empty ones left out: lines of a .txt, else one column."""
-    if not path.is_file():
-        raise ValueError(f"{path}: there is no such file: check the path.")
-    if path.suffix not in (".txt", *_READERS):
-        raise ValueError(f"{path}: unknown suffix {path.suffix!r}: use .txt or {', '.join(_READERS)}.")
-    if path.stat().st_size == 0:
-        raise ValueError(f"{path}: the file is empty (0 bytes): write one prompt or more.")
+    """Read the prompts of a file and leave empty ones out: the lines of a .txt file, else one column."""
     if path.suffix == ".txt":
+        check_table_file(
+            path, suffixes=(".txt",), empty="the file is empty (0 bytes): write a prompt or more."
+        )
         try:
             lines = path.read_text(encoding="utf-8").splitlines()
         except UnicodeDecodeError as error:
             raise ValueError(f"{path}: byte {error.start} is not UTF-8: save the file as UTF-8.") from None
         return [line for line in lines if line.strip()]
-    import duckdb
-
-    from fairlead.experiments.files import connect
-
-    location = re.sub(r"([*?\[])", r"[\1]", str(path))  # these would be read as wildcards
-    reader = _READERS[path.suffix]
-    try:
-        with connect() as connection:
-            found = connection.execute(f"DESCRIBE SELECT * FROM {reader}", [location]).fetchall()
-            columns = {str(row[0]): str(row[1]) for row in found}
-            if column not in columns:
-                raise ValueError(
-                    f"{path}: there is no column {column!r} among {', '.join(columns)}: "
-                    "name one with --column."
-                )
-            field = '"' + column.replace('"', '""') + '"'
-            is_json = columns[column] == "JSON"
-            kind = f"lower(json_type({field}))" if is_json else "'varchar'"
-            text = f"{field} ->> '$'" if is_json else f"{field}::VARCHAR"
-            rows = connection.execute(f"SELECT {text}, {kind} FROM {reader}", [location]).fetchall()
-    except duckdb.Error as error:
-        reason = str(error).split("\n")[0].rstrip(". ")
-        raise ValueError(f"{path}: cannot be read as {path.suffix[1:]} ({reason}): write it again.") from None
-    for value, kind in rows:
-        if columns[column] not in ("VARCHAR", "JSON") or kind not in ("varchar", "null", None):
+    with open_table(path, suffixes=(".txt", *TABLE_SUFFIXES), remedy="write it again") as file:
+        kind = file.types.get(column)
+        if kind is None:
+            raise ValueError(
+                f"{path}: there is no column {column!r} among {', '.join(file.types)}: "
+                "name one with --column."
+            )
+        json_kind = f"lower(json_type({sql_name(column)}))" if kind == "JSON" else "'varchar'"
+        rows = file.connection.execute(f"SELECT {file.text(column)}, {json_kind} FROM source").fetchall()
+    for value, value_kind in rows:
+        if kind not in ("VARCHAR", "JSON") or value_kind not in ("varchar", "null", None):
             raise ValueError(
                 f"{path}: column {column!r} holds {value!r}, which is not text: name another with --column."
             )

@@ -9,9 +9,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final
 
-import duckdb
-
-from fairlead.experiments.files import connect
+from fairlead.experiments.files import open_table
 from fairlead.experiments.logs.from_events import served_lines
 from fairlead.experiments.logs.text_scan import MAX_LINE_BYTES
 from fairlead.experiments.logs.write import Line
@@ -198,27 +196,7 @@ def _litellm(path: Path, options: ImportOptions) -> Iterator[Line]:
 
 
 def _spend_rows(path: Path) -> Iterator[tuple[int, dict[str, Any]]]:
-    if path.suffix == ".jsonl":
-        rows: Iterator[tuple[int, dict[str, Any]]] = _objects(path)
-    else:
-        reader = {".csv": "read_csv(?, all_varchar=true, header=true)", ".parquet": "read_parquet(?)"}.get(
-            path.suffix
-        )
-        if reader is None:
-            raise InvalidInput(
-                f"{path}: unknown suffix {path.suffix!r}: export the table as .jsonl, .csv or .parquet."
-            )
-        try:
-            with connect() as connection:
-                found = connection.execute(f"SELECT COLUMNS(*)::VARCHAR FROM {reader}", [str(path)])
-                heads = [str(column[0]) for column in found.description or ()]
-                rows = iter(
-                    [(i, dict(zip(heads, row, strict=True))) for i, row in enumerate(found.fetchall(), 1)]
-                )
-        except duckdb.Error as error:
-            raise InvalidInput(
-                f"{path}: cannot be read ({str(error).splitlines()[0]}): export it again."
-            ) from None
+    rows = _objects(path) if path.suffix == ".jsonl" else _text_rows(path)
     for number, row in rows:
         missing = [name for name in ("request_id", "startTime", "model") if not row.get(name)]
         if missing and not (missing == ["model"] and "model" in row):
@@ -226,6 +204,14 @@ def _spend_rows(path: Path) -> Iterator[tuple[int, dict[str, Any]]]:
                 f"{path}, row {number}: {missing[0]} is missing: export LiteLLM_SpendLogs whole."
             )
         yield number, row
+
+
+def _text_rows(path: Path) -> Iterator[tuple[int, dict[str, Any]]]:
+    """Read a table as rows of text, with their numbers from 1."""
+    with open_table(path, remedy="export it again") as file:
+        rows = file.connection.execute("SELECT COLUMNS(*)::VARCHAR FROM source").fetchall()
+    for number, row in enumerate(rows, 1):
+        yield number, dict(zip(file.types, row, strict=True))
 
 
 def _utc(text: str) -> str:
@@ -269,24 +255,12 @@ def _tag(tags: Any) -> str | None:
 
 
 def read_rewards(path: Path) -> dict[str, float]:
-    """Rewards by request id, from a CSV or JSONL file with the columns ``request_id`` and ``reward``."""
-    reader = {
-        ".csv": "read_csv(?, all_varchar=true, header=true)",
-        ".jsonl": "read_json(?, format='newline_delimited')",
-    }
-    if path.suffix not in reader or not path.is_file():
-        raise InvalidInput(
-            f"{path}: give an existing .csv or .jsonl file with the columns request_id and reward."
-        )
-    try:
-        with connect() as connection:
-            columns, table = "request_id::VARCHAR, reward::DOUBLE", reader[path.suffix]
-            query = f"SELECT {columns} FROM {table} WHERE reward IS NOT NULL"
-            found = connection.execute(query, [str(path)]).fetchall()
-    except duckdb.Error as error:
-        raise InvalidInput(
-            f"{path}: cannot be read as rewards by request_id ({str(error).splitlines()[0]}): give the "
-            "columns "
-            "request_id and reward, a number in [0, 1]."
-        ) from None
-    return {str(name): float(value) for name, value in found}
+    """Read rewards by request id from a CSV or JSONL file with the columns ``request_id`` and ``reward``."""
+    remedy = "give the columns request_id and reward, a number in [0, 1]"
+    with open_table(path, suffixes=(".csv", ".jsonl"), remedy=remedy) as file:
+        for name in ("request_id", "reward"):
+            if name not in file.types:
+                raise InvalidInput(f"{path}: column {name!r} is missing: {remedy}.")
+        identity, reward = file.text("request_id"), file.text("reward")
+        query = f"SELECT {identity}, {reward}::DOUBLE FROM source WHERE {reward} IS NOT NULL"
+        return {str(name): float(value) for name, value in file.connection.execute(query).fetchall()}

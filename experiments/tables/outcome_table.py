@@ -1,12 +1,12 @@
 """Full-information outcome tables: what every provider would have earned on every prompt.
 
-A table is a Parquet, CSV or JSONL file with one row per prompt and provider; `data/README.md` gives the
-columns. It is checked as it is read, so the rest of `experiments` can rely on what it holds.
+A table is a JSONL, CSV or Parquet file with one row per prompt and provider; `data/README.md` lists the
+columns. The file is checked as it is read, so the rest of `experiments` can rely on what a table holds.
 """
 
 import difflib
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
 from functools import cached_property
@@ -16,19 +16,15 @@ import duckdb
 import numpy as np
 from numpy.typing import NDArray
 
-from fairlead.experiments.files import connect
+from fairlead.experiments.files import open_table
+from fairlead.optimizer.errors import InvalidInput
 
 _Connection = duckdb.DuckDBPyConnection
 _NULLABLE = ("split", "input_tokens", "output_tokens", "latency_s")
 _NUMBERS = ("quality", "cost_usd", "input_tokens", "output_tokens", "latency_s")
 _COLUMNS = ("prompt_id", "task", "prompt", "model", "quality", "cost_usd", *_NULLABLE)
-_READERS = {
-    ".parquet": "read_parquet(?)",
-    ".csv": "read_csv(?, all_varchar=true, header=true, delim=',', quote='\"', escape='\"')",
-    ".jsonl": "read_json(?, format='newline_delimited', maximum_depth=1, sample_size=-1)",
-}
 _NUMERIC_TYPE = re.compile(r"U?(TINY|SMALL|BIG|HUGE)INT|U?INTEGER|FLOAT|DOUBLE|DECIMAL.*")
-_RULES = {  # what SQL must find true of a column, the same in words, and what to do about it
+_RULES = {  # by column: the condition in SQL, the same in words, and the remedy
     "prompt_id": ("prompt_id <> ''", "a name", "give every prompt one"),
     "model": ("model <> ''", "a name", "give every provider one"),
     "quality": ("quality BETWEEN 0 AND 1", "a number in [0, 1]", "rescale it, or leave out rows without it"),
@@ -43,18 +39,21 @@ for _name in _NULLABLE[1:]:
     )
 
 
-class TableError(ValueError):
-    """An outcome table that cannot be used; the message names the file, the value, why, and what to do."""
-
-
 @dataclass(frozen=True, kw_only=True, eq=False)
 class OutcomeTable:
     """Outcomes of n prompts at k providers, as matrices of shape (n, k) with NaN in missing cells.
 
     `providers` run from the lowest mean cost to the highest, prompts in the order of the file. `quality` is
-    in [0, 1], `cost_usd` in USD per call, `latency_s` in seconds; latency and token counts are also NaN where
-    the file leaves them empty. `splits` holds a str or None per prompt, shape (n,). `text_conflicts` counts
-    the prompts whose rows carry different texts; the first row's is kept.
+    in [0, 1], `cost_usd` in USD per call, `latency_s` in seconds; latency and token counts are also NaN
+    where the file leaves them empty. `splits` holds a str or None per prompt, shape (n,). `text_conflicts`
+    counts the prompts whose rows carry different texts; the text of the first row is kept.
+
+    >>> from fairlead.experiments.files import bundled_path
+    >>> table = read_outcome_table(bundled_path("synthetic_support.parquet"))
+    >>> len(table), table.providers[0], table.quality.shape
+    (3000, 'synthetic/nano', (3000, 6))
+    >>> table.quality.mean(axis=0).round(3).tolist()
+    [0.362, 0.554, 0.586, 0.743, 0.853, 0.876]
     """
 
     providers: tuple[str, ...]
@@ -70,7 +69,7 @@ class OutcomeTable:
     text_conflicts: int = 0
 
     def __len__(self) -> int:
-        """The number of prompts."""
+        """Count the prompts."""
         return len(self.prompt_ids)
 
     @cached_property
@@ -85,7 +84,7 @@ class OutcomeTable:
 
     @property
     def notes(self) -> tuple[str, ...]:
-        """What a reader of any result on this table ought to be told, one sentence each; often none."""
+        """Sentences that belong beside every result on this table; often none."""
         notes = [
             f"{name} lacks an outcome for {count} of {len(self)} prompts; it is not a candidate there."
             for name, count in self.missing.items()
@@ -101,51 +100,35 @@ class OutcomeTable:
 def read_outcome_table(
     path: str | Path, *, providers: Sequence[str] | None = None, distinct_prompts: bool = False
 ) -> OutcomeTable:
-    """Read and check an outcome table; the suffix says whether it is Parquet, CSV or JSONL.
+    """Read and check an outcome table; the suffix says whether it is JSONL, CSV or Parquet.
 
     `providers` keeps only these, by name or by wildcard (`openai/*`); prompts that none of them served are
     dropped. `distinct_prompts` keeps the first prompt of each text; prompts without text are all kept, since
     nothing says that they are the same. In the columns that may be empty, NaN counts as empty.
+    `InvalidInput` names the file, the value, the reason and the remedy.
     """
     path = Path(path)
-    with connect() as connection:
-        try:
-            _load(connection, path)
-        except duckdb.Error as error:
-            reason = str(error).split("\n")[0].rstrip(". ")
-            raise TableError(
-                f"{path}: cannot be read as {path.suffix[1:]} ({reason}): write the file again, "
-                "or give it the suffix of what it holds."
-            ) from error
-        _check(connection, path)
-        chosen = _choose(connection, path, providers)
-        return _assemble(connection, chosen, distinct_prompts)
+    with open_table(path, commas_only=True) as file:
+        _check_columns(path, file.types)
+        _load(file.connection, file.types)
+        _check(file.connection, path)
+        chosen = _choose(file.connection, path, providers)
+        return _assemble(file.connection, chosen, distinct_prompts)
 
 
-def _load(connection: _Connection, path: Path) -> None:
+def _load(connection: _Connection, types: Mapping[str, str]) -> None:
     """Copy the file into the table `outcomes`: typed columns, the row number, and the text of each number."""
-    if not path.is_file():
-        raise TableError(f"{path}: there is no such file: check the path.")
-    if path.suffix not in _READERS:
-        raise TableError(f"{path}: unknown suffix {path.suffix!r}: use one of {', '.join(_READERS)}.")
-    if path.stat().st_size == 0:
-        raise TableError(f"{path}: the file is empty (0 bytes): write the table again.")
-    reader = _READERS[path.suffix]
-    location = re.sub(r"([*?\[])", r"[\1]", str(path))  # these would be read as wildcards
-    described = connection.execute(f"DESCRIBE SELECT * FROM {reader}", [location]).fetchall()
-    types = {str(row[0]): str(row[1]) for row in described}
-    _check_columns(path, types)
     fields = ["row_number() OVER () AS position"]
     for name in _COLUMNS:
         text, number = _expressions(name, types.get(name))
         fields.append(f"{text} AS {'raw_' * (name in _NUMBERS)}{name}")
         if name in _NUMBERS:
             fields.append(f"{number} AS {name}")
-    connection.execute(f"CREATE TEMP TABLE outcomes AS SELECT {', '.join(fields)} FROM {reader}", [location])
+    connection.execute(f"CREATE TEMP TABLE outcomes AS SELECT {', '.join(fields)} FROM source")
 
 
 def _expressions(name: str, kind: str | None) -> tuple[str, str]:
-    """SQL for a column's text and for its number, NULL where it is none; `kind` is its type in the file."""
+    """Return SQL for the text of a column and for its number; `kind` is its type in the file."""
     if kind is None:
         return "NULL::VARCHAR", "NULL::DOUBLE"
     if kind == "JSON":
@@ -156,35 +139,35 @@ def _expressions(name: str, kind: str | None) -> tuple[str, str]:
     return f"{name}::VARCHAR", f"TRY_CAST({name} AS DOUBLE)" if kind == "VARCHAR" else "NULL::DOUBLE"
 
 
-def _check_columns(path: Path, found: Iterable[str]) -> None:
-    """Insist on the required columns, and on columns named almost like an optional one being that one."""
-    absent = [name for name in _COLUMNS if name not in found]
-    extra = [name for name in found if name not in _COLUMNS]
+def _check_columns(path: Path, columns: Iterable[str]) -> None:
+    """Refuse a table without a required column, or with one whose name is almost that of an optional one."""
+    absent = [name for name in _COLUMNS if name not in columns]
+    extra = [name for name in columns if name not in _COLUMNS]
     for name in absent:
         if name not in _NULLABLE:
-            raise TableError(
-                f"{path}: column {name!r} is missing: add it to those there are ({', '.join(found)}); "
+            raise InvalidInput(
+                f"{path}: column {name!r} is missing: add it to those there are ({', '.join(columns)}); "
                 f"required are {', '.join(sorted(set(_COLUMNS) - set(_NULLABLE)))}."
             )
         similar = difflib.get_close_matches(name, extra, n=1, cutoff=0.75)
         if similar:
-            raise TableError(
+            raise InvalidInput(
                 f"{path}: column {similar[0]!r} is unknown and looks like {name!r}: rename it, in that unit."
             )
 
 
 def _check(connection: _Connection, path: Path) -> None:
-    """Raise a TableError for the first cell that breaks a rule, for no rows and for repeated ones."""
+    """Raise `InvalidInput` for the first cell that breaks a rule, for no rows and for repeated ones."""
     firsts = [f"min(position) FILTER (WHERE ({rule}) IS NOT TRUE)" for rule, _, _ in _RULES.values()]
-    found = connection.execute(f"SELECT count(*), {', '.join(firsts)} FROM outcomes").fetchall()[0]
-    if found[0] == 0:
-        raise TableError(f"{path}: the table has no rows: write at least one outcome.")
-    for (column, (_, meaning, remedy)), position in zip(_RULES.items(), found[1:], strict=True):
+    rows, *positions = connection.execute(f"SELECT count(*), {', '.join(firsts)} FROM outcomes").fetchall()[0]
+    if rows == 0:
+        raise InvalidInput(f"{path}: the table has no rows: write at least one outcome.")
+    for (column, (_, meaning, remedy)), position in zip(_RULES.items(), positions, strict=True):
         if position is not None:
             raw = f"coalesce(raw_{column}, {column}::VARCHAR)" if column in _NUMBERS else column
             query = f"SELECT {raw}, prompt_id, model FROM outcomes WHERE position = {position}"
             value, prompt_id, model = connection.execute(query).fetchall()[0]
-            raise TableError(
+            raise InvalidInput(
                 f"{path}: {column} is {repr(value) if value else 'empty'} in row {position} (prompt_id "
                 f"{prompt_id!r}, model {model!r}), which is not {meaning}: {remedy}."
             )
@@ -192,23 +175,23 @@ def _check(connection: _Connection, path: Path) -> None:
         "SELECT prompt_id, model, count(*) FROM outcomes GROUP BY ALL HAVING count(*) > 1 ORDER BY ALL"
     ).fetchone()
     if repeated:
-        raise TableError(
+        raise InvalidInput(
             f"{path}: prompt_id {repeated[0]!r} with model {repeated[1]!r} stands in {repeated[2]} rows, so "
             "its outcome is ambiguous: keep one row for each prompt and model."
         )
 
 
 def _choose(connection: _Connection, path: Path, patterns: Sequence[str] | None) -> tuple[str, ...]:
-    """The providers that the names and wildcards select."""
+    """Select providers by names and wildcards."""
     models = connection.execute("SELECT DISTINCT model FROM outcomes").fetchall()
-    known = sorted(str(row[0]) for row in models)
+    names = sorted(str(row[0]) for row in models)
     if isinstance(patterns, str) or (patterns is not None and not patterns):
-        raise TableError(f"{path}: providers is {patterns!r}, not a list of names: choose among {known}.")
+        raise InvalidInput(f"{path}: providers is {patterns!r}, not a list of names: choose among {names}.")
     chosen: set[str] = set()
-    for pattern in known if patterns is None else patterns:
-        matching = [name for name in known if name == pattern or fnmatchcase(name, pattern)]
+    for pattern in names if patterns is None else patterns:
+        matching = [name for name in names if name == pattern or fnmatchcase(name, pattern)]
         if not matching:
-            raise TableError(f"{path}: no provider is called {pattern!r}: choose among {', '.join(known)}.")
+            raise InvalidInput(f"{path}: no provider is called {pattern!r}: choose among {', '.join(names)}.")
         chosen.update(matching)
     return tuple(sorted(chosen))
 

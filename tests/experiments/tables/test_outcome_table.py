@@ -10,7 +10,8 @@ import duckdb
 import numpy as np
 import pytest
 
-from fairlead.experiments.tables.outcome_table import TableError, read_outcome_table
+from fairlead.experiments.tables.outcome_table import read_outcome_table
+from fairlead.optimizer.errors import InvalidInput
 from tests.paths import SHARED_DATA
 
 COLUMNS = {
@@ -136,7 +137,7 @@ def test_providers_are_chosen_by_name_and_wildcard(tmp_path: Path) -> None:
     assert table.providers == ("x/a", "y/c")
     assert len(read_outcome_table(path, providers=["x/a"])) == 2  # p3 was served by none of them
     for wrong in (["x/a", "z/*"], [], "x/a"):
-        with pytest.raises(TableError, match=r"x/a.*x/b.*y/c"):
+        with pytest.raises(InvalidInput, match=r"x/a.*x/b.*y/c"):
             read_outcome_table(path, providers=wrong)
 
 
@@ -174,7 +175,7 @@ def test_bad_cells_are_named(tmp_path: Path, suffix: str, column: str, value: An
     rows = [row("p1", "a"), row("p1", "b"), row("p2", "a") | {column: value}]
     path = write(tmp_path / f"t{suffix}", rows)
     with pytest.raises(
-        TableError, match=rf"^{re.escape(str(path))}: {column} is .* in row 3 .*not {meaning}: "
+        InvalidInput, match=rf"^{re.escape(str(path))}: {column} is .* in row 3 .*not {meaning}: "
     ):
         read_outcome_table(path)
 
@@ -185,66 +186,66 @@ def test_text_in_a_column_of_numbers_is_named(tmp_path: Path, suffix: str, colum
     rows = [row("p1", "a"), row("p2", "a")]
     rows[1][column] = "good"
     path = write(tmp_path / f"t{suffix}", rows, **{column: "VARCHAR"})
-    with pytest.raises(TableError, match=rf"{column} is 'good' in row 2 \(prompt_id 'p2', model 'a'\)"):
+    with pytest.raises(InvalidInput, match=rf"{column} is 'good' in row 2 \(prompt_id 'p2', model 'a'\)"):
         read_outcome_table(path)
 
 
 def test_a_truth_value_is_no_quality(tmp_path: Path) -> None:
     for suffix in (".parquet", ".jsonl"):
         path = write(tmp_path / f"t{suffix}", [row("p1", "a", quality=True)], quality="BOOLEAN")
-        with pytest.raises(TableError, match="quality is 'true' in row 1"):
+        with pytest.raises(InvalidInput, match="quality is 'true' in row 1"):
             read_outcome_table(path)
 
 
 @pytest.mark.parametrize("suffix", [".parquet", ".csv", ".jsonl"])
 def test_repeated_rows_are_named(tmp_path: Path, suffix: str) -> None:
     path = write(tmp_path / f"t{suffix}", [*sample(), row("p1", "a/cheap")])
-    with pytest.raises(TableError, match="prompt_id 'p1' with model 'a/cheap' stands in 2 rows"):
+    with pytest.raises(InvalidInput, match="prompt_id 'p1' with model 'a/cheap' stands in 2 rows"):
         read_outcome_table(path)
 
 
 @pytest.mark.parametrize("suffix", [".parquet", ".csv", ".jsonl"])
 def test_missing_and_misspelt_columns_are_named(tmp_path: Path, suffix: str) -> None:
     renamed = [{"score" if k == "quality" else k: v for k, v in r.items()} for r in sample()]
-    with pytest.raises(TableError, match=r"column 'quality' is missing: .*score"):
+    with pytest.raises(InvalidInput, match=r"column 'quality' is missing: .*score"):
         read_outcome_table(write(tmp_path / f"a{suffix}", renamed))
     renamed = [{"latency_ms" if k == "latency_s" else k: v for k, v in r.items()} for r in sample()]
-    with pytest.raises(TableError, match="'latency_ms' is unknown and looks like 'latency_s'"):
+    with pytest.raises(InvalidInput, match="'latency_ms' is unknown and looks like 'latency_s'"):
         read_outcome_table(write(tmp_path / f"b{suffix}", renamed))
 
 
 @pytest.mark.parametrize("suffix", [".parquet", ".csv"])
 def test_a_table_without_rows_is_refused(tmp_path: Path, suffix: str) -> None:
-    with pytest.raises(TableError, match="has no rows"):
+    with pytest.raises(InvalidInput, match="has no rows"):
         read_outcome_table(write(tmp_path / f"t{suffix}", []))
 
 
 @pytest.mark.parametrize("name", ["t.parquet", "t.csv", "t.jsonl"])
 def test_unreadable_files_are_refused(tmp_path: Path, name: str) -> None:
     path = tmp_path / name
-    with pytest.raises(TableError, match="no such file"):
+    with pytest.raises(InvalidInput, match="no such file"):
         read_outcome_table(path)
     path.write_bytes(b"")
-    with pytest.raises(TableError, match="is empty"):
+    with pytest.raises(InvalidInput, match="is empty"):
         read_outcome_table(path)
     path.write_bytes(b"\x00\xff garbage, \xfe\n" * 3)
-    with pytest.raises(TableError, match=re.escape(str(path))):
+    with pytest.raises(InvalidInput, match=re.escape(str(path))):
         read_outcome_table(path)
 
 
 def test_a_truncated_file_and_a_wrong_suffix_are_refused(tmp_path: Path) -> None:
     path = write(tmp_path / "t.parquet", sample())
     path.write_bytes(path.read_bytes()[:-20])
-    with pytest.raises(TableError, match="cannot be read as parquet"):
+    with pytest.raises(InvalidInput, match="cannot be read as parquet"):
         read_outcome_table(path)
     path = write(tmp_path / "t.jsonl", sample())
     path.write_bytes(path.read_bytes()[:-20])
-    with pytest.raises(TableError, match="cannot be read as jsonl"):
+    with pytest.raises(InvalidInput, match="cannot be read as jsonl"):
         read_outcome_table(path)
     (tmp_path / "t.xlsx").write_bytes(b"x")
-    with pytest.raises(TableError, match=r"'\.xlsx': use one of \.parquet, \.csv, \.jsonl"):
+    with pytest.raises(InvalidInput, match=r"'\.xlsx': use one of \.jsonl, \.csv, \.parquet"):
         read_outcome_table(tmp_path / "t.xlsx")
-    with pytest.raises(TableError, match="no such file"):
+    with pytest.raises(InvalidInput, match="no such file"):
         read_outcome_table(tmp_path)
 
 
