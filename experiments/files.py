@@ -42,9 +42,14 @@ def connect(**config: Setting) -> duckdb.DuckDBPyConnection:
     return connection
 
 
+def sql_text(text: object) -> str:
+    """Quote a text for SQL, such as the path of a file to be written."""
+    return "'" + str(text).replace("'", "''") + "'"
+
+
 def sql_path(path: Path) -> str:
-    """Quote a path for SQL such that none of its characters is read as a wildcard."""
-    return "'" + re.sub(r"([*?\[])", r"[\1]", str(path)).replace("'", "''") + "'"
+    """Quote the path of a file to be read, so that none of its characters is taken for a wildcard."""
+    return sql_text(re.sub(r"([*?\[])", r"[\1]", str(path)))
 
 
 def sql_name(name: str) -> str:

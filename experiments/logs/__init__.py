@@ -2,7 +2,9 @@
 
 The form is documented in docs/log-format.md.
 
-    file ─► lines (typed rows) ─► rules (what is wrong with a row) ─► log (facts, parts) ─► columns (numpy)
+    file ─► source (typed rows) ─► rules (bad rows) ─► log (facts, parts) ─► read ─► batch (arrays)
+
+`write` writes such a log; `importers` and `from_events` make its lines from other logs.
 """
 
 from fairlead.optimizer.errors import require

@@ -1,4 +1,4 @@
-"""A part of a log as arrays, all that an estimator or a policy needs to know of it."""
+"""A part of a log as arrays: everything that an estimator or a target policy reads of it."""
 
 from __future__ import annotations
 
@@ -11,25 +11,34 @@ from numpy.typing import NDArray
 
 from fairlead.optimizer.types import Context, FloatArray
 
-Places = NDArray[np.intp]
+Indices = NDArray[np.intp]
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class LogBatch:
-    """n decisions over the k providers of a log, in its order.
+    """n decisions over the k providers of a log, in the order of the log.
 
-    ``row`` counts from 1 as the file does. ``provider`` and ``served`` are columns of the matrices, −1 for
-    somebody who is not among the log's providers. ``eligible`` and ``propensities`` have shape (n, k); who is
-    not eligible has propensity 0. ``reward`` in [0, 1], ``cost_usd`` and ``latency_s`` are NaN where unknown.
-    ``propensities``, ``target_propensities`` and ``reward_predictions`` are None where the log has none.
-    ``task`` is a place in the log's tasks, −1 for none.
+    ``row`` counts from 1 as the file does. ``provider`` (drawn) and ``served`` (answered) are columns of the
+    matrices; ``served`` is −1 for a provider that the log never lists. ``eligible`` and ``propensities`` have
+    shape (n, k); ineligible providers have propensity 0. ``reward`` in [0, 1], ``cost_usd`` and ``latency_s``
+    are NaN where unknown. ``propensities``, ``target_propensities`` and ``reward_predictions`` are None if
+    the log has none. ``task`` indexes ``tasks``, −1 for none. ``attributes`` hold JSON texts or None.
+
+    >>> import numpy as np
+    >>> two = np.array([0.0, 1.0])
+    >>> batch = LogBatch(
+    ...     row=np.array([1, 2]), decided_at_s=two, task=np.array([0, -1]), provider=np.array([1, 0]),
+    ...     served=np.array([1, 0]), eligible=np.ones((2, 2), bool), propensities=np.full((2, 2), 0.5),
+    ...     reward=two, cost_usd=two, latency_s=two, failed=np.zeros(2, bool), tasks=("faq",))
+    >>> len(batch), batch.contexts()[0].task, batch.select(batch.reward > 0.5).row.tolist()
+    (2, 'faq', [2])
     """
 
     row: NDArray[np.int64]
     decided_at_s: FloatArray
-    task: Places
-    provider: Places
-    served: Places
+    task: Indices
+    provider: Indices
+    served: Indices
     eligible: NDArray[np.bool_]
     propensities: FloatArray | None
     reward: FloatArray
@@ -43,23 +52,21 @@ class LogBatch:
     tasks: tuple[str, ...] = ()
 
     def __len__(self) -> int:
-        """The number of decisions."""
+        """Count the decisions."""
         return len(self.row)
 
     def contexts(self) -> list[Context]:
-        """What was known of each request, for an encoder; needs ``attributes``."""
-        given: list[Any] = [None] * len(self) if self.attributes is None else self.attributes.tolist()
+        """Make the contexts that an encoder takes; attributes only if the batch was read with them."""
+        texts: list[Any] = [None] * len(self) if self.attributes is None else self.attributes.tolist()
         return [
             Context(
                 task=self.tasks[task] if task >= 0 else None,
                 attributes=json.loads(text) if text else {},
             )
-            for task, text in zip(self.task.tolist(), given, strict=True)
+            for task, text in zip(self.task.tolist(), texts, strict=True)
         ]
 
-    def where(self, chosen: NDArray[Any]) -> LogBatch:
-        """The decisions at these places, or where the mask is true."""
-        arrays = {
-            name: value[chosen] for name, value in self.__dict__.items() if isinstance(value, np.ndarray)
-        }
+    def select(self, rows: NDArray[Any]) -> LogBatch:
+        """Return the decisions at these indices, or where the mask is true."""
+        arrays = {name: value[rows] for name, value in self.__dict__.items() if isinstance(value, np.ndarray)}
         return replace(self, **arrays)

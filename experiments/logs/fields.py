@@ -1,4 +1,4 @@
-"""The columns of a log, and the SQL that reads each from JSON, from text, or from a typed column."""
+"""The columns of a log, and the SQL that reads each of them from JSON, from text, or from a typed column."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ KINDS: Final[dict[str, Kind]] = {
     "target_propensities": "numbers",
     "reward_predictions": "numbers",
 }
-"""Every column in the order in which it is written, and what it holds."""
+"""Every column, in the order in which they are written, and what it holds."""
 
 REQUIRED: Final = ("decision_id", "decided_at", "providers", "provider")
 MEANINGS: Final[dict[Kind, str]] = {
@@ -49,16 +49,16 @@ _SHOWN_CHARS: Final = 60
 
 
 def schema() -> dict[str, Any]:
-    """The JSON Schema of one line."""
-    found: dict[str, Any] = json.loads(SCHEMA_PATH.read_text(encoding="utf-8"))
-    return found
+    """Return the JSON Schema of one line."""
+    content: dict[str, Any] = json.loads(SCHEMA_PATH.read_text(encoding="utf-8"))
+    return content
 
 
 @dataclass(frozen=True, kw_only=True)
 class FieldSql:
-    """How one column is read: its value, NULL where there is none, and the text of a value of a wrong type.
+    """SQL that reads one column: its value, and the text of a value that has the wrong type; NULL if none.
 
-    ``zoned`` says of a time whether it has a zone; ``seconds`` gives it as seconds since 1970.
+    Of a time, ``zoned`` is whether it has a zone, and ``seconds`` are those since 1970.
     """
 
     value: str
@@ -68,7 +68,7 @@ class FieldSql:
 
 
 def field_sql(name: str, source: str, kind_of_source: str | None) -> FieldSql:
-    """How to read column ``name`` from the SQL expression ``source`` of a DuckDB type; None: it is absent."""
+    """Write the SQL that reads column ``name`` from ``source``, an expression of that type (None: absent)."""
     kind = KINDS[name]
     if kind_of_source is None:
         return FieldSql(value=f"NULL::{_SQL_TYPES[kind]}", wrong="NULL::VARCHAR")
@@ -84,7 +84,7 @@ def _shown(text: str) -> str:
 
 
 def _from_json(kind: Kind, source: str) -> FieldSql:
-    there = f"({source} IS NOT NULL AND json_type({source}) <> 'NULL')"
+    present = f"({source} IS NOT NULL AND json_type({source}) <> 'NULL')"
     if kind in ("text", "time"):
         value, fits = f"({source} ->> '$')", f"json_type({source}) = 'VARCHAR'"
     elif kind == "number":
@@ -97,38 +97,38 @@ def _from_json(kind: Kind, source: str) -> FieldSql:
         alike = f"NOT contains({source}::VARCHAR, '\"')" if kind == "numbers" else "true"
         value = f"TRY_CAST({source} AS {_SQL_TYPES[kind]})"
         fits = f"json_type({source}) = 'ARRAY' AND {alike} AND {value} IS NOT NULL"
-    found = FieldSql(
-        value=f"CASE WHEN {there} AND {fits} THEN {value} END",
-        wrong=f"CASE WHEN {there} AND ({fits}) IS NOT TRUE THEN {_shown(f'{source}::VARCHAR')} END",
+    field = FieldSql(
+        value=f"CASE WHEN {present} AND {fits} THEN {value} END",
+        wrong=f"CASE WHEN {present} AND ({fits}) IS NOT TRUE THEN {_shown(f'{source}::VARCHAR')} END",
     )
-    return _timed(found) if kind == "time" else found
+    return _with_time(field) if kind == "time" else field
 
 
 def _from_text(name: str, kind: Kind, source: str) -> FieldSql:
-    """Text as a CSV file has it: lists and objects are written in it as JSON, and no text is no value."""
-    there = f"({source} IS NOT NULL AND {source} <> '')"
+    """Read text as in a CSV file: lists and objects are written as JSON, and an empty text is no value."""
+    present = f"({source} IS NOT NULL AND {source} <> '')"
     if kind in ("text", "time"):
-        found = FieldSql(value=f"CASE WHEN {there} THEN {source} END", wrong="NULL::VARCHAR")
-        return _timed(found) if kind == "time" else found
+        field = FieldSql(value=f"CASE WHEN {present} THEN {source} END", wrong="NULL::VARCHAR")
+        return _with_time(field) if kind == "time" else field
     if kind == "number":
         value, fits = f"TRY_CAST({source} AS DOUBLE)", f"TRY_CAST({source} AS DOUBLE) IS NOT NULL"
         return FieldSql(
-            value=f"CASE WHEN {there} THEN {value} END",
-            wrong=f"CASE WHEN {there} AND NOT {fits} THEN {_shown(source)} END",
+            value=f"CASE WHEN {present} THEN {value} END",
+            wrong=f"CASE WHEN {present} AND NOT {fits} THEN {_shown(source)} END",
         )
-    # The document stands in a column of its own (`document_sql`): repeated here, it would grow beyond reason.
+    # The document has a column of its own (`document_sql`): repeated here, the SQL would grow beyond reason.
     inner = _from_json(kind, document_name(name))
-    broken = f"CASE WHEN {there} AND {document_name(name)} IS NULL THEN {_shown(source)} END"
+    broken = f"CASE WHEN {present} AND {document_name(name)} IS NULL THEN {_shown(source)} END"
     return FieldSql(value=inner.value, wrong=f"coalesce({broken}, {inner.wrong})")
 
 
 def document_name(name: str) -> str:
-    """The column in which `document_sql` puts the document of column ``name``."""
+    """Name the column into which `document_sql` puts the document of column ``name``."""
     return f"document_of_{name}"
 
 
 def document_sql(name: str, source: str, kind_of_source: str | None) -> str | None:
-    """SQL of the JSON document in a text column that holds lists or objects; None for every other column."""
+    """Write SQL of the JSON document in a text column of lists or objects; None for every other column."""
     if kind_of_source != "VARCHAR" or KINDS[name] in ("text", "time", "number"):
         return None
     return f"CASE WHEN json_valid({source}) THEN {source}::JSON END AS {document_name(name)}"
@@ -156,7 +156,7 @@ def _from_typed(kind: Kind, source: str, kind_of_source: str) -> FieldSql:
     return FieldSql(value=f"NULL::{_SQL_TYPES[kind]}", wrong=wrong)
 
 
-def _timed(field: FieldSql) -> FieldSql:
+def _with_time(field: FieldSql) -> FieldSql:
     return FieldSql(
         value=field.value,
         wrong=field.wrong,

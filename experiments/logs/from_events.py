@@ -1,4 +1,4 @@
-"""The event log of a router as lines of the canonical form: each decision with what came of it by its end."""
+"""The event log of a router as lines of the canonical form: each decision with all that came of it."""
 
 from __future__ import annotations
 
@@ -14,11 +14,11 @@ from fairlead.optimizer.types.route import Metric
 
 
 def served_lines(events: Iterable[Event], *, metrics: Sequence[Metric] = (Metric(),)) -> Iterator[Line]:
-    """The decisions of an event log in their order, from events such as `read_log` yields.
+    """Turn events, such as `read_log` yields, into the lines of their decisions, in the log's order.
 
-    Late, repeated and corrected events are settled by the router's own ledger; ``metrics`` say how feedback
-    makes the reward. Who was not eligible is left out of a line. Decisions and their feedback are held until
-    the end of the log, since feedback may come until then. Fallbacks, which no policy drew, are left out.
+    The router's own ledger settles late, repeated and corrected events; ``metrics`` say how feedback makes
+    the reward. A line lists eligible providers only. Decisions and their feedback are held until the end of
+    the log, since feedback may come until then. Fallbacks, which no policy drew, are left out.
     """
     decisions: list[Decision] = []
     later: list[Outcome | Feedback] = []
@@ -44,15 +44,15 @@ def served_lines(events: Iterable[Event], *, metrics: Sequence[Metric] = (Metric
 def _line(decision: Decision, ledger: Ledger) -> Line:
     entry = ledger.get(decision.id)
     outcome = entry.outcome if entry is not None else None
-    open_to = [j for j, name in enumerate(decision.providers) if name not in decision.ineligible]
+    eligible = [j for j, name in enumerate(decision.providers) if name not in decision.ineligible]
     line: dict[str, Any] = {
         "decision_id": decision.id,
         "decided_at": time_text(decision.at_s, decision.id),
         "route": decision.route,
         "context": {"task": decision.task} if decision.task is not None else None,
         "features": decision.features.tolist() or None,
-        "providers": [decision.providers[j] for j in open_to],
-        "propensities": [float(decision.probabilities[j]) for j in open_to],
+        "providers": [decision.providers[j] for j in eligible],
+        "propensities": [float(decision.probabilities[j]) for j in eligible],
         "provider": decision.selected,
         "reward": entry.quality if entry is not None else None,
     }
@@ -69,7 +69,7 @@ def _line(decision: Decision, ledger: Ledger) -> Line:
 
 
 def time_text(at_s: float | None, decision_id: str) -> str:
-    """A time in seconds since 1970 as RFC 3339 in UTC, to the microsecond."""
+    """Write a time in seconds since 1970 as RFC 3339 in UTC, to the microsecond."""
     if at_s is None:
         raise InvalidInput(
             f"decision {decision_id!r} has no time, and a log is ordered by it: give `decide` the time "

@@ -1,4 +1,4 @@
-"""Logs of other systems as lines of the canonical form; what is not in them stays empty."""
+"""Logs of other systems as lines of the canonical form; columns that they lack stay empty."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import json
 import math
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
+from datetime import datetime
 from pathlib import Path
 from typing import Any, Final
 
@@ -24,8 +25,14 @@ class ImportOptions:
     """What the imported file does not say itself.
 
     ``reward_range`` is the lowest and the highest reward of the source, mapped onto [0, 1]. ``weights`` are
-    the probabilities with which traffic was split at random, by provider; None where it was not. ``rewards``
-    gives a reward in [0, 1] by request id.
+    the probabilities with which traffic was split at random, by provider; None if it was not. ``rewards``
+    gives a reward in [0, 1] by request id. `InvalidInput` says which of them cannot be.
+
+    >>> ImportOptions(weights={"small": 0.7, "large": 0.3}).reward_range
+    (0.0, 1.0)
+    >>> ImportOptions(weights={"small": 0.7, "large": 0.7})
+    Traceback (most recent call last):
+    fairlead.optimizer.errors.InvalidInput: the weights {'small': 0.7, 'large': 0.7} are not all above 0 ...
     """
 
     reward_range: tuple[float, float] = (0.0, 1.0)
@@ -49,14 +56,14 @@ class ImportOptions:
 
 
 def import_lines(path: Path, *, source: str, options: ImportOptions) -> Iterator[Line]:
-    """Read a log of another kind; `InvalidInput` names file, line and remedy."""
+    """Read a log of another kind as lines; `InvalidInput` names the file, the line and the remedy."""
     if not path.is_file():
         raise InvalidInput(f"{path}: there is no such file: check the path.")
     if source == "events":
         yield from served_lines(read_log(path))
         return
     if source not in SOURCES:
-        raise InvalidInput(f"{source!r} is no kind of log that is known: choose among {', '.join(SOURCES)}")
+        raise InvalidInput(f"{source!r} is no kind of log: choose among {', '.join(SOURCES)}")
     lines = _litellm(path, options) if source == "litellm" else _dsjson(path, options)
     empty = True
     for line in lines:
@@ -67,7 +74,7 @@ def import_lines(path: Path, *, source: str, options: ImportOptions) -> Iterator
 
 
 def _objects(path: Path) -> Iterator[tuple[int, dict[str, Any]]]:
-    """The JSON objects of a file, one a line, with their line numbers."""
+    """Read the JSON objects of a file, one a line, with their line numbers."""
     with path.open("rb") as file:
         number = 0
         while raw := file.readline(MAX_LINE_BYTES + 1):
@@ -94,52 +101,61 @@ def _objects(path: Path) -> Iterator[tuple[int, dict[str, Any]]]:
 
 
 def _dsjson(path: Path, options: ImportOptions) -> Iterator[Line]:
-    """Vowpal Wabbit's decision service JSON for contextual bandits with action-dependent features.
+    """Read Vowpal Wabbit's decision service JSON for contextual bandits with action-dependent features.
 
-    ``a`` lists the actions, counted from 1, as they were ranked, the drawn one first; ``p`` their
+    ``a`` lists the actions, counted from 1, as they were ranked, the drawn one first; ``p`` has their
     probabilities; ``_label_cost`` is the negative reward.
     """
-    low, high = options.reward_range
     for number, event in _objects(path):
         if "_label_cost" not in event and "a" not in event:
             continue  # observations that were never joined, and checkpoints
         where = f"{path}, row {number}"
-        try:
-            actions, chances = [int(a) for a in event["a"]], [float(p) for p in event["p"]]
-            shared, cost = event.get("c") or {}, float(event.get("_label_cost", 0.0))
-            identity, time = str(event["EventId"]), str(event["Timestamp"])
-            names = [_action_name(shared, action) for action in actions]
-        except (KeyError, TypeError, ValueError, IndexError) as error:
-            raise InvalidInput(
-                f"{where}: this is no contextual-bandit event of dsjson ({error!r} about a, p, c, EventId or "
-                "Timestamp): slates, continuous actions and CCB cannot be imported."
-            ) from None
+        line, cost = _dsjson_decision(event, where)
         if float(event.get("pdrop", 0.0)) > 0.0:
             raise InvalidInput(
                 f"{where}: pdrop is {event['pdrop']}, so events were dropped at random and the rest "
-                "would need "
-                "weights: import a log that is whole."
+                "would need weights: import a log that is whole."
             )
-        reward = (-cost - low) / (high - low)
-        if not 0.0 <= reward <= 1.0:
-            raise InvalidInput(
-                f"{where}: the reward {-cost:g} is outside {low:g} to {high:g}: declare its range with "
-                "--reward-range LOW:HIGH."
-            )
-        learned = event.get("_skipLearn") is not True and "_label_cost" in event
-        yield {
-            "decision_id": identity,
-            "decided_at": time,
-            "context": {"attributes": _plain_attributes(shared)},
+        reward = _scaled_reward(-cost, options, where)
+        is_learned = event.get("_skipLearn") is not True and "_label_cost" in event
+        yield {**line, "reward": reward if is_learned else None}
+
+
+def _dsjson_decision(event: Mapping[str, Any], where: str) -> tuple[dict[str, Any], float]:
+    """Read the line of an event without its reward, and its cost."""
+    try:
+        actions, chances = [int(a) for a in event["a"]], [float(p) for p in event["p"]]
+        shared, cost = event.get("c") or {}, float(event.get("_label_cost", 0.0))
+        names = [_action_name(shared, action) for action in actions]
+        line = {
+            "decision_id": str(event["EventId"]),
+            "decided_at": str(event["Timestamp"]),
+            "context": {"attributes": _flat_attributes(shared)},
             "providers": names,
             "propensities": chances,
             "provider": names[0],
-            "reward": reward if learned else None,
         }
+    except (KeyError, TypeError, ValueError, IndexError) as error:
+        raise InvalidInput(
+            f"{where}: this is no contextual-bandit event of dsjson ({error!r} about a, p, c, EventId or "
+            "Timestamp): slates, continuous actions and CCB cannot be imported."
+        ) from None
+    return line, cost
+
+
+def _scaled_reward(reward: float, options: ImportOptions, where: str) -> float:
+    low, high = options.reward_range
+    scaled = (reward - low) / (high - low)
+    if not 0.0 <= scaled <= 1.0:
+        raise InvalidInput(
+            f"{where}: the reward {reward:g} is outside {low:g} to {high:g}: declare its range with "
+            "--reward-range LOW:HIGH."
+        )
+    return scaled
 
 
 def _action_name(shared: Mapping[str, Any], action: int) -> str:
-    """What an action is called: its tag or id, and without one its number."""
+    """Name an action by its tag, id or name, else by its number."""
     entry = shared["_multi"][action - 1]
     for key in ("_tag", "id", "name"):
         if isinstance(entry.get(key), str) and entry[key]:
@@ -147,17 +163,17 @@ def _action_name(shared: Mapping[str, Any], action: int) -> str:
     return f"action-{action}"
 
 
-def _plain_attributes(shared: Mapping[str, Any], prefix: str = "") -> dict[str, str | float | bool]:
-    """The shared features as flat attributes; namespaces become part of the name."""
-    found: dict[str, str | float | bool] = {}
+def _flat_attributes(shared: Mapping[str, Any], prefix: str = "") -> dict[str, str | float | bool]:
+    """Flatten the shared features into attributes; namespaces become part of the name."""
+    attributes: dict[str, str | float | bool] = {}
     for key, value in shared.items():
         if key.startswith("_") or not key:
             continue
         if isinstance(value, Mapping):
-            found |= _plain_attributes(value, f"{prefix}{key}.")
+            attributes |= _flat_attributes(value, f"{prefix}{key}.")
         elif isinstance(value, (str, bool)) or (isinstance(value, (int, float)) and math.isfinite(value)):
-            found[prefix + key] = value
-    return found
+            attributes[prefix + key] = value
+    return attributes
 
 
 _STATUS: Final = {"success": "ok", "failure": "error", None: "ok", "": "ok"}
@@ -165,7 +181,7 @@ _OUTSIDE: Final = "--weights lacks it: name every provider that traffic was spli
 
 
 def _litellm(path: Path, options: ImportOptions) -> Iterator[Line]:
-    """LiteLLM's table of spend (LiteLLM_SpendLogs), exported as JSONL, CSV or Parquet, by the start of calls.
+    """Read LiteLLM's table of spend (LiteLLM_SpendLogs), exported as JSONL, CSV or Parquet, by starting time.
 
     Calls that a cache answered chose no provider and are left out.
     """
@@ -215,15 +231,13 @@ def _text_rows(path: Path) -> Iterator[tuple[int, dict[str, Any]]]:
 
 
 def _utc(text: str) -> str:
-    """LiteLLM writes its times in UTC, with or without saying so."""
+    """Add a Z to a time without zone: LiteLLM writes UTC, with or without saying so."""
     text = text.strip().replace(" ", "T", 1)
     zoned = text.endswith(("Z", "z")) or "+" in text[10:] or "-" in text[10:]
     return text if zoned else f"{text}Z"
 
 
 def _seconds(duration_ms: Any, started: str, ended: Any) -> float | None:
-    from datetime import datetime
-
     try:
         if duration_ms not in (None, ""):
             return float(duration_ms) / 1000.0
@@ -245,7 +259,7 @@ def _amount(value: Any, where: str, name: str) -> float | None:
 
 
 def _tag(tags: Any) -> str | None:
-    """The first of a request's tags as its task."""
+    """Take the first of a request's tags as its task."""
     if isinstance(tags, str):
         try:
             tags = json.loads(tags)

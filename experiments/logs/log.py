@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import tempfile
-from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
@@ -20,16 +19,17 @@ from fairlead.experiments.logs.source import Source, bounded, read_source, unrea
 from fairlead.optimizer.errors import InvalidInput
 
 PART_ROWS: Final = 100_000
-"""Rows of a part: what is in memory at one time for each reader."""
+"""Rows of a part: what each reader has in memory at one time."""
 
 MOST_TASKS: Final = 200
 _MOST_PROVIDERS: Final = 1000
-_LISTED: Final = 1000
+TASK_SQL: Final = "(context ->> '$.task')"
+"""SQL of a row's task label, NULL for none."""
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class ProviderFacts:
-    """One provider of a log: how often it was chosen, and its means of what came of it (NaN: unknown)."""
+    """One provider of a log: how often it was chosen, and the means of what came of it (NaN if unknown)."""
 
     name: str
     chosen: int
@@ -41,16 +41,29 @@ class ProviderFacts:
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Log:
-    """A log that was checked from end to end; it can be sent to other processes that see the same files.
+    """A log that was checked from end to end; other processes that see the same files can receive it.
 
     ``providers`` run from the lowest mean cost to the highest. ``sets`` maps the hash of a line's list of
-    providers to their places. ``left_out`` are rows that a part leaves out, with the reasons.
+    providers to their columns. ``left_out`` are the rows that parts leave out, each with the reason;
+    ``positions`` counts all rows, those included. ``width`` is the number of features, 0 for none.
+
+    >>> import tempfile
+    >>> from fairlead.experiments.logs.write import write_log
+    >>> row = {"decided_at": "2026-03-01T12:00:00Z", "providers": ["small", "large"], "reward": 1.0}
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     path = Path(folder) / "log.jsonl"
+    ...     choices = [("d1", "small", 0.001), ("d2", "large", 0.01)]
+    ...     write_log(path, [{**row, "decision_id": i, "provider": p, "cost_usd": c} for i, p, c in choices])
+    ...     with open_log(path) as log:
+    ...         log.providers, log.rows, log.has_propensities
+    2
+    (('small', 'large'), 2, False)
     """
 
     path: Path
     relation: str
     folder: Path
-    places: int
+    positions: int
     rows: int
     facts: tuple[ProviderFacts, ...]
     tasks: tuple[str, ...]
@@ -62,7 +75,7 @@ class Log:
     width: int
     first_s: float
     last_s: float
-    left_out: tuple[rules.Bad, ...]
+    left_out: tuple[rules.BadRow, ...]
     part_rows: int = PART_ROWS
 
     @property
@@ -76,76 +89,54 @@ class Log:
         return np.array(sorted({row for row, _ in self.left_out}), dtype=np.int64)
 
     def parts(self) -> list[tuple[int, int]]:
-        """From where to where each part goes; together they are the log."""
+        """List the first position of each part and the one after its last; together they are the log."""
         size = self.part_rows
-        return [(start, min(start + size, self.places)) for start in range(0, self.places, size)]
-
-    def reasons(self) -> dict[str, int]:
-        """What was left out and how often, by the reason without its particulars."""
-        return dict(Counter(reason.partition(": ")[2] or reason for _, reason in self.left_out))
+        return [(start, min(start + size, self.positions)) for start in range(0, self.positions, size)]
 
     def notes(self) -> list[str]:
-        """What a reader of any result ought to be told about the log, one sentence each."""
-        found = []
+        """Sentences that belong beside every result from this log."""
+        notes = []
         if self.left_out:
             total = len(self.bad_rows)
             listed = "; ".join(f"row {row}: {reason}" for row, reason in self.left_out[:5])
             more = f"; and {total - 5:,} more" if total > 5 else ""
             were = "row was" if total == 1 else "rows were"
-            found.append(f"{total:,} {were} left out ({listed}{more}).")
+            notes.append(f"{total:,} {were} left out ({listed}{more}).")
         unjudged = self.rows - sum(fact.judged for fact in self.facts)
         if unjudged:
-            found.append(f"{unjudged:,} of {self.rows:,} decisions have no reward.")
-        return found
+            notes.append(f"{unjudged:,} of {self.rows:,} decisions have no reward.")
+        return notes
 
 
 @contextmanager
 def open_log(path: str | Path, *, skip_bad: bool = False, part_rows: int = PART_ROWS) -> Iterator[Log]:
-    """Check a log and give it, in parts of ``part_rows``; its work files are gone afterwards.
+    """Check a log and yield it, in parts of ``part_rows``; its work files are removed afterwards.
 
     A row that breaks a rule raises `InvalidInput`, or is left out with ``skip_bad``. Memory stays bounded:
-    DuckDB keeps to `source.MEMORY` and spills to the temporary folder.
+    DuckDB keeps within `source.MEMORY` and spills to the temporary folder.
     """
     path = Path(path)
-    with tempfile.TemporaryDirectory(prefix="fairlead-") as made:
-        folder = Path(made)
+    with tempfile.TemporaryDirectory(prefix="fairlead-") as temporary:
+        folder = Path(temporary)
         source = read_source(path, folder)
         try:
             with bounded(folder) as connection:
-                log = _checked(connection, path, source, folder, skip_bad=skip_bad)
+                log = _check(connection, path, source, folder=folder, skip_bad=skip_bad)
         except duckdb.Error as error:
             raise InvalidInput(unreadable(path, error)) from None
         yield replace(log, part_rows=part_rows)
 
 
-def _checked(
-    connection: duckdb.DuckDBPyConnection, path: Path, source: Source, folder: Path, *, skip_bad: bool
+def _check(
+    connection: duckdb.DuckDBPyConnection, path: Path, source: Source, *, folder: Path, skip_bad: bool
 ) -> Log:
     relation = source.relation
-    counted = connection.execute(
-        "SELECT count(*), coalesce(max(place) + 1, 0), count(propensities), count(target_propensities), "
-        f"count(reward_predictions), coalesce(mode(len(features)), 0) FROM {relation}"
-    ).fetchone()
-    assert counted is not None
-    rows, places, logged, targets, predictions, width = map(int, counted)
-    bad: list[rules.Bad] = list(source.unread)
-    if rows:
-        declared = rules.row_rules(
-            propensities=logged > 0, targets=targets > 0, predictions=predictions > 0, width=width
-        )
-        bad += rules.broken_rows(connection, relation, declared)
-        bad += rules.repeated_providers(connection, relation)
-        bad += rules.repeated_ids(connection, relation)
-        bad += rules.late_rows(connection, relation, places)
-    first_reason: dict[int, str] = {}
-    for row, reason in bad:
-        first_reason.setdefault(row, reason)
-    left_out = tuple(sorted(first_reason.items()))
+    columns = rules.count_columns(connection, relation)
+    left_out = rules.first_reasons([*source.unread, *rules.broken_rows(connection, relation, columns)])
     if left_out and not skip_bad:
         raise InvalidInput(rules.sentence(path, left_out[0], others=len(left_out) - 1))
-    connection.execute(
-        "CREATE TEMP TABLE bad AS SELECT unnest(?::BIGINT[]) AS row", [[r for r, _ in left_out]]
-    )
+    rows = [row for row, _ in left_out]
+    connection.execute("CREATE TEMP TABLE bad AS SELECT unnest(?::BIGINT[]) AS row", [rows])
     good = f"(FROM {relation} ANTI JOIN bad USING (row))" if left_out else relation
     facts = _provider_facts(connection, path, good)
     tasks, hashes = _tasks(connection, good)
@@ -155,16 +146,16 @@ def _checked(
         path=path,
         relation=relation,
         folder=folder,
-        places=places,
+        positions=columns.positions,
         rows=int(span[0]),
         facts=facts,
         tasks=tasks,
         task_hashes=hashes,
-        sets=_sets(connection, good, [fact.name for fact in facts]),
-        has_propensities=logged > 0,
-        has_targets=targets > 0,
-        has_predictions=predictions > 0,
-        width=width,
+        sets=_provider_sets(connection, good, [fact.name for fact in facts]),
+        has_propensities=columns.propensities > 0,
+        has_targets=columns.targets > 0,
+        has_predictions=columns.predictions > 0,
+        width=columns.width,
         first_s=float(span[1]),
         last_s=float(span[2]),
         left_out=left_out,
@@ -174,34 +165,15 @@ def _checked(
 def _provider_facts(
     connection: duckdb.DuckDBPyConnection, path: Path, good: str
 ) -> tuple[ProviderFacts, ...]:
-    """All providers that could be chosen, cheapest first."""
-    names = connection.execute(
-        f"SELECT DISTINCT unnest(providers) FROM (SELECT DISTINCT providers FROM {good})"
-    ).fetchall()
-    if not names:
-        raise InvalidInput(
-            f"{path}: the log is empty, as no row is left: give one with at least one decision."
-        )
-    if len(names) == 1:
-        raise InvalidInput(
-            f"{path}: {names[0][0]!r} is the only provider in all rows, so there was nothing to choose: "
-            "give a log "
-            "of two providers or more."
-        )
-    if len(names) > _MOST_PROVIDERS:
-        raise InvalidInput(
-            f"{path}: there are {len(names):,} providers, more than {_MOST_PROVIDERS:,}: check what the "
-            "column holds."
-        )
+    """Summarise all providers that could be chosen, the cheapest first."""
     query = (
         "SELECT provider, count(*), count(reward), avg(reward), avg(cost_usd), avg(latency_s) "
         f"FROM {good} GROUP BY provider"
     )
     means: dict[str, tuple[Any, ...]] = {row[0]: row[1:] for row in connection.execute(query).fetchall()}
-    never = (0, 0, None, None, None)
     facts = []
-    for (name,) in names:
-        chosen, judged, *values = means.get(name, never)
+    for name in _provider_names(connection, path, good):
+        chosen, judged, *values = means.get(name, (0, 0, None, None, None))
         reward, cost, latency = (float("nan") if value is None else float(value) for value in values)
         facts.append(
             ProviderFacts(
@@ -216,22 +188,40 @@ def _provider_facts(
     return tuple(sorted(facts, key=lambda f: (f.mean_cost_usd != f.mean_cost_usd, f.mean_cost_usd, f.name)))
 
 
-def _sets(connection: duckdb.DuckDBPyConnection, good: str, names: list[str]) -> dict[int, tuple[int, ...]]:
+def _provider_names(connection: duckdb.DuckDBPyConnection, path: Path, good: str) -> list[str]:
+    query = f"SELECT DISTINCT unnest(providers) FROM (SELECT DISTINCT providers FROM {good})"
+    names = [str(row[0]) for row in connection.execute(query).fetchall()]
+    if not names:
+        raise InvalidInput(
+            f"{path}: the log is empty, as no row is left: give one with at least one decision."
+        )
+    if len(names) == 1:
+        raise InvalidInput(
+            f"{path}: {names[0]!r} is the only provider in all rows, so there was nothing to choose: "
+            "give a log of two providers or more."
+        )
+    if len(names) > _MOST_PROVIDERS:
+        raise InvalidInput(
+            f"{path}: there are {len(names):,} providers, more than {_MOST_PROVIDERS:,}: check what the "
+            "column holds."
+        )
+    return names
+
+
+def _provider_sets(
+    connection: duckdb.DuckDBPyConnection, good: str, names: list[str]
+) -> dict[int, tuple[int, ...]]:
     column = {name: j for j, name in enumerate(names)}
-    found = connection.execute(f"SELECT hash(providers), providers FROM {good} GROUP BY providers").fetchall()
-    return {int(key): tuple(column[name] for name in listed) for key, listed in found}
-
-
-def task_sql() -> str:
-    """SQL of a row's task label, NULL for none."""
-    return "(context ->> '$.task')"
+    query = f"SELECT hash(providers), providers FROM {good} GROUP BY providers"
+    rows = connection.execute(query).fetchall()
+    return {int(key): tuple(column[name] for name in providers) for key, providers in rows}
 
 
 def _tasks(connection: duckdb.DuckDBPyConnection, good: str) -> tuple[tuple[str, ...], NDArray[np.uint64]]:
-    """The commonest tasks by name, and the hashes of their labels."""
+    """List the commonest tasks by name, and the hashes of their labels."""
     query = (
-        f"SELECT task, hash(task) FROM (SELECT {task_sql()} AS task FROM {good}) WHERE task IS NOT NULL "
+        f"SELECT task, hash(task) FROM (SELECT {TASK_SQL} AS task FROM {good}) WHERE task IS NOT NULL "
         f"GROUP BY task ORDER BY count(*) DESC, task LIMIT {MOST_TASKS}"
     )
-    found = sorted(connection.execute(query).fetchall())
-    return tuple(str(row[0]) for row in found), np.array([row[1] for row in found], dtype=np.uint64)
+    rows = sorted(connection.execute(query).fetchall())
+    return tuple(str(row[0]) for row in rows), np.array([row[1] for row in rows], dtype=np.uint64)

@@ -1,4 +1,4 @@
-"""Reading a part of a checked log into columns; each reader has a connection of its own."""
+"""Reading the parts of a checked log into batches; each reader has a connection of its own."""
 
 from __future__ import annotations
 
@@ -7,16 +7,24 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from fairlead.experiments.logs.batch import LogBatch, Places
-from fairlead.experiments.logs.log import Log, task_sql
+from fairlead.experiments.logs.batch import Indices, LogBatch
+from fairlead.experiments.logs.log import TASK_SQL, Log
 from fairlead.experiments.logs.source import bounded
 from fairlead.optimizer.types import FloatArray
 
 Part = tuple[int, int]
 
+_SCALARS = (
+    f"row, seconds, hash({TASK_SQL}) AS task, hash(providers) AS provider_set, len(providers) AS length, "
+    "list_position(providers, provider) AS chosen, coalesce(hash(served_provider), 0) AS served, "
+    "served_provider IS NULL AS as_chosen, reward, cost_usd, latency_s, "
+    "coalesce(status, 'ok') <> 'ok' AS failed"
+)
+_ATTRIBUTES = ", (context -> '$.attributes')::VARCHAR AS attributes"
+
 
 class Reader:
-    """Reads parts of one log, in order within a part. Use it as a context, or close it."""
+    """Reads parts of one log, in order within a part. Use it as a context."""
 
     def __init__(self, log: Log) -> None:
         self._log = log
@@ -32,96 +40,78 @@ class Reader:
 
     def _hashes(self, names: tuple[str, ...]) -> NDArray[np.uint64]:
         query = "SELECT hash(name) FROM (SELECT unnest(?::VARCHAR[]) AS name)"
-        return np.array(
-            [row[0] for row in self._connection.execute(query, [list(names)]).fetchall()], dtype=np.uint64
-        )
+        rows = self._connection.execute(query, [list(names)]).fetchall()
+        return np.array([row[0] for row in rows], dtype=np.uint64)
 
     def read(self, part: Part, *, contexts: bool = False) -> LogBatch:
-        """The decisions of a part; with ``contexts`` also their features and attributes."""
+        """Read the decisions of a part; with ``contexts`` also their features and attributes."""
         log = self._log
-        where = f"FROM {log.relation} WHERE place >= {part[0]} AND place < {part[1]}"
-        scalars = (
-            f"row, seconds, hash({task_sql()}) AS task, hash(providers) AS listed, len(providers) AS length, "
-            "list_position(providers, provider) AS chosen, coalesce(hash(served_provider), 0) AS served, "
-            "served_provider IS NULL AS as_chosen, reward, cost_usd, latency_s, "
-            "coalesce(status, 'ok') <> 'ok' AS failed"
-        )
-        if contexts:
-            scalars += ", (context -> '$.attributes')::VARCHAR AS attributes"
-        found = self._fetch(f"SELECT {scalars} {where}")
-        keep = (
-            ~np.isin(found["row"], log.bad_rows)
-            if len(log.bad_rows)
-            else np.ones(len(found["row"]), dtype=bool)
-        )
-        lists = {
-            name: self._list(name, where, found["length"], keep)
-            for name, there in (
-                ("propensities", log.has_propensities),
-                ("target_propensities", log.has_targets),
-                ("reward_predictions", log.has_predictions),
-            )
-            if there
+        rows = f"FROM {log.relation} WHERE position >= {part[0]} AND position < {part[1]}"
+        scalars = self._fetch(f"SELECT {_SCALARS}{_ATTRIBUTES if contexts else ''} {rows}")
+        if len(log.bad_rows):
+            keep = ~np.isin(scalars["row"], log.bad_rows)
+            scalars = {name: values[keep] for name, values in scalars.items()}
+        optional = {
+            "propensities": log.has_propensities,
+            "target_propensities": log.has_targets,
+            "reward_predictions": log.has_predictions,
         }
-        features = self._features(where, keep) if contexts and log.width else None
-        return self._columns({name: values[keep] for name, values in found.items()}, lists, features)
+        lists = {name: self._elements(name, rows) for name, is_logged in optional.items() if is_logged}
+        features = None
+        if contexts and log.width:
+            features = self._elements("features", rows).reshape(-1, log.width)
+        return self._batch(scalars, lists, features)
 
     def _fetch(self, query: str) -> dict[str, NDArray[Any]]:
-        """Columns by name, masked values as NaN where they are numbers and None where they are text."""
-        found = self._connection.execute(query).fetchnumpy()
-        return {name: _filled(values) for name, values in found.items()}
+        """Fetch columns by name, with NaN for missing numbers and None for missing text."""
+        columns = self._connection.execute(query).fetchnumpy()
+        return {name: _fill(values) for name, values in columns.items()}
 
-    def _list(self, name: str, where: str, length: NDArray[Any], keep: NDArray[np.bool_]) -> FloatArray:
-        """The elements of the list of all kept rows, one after the other."""
-        query = f"SELECT row, unnest({name}) AS element {where}"
-        found = self._connection.execute(query).fetchnumpy()
-        elements: FloatArray = _filled(found["element"])
-        if keep.all():
-            return elements
-        return elements[~np.isin(found["row"], self._log.bad_rows)]
+    def _elements(self, name: str, rows: str) -> FloatArray:
+        """Fetch the elements of the list of all kept rows, one after the other."""
+        columns = self._fetch(f"SELECT row, unnest({name}) AS element {rows}")
+        elements: FloatArray = columns["element"]
+        bad = self._log.bad_rows
+        return elements[~np.isin(columns["row"], bad)] if len(bad) else elements
 
-    def _features(self, where: str, keep: NDArray[np.bool_]) -> FloatArray:
-        return self._list("features", where, keep, keep).reshape(-1, self._log.width)
-
-    def _columns(
-        self, found: dict[str, NDArray[Any]], lists: dict[str, FloatArray], features: FloatArray | None
+    def _batch(
+        self, scalars: dict[str, NDArray[Any]], lists: dict[str, FloatArray], features: FloatArray | None
     ) -> LogBatch:
-        log, n = self._log, len(found["row"])
+        log, n = self._log, len(scalars["row"])
         eligible = np.zeros((n, len(log.providers)), dtype=bool)
         matrices = {name: np.zeros(eligible.shape) for name in lists}
-        provider: Places = np.empty(n, dtype=np.intp)
-        ends = np.cumsum(found["length"])
-        listed, which = np.unique(found["listed"], return_inverse=True)
-        for i, key in enumerate(listed.tolist()):
-            rows = np.flatnonzero(which == i)
-            places = np.array(log.sets[int(key)], dtype=np.intp)
-            eligible[rows[:, None], places] = True
-            provider[rows] = places[found["chosen"][rows].astype(np.intp) - 1]
-            elements = (ends[rows] - len(places))[:, None] + np.arange(len(places))
+        provider: Indices = np.empty(n, dtype=np.intp)
+        ends = np.cumsum(scalars["length"])
+        sets, set_of = np.unique(scalars["provider_set"], return_inverse=True)
+        for i, key in enumerate(sets.tolist()):
+            rows = np.flatnonzero(set_of == i)
+            columns = np.array(log.sets[int(key)], dtype=np.intp)
+            eligible[rows[:, None], columns] = True
+            provider[rows] = columns[scalars["chosen"][rows].astype(np.intp) - 1]
+            elements = (ends[rows] - len(columns))[:, None] + np.arange(len(columns))
             for name, values in lists.items():
-                matrices[name][rows[:, None], places] = values[elements.astype(np.intp)]
-        served = np.where(found["as_chosen"], provider, _places(found["served"], self._served))
+                matrices[name][rows[:, None], columns] = values[elements.astype(np.intp)]
         return LogBatch(
-            row=found["row"].astype(np.int64),
-            decided_at_s=found["seconds"].astype(np.float64),
-            task=_places(found["task"], log.task_hashes),
+            row=scalars["row"].astype(np.int64),
+            decided_at_s=scalars["seconds"].astype(np.float64),
+            task=_indices(scalars["task"], log.task_hashes),
             provider=provider,
-            served=served,
+            served=np.where(scalars["as_chosen"], provider, _indices(scalars["served"], self._served)),
             eligible=eligible,
             propensities=matrices.get("propensities"),
-            reward=found["reward"],
-            cost_usd=found["cost_usd"],
-            latency_s=found["latency_s"],
-            failed=found["failed"].astype(np.bool_),
+            reward=scalars["reward"],
+            cost_usd=scalars["cost_usd"],
+            latency_s=scalars["latency_s"],
+            failed=scalars["failed"].astype(np.bool_),
             target_propensities=matrices.get("target_propensities"),
             reward_predictions=matrices.get("reward_predictions"),
             features=features,
-            attributes=found.get("attributes"),
+            attributes=scalars.get("attributes"),
             tasks=log.tasks,
         )
 
 
-def _filled(values: NDArray[Any]) -> NDArray[Any]:
+def _fill(values: NDArray[Any]) -> NDArray[Any]:
     if not isinstance(values, np.ma.MaskedArray):
         return values
     if values.dtype.kind == "f":
@@ -133,11 +123,11 @@ def _filled(values: NDArray[Any]) -> NDArray[Any]:
     return texts
 
 
-def _places(hashes: NDArray[Any], known: NDArray[np.uint64]) -> Places:
-    """The place of each hash among the known ones, −1 where it is not among them."""
-    if not len(known):
+def _indices(hashes: NDArray[Any], table: NDArray[np.uint64]) -> Indices:
+    """Look up the index of each hash in the table, −1 where it is not there."""
+    if not len(table):
         return np.full(len(hashes), -1, dtype=np.intp)
-    order = np.argsort(known)
-    at = np.minimum(np.searchsorted(known[order], hashes.astype(np.uint64)), len(known) - 1)
-    places: Places = np.where(known[order][at] == hashes, order[at], -1)
-    return places
+    order = np.argsort(table)
+    at = np.minimum(np.searchsorted(table[order], hashes.astype(np.uint64)), len(table) - 1)
+    indices: Indices = np.where(table[order][at] == hashes, order[at], -1)
+    return indices

@@ -1,8 +1,9 @@
-"""What must hold of every row of a log, and the sentence that says what does not."""
+"""The rules that every row of a log must keep, each with the sentence on a row that breaks it."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
@@ -14,40 +15,99 @@ STATUSES: Final = ("ok", "error", "timeout", "refused")
 _LATEST_USD: Final = 1e6
 _BATCH: Final = 1 << 20
 
-Bad = tuple[int, str]
-"""A row, counted from 1 as the file has them, and what is wrong with it."""
+BadRow = tuple[int, str]
+"""A row, counted from 1 as in the file, and what is wrong with it."""
+
+Rule = tuple[str, str]
+"""SQL of a condition that bad rows meet, and SQL of the sentence on such a row."""
+
+_CHOSEN: Final = "list_position(providers, provider)"
+
+
+@dataclass(frozen=True, kw_only=True)
+class ColumnCounts:
+    """Rows and positions of a log, how many rows have each optional list, and the width of the features."""
+
+    rows: int
+    positions: int
+    propensities: int
+    targets: int
+    predictions: int
+    width: int
+
+
+def count_columns(connection: duckdb.DuckDBPyConnection, relation: str) -> ColumnCounts:
+    """Count what the log holds; the width is the commonest number of features, 0 for none."""
+    counts = connection.execute(
+        "SELECT count(*), coalesce(max(position) + 1, 0), count(propensities), count(target_propensities), "
+        f"count(reward_predictions), coalesce(mode(len(features)), 0) FROM {relation}"
+    ).fetchone()
+    assert counts is not None
+    rows, positions, propensities, targets, predictions, width = map(int, counts)
+    return ColumnCounts(
+        rows=rows,
+        positions=positions,
+        propensities=propensities,
+        targets=targets,
+        predictions=predictions,
+        width=width,
+    )
+
+
+def row_rules(columns: ColumnCounts) -> list[Rule]:
+    """List the rules of a log that has these columns, in the order in which a row is checked."""
+    rules = [*_identity_rules(), *_provider_rules(), *_outcome_rules()]
+    if columns.propensities:
+        rules.append(_everywhere("propensities", "log"))
+        rules += _distribution_rules("propensities")
+        rules.append(_chosen_rule())
+    if columns.targets:
+        rules.append(_everywhere("target_propensities", "give"))
+        rules += _distribution_rules("target_propensities")
+    if columns.predictions:
+        rules.append(_prediction_rule())
+    if columns.width:
+        rules.append(_feature_rule(columns.width))
+    return rules
 
 
 def _number(text: str) -> str:
     return f"printf('%.6g', {text})"
 
 
-_CHOSEN: Final = "list_position(providers, provider)"
-
-
-def _always() -> Iterator[tuple[str, str]]:
-    """Conditions of a bad row with the SQL of its sentence, the first that applies; for every log."""
+def _identity_rules() -> Iterator[Rule]:
     yield "wrong IS NOT NULL", "wrong"
     yield "coalesce(decision_id, '') = ''", "'decision_id is empty: give every decision an id of its own'"
     yield "decided_at IS NULL", "'decided_at is empty: give the time of the decision, with its zone'"
+    time = "'decided_at is ' || left(decided_at, 40) || "
     yield (
         "NOT coalesce(zoned, false)",
-        "'decided_at is ' || left(decided_at, 40) || ', which has no zone: append Z for UTC, or the offset'",
+        f"{time}', which has no zone: append Z for UTC, or the offset'",
     )
     yield (
         "seconds IS NULL OR NOT isfinite(seconds)",
-        "'decided_at is ' || left(decided_at, 40) || ', which is no time: write it as 2026-03-01T12:00:00Z'",
+        f"{time}', which is no time: write it as 2026-03-01T12:00:00Z'",
     )
-    yield "coalesce(len(providers), 0) = 0", "'providers is empty: list everybody who could be chosen'"
+
+
+def _provider_rules() -> Iterator[Rule]:
+    yield (
+        "coalesce(len(providers), 0) = 0",
+        "'providers is empty: list every provider that could be chosen'",
+    )
     yield (
         "coalesce(provider, '') = ''",
         "'provider is empty: name the one that was chosen among providers'",
     )
-    yield (
-        f"coalesce({_CHOSEN}, 0) = 0",
-        "'provider ' || left(provider, 60) || ' is not among providers (' || left(array_to_string(providers, "
-        "', '), 80) || '), so it could not be chosen: add it there with its propensity'",
+    listed = "left(array_to_string(providers, ', '), 80)"
+    sentence = (
+        f"'provider ' || left(provider, 60) || ' is not among providers (' || {listed} || '), so it could "
+        "not be chosen: add it there with its propensity'"
     )
+    yield f"coalesce({_CHOSEN}, 0) = 0", sentence
+
+
+def _outcome_rules() -> Iterator[Rule]:
     for name, high, meaning in (
         ("reward", 1.0, "quality in [0, 1]"),
         ("cost_usd", _LATEST_USD, "USD from 0 to 1e6"),
@@ -64,141 +124,141 @@ def _always() -> Iterator[tuple[str, str]]:
     )
 
 
-def _distribution(name: str) -> Iterator[tuple[str, str]]:
-    """What must hold of a list of probabilities over ``providers``."""
+def _everywhere(name: str, verb: str) -> Rule:
+    """Refuse a list that other rows have and this one lacks."""
+    sentence = f"'{name} are missing here and present elsewhere: {verb} them for every decision'"
+    return f"{name} IS NULL", sentence
+
+
+def _distribution_rules(name: str) -> Iterator[Rule]:
+    """Require a list of probabilities over ``providers``."""
+    counts = f"len({name}) || ' numbers for ' || len(providers)"
     yield (
         f"len({name}) <> len(providers)",
-        f"'{name} has ' || len({name}) || ' numbers for ' || len(providers) || ' providers: give one for "
-        "each'",
+        f"'{name} has ' || {counts} || ' providers: give one for each'",
     )
-    yield (
+    outside = _number(f"if(list_max({name}) > 1, list_max({name}), list_min({name}))")
+    condition = (
         f"NOT coalesce(list_min({name}) >= 0 AND list_max({name}) <= 1 + {SUM_TOLERANCE}, false) "
-        f"OR list_count({name}) <> len({name})",
-        f"'{name} has ' || "
-        f"coalesce({_number(f'if(list_max({name}) > 1, list_max({name}), list_min({name}))')}"
-        ", 'nothing') || ', which is no probability: give numbers in [0, 1]'",
+        f"OR list_count({name}) <> len({name})"
     )
+    remedy = "'nothing') || ', which is no probability: give numbers in [0, 1]'"
+    yield condition, f"'{name} has ' || coalesce({outside}, {remedy}"
+    total, remedy = _number(f"list_sum({name})"), "log the whole distribution that the choice was drawn from"
     yield (
         f"abs(list_sum({name}) - 1) > {SUM_TOLERANCE}",
-        f"'{name} sum to ' || {_number(f'list_sum({name})')} || ', not 1: log the whole distribution "
-        "that the choice "
-        "was drawn from'",
+        f"'{name} sum to ' || {total} || ', not 1: {remedy}'",
     )
 
 
-def row_rules(*, propensities: bool, targets: bool, predictions: bool, width: int) -> list[tuple[str, str]]:
-    """The rules of a log that has these columns; features are ``width`` wide, 0 for none."""
-    rules = list(_always())
-    if propensities:
-        rules.append(
-            (
-                "propensities IS NULL",
-                "'propensities are missing here and present elsewhere: log them for every decision'",
-            )
-        )
-        rules += _distribution("propensities")
-        chosen = f"propensities[{_CHOSEN}]"
-        rules.append(
-            (
-                f"{chosen} <= 0",
-                "'the propensity of the chosen provider ' || left(provider, 60) || ' is 0, yet it was "
-                "chosen: log "
-                "the probability that it was drawn with'",
-            )
-        )
-    if targets:
-        rules.append(
-            (
-                "target_propensities IS NULL",
-                "'target_propensities are missing here and present elsewhere: give them for every decision'",
-            )
-        )
-        rules += _distribution("target_propensities")
-    if predictions:
-        rules.append(
-            (
-                "reward_predictions IS NULL OR len(reward_predictions) <> len(providers) OR "
-                "list_count(reward_predictions) <> len(providers) OR NOT coalesce(isfinite(list_sum("
-                "reward_predictions)), false)",
-                "'reward_predictions are not one finite number for each of the ' || len(providers) || ' "
-                "providers: "
-                "give them for every decision, or for none'",
-            )
-        )
-    if width:
-        rules.append(
-            (
-                f"coalesce(len(features), 0) <> {width} OR list_count(features) <> {width} OR NOT "
-                "coalesce(isfinite(list_sum(features)), false)",
-                "'features are ' || coalesce(len(features), 0) || ' numbers, but elsewhere there are "
-                f"{width} finite ones: encode every decision alike'",
-            )
-        )
-    return rules
+def _chosen_rule() -> Rule:
+    sentence = (
+        "'the propensity of the chosen provider ' || left(provider, 60) || ' is 0, yet it was chosen: log "
+        "the probability that it was drawn with'"
+    )
+    return f"propensities[{_CHOSEN}] <= 0", sentence
+
+
+def _prediction_rule() -> Rule:
+    condition = (
+        "reward_predictions IS NULL OR len(reward_predictions) <> len(providers) OR "
+        "list_count(reward_predictions) <> len(providers) OR "
+        "NOT coalesce(isfinite(list_sum(reward_predictions)), false)"
+    )
+    sentence = (
+        "'reward_predictions are not one finite number for each of the ' || len(providers) || ' providers: "
+        "give them for every decision, or for none'"
+    )
+    return condition, sentence
+
+
+def _feature_rule(width: int) -> Rule:
+    condition = (
+        f"coalesce(len(features), 0) <> {width} OR list_count(features) <> {width} OR "
+        "NOT coalesce(isfinite(list_sum(features)), false)"
+    )
+    sentence = (
+        "'features are ' || coalesce(len(features), 0) || ' numbers, but elsewhere there are "
+        f"{width} finite ones: encode every decision alike'"
+    )
+    return condition, sentence
 
 
 def broken_rows(
-    connection: duckdb.DuckDBPyConnection, relation: str, rules: list[tuple[str, str]]
-) -> list[Bad]:
-    """Every row that breaks a rule, with the sentence of the first that it breaks."""
+    connection: duckdb.DuckDBPyConnection, relation: str, columns: ColumnCounts
+) -> Iterator[BadRow]:
+    """Every row that breaks a rule, once for every kind of rule that it breaks."""
+    if not columns.rows:
+        return
+    yield from _rows_against(connection, relation, row_rules(columns))
+    yield from _repeated_providers(connection, relation)
+    yield from _repeated_ids(connection, relation)
+    yield from _late_rows(connection, relation, columns.positions)
+
+
+def first_reasons(bad: Iterable[BadRow]) -> tuple[BadRow, ...]:
+    """Keep the first reason of every row, and sort by row."""
+    reasons: dict[int, str] = {}
+    for row, reason in bad:
+        reasons.setdefault(row, reason)
+    return tuple(sorted(reasons.items()))
+
+
+def _rows_against(
+    connection: duckdb.DuckDBPyConnection, relation: str, rules: list[Rule]
+) -> Iterator[BadRow]:
     cases = " ".join(f"WHEN {condition} THEN {sentence}" for condition, sentence in rules)
     query = (
         f"SELECT row, bad FROM (SELECT row, CASE {cases} END AS bad FROM {relation}) WHERE bad IS NOT NULL"
     )
-    return [(int(row), str(bad)) for row, bad in connection.execute(query).fetchall()]
+    for row, reason in connection.execute(query).fetchall():
+        yield int(row), str(reason)
 
 
-def repeated_ids(connection: duckdb.DuckDBPyConnection, relation: str) -> list[Bad]:
-    """Every row whose decision_id stands in an earlier one."""
+def _repeated_ids(connection: duckdb.DuckDBPyConnection, relation: str) -> Iterator[BadRow]:
+    firsts = (
+        f"SELECT decision_id, min(row) AS first_row FROM {relation} WHERE decision_id IS NOT NULL "
+        "GROUP BY decision_id HAVING count(*) > 1"
+    )
     query = (
-        f"SELECT r.row, r.decision_id, first_row FROM {relation} r JOIN (SELECT decision_id, min(row) AS "
-        "first_row "
-        f"FROM {relation} WHERE decision_id IS NOT NULL GROUP BY decision_id HAVING count(*) > 1) d "
+        f"SELECT r.row, r.decision_id, first_row FROM {relation} r JOIN ({firsts}) d "
         "ON r.decision_id = d.decision_id WHERE r.row > first_row ORDER BY r.row"
     )
-    return [
-        (
-            int(row),
-            f"decision_id {str(name)[:60]} stands in row {first} already: keep one line for each decision",
-        )
-        for row, name, first in connection.execute(query).fetchall()
-    ]
+    for row, name, first in connection.execute(query).fetchall():
+        reason = f"decision_id {str(name)[:60]} stands in row {first} already: keep one line per decision"
+        yield int(row), reason
 
 
-def repeated_providers(connection: duckdb.DuckDBPyConnection, relation: str) -> list[Bad]:
-    """Every row whose providers name somebody twice or nobody."""
+def _repeated_providers(connection: duckdb.DuckDBPyConnection, relation: str) -> Iterator[BadRow]:
     query = f"SELECT DISTINCT providers FROM {relation} WHERE len(providers) > 0"
-    wrong = [row[0] for row in connection.execute(query).fetchall() if _twice(row[0])]
-    if not wrong:
-        return []
+    bad = [row[0] for row in connection.execute(query).fetchall() if not _are_names(row[0])]
+    if not bad:
+        return
     query = f"SELECT row FROM {relation} WHERE list_contains(?, providers)"
-    told = "providers name somebody twice or nobody: list each once by its name"
-    return [(int(row[0]), told) for row in connection.execute(query, [wrong]).fetchall()]
+    for (row,) in connection.execute(query, [bad]).fetchall():
+        yield int(row), "providers has a name twice or an empty one: list each provider once by its name"
 
 
-def _twice(names: list[str | None]) -> bool:
-    return len(set(names)) != len(names) or None in names or "" in names
+def _are_names(names: list[str | None]) -> bool:
+    return len(set(names)) == len(names) and None not in names and "" not in names
 
 
-def late_rows(connection: duckdb.DuckDBPyConnection, relation: str, places: int) -> list[Bad]:
-    """Every row whose time is before that of a row above it."""
-    found: list[Bad] = []
+def _late_rows(connection: duckdb.DuckDBPyConnection, relation: str, positions: int) -> Iterator[BadRow]:
     latest = -np.inf
-    for start in range(0, places, _BATCH):
-        query = f"SELECT row, seconds FROM {relation} WHERE place >= {start} AND place < {start + _BATCH}"
-        batch = connection.execute(query).fetchnumpy()
+    for start in range(0, positions, _BATCH):
+        span = f"position >= {start} AND position < {start + _BATCH}"
+        batch = connection.execute(f"SELECT row, seconds FROM {relation} WHERE {span}").fetchnumpy()
         seconds = np.ma.filled(np.ma.asarray(batch["seconds"], dtype=np.float64), -np.inf)
         order = np.argsort(batch["row"], kind="stable")
         seconds, rows = seconds[order], np.asarray(batch["row"])[order]
         so_far = np.maximum.accumulate(np.append(latest, seconds))
-        late = np.flatnonzero(seconds < so_far[:-1])
-        told = "decided_at is earlier than in the row before: sort the log by decided_at"
-        found += [(int(rows[i]), told) for i in late if np.isfinite(seconds[i])]
+        for i in np.flatnonzero((seconds < so_far[:-1]) & np.isfinite(seconds)).tolist():
+            reason = "decided_at is earlier than in the row before: sort the log by decided_at"
+            yield int(rows[i]), reason
         latest = float(so_far[-1])
-    return found
 
 
-def sentence(path: Path, bad: Bad, *, others: int = 0) -> str:
-    """The sentence on one bad row that names the file, the row and the remedy."""
+def sentence(path: Path, bad: BadRow, *, others: int = 0) -> str:
+    """Write the sentence on a bad row, which names the file, the row and the remedy."""
     more = f" ({others:,} more rows are wrong)" if others else ""
     return f"{path}, row {bad[0]}: {bad[1]}, or leave such rows out with --skip-bad{more}."

@@ -1,10 +1,9 @@
-"""Writing a log: lines of the canonical form, as JSONL, CSV or Parquet, whole or not at all."""
+"""Writing a log: lines of the canonical form, as JSONL, CSV or Parquet, completely or not at all."""
 
 from __future__ import annotations
 
 import csv
 import json
-import re
 import tempfile
 from collections.abc import Iterable, Mapping
 from pathlib import Path
@@ -12,14 +11,14 @@ from typing import Any, Final, TextIO
 
 import duckdb
 
-from fairlead.experiments.files import json_value
+from fairlead.experiments.files import TABLE_SUFFIXES, json_value, reason_of, sql_path, sql_text
 from fairlead.experiments.logs.fields import KINDS
-from fairlead.experiments.logs.source import SUFFIXES, bounded
+from fairlead.experiments.logs.source import bounded
 from fairlead.optimizer.errors import InvalidInput
 from fairlead.optimizer.persistence.atomic_file import atomic_path
 
 Line = Mapping[str, Any]
-"""One decision by column name, as the schema has it; what is left out is unknown."""
+"""One decision by column name, as in the schema; a column that is left out is unknown."""
 
 _PARQUET: Final = {
     "decision_id": "VARCHAR", "decided_at": "TIMESTAMPTZ", "route": "VARCHAR", "context": "JSON",
@@ -30,9 +29,9 @@ _PARQUET: Final = {
 
 
 def write_log(path: Path, lines: Iterable[Line]) -> int:
-    """Write the lines, and say how many; the suffix is the format. The old file stays until the end."""
-    if path.suffix not in SUFFIXES:
-        raise InvalidInput(f"{path}: unknown suffix {path.suffix!r}: use one of {', '.join(SUFFIXES)}.")
+    """Write the lines in the format of the suffix, replacing an old file at the end; return their number."""
+    if path.suffix not in TABLE_SUFFIXES:
+        raise InvalidInput(f"{path}: unknown suffix {path.suffix!r}: use one of {', '.join(TABLE_SUFFIXES)}.")
     with atomic_path(path) as partial:
         if path.suffix == ".csv":
             with partial.open("w", encoding="utf-8", newline="") as file:
@@ -48,10 +47,10 @@ def write_log(path: Path, lines: Iterable[Line]) -> int:
         return count
 
 
-def _checked(line: Line) -> dict[str, Any]:
-    strange = line.keys() - KINDS.keys()
-    if strange:
-        raise InvalidInput(f"a log has no column {sorted(strange)[0]!r}: use those of docs/log-format.md")
+def _line_columns(line: Line) -> dict[str, Any]:
+    unknown = line.keys() - KINDS.keys()
+    if unknown:
+        raise InvalidInput(f"a log has no column {sorted(unknown)[0]!r}: use those of docs/log-format.md")
     return {name: json_value(line[name]) for name in KINDS if line.get(name) is not None}
 
 
@@ -59,15 +58,15 @@ def _jsonl(path: Path, lines: Iterable[Line]) -> int:
     count = 0
     with path.open("w", encoding="utf-8", newline="\n") as file:
         for line in lines:
-            file.write(
-                json.dumps(_checked(line), ensure_ascii=False, allow_nan=False, separators=(",", ":")) + "\n"
-            )
+            columns = _line_columns(line)
+            text = json.dumps(columns, ensure_ascii=False, allow_nan=False, separators=(",", ":"))
+            file.write(text + "\n")
             count += 1
     return count
 
 
 def _csv(file: TextIO, lines: Iterable[Line]) -> int:
-    """Numbers and text as they are; lists and objects as JSON in their cell."""
+    """Write numbers and text as they are, lists and objects as JSON in their cell."""
     writer = csv.DictWriter(file, fieldnames=list(KINDS), lineterminator="\n")
     writer.writeheader()
     count = 0
@@ -75,7 +74,7 @@ def _csv(file: TextIO, lines: Iterable[Line]) -> int:
         writer.writerow(
             {
                 name: json.dumps(value, ensure_ascii=False) if isinstance(value, (list, dict)) else value
-                for name, value in _checked(line).items()
+                for name, value in _line_columns(line).items()
             }
         )
         count += 1
@@ -83,25 +82,24 @@ def _csv(file: TextIO, lines: Iterable[Line]) -> int:
 
 
 def _parquet(rows: Path, target: Path) -> None:
-    """The JSONL as typed columns; those that are empty throughout are left out."""
+    """Write the JSONL as typed columns; those that are empty throughout are left out."""
     columns = ", ".join(f"'{name}': '{kind}'" for name, kind in _PARQUET.items())
-    location = re.sub(r"([*?\[])", r"[\1]", str(rows))
-    table = f"read_json(?, format='newline_delimited', columns={{{columns}}}, maximum_object_size=67108864)"
+    table = (
+        f"read_json({sql_path(rows)}, format='newline_delimited', columns={{{columns}}}, "
+        "maximum_object_size=67108864)"
+    )
     with tempfile.TemporaryDirectory(prefix="fairlead-") as folder, bounded(Path(folder)) as connection:
         counts = connection.execute(
-            f"SELECT {', '.join(f'count({n})' for n in KINDS)} FROM {table}", [location]
-        )
-        found = counts.fetchone()
-        assert found is not None
-        kept = [name for name, count in zip(KINDS, found, strict=True) if count or name in ("decision_id",)]
-        quoted = str(target).replace("'", "''")
+            f"SELECT {', '.join(f'count({n})' for n in KINDS)} FROM {table}"
+        ).fetchone()
+        assert counts is not None
+        kept = [name for name, count in zip(KINDS, counts, strict=True) if count or name == "decision_id"]
         try:
             connection.execute(
-                f"COPY (SELECT {', '.join(kept)} FROM {table}) TO '{quoted}' (FORMAT parquet, "
-                "COMPRESSION zstd)",
-                [location],
+                f"COPY (SELECT {', '.join(kept)} FROM {table}) TO {sql_text(target)} "
+                "(FORMAT parquet, COMPRESSION zstd)"
             )
         except duckdb.Error as error:
             raise InvalidInput(
-                f"the log cannot be written as Parquet ({str(error).splitlines()[0]}): try .jsonl"
+                f"the log cannot be written as Parquet ({reason_of(error)}): try .jsonl"
             ) from None

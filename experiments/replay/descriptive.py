@@ -45,7 +45,7 @@ def describe(log: Log) -> Description:
     with Reader(log) as reader:
         for number, part in enumerate(log.parts()):
             columns = reader.read(part, contexts=True)
-            valued = columns.where(np.flatnonzero(np.isfinite(columns.reward)))
+            valued = columns.select(np.flatnonzero(np.isfinite(columns.reward)))
             if len(valued) < 10:
                 continue
             predicted = cross_fit(

@@ -56,7 +56,7 @@ def evaluate(
     about_log = _log_part(columns, log, settings, number, rows)
     if not len(rows):
         return PartResult(log=about_log, targets=tuple(None for _ in targets))
-    valued = columns.where(rows)
+    valued = columns.select(rows)
     models = predictions(valued, log, settings, number, metrics)
     found = [
         _target_part(valued, log, settings, number, metrics, models, probabilities[rows], lam)
@@ -175,7 +175,7 @@ def _log_part(
     propensities = columns.propensities
     assert propensities is not None
     served = np.where(columns.served >= 0, columns.served, (columns.provider + 1) % len(log.providers))
-    valued = columns.where(rows)
+    valued = columns.select(rows)
     weight = 1.0 / propensities[rows, valued.provider]
     k = len(log.providers)
     cells = np.zeros(((len(log.tasks) + 1) * k, 6))

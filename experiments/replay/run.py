@@ -126,7 +126,7 @@ def tuned(log: Log, settings: ReplaySettings, place: int) -> Tuning:
     probabilities = targets[place]
     if not len(rows):
         return {}
-    valued = columns.where(rows)
+    valued = columns.select(rows)
     model = predictions(valued, log, settings, 0, ("reward",))["reward"]
     decisions = decisions_of(valued, "reward", probabilities[rows], model)
     return {

@@ -10,7 +10,7 @@ from typing import Final
 import numpy as np
 from numpy.typing import NDArray
 
-from fairlead.experiments.logs.batch import LogBatch, Places
+from fairlead.experiments.logs.batch import Indices, LogBatch
 from fairlead.experiments.logs.log import Log
 
 WITHOUT: Final = "(none)"
@@ -51,7 +51,7 @@ def _shown(value: object) -> str:
     )
 
 
-def time_bucket(columns: LogBatch, log: Log) -> Places:
+def time_bucket(columns: LogBatch, log: Log) -> Indices:
     """Which of `TIME_BUCKETS` equal spans of the log each decision falls into."""
     span = max(log.last_s - log.first_s, 1e-9)
     place = ((columns.decided_at_s - log.first_s) / span * TIME_BUCKETS).astype(np.intp)

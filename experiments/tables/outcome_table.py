@@ -53,7 +53,7 @@ class OutcomeTable:
     >>> len(table), table.providers[0], table.quality.shape
     (3000, 'synthetic/nano', (3000, 6))
     >>> table.quality.mean(axis=0).round(3).tolist()
-    [0.362, 0.554, 0.586, 0.743, 0.853, 0.876]
+    [0.346, 0.527, 0.568, 0.777, 0.856, 0.905]
     """
 
     providers: tuple[str, ...]

@@ -1,4 +1,4 @@
-"""The price list behind an outcome table, recovered from what calls cost."""
+"""The price list behind an outcome table, recovered from the costs of its calls."""
 
 from __future__ import annotations
 
@@ -17,7 +17,14 @@ _MAX_CONDITION = 1e4
 
 @dataclass(frozen=True, kw_only=True)
 class PriceEstimate:
-    """What a provider charges, in USD per million tokens or else per call; `rows` it was recovered from."""
+    """What a provider charges, in USD per million tokens or else per call, and from how many `rows` it comes.
+
+    >>> from fairlead.experiments.files import bundled_path
+    >>> from fairlead.experiments.tables.outcome_table import read_outcome_table
+    >>> estimate = price_list(read_outcome_table(bundled_path("synthetic_support.parquet")))["synthetic/mini"]
+    >>> round(estimate.usd_per_million_input, 3), round(estimate.usd_per_million_output, 3), estimate.rows
+    (0.25, 2.0, 3000)
+    """
 
     usd_per_million_input: float | None
     usd_per_million_output: float | None
@@ -30,28 +37,28 @@ def price_list(table: OutcomeTable) -> dict[str, PriceEstimate]:
 
     Prices are public, so a router may start from them without having seen an outcome. A table states only
     what calls cost; token prices are the non-negative least squares solution of cost = input tokens × price +
-    output tokens × price. Where a provider has too few rows with both counts, where they do not tell the two
-    prices apart, or where over 5 % of the cost stays unexplained, the mean cost of a call stands in, rounded
-    to one significant digit: as much as a glance at a price list tells. None of it looks at quality.
+    output tokens × price. If a provider has too few rows with both counts, if they do not tell the two prices
+    apart, or if over 5 % of the cost stays unexplained, the mean cost of a call stands in, rounded to one
+    significant digit: as much as a glance at a price list tells. None of it looks at quality.
     """
     prices = {}
     for j, provider in enumerate(table.providers):
         cost = table.cost_usd[:, j]
         tokens = np.column_stack([table.input_tokens[:, j], table.output_tokens[:, j]]) / 1e6
-        known = np.isfinite(cost)
-        counted = known & np.isfinite(tokens).all(axis=1)
+        has_cost = np.isfinite(cost)
+        counted = has_cost & np.isfinite(tokens).all(axis=1)
         fit = _token_prices(tokens[counted], cost[counted])
         prices[provider] = PriceEstimate(
             usd_per_million_input=fit[0] if fit else None,
             usd_per_million_output=fit[1] if fit else None,
-            usd_per_call=float(f"{cost[known].mean():.0e}") if fit is None and known.any() else None,
-            rows=int(counted.sum() if fit else known.sum()),
+            usd_per_call=float(f"{cost[has_cost].mean():.0e}") if fit is None and has_cost.any() else None,
+            rows=int(counted.sum() if fit else has_cost.sum()),
         )
     return prices
 
 
 def _token_prices(tokens: NDArray[np.float64], cost: NDArray[np.float64]) -> tuple[float, float] | None:
-    """USD per million tokens of input and output from millions of tokens, shape (n, 2), or None."""
+    """Solve for USD per million tokens of input and output; `tokens` are millions, shape (n, 2)."""
     scale = tokens.max(axis=0, initial=0.0)
     if len(cost) < _MIN_PRICED_ROWS or not scale.all() or np.linalg.cond(tokens / scale) > _MAX_CONDITION:
         return None

@@ -2,10 +2,11 @@
 
 Run `python -m fairlead.experiments.tables.synthetic` to write it again.
 
-A seeded grammar writes the prompts, and their difficulty stands in the text: a harder opening, more
+A seeded grammar writes the prompts, and their difficulty can be read from the text: a harder opening, more
 conditions. Six invented providers have usual ratios of price and strengths of their own: the small ones do as
-well as the large on easy work, `synthetic/code` on code, and `synthetic/reason` is best at mathematics but
-wordy. None is best everywhere. Nothing here measures a real model or is copied from real traffic.
+well as the large ones on easy work, `synthetic/code` does on code, and `synthetic/reason` is best at
+mathematics but wordy. None is best everywhere. Nothing here measures a real model or is copied from real
+traffic.
 """
 
 import re
@@ -17,16 +18,16 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.special import expit, ndtri
 
-from fairlead.experiments.files import connect
+from fairlead.experiments.files import DATA_FOLDER, connect
 
 SEED = 20260301
 N_PROMPTS = 3000
-DATA_PATH = Path(__file__).resolve().parents[2] / "data" / "synthetic_support.parquet"
+DATA_PATH = DATA_FOLDER / "synthetic_support.parquet"
 
 
 @dataclass(frozen=True, kw_only=True)
 class DemoChange:
-    """What happens to a provider from decision `from_step` until before `to_step`, counted from 0.
+    """A change of a provider from decision `from_step` until before `to_step`, counted from 0.
 
     Its calls cost `price_factor` times as much and, unless None, its answers all have this `quality`.
     """
@@ -176,8 +177,8 @@ PROVIDERS = {
 }
 
 
-def _filled(text: str, rng: np.random.Generator) -> str:
-    """The text with a word or a number drawn for every slot."""
+def _fill(text: str, rng: np.random.Generator) -> str:
+    """Fill every slot of the text with a random word or number."""
 
     def draw(slot: re.Match[str]) -> str:
         if slot[1] in _WORDS:
@@ -189,7 +190,7 @@ def _filled(text: str, rng: np.random.Generator) -> str:
 
 
 def _prompt(rng: np.random.Generator) -> tuple[str, int, float]:
-    """A text, the position of its task, and the difficulty that the text shows."""
+    """Draw a text, the position of its task, and the difficulty that the text shows."""
     edges = np.cumsum([task.share for task in _TASKS.values()])
     position = int(np.searchsorted(edges, rng.random() * edges[-1], side="right"))
     task = list(_TASKS.values())[position]
@@ -197,41 +198,41 @@ def _prompt(rng: np.random.Generator) -> tuple[str, int, float]:
     order = np.argsort([rng.random() for _ in task.conditions])
     count = int(rng.random() ** 2 * (len(order) + 1))  # most requests are plain
     sentences = [opening, *(task.conditions[i] for i in order[:count])]
-    text = " ".join(_filled(sentence, rng) for sentence in sentences)
+    text = " ".join(_fill(sentence, rng) for sentence in sentences)
     return text, position, difficulty + _CONDITION * count
 
 
 def _normal(rng: np.random.Generator, *shape: int) -> NDArray[np.float64]:
-    """Standard normal draws made from uniform ones, the least likely of NumPy's streams to change."""
+    """Draw standard normal numbers from uniform ones, the least likely of NumPy's streams to change."""
     return np.asarray(ndtri(rng.random(shape).clip(1e-12, 1.0 - 1e-12)))
 
 
 def generate(*, seed: int = SEED, n_prompts: int = N_PROMPTS) -> dict[str, list[Any]]:
-    """The table by column, in the schema of `data/README.md`: the same seed gives the same values."""
+    """Make the table by column, in the schema of `data/README.md`: equal seeds give equal values."""
     rng = np.random.default_rng(seed)
-    drawn: dict[str, tuple[int, float]] = {}
-    while len(drawn) < n_prompts:
+    prompts: dict[str, tuple[int, float]] = {}
+    while len(prompts) < n_prompts:
         text, position, shown = _prompt(rng)
-        drawn.setdefault(text, (position, shown))
-    positions = np.array([position for position, _ in drawn.values()])
-    shown_by_text = np.array([shown for _, shown in drawn.values()])
-    outcomes = _outcomes(positions, shown_by_text, np.array([len(text) for text in drawn]), rng)
+        prompts.setdefault(text, (position, shown))
+    positions = np.array([position for position, _ in prompts.values()])
+    shown_by_text = np.array([shown for _, shown in prompts.values()])
+    outcomes = _outcomes(positions, shown_by_text, np.array([len(text) for text in prompts]), rng=rng)
     k = len(PROVIDERS)
     names = list(_TASKS)
     return {
         "prompt_id": [f"s{i:04}" for i in range(n_prompts) for _ in range(k)],
         "split": [None] * n_prompts * k,
         "task": [names[position] for position in positions for _ in range(k)],
-        "prompt": [text for text in drawn for _ in range(k)],
+        "prompt": [text for text in prompts for _ in range(k)],
         "model": list(PROVIDERS) * n_prompts,
         **{name: values.ravel().tolist() for name, values in outcomes.items()},
     }
 
 
 def _outcomes(
-    task: NDArray[np.int_], shown: NDArray[np.float64], letters: NDArray[np.int_], rng: np.random.Generator
+    task: NDArray[np.int_], shown: NDArray[np.float64], letters: NDArray[np.int_], *, rng: np.random.Generator
 ) -> dict[str, NDArray[Any]]:
-    """Quality, cost, tokens and latency, shape (n, k), from prompts' task, difficulty and length, (n,)."""
+    """Draw quality, cost, tokens and latency, (n, k), from tasks, difficulties and lengths, (n,)."""
     tasks, providers = list(_TASKS.values()), list(PROVIDERS.values())
     n, k = len(task), len(providers)
     difficulty = (shown + _UNSEEN * _normal(rng, n))[:, None]

@@ -113,7 +113,10 @@ BAD: list[tuple[dict[str, Any], str]] = [
     ({"provider": "z/new"}, r"provider z/new is not among providers \(a/cheap, b/mid, c/dear\).*add it"),
     ({"provider": ...}, r"provider is empty"),
     ({"providers": []}, r"providers is empty"),
-    ({"providers": ["a/cheap", "a/cheap", "c/dear"], "provider": "c/dear"}, r"providers name somebody twice"),
+    (
+        {"providers": ["a/cheap", "a/cheap", "c/dear"], "provider": "c/dear"},
+        r"providers has a name twice",
+    ),
     ({"reward": 1.5}, r"reward is 1\.5, outside quality in \[0, 1\]: rescale it"),
     ({"reward": -0.1}, r"reward is -0\.1, outside"),
     ({"reward": float("inf")}, r"reward is inf, outside"),
@@ -132,14 +135,14 @@ BAD: list[tuple[dict[str, Any], str]] = [
 ]
 
 
-@pytest.mark.parametrize(("change", "told"), BAD)
+@pytest.mark.parametrize(("change", "expected"), BAD)
 def test_a_bad_row_gets_one_sentence_or_is_left_out(
-    tmp_path: Path, change: dict[str, Any], told: str
+    tmp_path: Path, change: dict[str, Any], expected: str
 ) -> None:
     content = lines(40)
     content[20] = line(20, **change)
     path = write_jsonl(tmp_path / "log.jsonl", content)
-    with pytest.raises(InvalidInput, match=told) as caught:
+    with pytest.raises(InvalidInput, match=expected) as caught:
         read_all(path)
     message = str(caught.value)
     assert message.startswith(f"{path}, row 21: ")
@@ -152,14 +155,14 @@ def test_a_bad_row_gets_one_sentence_or_is_left_out(
 
 
 def test_other_lists_and_features_are_checked_too(tmp_path: Path) -> None:
-    for change, told in (
+    for change, expected in (
         ({"target_propensities": [0.5, 0.1, 0.1]}, "target_propensities sum to 0.7"),
         ({"reward_predictions": [0.5, None, 0.1]}, "reward_predictions are not one finite number"),
         ({"features": [1.0]}, "features are 1 numbers, but elsewhere there are 2 finite ones"),
     ):
         content = rich_lines()
         content[30] |= change
-        with pytest.raises(InvalidInput, match=told):
+        with pytest.raises(InvalidInput, match=expected):
             read_all(write_jsonl(tmp_path / "log.jsonl", content))
 
 
@@ -202,12 +205,12 @@ FILES: list[tuple[str, bytes, str, int]] = [
 ]
 
 
-@pytest.mark.parametrize(("name", "content", "told", "kept"), FILES)
+@pytest.mark.parametrize(("name", "content", "expected", "kept"), FILES)
 def test_a_broken_line_gets_one_sentence_or_is_left_out(
-    tmp_path: Path, name: str, content: bytes, told: str, kept: int
+    tmp_path: Path, name: str, content: bytes, expected: str, kept: int
 ) -> None:
     path = broken(tmp_path / name, content)
-    with pytest.raises(InvalidInput, match=told) as caught:
+    with pytest.raises(InvalidInput, match=expected) as caught:
         read_all(path)
     assert "\n" not in str(caught.value)
     assert str(path) in str(caught.value)
@@ -237,7 +240,7 @@ def test_csv_that_does_not_fit_its_header(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("name", "content", "told"),
+    ("name", "content", "expected"),
     [
         ("empty.jsonl", b"", r"the log is empty \(0 bytes\)"),
         ("blank.jsonl", b"\n\n", r"the log is empty, as no row is left"),
@@ -251,8 +254,8 @@ def test_csv_that_does_not_fit_its_header(tmp_path: Path) -> None:
         ("log.csv", b"a,b\n1,2\n", r"column 'decision_id' is missing among a, b"),
     ],
 )
-def test_files_that_are_no_log(tmp_path: Path, name: str, content: bytes, told: str) -> None:
-    with pytest.raises(InvalidInput, match=told):
+def test_files_that_are_no_log(tmp_path: Path, name: str, content: bytes, expected: str) -> None:
+    with pytest.raises(InvalidInput, match=expected):
         read_all(broken(tmp_path / name, content))
     with pytest.raises(InvalidInput, match="there is no such file"):
         read_all(tmp_path / "absent.jsonl")
