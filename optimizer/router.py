@@ -16,7 +16,8 @@ from fairlead.optimizer.errors import InvalidInput
 from fairlead.optimizer.features.base import Block, fingerprint
 from fairlead.optimizer.features.design_row import design_row, encode_row
 from fairlead.optimizer.features.encoder import Encoder
-from fairlead.optimizer.learning.learner import Learning
+from fairlead.optimizer.learning.learner import Learner
+from fairlead.optimizer.learning.open_decision import OpenDecision
 from fairlead.optimizer.learning.route_history import RouteHistory
 from fairlead.optimizer.models.beliefs import Beliefs, Fitted
 from fairlead.optimizer.persistence.event_log import decode, encode
@@ -59,7 +60,7 @@ class Router:
         self._blocks, self._width = blocks, sum(block.width for block in blocks)
         self._history = RouteHistory(route)
         self._beliefs = Beliefs(blocks, route.providers)
-        self._learning = Learning(self._history, self._beliefs, detect_drift=detect_drift)
+        self._learner = Learner(self._history, self._beliefs, detect_drift=detect_drift)
         check_contradictions(route.constraints, route.providers)
         self.route = route
         self._selector = Selector(route, self._policy, self._beliefs)
@@ -73,14 +74,14 @@ class Router:
 
     def _configured(self, event: RouteChanged) -> None:
         check_contradictions(event.route.constraints, event.route.providers)
-        if self._learning.configure(event):
+        if self._learner.configure(event):
             self.route = self._history.latest
             self._selector.configure(self.route)
 
     @property
     def alarms(self) -> list[DriftAlarm]:
         """The drift alarms raised so far, oldest first."""
-        return self._learning.alarms
+        return self._learner.alarms
 
     def decide(
         self,
@@ -152,22 +153,22 @@ class Router:
             self.refit()
         if isinstance(event, Decision):
             check_learnable(event, width=self._width)
-            if self._learning.open(event):
+            if self._learner.open(event):
                 self._pacing.record(event)
             self._next_seq = max(self._next_seq, event.seq + 1)
         elif isinstance(event, DriftAlarm):
-            self._learning.alarm(event)
+            self._learner.alarm(event)
         elif isinstance(event, RouteChanged):
             self._configured(event)
             self._next_seq = max(self._next_seq, event.seq + 1)
         else:
-            self._learning.apply(event)
-        if self._newcomers.names and self._newcomers.graduate(self._learning.counts):
+            self._learner.apply(event)
+        if self._newcomers.names and self._newcomers.graduate(self._learner.counts):
             self._selector.update_price()
-        for usd in self._learning.take_spending():
+        for usd in self._learner.take_spending():
             self._pacing.spend(usd)
-        if self._learning.refreshed:
-            self._learning.refreshed, pacing.needs_solve = False, True
+        if self._learner.refreshed:
+            self._learner.refreshed, pacing.needs_solve = False, True
         if refit and (pacing.needs_solve or beliefs.needs_fit):
             self.refit()
 
@@ -209,18 +210,26 @@ class Router:
             self.learn(event)
         return self
 
+    def open_decision(self, decision_id: str) -> OpenDecision | None:
+        """What is in force for a decision that is not closed yet; None for any other."""
+        return self._learner.ledger.get(decision_id)
+
+    def open_decisions(self) -> list[OpenDecision]:
+        """All decisions that are not closed yet, by their seq."""
+        return self._learner.ledger.decisions()
+
     def close_before(self, seq: int) -> int:
         """Let go of the decisions before ``seq``, so that memory stays bounded, and say how many.
 
         What was learned of them stays; what still comes for them is refused.
         """
-        return self._learning.close_before(seq)
+        return self._learner.ledger.close_before(seq)
 
     def save(self, path: str | Path, *, offset: int = 0) -> None:
         """Write everything learned to a file; ``offset`` says how much of the log it stands for."""
         arrays = joined(
             beliefs=self._beliefs.state(),
-            learning=self._learning.state(),
+            learner=self._learner.state(),
             pacing=self._pacing.state(),
             router={
                 "newcomers": texts(sorted(self._newcomers.names)),
@@ -241,7 +250,7 @@ class Router:
         configurations since then are in the file. `SnapshotError` where the file is damaged or of another
         route, encoder, policy or format; this router is then as it was.
         """
-        if self._learning.known or self._next_seq:
+        if self._learner.ledger or self._next_seq:
             raise InvalidInput("this router has learned already: load into a new one of the same route")
         arrays, meta = read_snapshot(path, expected=self._identity())
         for line in from_texts(arrays["router/configured"]):
@@ -249,7 +258,7 @@ class Router:
             assert isinstance(event, RouteChanged)
             self._configured(event)
         self._beliefs.restore(part(arrays, "beliefs"))
-        self._learning.restore(part(arrays, "learning"))
+        self._learner.restore(part(arrays, "learner"))
         self._pacing.restore(part(arrays, "pacing"))
         self._newcomers.names = set(from_texts(arrays["router/newcomers"]))
         self._next_seq = int(meta["order"] or 0)
@@ -265,13 +274,13 @@ class Router:
         width = sum(block.width for block in blocks)
         rows = {name: design_row(vector, width=width)[0, 1:] for name, vector in features.items()}
         self._blocks, self._width, self._encoder_version = tuple(blocks), width, encoder_version
-        self._learning.reencode(rows, blocks)
-        self._pacing.replace_window(self._learning.recent_rows())
+        self._learner.reencode(rows, blocks)
+        self._pacing.replace_window(self._learner.recent_rows())
         self._pacing.update(self._beliefs)
 
     def summary(self) -> dict[str, object]:
         """What is learned, readable (`optimizer.summary`), and after how many places in the order."""
         return {
             "decisions": self._next_seq,
-            **summary(self._beliefs, self._learning, self._pacing, self._newcomers),
+            **summary(self._beliefs, self._learner, self._pacing, self._newcomers),
         }

@@ -6,7 +6,7 @@ from typing import Final
 
 import numpy as np
 
-from fairlead.optimizer.learning.learner import Learning
+from fairlead.optimizer.learning.learner import Learner
 from fairlead.optimizer.models.beliefs import Beliefs
 from fairlead.optimizer.selection.exploration import Newcomers
 from fairlead.optimizer.selection.shadow_price import TYPICAL_INPUT_TOKENS, Pacing
@@ -14,7 +14,7 @@ from fairlead.optimizer.selection.shadow_price import TYPICAL_INPUT_TOKENS, Paci
 _WORTH_SAYING: Final = 1e-3
 
 
-def summary(beliefs: Beliefs, learning: Learning, pacing: Pacing, newcomers: Newcomers) -> dict[str, object]:
+def summary(beliefs: Beliefs, learner: Learner, pacing: Pacing, newcomers: Newcomers) -> dict[str, object]:
     """Trust in context, shadow price, spend, and what is believed of each provider for the average request.
 
     Costs are those of a call with 100 input tokens; what is not known is None.
@@ -35,12 +35,12 @@ def summary(beliefs: Beliefs, learning: Learning, pacing: Pacing, newcomers: New
                 "latency_s": float(latency[i]) if np.isfinite(latency[i]) else None,
                 "tail_latency_s": float(tail[i]) if np.isfinite(tail[i]) else None,
                 "failure": float(prediction.expected[5, 0, i]),
-                "feedback": learning.counts.get(name, 0),
+                "feedback": learner.counts.get(name, 0),
                 "floor": float(pacing.floor[i]),
                 "newcomer": name in newcomers.names,
             }
             for i, name in enumerate(beliefs.names)
         },
         "newcomer_share": newcomers.share,
-        "alarms": len(learning.alarms),
+        "alarms": len(learner.alarms),
     }

@@ -19,7 +19,7 @@ from fairlead.optimizer.features import (
     TaskLabel,
     TextProjection,
 )
-from fairlead.optimizer.learning.facts import cost_of
+from fairlead.optimizer.learning.open_decision import cost_of
 from fairlead.optimizer.learning.route_history import prices_of
 from fairlead.optimizer.persistence.route_codec import to_json
 from fairlead.optimizer.router import Router

@@ -9,6 +9,7 @@ from typing import Any
 from fairlead.experiments.logs.write import Line
 from fairlead.optimizer.errors import InvalidInput
 from fairlead.optimizer.learning.ledger import Ledger
+from fairlead.optimizer.learning.open_decision import OpenDecision
 from fairlead.optimizer.types.events import Decision, Event, Feedback, Outcome
 from fairlead.optimizer.types.route import Metric
 
@@ -33,7 +34,7 @@ def served_lines(events: Iterable[Event], *, metrics: Sequence[Metric] = (Metric
     ledger = Ledger(providers=sorted(names), metrics=metrics)
     decisions.sort(key=lambda decision: decision.seq)
     for decision in decisions:
-        ledger.open(decision)
+        ledger.open(OpenDecision.of(decision, {}))
     for event in later:
         if event.decision_id in ledger:
             ledger.apply(event)
@@ -54,7 +55,7 @@ def _line(decision: Decision, ledger: Ledger) -> Line:
         "providers": [decision.providers[j] for j in eligible],
         "propensities": [float(decision.probabilities[j]) for j in eligible],
         "provider": decision.selected,
-        "reward": entry.quality if entry is not None else None,
+        "reward": entry.reward if entry is not None else None,
     }
     if decision.input_tokens:
         line["context"] = {**(line["context"] or {}), "attributes": {"input_tokens": decision.input_tokens}}

@@ -1,30 +1,29 @@
-"""What is known of each decision, however its events arrive.
+"""What is in force for each decision, whatever the order in which its events arrive.
 
 An event may come twice, late, before its decision, or be corrected later. The ledger keeps for each
 decision only what is in force, chosen by revision and content and never by arrival, so that any
-order of the same events ends in the same quality, outcome and provider as a clean log does.
+order of the same events ends in the same reward, outcome and provider as a clean log does.
 """
 
 from __future__ import annotations
 
-from collections import OrderedDict
-from collections.abc import Iterable
-from itertools import islice, takewhile
+from collections.abc import Callable, Iterable, Mapping
+from itertools import takewhile
 from math import fsum
+from operator import attrgetter
 from typing import Final
 
-import numpy as np
+import msgspec
 
 from fairlead.optimizer.errors import InvalidInput, UnknownDecision
-from fairlead.optimizer.learning.event_arrays import told_from_state, told_state
-from fairlead.optimizer.learning.open_decision import Change, Entry, Opening
-from fairlead.optimizer.persistence.event_log import decode, encode
-from fairlead.optimizer.types.arrays import State, coded, from_coded, from_texts, joined, part, texts
+from fairlead.optimizer.learning.open_decision import Change, OpenDecision
+from fairlead.optimizer.learning.pending import PendingEvents
+from fairlead.optimizer.models.statistics import quantise
+from fairlead.optimizer.types.arrays import State, array_of, packed, unpacked
 from fairlead.optimizer.types.events import Feedback, Outcome
-from fairlead.optimizer.types.route import Metric, Source
+from fairlead.optimizer.types.route import Metric, Prices, Source
 
 MAX_PARKED: Final = 10_000
-MAX_CLOSED_IDS: Final = 100_000
 
 
 class Ledger:
@@ -33,8 +32,8 @@ class Ledger:
     The reward is the mean of the route's metrics by their weights, over those metrics for which
     anything is in force; each metric is the mean of its sources by their weights.
 
-    At most ``max_parked`` events wait for their decision; beyond that the one that has waited
-    longest for a decision goes and is counted in ``evicted``.
+    At most ``max_parked`` events wait for their decision; beyond that, those of the decision that has been
+    waited for longest are dropped and counted in ``evicted``.
     """
 
     def __init__(
@@ -48,181 +47,157 @@ class Ledger:
         self._providers = set(providers)
         self._metrics = {metric.name: metric for metric in metrics}
         self._weights = {source.name: source.weight for source in sources}
-        self._max_parked = max_parked
-        self._entries: dict[str, Entry] = {}
-        self._parked: dict[str, dict[Outcome | Feedback, None]] = {}
-        # The longest closed are forgotten first; a dict would look through all that it forgot each time.
-        self._closed: OrderedDict[str, None] = OrderedDict()
+        # In the order of their seqs, so that closing a few of many is cheap.
+        self._decisions: dict[str, OpenDecision] = {}
+        self._pending = PendingEvents[Outcome | Feedback](limit=max_parked)
         self._closed_before = 0
         self._last_seq = -1
-        self.parked = 0
         self.evicted = 0
 
     def __len__(self) -> int:
-        return len(self._entries)
+        return len(self._decisions)
 
     def __contains__(self, decision_id: object) -> bool:
-        return decision_id in self._entries
+        return decision_id in self._decisions
 
     def is_open(self, seq: int) -> bool:
-        """Whether something may still come of the decisions at this place."""
+        """Whether events may still come for decisions at this seq."""
         return seq >= self._closed_before
 
     def add_provider(self, name: str) -> None:
-        """Know a newcomer; who leaves the route stays known, for what still comes of its decisions."""
+        """Accept events about a provider; those that leave the route stay, since their decisions are open."""
         self._providers.add(name)
 
-    def get(self, decision_id: str) -> Entry | None:
-        """The entry of an open decision."""
-        return self._entries.get(decision_id)
+    def get(self, decision_id: str) -> OpenDecision | None:
+        """An open decision by its id."""
+        return self._decisions.get(decision_id)
 
-    def entries(self) -> list[Entry]:
-        """All open decisions by their order."""
-        return sorted(self._entries.values(), key=lambda entry: entry.seq)
+    def decisions(self) -> list[OpenDecision]:
+        """All open decisions by their seq."""
+        return list(self._decisions.values())
 
-    def since(self, seq: int) -> list[Entry]:
+    def since(self, seq: int) -> list[OpenDecision]:
         """The open decisions from ``seq`` on, the latest first."""
-        return list(takewhile(lambda entry: entry.seq >= seq, reversed(self._entries.values())))
+        return list(takewhile(lambda decision: decision.seq >= seq, reversed(self._decisions.values())))
 
-    def parked_events(self) -> list[Outcome | Feedback]:
-        """The events that wait for their decision, those that wait longest first."""
-        return [event for group in self._parked.values() for event in group]
+    @property
+    def pending(self) -> list[Outcome | Feedback]:
+        """The events that wait for their decision, those of the decision waited for longest first."""
+        return list(self._pending)
 
-    def open(self, decision: Opening) -> list[Change]:
-        """Register a decision; what the events that waited for it changed. Nothing where it is known."""
-        decision_id = decision.id
-        seq = decision.seq
-        selected = decision.selected
-        if decision_id in self._entries or seq < self._closed_before or selected not in self._providers:
-            return self._not_opened(decision)
-        self._entries[decision_id] = Entry(decision_id, seq, selected, decision.features)
-        if seq < self._last_seq:
-            self._entries = {entry.id: entry for entry in self.entries()}
+    def open(self, decision: OpenDecision) -> list[Change] | None:
+        """Register a decision, and apply the events that waited for it; returns what they changed.
+
+        None if the decision is open already or its seq is closed.
+        """
+        if self._is_refused(decision):
+            return None
+        self._decisions[decision.id] = decision
+        if decision.seq < self._last_seq:
+            self._decisions = {
+                entry.id: entry for entry in sorted(self._decisions.values(), key=lambda entry: entry.seq)
+            }
         else:
-            self._last_seq = seq
-        if not self._parked or decision_id not in self._parked:
-            return []
-        waiting = self._parked.pop(decision_id)
-        self.parked -= len(waiting)
-        return [change for event in waiting if (change := self.apply(event)) is not None]
+            self._last_seq = decision.seq
+        events = self._pending.join(decision.id)
+        return [change for event in events if (change := self.apply(event)) is not None]
 
     def apply(self, event: Outcome | Feedback) -> Change | None:
-        """Take an event in; what it changed, or None where what is in force stays as it is."""
-        if isinstance(event, Outcome):
-            if event.served_provider not in self._providers:
-                raise InvalidInput(
-                    f"outcome of decision {event.decision_id!r} was served by {event.served_provider!r}, "
-                    f"which is not on the route: choose from {sorted(self._providers)}"
-                )
-            share = None
-        else:
-            share = self._share(event)
-        entry = self._entries.get(event.decision_id)
-        if entry is None:
+        """Fold an event; returns what it changed, or None if what is in force stays as it is."""
+        reward = None
+        if isinstance(event, Feedback):
+            reward = self._scaled(event)
+        elif event.served_provider not in self._providers:
+            raise InvalidInput(
+                f"outcome of decision {event.decision_id!r} was served by {event.served_provider!r}, "
+                f"which is not on the route: choose from {sorted(self._providers)}"
+            )
+        decision = self._decisions.get(event.decision_id)
+        if decision is None:
             self._park(event)
             return None
         if isinstance(event, Outcome):
-            return self._apply_outcome(entry, event)
-        return self._apply_feedback(entry, event, share)
+            return _apply_outcome(decision, event)
+        return self._apply_feedback(decision, event, reward)
 
-    def close_before(self, seq: int) -> list[str]:
-        """Drop the decisions before ``seq``, which nothing can change from now on; their ids."""
+    def close_before(self, seq: int) -> int:
+        """Drop the decisions before ``seq``, which nothing can change from now on; returns how many."""
         self._closed_before = max(self._closed_before, seq)
-        # Entries lie in the order of their decisions, so that closing a few of many is cheap.
-        old = [entry.id for entry in takewhile(lambda entry: entry.seq < seq, self._entries.values())]
-        for decision_id in old:
-            del self._entries[decision_id]
-            self._remember_closed(decision_id)
-        return old
+        closed = list(takewhile(lambda decision: decision.seq < seq, self._decisions.values()))
+        for decision in closed:
+            del self._decisions[decision.id]
+            self._pending.close(decision.id)
+        return len(closed)
 
     def state(self) -> State:
-        """The open decisions and what is in force for them, and which decisions are closed."""
-        entries = self.entries()
-        told = [
-            (i, event)
-            for i, entry in enumerate(entries)
-            for event in (entry.outcome, *entry.feedback)
-            if event is not None
-        ]
-        return {
-            "ids": texts(entry.id for entry in entries),
-            "seqs": np.array([entry.seq for entry in entries], dtype=np.int64),
-            **coded("selected", [entry.selected for entry in entries]),
-            "features": np.concatenate([np.empty(0), *(entry.features for entry in entries)]),
-            "widths": np.array([len(entry.features) for entry in entries], dtype=np.int64),
-            **joined(told=told_state(told)),
-            "parked": texts(encode(event) for event in self.parked_events()),
-            "providers": texts(sorted(self._providers)),
-            "closed": texts(self._closed),
-            "counts": np.array([self._closed_before, self._last_seq, self.evicted], dtype=np.int64),
-        }
-
-    def restore(self, state: State) -> None:
-        """Become what gave `state`."""
-        self._providers |= set(from_texts(state["providers"]))
-        ids, seqs, selected = (
-            from_texts(state["ids"]),
-            state["seqs"].tolist(),
-            from_coded("selected", state),
+        """The open decisions with what is in force for them, and which decisions are closed."""
+        saved = _Saved(
+            decisions=[_SavedDecision(*_values(decision)) for decision in self._decisions.values()],
+            pending=[
+                (event, None) if isinstance(event, Outcome) else (None, event) for event in self._pending
+            ],
+            closed=self._pending.closed,
+            providers=sorted(self._providers),
+            closed_before=self._closed_before,
+            last_seq=self._last_seq,
+            evicted=self.evicted,
         )
-        stops = np.cumsum(state["widths"])
-        for name, seq, chosen, features in zip(
-            ids, seqs, selected, np.split(state["features"], stops)[:-1], strict=True
-        ):
-            self._entries[name] = Entry(name, seq, chosen, features)
-        for event in told_from_state(part(state, "told"), ids):
-            self.apply(event)
-        for line in from_texts(state["parked"]):
-            waiting = decode(line)
-            if isinstance(waiting, Outcome | Feedback):
-                self.apply(waiting)
-        self._closed = OrderedDict.fromkeys(from_texts(state["closed"]))
-        self._closed_before, self._last_seq, self.evicted = state["counts"].tolist()
+        return {"ledger": packed(saved)}
 
-    def _not_opened(self, decision: Opening) -> list[Change]:
-        known = self._entries.get(decision.id)
-        if known is not None and (known.seq, known.selected) != (decision.seq, decision.selected):
+    def restore(self, state: State, *, prices_at: Callable[[int], Mapping[str, Prices]]) -> None:
+        """Become the ledger whose `state` this is; ``prices_at`` gives the price lists in force at a seq."""
+        saved = unpacked(state["ledger"], _Saved)
+        self._providers |= set(saved.providers)
+        # Most decisions are among the same providers: one tuple serves them all.
+        shared: dict[tuple[str, ...], tuple[str, ...]] = {}
+        for record in saved.decisions:
+            fields = msgspec.structs.asdict(record)
+            is_encoded, events = fields.pop("is_encoded"), (fields.pop("outcome"), *fields.pop("feedback"))
+            fields["features"] = features = array_of(record.features)
+            fields["predicted"] = array_of(record.predicted).reshape(2, -1)
+            fields["providers"] = shared.setdefault(record.providers, record.providers)
+            row, prices = quantise(features) if is_encoded else None, prices_at(record.seq)
+            self._decisions[record.id] = OpenDecision(**fields, row=row, prices=prices)
+            for event in events:
+                if event is not None:
+                    self.apply(event)
+        for outcome, feedback in saved.pending:
+            if (waiting := outcome or feedback) is not None:
+                self._park(waiting)
+        self._pending.remember(closed=saved.closed)
+        self._closed_before, self._last_seq = saved.closed_before, saved.last_seq
+        self.evicted = saved.evicted
+
+    def _is_refused(self, decision: OpenDecision) -> bool:
+        """Whether the decision is open already or closed; raises `InvalidInput` if it cannot be right."""
+        same = self._decisions.get(decision.id)
+        if same is not None and (same.seq, same.selected) != (decision.seq, decision.selected):
             raise InvalidInput(
-                f"decision {decision.id!r} is at order {known.seq} with {known.selected!r} and came again "
-                f"at order {decision.seq} with {decision.selected!r}: give each decision an id of its own"
+                f"decision {decision.id!r} has seq {same.seq} and selected {same.selected!r}, but came "
+                f"again with seq {decision.seq} and {decision.selected!r}: give each an id of its own"
             )
         if decision.selected not in self._providers:
             raise InvalidInput(
                 f"decision {decision.id!r} selected {decision.selected!r}, which is not on the route: "
                 f"choose from {sorted(self._providers)}"
             )
-        if known is None:
-            self.parked -= len(self._parked.pop(decision.id, ()))
-            self._remember_closed(decision.id)
-        return []
-
-    def _remember_closed(self, decision_id: str) -> None:
-        self._closed[decision_id] = None
-        if len(self._closed) > MAX_CLOSED_IDS:
-            self._closed.popitem(last=False)
+        if same is None and decision.seq >= self._closed_before:
+            return False
+        if same is None:
+            self._pending.close(decision.id)
+        return True
 
     def _park(self, event: Outcome | Feedback) -> None:
-        if event.decision_id in self._closed:
+        if self._pending.is_closed(event.decision_id):
             raise UnknownDecision(
-                f"decision {event.decision_id!r} is closed: what comes of decisions before order "
-                f"{self._closed_before} no longer counts; report sooner, or keep decisions open longer"
+                f"decision {event.decision_id!r} is closed: events of decisions before seq "
+                f"{self._closed_before} no longer count; report sooner, or keep decisions open longer"
             )
-        group = self._parked.setdefault(event.decision_id, {})
-        if event in group:
-            return
-        group[event] = None
-        self.parked += 1
-        if self.parked > self._max_parked:
-            longest_id, longest = next(iter(self._parked.items()))
-            for waiting in list(islice(longest, 1)):
-                del longest[waiting]
-            if not longest:
-                del self._parked[longest_id]
-            self.parked -= 1
-            self.evicted += 1
+        self._pending.park(event.decision_id, event)
+        self.evicted += len(self._pending.expire())
 
-    def _share(self, event: Feedback) -> float | None:
-        """The value as quality in [0, 1]; None where it takes feedback back."""
+    def _scaled(self, event: Feedback) -> float | None:
+        """The value as a reward in [0, 1]; None if it takes feedback back."""
         metric = self._metrics.get(event.metric)
         if metric is None:
             raise InvalidInput(
@@ -231,58 +206,90 @@ class Ledger:
             )
         return None if event.value is None else metric.scaled(event.value)
 
-    def _apply_outcome(self, entry: Entry, event: Outcome) -> Change | None:
-        old = entry.outcome
-        old_provider = entry.provider
-        if old is not None and _outcome_rank(event) <= _outcome_rank(old):
-            return None
-        entry.outcome = event
-        entry.provider = event.served_provider
-        if old is not None and _outcome_rank(event)[1:] == _outcome_rank(old)[1:]:
-            return None
-        return Change(entry, entry.quality, entry.quality, old, event, old_provider, event.served_provider)
-
-    def _apply_feedback(self, entry: Entry, event: Feedback, share: float | None) -> Change | None:
+    def _apply_feedback(self, decision: OpenDecision, event: Feedback, scaled: float | None) -> Change | None:
         key = (event.metric, event.source)
-        if entry._feedback is None:
-            entry._feedback = {key: (event, share)}
-            quality = share
+        scores = decision.scores
+        if scores is None:
+            decision.scores = {key: (event, scaled)}
+            reward = scaled
         else:
-            kept = entry._feedback.get(key)
+            kept = scores.get(key)
             if kept is not None and _feedback_rank(event) <= _feedback_rank(kept[0]):
                 return None
-            entry._feedback[key] = (event, share)
-            quality = share if len(entry._feedback) == 1 else self._quality(entry._feedback)
-        old_quality = entry.quality
-        if quality == old_quality:
+            scores[key] = (event, scaled)
+            reward = scaled if len(scores) == 1 else self._reward(scores)
+        old_reward = decision.reward
+        if reward == old_reward:
             return None
-        entry.quality = quality
-        return Change(
-            entry, old_quality, quality, entry.outcome, entry.outcome, entry.provider, entry.provider
-        )
+        decision.reward = reward
+        outcome, provider = decision.outcome, decision.provider
+        return Change(decision, old_reward, reward, outcome, outcome, provider, provider)
 
-    def _quality(self, feedback: dict[tuple[str, str], tuple[Feedback, float | None]]) -> float | None:
-        shares: dict[str, list[tuple[float, float]]] = {}
-        for (metric, source), (_, share) in feedback.items():
-            if share is not None:
-                shares.setdefault(metric, []).append((self._weights.get(source, 1.0), share))
-        if not shares:
+    def _reward(self, scores: dict[tuple[str, str], tuple[Feedback, float | None]]) -> float | None:
+        by_metric: dict[str, list[tuple[float, float]]] = {}
+        for (metric, source), (_, scaled) in scores.items():
+            if scaled is not None:
+                by_metric.setdefault(metric, []).append((self._weights.get(source, 1.0), scaled))
+        if not by_metric:
             return None
         # fsum rounds once, so that the order in which sources reported leaves no trace in the last digit.
-        weights = {name: self._metrics[name].weight for name in shares}
-        total = fsum(weights[name] * _mean(found) for name, found in shares.items())
+        weights = {name: self._metrics[name].weight for name in by_metric}
+        total = fsum(weights[name] * _mean(weighted) for name, weighted in by_metric.items())
         return min(total / fsum(weights.values()), 1.0)
 
 
-def _mean(weighed: list[tuple[float, float]]) -> float:
-    return fsum(weight * share for weight, share in weighed) / fsum(weight for weight, _ in weighed)
+class _SavedDecision(msgspec.Struct, array_like=True, gc=False):
+    """An open decision in a snapshot: all of it that does not follow from the rest of the snapshot."""
+
+    id: str
+    seq: int
+    selected: str
+    features: bytearray
+    is_encoded: bool
+    providers: tuple[str, ...]
+    predicted: bytearray
+    input_tokens: float
+    expected_usd: float
+    booked_usd: float
+    outcome: Outcome | None
+    feedback: tuple[Feedback, ...]
+
+
+_values: Final = attrgetter(*_SavedDecision.__struct_fields__)
+
+
+class _Saved(msgspec.Struct, array_like=True):
+    """A ledger in a snapshot."""
+
+    decisions: list[_SavedDecision]
+    pending: list[tuple[Outcome | None, Feedback | None]]
+    closed: list[str]
+    providers: list[str]
+    closed_before: int
+    last_seq: int
+    evicted: int
+
+
+def _apply_outcome(decision: OpenDecision, event: Outcome) -> Change | None:
+    old, old_provider = decision.outcome, decision.provider
+    if old is not None and _outcome_rank(event) <= _outcome_rank(old):
+        return None
+    decision.outcome = event
+    if old is not None and _outcome_rank(event)[1:] == _outcome_rank(old)[1:]:
+        return None
+    reward = decision.reward
+    return Change(decision, reward, reward, old, event, old_provider, event.served_provider)
+
+
+def _mean(weighted: list[tuple[float, float]]) -> float:
+    return fsum(weight * value for weight, value in weighted) / fsum(weight for weight, _ in weighted)
 
 
 def _outcome_rank(event: Outcome) -> tuple[object, ...]:
     """Later revisions first, then by content: arbitrary, but the same whichever of two came first."""
     numbers = (event.cost_usd, event.latency_s, event.input_tokens, event.output_tokens, event.cached_tokens)
-    known = tuple(-1.0 if number is None else number for number in numbers)
-    return (event.revision, event.served_provider, event.status, *known)
+    amounts = tuple(-1.0 if number is None else number for number in numbers)
+    return (event.revision, event.served_provider, event.status, *amounts)
 
 
 def _feedback_rank(event: Feedback) -> tuple[int, bool, float]:

@@ -1,58 +1,107 @@
-"""One decision and what is in force for it, and what an event changed about that."""
+"""A decision that outcomes and feedback may still come for, and what an event changed about it."""
 
 from __future__ import annotations
 
-from typing import NamedTuple, Protocol
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, NamedTuple, Self
 
-from fairlead.optimizer.types.events import Feedback, FloatArray, Outcome
-
-
-class Opening(Protocol):
-    """The part of a decision that the ledger keeps; a `Decision` has it, and so has an `Entry`."""
-
-    @property
-    def id(self) -> str: ...
-    @property
-    def seq(self) -> int: ...
-    @property
-    def selected(self) -> str: ...
-    @property
-    def features(self) -> FloatArray: ...
+from fairlead.optimizer.models.statistics import quantise
+from fairlead.optimizer.types.events import Decision, Feedback, FloatArray, Outcome
+from fairlead.optimizer.types.route import Prices
 
 
-class Entry:
-    """One decision and what is in force for it. Only the ledger writes to it.
+@dataclass(slots=True, kw_only=True, eq=False)
+class OpenDecision:
+    """One decision with what is in force for it, and what was predicted when it was made.
 
-    ``quality`` is the reward in [0, 1], None until something was reported. ``provider`` is who
-    learning credits: the one that served, and until an outcome says so the selected one.
+    Only the router that holds it writes to it, except for ``metadata``.
     """
 
-    __slots__ = ("_feedback", "features", "id", "outcome", "provider", "quality", "selected", "seq")
+    id: str
+    seq: int
+    selected: str
+    features: FloatArray
+    row: FloatArray | None
+    """Features as they are learned from, quantised; None if they are not those of the present encoder."""
+    providers: tuple[str, ...]
+    predicted: FloatArray
+    """Predicted reward of each provider and its standard deviation, shape (2, k)."""
+    input_tokens: float
+    expected_usd: float
+    booked_usd: float
+    """USD charged to the budget so far: what was expected, until the real cost is known."""
+    prices: Mapping[str, Prices]
+    """Price lists in force at its seq, by provider; one mapping is shared by all decisions under it."""
+    reward: float | None = None
+    """The reward in [0, 1] of the feedback in force; None without any."""
+    outcome: Outcome | None = None
+    """The outcome in force."""
+    scores: dict[tuple[str, str], tuple[Feedback, float | None]] | None = None
+    """Feedback in force by metric and source, each with its value scaled to [0, 1]."""
+    metadata: Any = None
+    """For the owner of the router to keep what else belongs to the decision; not a part of snapshots."""
 
-    def __init__(self, id: str, seq: int, selected: str, features: FloatArray) -> None:
-        self.id = id
-        self.seq = seq
-        self.selected = selected
-        self.features = features
-        self.provider = selected
-        self.quality: float | None = None
-        self.outcome: Outcome | None = None
-        self._feedback: dict[tuple[str, str], tuple[Feedback, float | None]] | None = None
+    @classmethod
+    def of(cls, decision: Decision, prices: Mapping[str, Prices]) -> Self:
+        """Open a decision under the price lists of its time."""
+        expected_usd = decision.expected_usd
+        return cls(
+            id=decision.id,
+            seq=decision.seq,
+            selected=decision.selected,
+            features=decision.features,
+            # A fallback is made without features, and so says nothing about what depends on them.
+            row=None if decision.fallback_used else quantise(decision.features),
+            providers=decision.providers,
+            predicted=decision.expected[:2].copy(),
+            input_tokens=decision.input_tokens,
+            expected_usd=expected_usd,
+            booked_usd=expected_usd,
+            prices=prices,
+        )
+
+    @property
+    def provider(self) -> str:
+        """The provider that learning credits: the one that served; until that is known, the selected one."""
+        return self.selected if self.outcome is None else self.outcome.served_provider
+
+    @property
+    def is_encoded(self) -> bool:
+        """Whether its features are those of the present encoder."""
+        return self.row is not None
 
     @property
     def feedback(self) -> tuple[Feedback, ...]:
         """The feedback in force, one per metric and source, in the order of their names."""
-        kept = self._feedback or {}
-        return tuple(kept[key][0] for key in sorted(kept))
+        scores = self.scores or {}
+        return tuple(scores[key][0] for key in sorted(scores))
+
+    def cost_of(self, outcome: Outcome) -> float | None:
+        """USD of an outcome of this decision (`cost_of`)."""
+        return cost_of(outcome, self.prices.get(outcome.served_provider))
 
 
 class Change(NamedTuple):
-    """What an event changed: take the old contribution of the entry out, and put the new one in."""
+    """What an event changed: take the old contribution of the decision out, and put the new one in."""
 
-    entry: Entry
-    old_quality: float | None
-    new_quality: float | None
+    decision: OpenDecision
+    old_reward: float | None
+    new_reward: float | None
     old_outcome: Outcome | None
     new_outcome: Outcome | None
     old_provider: str
     new_provider: str
+
+
+def cost_of(outcome: Outcome, prices: Prices | None) -> float | None:
+    """USD of an outcome: as reported, or its usage at these prices; None if neither is known."""
+    if outcome.cost_usd is not None:
+        return outcome.cost_usd
+    if prices is None or outcome.output_tokens is None:
+        return None
+    return prices.cost_usd(
+        input_tokens=outcome.input_tokens or 0,
+        output_tokens=outcome.output_tokens,
+        cached_tokens=outcome.cached_tokens or 0,
+    )

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
-from typing import Any, Final
+from collections.abc import Iterable, Mapping
+from typing import Any, Final, TypeVar
 
+import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
@@ -14,6 +15,9 @@ BOUND: Final = 8.0
 """Largest absolute value of any feature that a model sees."""
 
 State = dict[str, NDArray[Any]]
+T = TypeVar("T")
+
+_LITTLE: Final = np.dtype("<f8")
 
 
 def joined(**parts: Mapping[str, NDArray[Any]]) -> State:
@@ -37,14 +41,31 @@ def from_texts(array: NDArray[Any]) -> list[str]:
     return [value.decode() for value in array.tobytes().split(b"\0")[:-1]]
 
 
-def coded(name: str, values: Sequence[str]) -> State:
-    """Texts of which many are the same, as ``NAME_table`` and the place of each in it, ``NAME_code``."""
-    places = {value: i for i, value in enumerate(dict.fromkeys(values))}
-    codes = np.array([places[value] for value in values], dtype=np.int64)
-    return {f"{name}_table": texts(places), f"{name}_code": codes}
+def packed(value: object) -> NDArray[np.uint8]:
+    """Structs, dataclasses and plain values as one array of bytes, in MessagePack."""
+    return np.frombuffer(_PACKER.encode(value), dtype=np.uint8)
 
 
-def from_coded(name: str, state: Mapping[str, NDArray[Any]]) -> list[str]:
-    """The texts that `coded` put under this name."""
-    table = from_texts(state[f"{name}_table"])
-    return [table[code] for code in state[f"{name}_code"].tolist()]
+def unpacked(array: NDArray[Any], kind: type[T]) -> T:
+    """The value that `packed` made the array of; `ValueError` if it is not of this type."""
+    return msgspec.msgpack.decode(array.tobytes(), type=kind)
+
+
+def plain(value: object) -> object:
+    """A number or an array of numpy as `msgspec` can write it: a number of Python, or float64 as bytes."""
+    if isinstance(value, np.ndarray):
+        return np.asarray(value, dtype=_LITTLE).tobytes()
+    if isinstance(value, np.generic):
+        return value.item()
+    raise TypeError(f"{value!r} is of a type that cannot be written")
+
+
+def array_of(content: bytearray) -> FloatArray:
+    """The array that `plain` wrote, over the same memory; `ValueError` if it is none."""
+    if len(content) % 8:
+        raise ValueError(f"{len(content)} bytes are no array of float64")
+    array = np.frombuffer(content, dtype=_LITTLE)
+    return array if _LITTLE.isnative else array.astype(np.float64)
+
+
+_PACKER: Final = msgspec.msgpack.Encoder(enc_hook=plain)

@@ -184,7 +184,7 @@ def test_feedback_sent_ahead_cannot_reach_another_route(service: Running, admin:
     service.post("/v1/decisions", {**ASK, "id": "later"}, status=200, **bearer(admin))
     service.until(service.settled)
     assert service.service.engine.fold.counts["feedback", "rejected"] == 1
-    assert service.service.engine.fold.routes["quickstart"].router._learning.counts == {}
+    assert service.service.engine.fold.routes["quickstart"].router._learner.counts == {}
 
 
 def test_a_key_expires_and_a_rotated_one_ends_after_its_overlap(tmp_path: Path) -> None:

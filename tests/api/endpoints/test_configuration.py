@@ -221,10 +221,10 @@ def test_metrics_have_a_range_a_direction_and_a_weight_and_sources_a_weight(serv
     ):
         service.post("/v1/feedback", {"decision_id": "d", **fields}, status=200)
     service.until(service.settled)
-    entry = service.service.engine.fold.routes["rated"].router._learning._ledger.get("d")
+    entry = service.service.engine.fold.routes["rated"].router.open_decision("d")
     assert entry is not None
     # Stars: (9 · 1 + 1 · 0) / 10; edits: the worst; both weigh the same.
-    assert entry.quality == pytest.approx(0.45)
+    assert entry.reward == pytest.approx(0.45)
 
 
 def test_lists_come_in_pages(service: Running) -> None:

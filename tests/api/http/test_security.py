@@ -162,9 +162,9 @@ def test_one_source_moves_a_decision_by_its_weight_and_no_further(service: Runni
             "/v1/feedback", {"decision_id": "d", "value": 0.0, "source": "code"}, status=200, **bearer(admin)
         )
     service.until(service.settled)
-    entry = service.service.engine.fold.routes["rated"].router._learning._ledger.get("d")
+    entry = service.service.engine.fold.routes["rated"].router.open_decision("d")
     assert entry is not None
-    assert entry.quality == pytest.approx(0.9)
+    assert entry.reward == pytest.approx(0.9)
 
 
 def test_a_key_judges_only_as_the_sources_it_may_speak_for(service: Running, admin: str) -> None:

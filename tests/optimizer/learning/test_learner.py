@@ -6,8 +6,8 @@ import pytest
 
 from fairlead.optimizer.errors import InvalidInput
 from fairlead.optimizer.features.base import Block
-from fairlead.optimizer.learning.facts import cost_of
-from fairlead.optimizer.learning.learner import Learning
+from fairlead.optimizer.learning.learner import Learner
+from fairlead.optimizer.learning.open_decision import cost_of
 from fairlead.optimizer.learning.route_history import RouteHistory
 from fairlead.optimizer.models.beliefs import Beliefs
 from fairlead.optimizer.types import (
@@ -31,10 +31,10 @@ def route(*names, prices=PRICES) -> Route:
     return Route(name="toy", providers=tuple(Provider(name=n, prices=prices) for n in names or NAMES))
 
 
-def learning(declared=None, *, detect_drift=False) -> tuple[Learning, Beliefs]:
+def learning(declared=None, *, detect_drift=False) -> tuple[Learner, Beliefs]:
     declared = declared or route()
     beliefs = Beliefs(BLOCKS, declared.providers)
-    return Learning(RouteHistory(declared), beliefs, detect_drift=detect_drift), beliefs
+    return Learner(RouteHistory(declared), beliefs, detect_drift=detect_drift), beliefs
 
 
 def configured(found, declared, seq=10) -> None:

@@ -1,5 +1,5 @@
 import random
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 
 import numpy as np
 import pytest
@@ -8,6 +8,7 @@ from hypothesis import strategies as st
 
 from fairlead.optimizer.errors import InvalidInput, UnknownDecision
 from fairlead.optimizer.learning.ledger import Ledger
+from fairlead.optimizer.learning.open_decision import OpenDecision
 from fairlead.optimizer.types import Feedback, Metric, Outcome
 
 METRICS = (
@@ -24,7 +25,22 @@ class Choice:
     id: str
     seq: int
     selected: str = "a"
-    features: np.ndarray = field(default_factory=lambda: np.zeros(2), compare=False)
+
+
+def opening(choice: Choice) -> OpenDecision:
+    return OpenDecision(
+        id=choice.id,
+        seq=choice.seq,
+        selected=choice.selected,
+        features=np.zeros(2),
+        row=None,
+        providers=("a", "b", "c"),
+        predicted=np.zeros((2, 3)),
+        input_tokens=0.0,
+        expected_usd=0.0,
+        booked_usd=0.0,
+        prices={},
+    )
 
 
 def ledger(**options) -> Ledger:
@@ -34,7 +50,7 @@ def ledger(**options) -> Ledger:
 def opened(n=1) -> Ledger:
     found = ledger()
     for seq in range(n):
-        assert found.open(Choice(f"d{seq}", seq)) == []
+        assert found.open(opening(Choice(f"d{seq}", seq))) == []
     return found
 
 
@@ -49,11 +65,11 @@ def served(by="a", revision=0, decision_id="d0", **more) -> Outcome:
 def test_feedback_becomes_quality_and_the_change_says_from_what_to_what():
     found = opened()
     change = found.apply(rated(0.25))
-    assert change.entry is found.get("d0")
-    assert (change.old_quality, change.new_quality) == (None, 0.25)
+    assert change.decision is found.get("d0")
+    assert (change.old_reward, change.new_reward) == (None, 0.25)
     assert (change.old_provider, change.new_provider) == ("a", "a")
     change = found.apply(rated(0.75, revision=1))
-    assert (change.old_quality, change.new_quality) == (0.25, 0.75)
+    assert (change.old_reward, change.new_reward) == (0.25, 0.75)
 
 
 def test_the_outcome_moves_the_credit_to_who_served():
@@ -63,7 +79,7 @@ def test_the_outcome_moves_the_credit_to_who_served():
     change = found.apply(outcome)
     assert (change.old_provider, change.new_provider) == ("a", "b")
     assert (change.old_outcome, change.new_outcome) == (None, outcome)
-    assert (change.old_quality, change.new_quality) == (0.5, 0.5)
+    assert (change.old_reward, change.new_reward) == (0.5, 0.5)
     assert found.get("d0").provider == "b"
 
 
@@ -84,11 +100,11 @@ def test_the_reward_is_the_weighted_mean_of_metrics_and_each_metric_the_mean_of_
     found = opened()
     found.apply(rated(0.2, source="judge"))
     found.apply(rated(0.6, source="user"))
-    assert found.get("d0").quality == pytest.approx(0.4)
+    assert found.get("d0").reward == pytest.approx(0.4)
     found.apply(rated(4.0, metric="stars", source="user"))
-    assert found.get("d0").quality == pytest.approx((0.4 + 3 * 0.75) / 4)
+    assert found.get("d0").reward == pytest.approx((0.4 + 3 * 0.75) / 4)
     found.apply(rated(1.0, metric="complaints"))
-    assert found.get("d0").quality == pytest.approx((0.4 + 3 * 0.75 + 0.7 * 0.9) / 4.7)
+    assert found.get("d0").reward == pytest.approx((0.4 + 3 * 0.75 + 0.7 * 0.9) / 4.7)
     assert [kept.metric for kept in found.get("d0").feedback] == ["complaints", "quality", "quality", "stars"]
 
 
@@ -96,8 +112,8 @@ def test_none_takes_feedback_back():
     found = opened()
     found.apply(rated(0.2, source="judge"))
     found.apply(rated(0.6, source="user"))
-    assert found.apply(rated(None, revision=1, source="judge")).new_quality == 0.6
-    assert found.apply(rated(None, revision=1, source="user")).new_quality is None
+    assert found.apply(rated(None, revision=1, source="judge")).new_reward == 0.6
+    assert found.apply(rated(None, revision=1, source="user")).new_reward is None
     assert found.apply(rated(None, revision=2, source="user")) is None
 
 
@@ -115,8 +131,8 @@ def test_of_two_contents_of_one_revision_the_same_wins_whichever_came_first():
         forward.apply(one), forward.apply(other)
         backward.apply(other), backward.apply(one)
         a, b = forward.get("d0"), backward.get("d0")
-        assert (a.quality, a.outcome, a.provider, a.feedback) == (
-            b.quality,
+        assert (a.reward, a.outcome, a.provider, a.feedback) == (
+            b.reward,
             b.outcome,
             b.provider,
             b.feedback,
@@ -128,34 +144,34 @@ def test_events_wait_for_their_decision():
     assert found.apply(rated(0.5)) is None
     assert found.apply(rated(0.5)) is None
     assert found.apply(served("b")) is None
-    assert found.parked == 2
-    assert found.parked_events() == [rated(0.5), served("b")]
-    first, second = found.open(Choice("d0", 0))
-    assert (first.new_quality, second.new_provider) == (0.5, "b")
-    assert found.parked == 0
-    assert found.open(Choice("d0", 0)) == []
+    assert len(found.pending) == 2
+    assert found.pending == [rated(0.5), served("b")]
+    first, second = found.open(opening(Choice("d0", 0)))
+    assert (first.new_reward, second.new_provider) == (0.5, "b")
+    assert not found.pending
+    assert found.open(opening(Choice("d0", 0))) is None
 
 
 def test_waiting_events_are_bounded_and_the_longest_waiting_goes_first():
     found = ledger(max_parked=3)
     for i in range(5):
         found.apply(rated(0.5, decision_id=f"x{i}"))
-    assert (found.parked, found.evicted) == (3, 2)
-    assert [event.decision_id for event in found.parked_events()] == ["x2", "x3", "x4"]
+    assert (len(found.pending), found.evicted) == (3, 2)
+    assert [event.decision_id for event in found.pending] == ["x2", "x3", "x4"]
 
 
 def test_closed_decisions_take_no_more_events():
     found = opened(5)
     found.apply(rated(0.5, decision_id="late"))
-    assert len(found.close_before(3)) == 3
-    assert found.close_before(2) == []
-    assert [entry.id for entry in found.entries()] == ["d3", "d4"]
+    assert found.close_before(3) == 3
+    assert found.close_before(2) == 0
+    assert [entry.id for entry in found.decisions()] == ["d3", "d4"]
     with pytest.raises(UnknownDecision, match="'d0' is closed"):
         found.apply(rated(0.5))
     with pytest.raises(UnknownDecision, match="closed"):
         found.apply(served())
-    assert found.open(Choice("late", 1)) == []
-    assert "late" not in found and found.parked == 0
+    assert found.open(opening(Choice("late", 1))) is None
+    assert "late" not in found and not found.pending
     with pytest.raises(UnknownDecision, match="'late' is closed"):
         found.apply(rated(0.5, decision_id="late"))
 
@@ -163,10 +179,10 @@ def test_closed_decisions_take_no_more_events():
 def test_decisions_that_open_late_are_listed_and_closed_by_their_order():
     found = ledger()
     for seq in (4, 1, 3, 0, 2):
-        found.open(Choice(f"d{seq}", seq))
-    assert [entry.seq for entry in found.entries()] == [0, 1, 2, 3, 4]
-    assert len(found.close_before(2)) == 2
-    assert [entry.seq for entry in found.entries()] == [2, 3, 4]
+        found.open(opening(Choice(f"d{seq}", seq)))
+    assert [entry.seq for entry in found.decisions()] == [0, 1, 2, 3, 4]
+    assert found.close_before(2) == 2
+    assert [entry.seq for entry in found.decisions()] == [2, 3, 4]
     assert len(found) == 3
 
 
@@ -183,18 +199,18 @@ def test_what_the_route_does_not_know_is_refused_whether_or_not_the_decision_is_
     for found in (opened(), ledger()):
         with pytest.raises(InvalidInput, match=sentence):
             found.apply(event)
-        assert found.parked == 0
-        assert all((e.quality, e.outcome) == (None, None) for e in found.entries())
+        assert not found.pending
+        assert all((e.reward, e.outcome) == (None, None) for e in found.decisions())
 
 
 def test_an_id_stands_for_one_decision_and_a_provider_on_the_route():
     found = opened()
     with pytest.raises(InvalidInput, match="an id of its own"):
-        found.open(Choice("d0", 7))
+        found.open(opening(Choice("d0", 7)))
     with pytest.raises(InvalidInput, match="not on the route"):
-        found.open(Choice("d1", 1, "zeta"))
+        found.open(opening(Choice("d1", 1, "zeta")))
     found.add_provider("zeta")
-    assert found.open(Choice("d1", 1, "zeta")) == []
+    assert found.open(opening(Choice("d1", 1, "zeta"))) == []
     assert found.get("d1").provider == "zeta"
 
 
@@ -230,19 +246,19 @@ def final(events) -> dict[str, tuple]:
     known: dict[str, tuple] = {}
     for event in events:
         if isinstance(event, Choice):
-            changes = found.open(event)
+            changes = found.open(opening(event)) or []
             known.setdefault(event.id, (None, None, event.selected))
         else:
             change = found.apply(event)
             changes = [] if change is None else [change]
         for change in changes:
-            quality, outcome, provider = known[change.entry.id]
-            assert (change.old_quality, change.old_provider) == (quality, provider)
+            quality, outcome, provider = known[change.decision.id]
+            assert (change.old_reward, change.old_provider) == (quality, provider)
             assert outcome is None or replace(change.old_outcome, revision=0) == replace(outcome, revision=0)
-            known[change.entry.id] = (change.new_quality, change.new_outcome, change.new_provider)
-    for entry in found.entries():
-        assert known[entry.id][::2] == (entry.quality, entry.provider)
-    return {entry.id: (entry.quality, entry.outcome, entry.provider) for entry in found.entries()}
+            known[change.decision.id] = (change.new_reward, change.new_outcome, change.new_provider)
+    for entry in found.decisions():
+        assert known[entry.id][::2] == (entry.reward, entry.provider)
+    return {entry.id: (entry.reward, entry.outcome, entry.provider) for entry in found.decisions()}
 
 
 @settings(max_examples=300, deadline=None, derandomize=True)

@@ -1,0 +1,67 @@
+"""Costs as multiples of the price list of their time, so that what is learned outlasts a price change."""
+
+from __future__ import annotations
+
+from fairlead.optimizer.learning.ledger import Ledger
+from fairlead.optimizer.learning.open_decision import OpenDecision
+from fairlead.optimizer.learning.route_history import RouteHistory
+from fairlead.optimizer.models.beliefs import Beliefs
+from fairlead.optimizer.models.pricing import call_price, kind_of, unit_near
+from fairlead.optimizer.types.events import Outcome
+
+
+class CostNormalizer:
+    """Turns the cost of a call into what is learned of it, and learns costs anew if the unit changes."""
+
+    def __init__(self, beliefs: Beliefs, history: RouteHistory, ledger: Ledger) -> None:
+        self._beliefs = beliefs
+        self._history = history
+        self._ledger = ledger
+
+    def units(self, decision: OpenDecision, outcome: Outcome) -> float | None:
+        """The cost of an outcome in units of its time; None if it is unknown, or not learned at present."""
+        name = outcome.served_provider
+        cost, prices, unit = (
+            decision.cost_of(outcome),
+            decision.prices.get(name),
+            self._beliefs.cost_unit(name),
+        )
+        if (
+            cost is None
+            or (prices is None and unit is None)
+            or self._history.cost_kind(name) != kind_of(prices)
+        ):
+            return None
+        base, unit_usd = call_price(prices, unit[1] if unit else 0.0).at(decision.input_tokens)
+        return (cost - base) / unit_usd
+
+    def may_move_unit(self, decision: OpenDecision, outcome: Outcome) -> bool:
+        """Whether the unit of a provider without price list may now follow from this decision."""
+        if outcome.served_provider in decision.prices or not outcome.cost_usd:
+            return False
+        unit = self._beliefs.cost_unit(outcome.served_provider)
+        return unit is None or decision.seq <= unit[0]
+
+    def recount(self, name: str) -> None:
+        """Learn a provider's cost anew from the open decisions; the earliest one gives the unit.
+
+        A unit that was taken from a decision closed since stays: no open one is earlier.
+        """
+        served = [
+            (decision, outcome, cost)
+            for decision in self._ledger.decisions()
+            if (outcome := decision.outcome) is not None
+            and outcome.served_provider == name
+            and (cost := decision.cost_of(outcome)) is not None
+        ]
+        unit = self._beliefs.cost_unit(name)
+        if unit is None or self._ledger.is_open(unit[0]):
+            unlisted = ((d.seq, unit_near(cost)) for d, _, cost in served if cost and name not in d.prices)
+            unit = next(unlisted, None)
+        self._beliefs.recount_cost(name, unit)
+        for decision, outcome, _ in served:
+            units = self.units(decision, outcome)
+            if units is not None and decision.row is not None:
+                self._beliefs.cost.add(name, decision.row, units, seq=decision.seq)
+        self._beliefs.cost.refit()
+        self._beliefs.derive()
