@@ -2,11 +2,24 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Literal
 
-import typer
-from typer import Option
+from typer import Argument, Option
+
+from fairlead.api.cli import options
+from fairlead.api.cli.options import TABLE_SUFFIXES
+
+if TYPE_CHECKING:
+    from fairlead.experiments.replay.result import Replay
+    from fairlead.experiments.replay.settings import ReplaySettings
+
+_target = partial(Option, rich_help_panel="Targets")
+_estimate = partial(Option, rich_help_panel="Estimates")
+_place = partial(Option, rich_help_panel="Input and processes")
+_output = partial(Option, rich_help_panel="Output")
 
 _TARGET = (
     "Policy to judge, repeatable: default (the router), greedy, uniform, fixed:PROVIDER, linucb, "
@@ -15,149 +28,163 @@ _TARGET = (
 )
 _WTP = "USD that one point of quality is worth: targets and verdict weigh quality − cost / WTP."
 _BUDGET = "USD per request that targets which learn may spend on average."
-_LATENCY = "Points of quality that a second is worth, taken off the utility."
+_LATENCY = "Points of quality that a second is worth, subtracted from the utility."
 _BY = "Slice by task, week or the name of an attribute. Repeatable."
-_FRONTIER = "Judge targets that learn at so many willingnesses to pay: a frontier with bands."
-_MODEL = "Reward model of DM and DR. auto: column, else ridge where there is a context, else mean."
+_FRONTIER = "Judge targets that learn at this many willingnesses to pay: a frontier with bands."
+_MODEL = "Reward model of DM and DR. auto: column, else ridge if there is a context, else mean."
 _ESTIMATORS = "Only these, as A,B,C; the deciding one is always computed."
-_DELAY = "Decisions until a target that learns hears of a reward."
-_SKIP = "Leave rows out that break a rule, count and list them."
+_DELAY = "Decisions until a target that learns receives a reward."
+_SKIP = "Leave out rows that break a rule; count and list them."
 _DESCRIPTIVE = "For a log without propensities: means, costs by provider, a biased model estimate."
 _REJECTION = "Also play targets that learn through the log by rejection: on their own decisions alone."
-_SCHEDULER = "Address of a dask scheduler that runs already; its workers must see the same files."
+_SCHEDULER = "Address of a running dask scheduler; its workers must see the same files."
 
 
-def replay(
-    log: Annotated[Path, typer.Argument(help="Log of decisions: .jsonl, .csv or .parquet.")],
-    target: Annotated[list[str] | None, Option(help=_TARGET)] = None,
-    wtp: Annotated[float | None, Option(help=_WTP)] = None,
-    budget: Annotated[float | None, Option(help=_BUDGET)] = None,
-    latency_weight: Annotated[float, Option(help=_LATENCY)] = 0.0,
-    by: Annotated[list[str] | None, Option(help=_BY)] = None,
-    frontier: Annotated[int | None, Option(metavar="N", help=_FRONTIER)] = None,
-    estimator: Annotated[str, Option(help="The estimator that the verdict rests on.")] = "dr",
-    estimators: Annotated[str | None, Option(metavar="A,B,C", help=_ESTIMATORS)] = None,
-    model: Annotated[Literal["auto", "ridge", "boosting", "mean", "column"], Option(help=_MODEL)] = "auto",
-    rejection: Annotated[bool, Option("--rejection", help=_REJECTION)] = False,
-    tune: Annotated[bool, Option("--tune", help="Choose the λ of estimators by SLOPE.")] = False,
-    level: Annotated[float, Option(help="Confidence of the intervals.")] = 0.95,
-    margin: Annotated[float, Option(help="Smallest gain that is worth a change.")] = 0.0,
-    resamples: Annotated[int, Option(help="Bootstrap resamples; 0 for none, and no lift.")] = 2000,
-    feedback_delay: Annotated[int, Option(help=_DELAY)] = 0,
-    seed: Annotated[int, Option(help="Of folds and resamples.")] = 0,
-    engine: Annotated[
-        Literal["local", "dask"], Option(help="Where it runs; the numbers are the same.")
-    ] = "local",
-    scheduler: Annotated[str | None, Option(metavar="ADDRESS", help=_SCHEDULER)] = None,
-    workers: Annotated[int, Option(help="Dask processes to start, without --scheduler.")] = 2,
-    skip_bad: Annotated[bool, Option("--skip-bad", help=_SKIP)] = False,
-    descriptive: Annotated[bool, Option("--descriptive", help=_DESCRIPTIVE)] = False,
-    report: Annotated[Path | None, Option(help="Write a report: one .html that opens offline.")] = None,
-    json: Annotated[Path | None, Option(help="Write every number.")] = None,
-    csv: Annotated[Path | None, Option(help="Write one line per estimate.")] = None,
-    every_estimator: Annotated[bool, Option("--all", help="Show every estimator in the terminal.")] = False,
-    quiet: Annotated[bool, Option("--quiet", help="No progress bar and no table.")] = False,
-) -> None:
-    """Judge other policies on a log of decisions: what would they have earned, and how sure is that?
+@dataclass(frozen=True, kw_only=True)
+class ReplayOptions:
+    """What `fairlead replay` is asked for."""
 
-    The router and always one provider, where a point of quality is worth a cent:
+    log: Annotated[Path, Argument(help="Log of decisions: .jsonl, .csv or .parquet.")]
+    target: Annotated[list[str] | None, _target(help=_TARGET)] = None
+    wtp: Annotated[float | None, _target(help=_WTP)] = None
+    budget: Annotated[float | None, _target(help=_BUDGET)] = None
+    latency_weight: Annotated[float, _target(help=_LATENCY)] = 0.0
+    frontier: Annotated[int | None, _target(metavar="N", help=_FRONTIER)] = None
+    feedback_delay: Annotated[int, _target(help=_DELAY)] = 0
+    rejection: Annotated[bool, _target("--rejection", help=_REJECTION)] = False
+    by: Annotated[list[str] | None, _estimate(help=_BY)] = None
+    estimator: Annotated[str, _estimate(help="The estimator that the verdict rests on.")] = "dr"
+    estimators: Annotated[str | None, _estimate(metavar="A,B,C", help=_ESTIMATORS)] = None
+    model: Annotated[Literal["auto", "ridge", "boosting", "mean", "column"], _estimate(help=_MODEL)] = "auto"
+    tune: Annotated[bool, _estimate("--tune", help="Choose the λ of estimators by SLOPE.")] = False
+    level: Annotated[float, _estimate(help="Confidence level of the intervals.")] = 0.95
+    margin: Annotated[float, _estimate(help="Smallest gain that is worth a change.")] = 0.0
+    resamples: Annotated[int, _estimate(help="Bootstrap resamples; 0 for none, and no lift.")] = 2000
+    seed: Annotated[int, _estimate(help="Seed of folds and resamples.")] = 0
+    engine: Annotated[Literal["local", "dask"], _place(help="Where it runs; the numbers are the same.")] = (
+        "local"
+    )
+    scheduler: Annotated[str | None, _place(metavar="ADDRESS", help=_SCHEDULER)] = None
+    workers: Annotated[int, _place(help="Dask processes to start, without --scheduler.")] = 2
+    skip_bad: Annotated[bool, _place("--skip-bad", help=_SKIP)] = False
+    descriptive: Annotated[bool, _place("--descriptive", help=_DESCRIPTIVE)] = False
+    report: Annotated[Path | None, _output(help="Write a report: one .html that opens offline.")] = None
+    json: Annotated[Path | None, _output(help="Write every number.")] = None
+    csv: Annotated[Path | None, _output(help="Write one line per estimate.")] = None
+    every_estimator: Annotated[bool, _output("--all", help="Show every estimator in the terminal.")] = False
+    quiet: Annotated[
+        bool, _output("--quiet", help="Print the verdicts only: no progress bar, table or notes.")
+    ] = False
+
+    def settings(self) -> ReplaySettings:
+        """Return the settings of the replay, still without targets, which need the log."""
+        from fairlead.experiments.replay.settings import ReplaySettings
+
+        settings = ReplaySettings(
+            targets=(),
+            wtp_usd=self.wtp,
+            latency_weight=self.latency_weight,
+            primary=self.estimator,
+            model=self.model,
+            tune=self.tune,
+            rejection=self.rejection,
+            by=tuple(self.by or ()),
+            level=self.level,
+            resamples=self.resamples,
+            margin=self.margin,
+            seed=self.seed,
+        )
+        chosen = options.names(self.estimators)
+        if chosen is None:
+            return settings
+        return replace(settings, estimators=tuple(dict.fromkeys((self.estimator, *chosen))))
+
+
+def replay(asked: ReplayOptions) -> None:
+    """Judge other policies on a log of decisions: print what they would have earned, and how sure that is.
+
+    A verdict is promote, keep, or not enough evidence; diagnostics that fail name no winner. docs/replay.md
+    explains every number, docs/log-format.md the log. `fairlead import-log` makes such a log from those of
+    other systems, `fairlead simulate --log` from a table of outcomes.
+
+    The router and always one provider, if a point of quality is worth a cent:
 
         fairlead replay log.parquet --target default --target fixed:acme/large --wtp 0.01 --report out.html
 
-    By kind of request, with what to promote only if it gains a whole point:
+    By kind of request, to be promoted only for a gain of a whole point:
 
         fairlead replay log.parquet --wtp 0.01 --by task --by week --margin 0.01
 
     The frontier of quality against cost, on two processes:
 
         fairlead replay log.parquet --frontier 7 --engine dask --workers 2 --report out.html
-
-    A verdict is promote, keep, or not enough evidence; diagnostics that fail name no winner. The log's
-    form is in
-    docs/log-format.md, every number in docs/replay.md. `fairlead import-log` makes such a log from others,
-    `fairlead simulate --log` from a table of outcomes.
     """
-    from fairlead.api.cli import options
-
-    options.check_outputs(log, [(report, (".html",)), (json, (".json",)), (csv, (".csv",))])
-    chosen = None if estimators is None else tuple(options.names(estimators) or ())
-    settings = {
-        "latency_weight": latency_weight, "by": tuple(by or ()), "primary": estimator, "model": model,
-        "tune": tune, "rejection": rejection, "level": level, "margin": margin, "resamples": resamples,
-        "seed": seed, "wtp_usd": wtp,
-    }  # fmt: skip
-    if chosen is not None:
-        settings["estimators"] = tuple(dict.fromkeys((estimator, *chosen)))
-    goals = {"wtp": wtp, "budget": budget, "frontier": frontier, "feedback_delay": feedback_delay}
-    where = {"engine": engine, "scheduler": scheduler, "workers": workers}
-    outputs = (report, json, csv)
-    if descriptive:
-        _describe(log, skip_bad, outputs)
-        return
-    _replay(log, target or ["default"], goals, settings, where, outputs, skip_bad, every_estimator, quiet)
-
-
-def _replay(
-    path: Path,
-    names: list[str],
-    goals: dict[str, Any],
-    settings: dict[str, Any],
-    where: dict[str, Any],
-    outputs: tuple[Path | None, Path | None, Path | None],
-    skip_bad: bool,
-    every_estimator: bool,
-    quiet: bool,
-) -> None:
     from rich.console import Console
 
     from fairlead.experiments.logs.log import open_log
-    from fairlead.experiments.replay import export
-    from fairlead.experiments.replay import terminal as view
+    from fairlead.experiments.replay import run, terminal
     from fairlead.experiments.replay.executors import make_engine
-    from fairlead.experiments.replay.run import replay as judge
-    from fairlead.experiments.replay.settings import ReplaySettings
-    from fairlead.experiments.simulation.terminal import make_console
     from fairlead.experiments.targets.base import goals_of, target_specs
+
+    files = [(asked.report, (".html",)), (asked.json, (".json",)), (asked.csv, (".csv",))]
+    options.check_outputs(asked.log, files)
+    if asked.descriptive:
+        _describe(asked)
+        return
+    settings = asked.settings()
+    with (
+        open_log(asked.log, skip_bad=asked.skip_bad) as log,
+        make_engine(asked.engine, scheduler=asked.scheduler, workers=asked.workers) as engine,
+        terminal.stages(Console(stderr=True), quiet=asked.quiet) as progress,
+    ):
+        goals = goals_of(log, wtp_usd=asked.wtp, budget_usd=asked.budget, frontier=asked.frontier)
+        specs = target_specs(asked.target or ["default"], goals, feedback_delay=asked.feedback_delay)
+        result = run.replay(log, replace(settings, targets=tuple(specs)), engine, progress=progress)
+    _write(result, asked)
+    _show(result, asked)
+
+
+def _write(result: Replay, asked: ReplayOptions) -> None:
+    from fairlead.experiments.replay import export
     from fairlead.optimizer.persistence.atomic_file import write_atomically
 
-    ReplaySettings(targets=(), **settings)  # refuse what cannot be before the log is read
-    with (
-        open_log(path, skip_bad=skip_bad) as log,
-        make_engine(where["engine"], scheduler=where["scheduler"], workers=where["workers"]) as engine,
-        view.stages(Console(stderr=True), quiet=quiet) as progress,
-    ):
-        wanted = goals_of(log, wtp_usd=goals["wtp"], budget_usd=goals["budget"], frontier=goals["frontier"])
-        specs = target_specs(names, wanted, feedback_delay=goals["feedback_delay"])
-        result = judge(log, ReplaySettings(targets=tuple(specs), **settings), engine, progress=progress)
-    report, as_json, as_csv = outputs
-    if report:
+    if asked.report:
         from fairlead.experiments.report.page import report_html
 
-        write_atomically(report, report_html(result))
-    if as_json:
-        write_atomically(as_json, export.json_text(result))
-    if as_csv:
-        write_atomically(as_csv, export.csv_text(result))
-    if not quiet:
-        view.show(make_console(), result, every_estimator=every_estimator)
+        write_atomically(asked.report, report_html(result))
+    if asked.json:
+        write_atomically(asked.json, export.json_text(result))
+    if asked.csv:
+        write_atomically(asked.csv, export.csv_text(result))
 
 
-def _describe(path: Path, skip_bad: bool, outputs: tuple[Path | None, Path | None, Path | None]) -> None:
+def _show(result: Replay, asked: ReplayOptions) -> None:
+    from fairlead.experiments.replay import terminal
+    from fairlead.experiments.simulation.terminal import make_console
+
+    console = make_console()
+    if not asked.quiet:
+        terminal.show(console, result, every_estimator=asked.every_estimator)
+        return
+    for target in result.targets:
+        console.print(target.verdict.sentence, highlight=False)
+
+
+def _describe(asked: ReplayOptions) -> None:
     from fairlead.experiments.logs.log import open_log
     from fairlead.experiments.replay import descriptive
     from fairlead.experiments.simulation.terminal import make_console
     from fairlead.optimizer.persistence.atomic_file import write_atomically
 
-    report, as_json, as_csv = outputs
-    if report or as_csv:
+    if asked.report or asked.csv:
         raise ValueError(
             "--descriptive has no report and no CSV: leave --report and --csv out, or give --json."
         )
-    with open_log(path, skip_bad=skip_bad) as log:
-        found = descriptive.describe(log)
-    if as_json:
-        write_atomically(as_json, descriptive.json_text(found))
-    descriptive.show(make_console(), found)
+    with open_log(asked.log, skip_bad=asked.skip_bad) as log:
+        description = descriptive.describe(log)
+    if asked.json:
+        write_atomically(asked.json, descriptive.json_text(description))
+    descriptive.show(make_console(), description)
 
 
 _FROM = "events (a Fairlead event log), dsjson (Vowpal Wabbit), litellm (LiteLLM spend logs)."
@@ -167,33 +194,29 @@ _RANGE = "Lowest and highest reward of the source, mapped onto [0, 1] (dsjson)."
 
 
 def import_log(
-    source: Annotated[Path, typer.Argument(metavar="FILE", help="The log to import.")],
+    source: Annotated[Path, Argument(metavar="FILE", help="The log to import.")],
+    *,
     kind: Annotated[Literal["events", "dsjson", "litellm"], Option("--from", help=_FROM)],
     out: Annotated[Path, Option(help="Where the log goes: .jsonl, .csv or .parquet.")],
     weights: Annotated[str | None, Option(metavar="A=0.7,B=0.3", help=_WEIGHTS)] = None,
     rewards: Annotated[Path | None, Option(help=_REWARDS)] = None,
     reward_range: Annotated[str, Option(metavar="LOW:HIGH", help=_RANGE)] = "0:1",
 ) -> None:
-    """Write a log of decisions from the log of another system; docs/log-format.md says what each lacks.
+    """Convert the log of another system to a log of decisions, and print how many there are.
 
-    fairlead import-log spend.csv --from litellm --weights acme/large=0.5,acme/small=0.5
-    --rewards judged.csv --out log.parquet
+        fairlead import-log spend.csv --from litellm --weights acme/large=0.5,acme/small=0.5
+        --rewards judged.csv --out log.parquet
+
+    docs/log-format.md says what the logs of each system lack.
     """
-    from fairlead.api.cli import options
     from fairlead.experiments.logs.importers import ImportOptions, import_lines, read_rewards
     from fairlead.experiments.logs.write import write_log
 
-    options.check_outputs(source, [(out, (".jsonl", ".csv", ".parquet"))])
-    given = ImportOptions(
+    options.check_outputs(source, [(out, TABLE_SUFFIXES)])
+    import_options = ImportOptions(
         reward_range=options.reward_range(reward_range),
         weights=options.shares(weights),
-        rewards=read_rewards(rewards) if rewards is not None else {},
+        rewards={} if rewards is None else read_rewards(rewards),
     )
-    count = write_log(out, import_lines(source, source=kind, options=given))
+    count = write_log(out, import_lines(source, source=kind, options=import_options))
     print(f"Imported {count:,} decisions; wrote {out}.")
-
-
-def add_commands(app: typer.Typer) -> None:
-    """Make the commands part of the command line."""
-    app.command()(replay)
-    app.command()(import_log)

@@ -11,15 +11,13 @@ from typing import TYPE_CHECKING, Annotated, Final
 
 from typer import Option
 
+from fairlead.api.cli.options import Config
+
 if TYPE_CHECKING:
     import uvicorn
 
     from fairlead.api.settings import Settings
 
-Config = Annotated[
-    Path | None,
-    Option("--config", help="Settings; without it FAIRLEAD_CONFIG, or fairlead.yaml if that exists."),
-]
 _BACKLOG: Final = 1024
 
 

@@ -9,7 +9,7 @@ from typing import Annotated, Final
 
 from typer import Argument, Option
 
-from fairlead.api.cli.serve import Config
+from fairlead.api.cli.options import Config
 
 STARTER: Final = """\
 # Settings of Fairlead. Every one is explained in docs/service.md; FAIRLEAD_NAME in the environment wins.

@@ -7,24 +7,16 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from typer.testing import CliRunner, Result
 
-from fairlead.api.cli.main import app
+from tests.api.cli.command_line import assert_refused, run
 from tests.experiments.logs.log_lines import drawn_lines, lines, write_jsonl
 
 
-def run(*arguments: object) -> Result:
-    return CliRunner().invoke(app, [str(argument) for argument in arguments])
-
-
 def refused(*arguments: object) -> str:
+    """Run a command that must be refused; returns its sentence."""
     result = run(*arguments)
-    assert result.exit_code == 2, result.output
-    message = result.stderr.strip()
-    assert message.startswith("fairlead: ")
-    assert "\n" not in message
-    assert "Traceback" not in result.output
-    return message
+    assert_refused(result, "fairlead: ")
+    return result.stderr.strip()
 
 
 @pytest.fixture
@@ -60,8 +52,8 @@ def test_every_output_is_written(log: Path, tmp_path: Path) -> None:
     )
     assert result.exit_code == 0, result.output
     assert "fixed:c/dear" in result.output and "tier=gold" in result.output
-    found: dict[str, Any] = json.loads(outputs["json"].read_text())
-    assert [one["target"] for one in found["targets"]] == ["uniform", "fixed:c/dear"]
+    written: dict[str, Any] = json.loads(outputs["json"].read_text())
+    assert [entry["target"] for entry in written["targets"]] == ["uniform", "fixed:c/dear"]
     assert outputs["html"].read_text().startswith("<!DOCTYPE html>")
     assert outputs["csv"].read_text().startswith("target,slice,metric,")
 
@@ -71,7 +63,15 @@ def test_all_estimators_and_the_frontier_are_shown(log: Path) -> None:
     assert result.exit_code == 0, result.output
     assert "greedy @ wtp 0.0001" in result.output
     assert "switch-dr" in result.output
-    assert run("replay", log, *QUICK, "--target", "uniform", "--quiet").output == ""
+
+
+def test_quiet_leaves_the_verdicts(log: Path) -> None:
+    options = (*QUICK, "--target", "uniform", "--target", "fixed:c/dear")
+    loud, quiet = (run("replay", log, *options, *more).stdout for more in ((), ("--quiet",)))
+    assert loud.endswith(quiet), "the same sentences that stand last otherwise"
+    assert "ESS" in loud and "ESS" not in quiet
+    for name in ("uniform", "fixed:c/dear"):
+        assert name in quiet
 
 
 def test_bad_rows_can_be_skipped(tmp_path: Path) -> None:
@@ -92,16 +92,16 @@ def test_a_log_without_propensities_is_refused_and_described(tmp_path: Path) -> 
     assert result.exit_code == 0, result.output
     assert "direct method (biased)" in " ".join(result.output.split())
     assert "No policy is judged" in result.output
-    found = json.loads((tmp_path / "o.json").read_text())
-    assert [one["name"] for one in found["providers"]] == ["a/cheap", "b/mid", "c/dear"]
-    assert set(found["direct"]) == {"a/cheap", "b/mid", "c/dear"}
+    description = json.loads((tmp_path / "o.json").read_text())
+    assert [entry["name"] for entry in description["providers"]] == ["a/cheap", "b/mid", "c/dear"]
+    assert set(description["direct"]) == {"a/cheap", "b/mid", "c/dear"}
     assert "no report" in refused("replay", path, "--descriptive", "--report", tmp_path / "o.html")
 
 
 def test_nothing_is_half_written(log: Path, tmp_path: Path) -> None:
     before = {path.name for path in tmp_path.iterdir()}
     out = tmp_path / "o.json"
-    for arguments, told in (
+    for arguments, message in (
         (("--target", "nobody"), "there is no policy 'nobody'"),
         (("--target", "uniform", "--estimator", "magic"), "no estimator 'magic'"),
         (("--wtp", -1), "wtp is -1"),
@@ -112,7 +112,7 @@ def test_nothing_is_half_written(log: Path, tmp_path: Path) -> None:
         (("--report", tmp_path / "o.pdf"), "use .html"),
         (("--csv", log), "the suffix is '.jsonl'"),
     ):
-        assert told in refused("replay", log, "--model", "mean", "--json", out, *arguments), arguments
+        assert message in refused("replay", log, "--model", "mean", "--json", out, *arguments), arguments
     assert {path.name for path in tmp_path.iterdir()} == before
 
 
@@ -205,7 +205,7 @@ def test_dsjson(tmp_path: Path) -> None:
     assert (second["provider"], second["propensities"], second["reward"]) == ("action-2", [0.7, 0.3], 1.0)
     assert second["context"]["attributes"] == {"User.tier": "gold", "User.age": 3}
     assert run("replay", out, *QUICK, "--target", "uniform").exit_code == 0
-    for change, told in (
+    for change, message in (
         ({"pdrop": 0.5}, "row 1: pdrop is 0.5"),
         ({"p": None}, "row 1: this is no contextual-bandit event"),
         (
@@ -214,7 +214,7 @@ def test_dsjson(tmp_path: Path) -> None:
         ),
     ):
         write_jsonl(path, [dsjson(0, **change)])
-        assert told in refused("import-log", path, "--from", "dsjson", "--out", tmp_path / "no.jsonl")
+        assert message in refused("import-log", path, "--from", "dsjson", "--out", tmp_path / "no.jsonl")
     assert not (tmp_path / "no.jsonl").exists()
     write_jsonl(path, [dsjson(0, _label_cost=1.0)])
     assert run("import-log", path, "--from", "dsjson", "--out", out, "--reward-range", "-1:0").exit_code == 0

@@ -4,12 +4,17 @@ from __future__ import annotations
 
 import csv
 import json
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
+import typer
+from typer.core import TyperGroup
 
+from fairlead.api.cli.main import app
 from tests.api.cli.command_line import assert_refused, run
 
 KINDS = ("Write a function in Python that sorts a list", "Translate into French: the parcel is late")
@@ -210,7 +215,7 @@ def test_the_terminal_shows_a_table_and_a_sentence(table: Path) -> None:
         (["--quality-change", "a/cheap=.5@5:91"], "at most 90"),
         (["--add-provider", "a/cheap"], "NAME@STEP"),
         (["--providers", "a/*", "--add-provider", "a/cheap@1"], "to score"),
-        (["--json", "nowhere/out.json"], "is not there"),
+        (["--json", "nowhere/out.json"], "does not exist"),
         (["--chart", "plane.gif"], "use .png or .svg or .html"),
         (["--frobnicate"], "No such option"),
     ],
@@ -247,7 +252,41 @@ def test_a_bad_table_gets_one_sentence(tmp_path: Path) -> None:
     assert_refused(run("simulate", write(tmp_path / "free.csv", free)), "name the budgets")
 
 
-def test_version_and_help() -> None:
+def test_quiet_leaves_the_table(table: Path) -> None:
+    loud, quiet = (run("simulate", table, *QUICK, *more).stdout for more in ((), ("--quiet",)))
+    assert loud.startswith(quiet.rstrip())
+    for head in ("used", "fixed mix", "lift"):
+        assert head in quiet
+    assert "points of quality" in loud and "points of quality" not in quiet
+
+
+def test_the_version_is_printed() -> None:
     assert run("--version").output.startswith("fairlead ")
-    assert "fairlead simulate" in run("simulate", "--help").output
-    assert run("--help").exit_code == 0
+
+
+@pytest.mark.parametrize("name", sorted(typer.main.get_command(app).commands))  # type: ignore[attr-defined]
+def test_help_of_every_command_has_a_summary_and_an_example(name: str) -> None:
+    """The summary is one line for the list of commands; the example is an indented line of the text."""
+    command = typer.main.get_command(app)
+    assert isinstance(command, TyperGroup)
+    text = command.commands[name].help or ""
+    assert text.splitlines()[0].endswith(".")
+    assert f"\n    fairlead {name}" in text
+    assert f"fairlead {name}" in run(name, "--help").output
+
+
+def test_help_imports_neither_the_service_nor_the_algorithm() -> None:
+    for arguments in (["--help"], ["simulate", "--help"], ["replay", "--help"], ["serve", "--help"]):
+        code = f"import sys; sys.argv = ['fairlead', *{arguments}]\nfrom fairlead.api.cli.main import app\n"
+        code += "try:\n    app()\nfinally:\n    print('imported', *sys.modules)"
+        done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+        imported = {name.split(".")[0] for name in done.stdout.splitlines()[-1].split()[1:]}
+        assert not imported & {
+            "numpy",
+            "duckdb",
+            "fastapi",
+            "sqlalchemy",
+            "scipy",
+            "sklearn",
+            "numba",
+        }

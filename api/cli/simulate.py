@@ -1,0 +1,247 @@
+"""The commands that need no log: `fairlead simulate`, `demo` and `fit-features`."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Literal
+
+from typer import Argument, Option
+
+from fairlead.api.cli import options
+from fairlead.api.cli.options import TABLE_SUFFIXES
+
+if TYPE_CHECKING:
+    from fairlead.experiments.simulation.run import Result
+    from fairlead.experiments.simulation.scenario import Settings
+
+_goal = partial(Option, rich_help_panel="Policies and goals")
+_traffic = partial(Option, rich_help_panel="Traffic")
+_change = partial(Option, rich_help_panel="Changes on the way")
+_output = partial(Option, rich_help_panel="Output")
+
+_POLICY = (
+    "The router: default, greedy, squarecb[:GAMMA], epsilon-greedy[:EPSILON], linucb:ALPHA. "
+    "To compare: uniform, fixed:NAME, and the plain peers linucb and thompson. Repeatable."
+)
+_BUDGETS = (
+    "This many budgets, geometric between the mean cost of the cheapest and the dearest provider, on the "
+    "warm-up split if there is one. Without any goal: five, from the cheapest to twice the cost of the best."
+)
+_FEATURES = "surface, or projection: also 32 dimensions of text, fitted on prompts already seen."
+_STEPS = "Steps count from the first scored decision, from 0. Repeatable."
+_LOG = "Write the decisions of one run, to be replayed: .jsonl, .csv or .parquet. One policy, one goal."
+
+
+@dataclass(frozen=True, kw_only=True)
+class SimulateOptions:
+    """What `fairlead simulate` is asked for."""
+
+    table: Annotated[Path, Argument(help="Outcome table: .parquet, .csv or .jsonl.")]
+    policy: Annotated[list[str] | None, _goal(help=_POLICY)] = None
+    budget: Annotated[list[float] | None, _goal(help="USD per request. Repeatable.")] = None
+    budgets: Annotated[int | None, _goal(help=_BUDGETS)] = None
+    wtp: Annotated[list[float] | None, _goal(help="USD per point of quality. Repeatable.")] = None
+    supervised: Annotated[
+        bool, _goal("--supervised/--no-supervised", help="Also compute the full-information reference.")
+    ] = True
+    warmup_split: Annotated[str | None, _traffic(help="Learn on this split first.")] = None
+    score_split: Annotated[str | None, _traffic(help="Score this split only.")] = None
+    providers: Annotated[str | None, _traffic(help="Only these: A,B,C, or wildcards as in openai/*.")] = None
+    task_labels: Annotated[
+        bool, _traffic("--task-labels/--no-task-labels", help="Let policies see the column `task`.")
+    ] = False
+    features: Annotated[Literal["surface", "projection"], _traffic(help=_FEATURES)] = "projection"
+    feedback_delay: Annotated[int, _traffic(help="Decisions until a policy learns the quality.")] = 0
+    feedback_rate: Annotated[float, _traffic(help="Share of decisions whose quality is ever learned.")] = 1.0
+    distinct_prompts: Annotated[
+        bool,
+        _traffic("--distinct-prompts/--all-prompts", help="Keep the first prompt of each text, or all."),
+    ] = True
+    price_list: Annotated[
+        bool,
+        _traffic("--price-list/--no-price-list", help="Give the router prices, recovered from the table."),
+    ] = True
+    seeds: Annotated[int, _traffic(help="How many seeds.")] = 5
+    jobs: Annotated[int | None, _traffic(help="Processes; one per core if left out.")] = None
+    price_change: Annotated[
+        list[str] | None,
+        _change(
+            metavar="PROVIDER=FACTOR@STEP",
+            help=f"The provider's calls cost FACTOR times as much from STEP on. {_STEPS}",
+        ),
+    ] = None
+    quality_change: Annotated[
+        list[str] | None,
+        _change(
+            metavar="PROVIDER=VALUE@FROM:TO",
+            help=f"The provider's mean quality is VALUE within these steps. {_STEPS}",
+        ),
+    ] = None
+    add_provider: Annotated[
+        list[str] | None, _change(metavar="NAME@STEP", help=f"The provider joins the route at STEP. {_STEPS}")
+    ] = None
+    json: Annotated[Path | None, _output(help="Write records and summary.")] = None
+    csv: Annotated[Path | None, _output(help="Write one line per record.")] = None
+    chart: Annotated[Path | None, _output(help="Draw the cost–quality plane: .png, .svg or .html.")] = None
+    log: Annotated[Path | None, _output(help=_LOG)] = None
+    quiet: Annotated[
+        bool, _output("--quiet", help="Print the table only: no progress bar, notes or verdict.")
+    ] = False
+
+    def settings(self) -> Settings:
+        """Return the settings of the simulation."""
+        from fairlead.experiments.simulation.scenario import Settings
+
+        return Settings(
+            policies=tuple(self.policy or ["default"]),
+            budgets_usd=tuple(self.budget or ()),
+            budget_count=self.budgets,
+            wtp_usd=tuple(self.wtp or ()),
+            warmup_split=self.warmup_split,
+            score_split=self.score_split,
+            task_labels=self.task_labels,
+            features=self.features,
+            feedback_delay=self.feedback_delay,
+            feedback_rate=self.feedback_rate,
+            seeds=self.seeds,
+            price_list=self.price_list,
+            supervised=self.supervised,
+            price_changes=tuple(map(options.price_change, self.price_change or ())),
+            quality_changes=tuple(map(options.quality_change, self.quality_change or ())),
+            newcomers=tuple(map(options.newcomer, self.add_provider or ())),
+        )
+
+
+def simulate(asked: SimulateOptions) -> None:
+    """Play a table of outcomes as traffic and print what each policy earned, by budget.
+
+    Only the outcome of the chosen provider is revealed. The table has quality, cost, the share of the budget
+    that was used, and the lift over the best fixed mix at the same spend.
+
+    Cold start on a table of your own, five budgets, five seeds:
+
+        fairlead simulate outcomes.parquet
+
+    Learn on one split, score another, against two peers, and keep the numbers:
+
+        fairlead simulate outcomes.csv --warmup-split val --score-split test --budgets 7
+        --policy default --policy linucb --policy thompson --seeds 20 --json result.json --chart plane.png
+
+    A log under a policy that explores, to judge others on where the truth is known:
+
+        fairlead simulate outcomes.parquet --policy epsilon-greedy:0.2 --wtp 0.01 --log log.parquet
+
+    A provider gets cheaper at step 600, another worse for 500 steps:
+
+        fairlead simulate outcomes.parquet --budget 0.001 --price-change acme/large=0.3@600
+        --quality-change acme/small=0.2@500:1000
+    """
+    from rich.console import Console
+
+    from fairlead.experiments.simulation import run, scenario, terminal
+    from fairlead.experiments.tables.outcome_table import read_outcome_table
+
+    files = [(asked.json, ()), (asked.csv, ()), (asked.chart, (".png", ".svg", ".html"))]
+    options.check_outputs(asked.table, [*files, (asked.log, TABLE_SUFFIXES)])
+    settings = asked.settings()
+    if asked.jobs is not None and asked.jobs < 1:
+        raise ValueError(f"the number of jobs is {asked.jobs}: give a whole number of at least 1.")
+    providers = options.names(asked.providers)
+    table = read_outcome_table(asked.table, providers=providers, distinct_prompts=asked.distinct_prompts)
+    scenario.check_scenario(table, settings)
+    if asked.log:
+        scenario.check_one_run(table, settings)
+    rounds = sum(map(len, scenario.split_rows(table, settings))) * settings.seeds * len(settings.policies)
+    rounds *= len(scenario.goals(table, settings))
+    jobs = asked.jobs or min(os.cpu_count() or 1, settings.seeds)
+    with terminal.progress_bar(Console(stderr=True), rounds, quiet=asked.quiet) as progress:
+        result = run.simulate(table, settings, jobs=jobs, progress=progress)
+    _write(result, asked)
+    console = terminal.make_console()
+    console.print(terminal.results_table(result))
+    if not asked.quiet:
+        for sentence in (*result.notes, terminal.verdict(result)):
+            console.print(sentence, highlight=False)
+
+
+def _write(result: Result, asked: SimulateOptions) -> None:
+    from fairlead.experiments.logs.write import write_log
+    from fairlead.experiments.simulation import records, terminal
+    from fairlead.experiments.simulation.log import simulated_lines
+    from fairlead.optimizer.persistence.atomic_file import write_atomically
+
+    settings = result.settings
+    if asked.chart:
+        terminal.write_chart(result, asked.chart)
+    if asked.log:
+        policy, goal, seed = settings.policies[0], result.goals[0], settings.first_seed
+        write_log(asked.log, simulated_lines(result.table, settings, policy=policy, goal=goal, seed=seed))
+    if asked.json:
+        write_atomically(asked.json, records.json_text(result.records, terminal.summary(result)))
+    if asked.csv:
+        write_atomically(asked.csv, records.csv_text(result.records))
+
+
+def demo(seed: Annotated[int, Option(help="Seed of the order of requests and of the draws.")] = 0) -> None:
+    """Show on a bundled synthetic table what routing learns and saves, within seconds and offline.
+
+        fairlead demo
+
+    Prints what the router, chance and the dearest provider earned, and who serves which kind of request.
+    """
+    from fairlead.experiments.simulation.demo import run_demo
+    from fairlead.experiments.simulation.terminal import make_console
+
+    run_demo(make_console(), seed=seed)
+
+
+def fit_features(
+    prompts: Annotated[Path, Argument(help="Prompts: .txt (one a line), .jsonl, .csv or .parquet.")],
+    *,
+    out: Annotated[Path, Option(help="Where the projection goes, such as features.npz.")],
+    column: Annotated[str, Option(help="Column of the prompts; not for .txt.")] = "prompt",
+    width: Annotated[int, Option(help="Number of dimensions.")] = 32,
+) -> None:
+    """Learn a text projection from prompts of your own, and print its version.
+
+        fairlead fit-features prompts.jsonl --out features.npz
+
+    No labels are needed. A route that names the file projects the text of its requests onto it.
+    """
+    from fairlead.optimizer.features import TextProjection
+
+    options.check_outputs(prompts, [(out, (".npz",))])
+    texts = _read_prompts(prompts, column=column)
+    projection = TextProjection.fit(texts, width=width)
+    projection.save(out)
+    print(f"Learned {width} dimensions from {len(texts):,} prompts; wrote {out} ({projection.version}).")
+
+
+def _read_prompts(path: Path, *, column: str) -> list[str]:
+    """Return the non-empty prompts of a file: the lines of a .txt, or one column of a table."""
+    from fairlead.experiments.files import check_table_file, open_table, sql_name
+
+    empty = "the file is empty (0 bytes): write at least one prompt."
+    check_table_file(path, empty=empty, suffixes=(".txt", *TABLE_SUFFIXES))
+    if path.suffix == ".txt":
+        try:
+            lines = path.read_text(encoding="utf-8").splitlines()
+        except UnicodeDecodeError as error:
+            raise ValueError(f"{path}: byte {error.start} is not UTF-8: save the file as UTF-8.") from None
+        return [line for line in lines if line.strip()]
+    with open_table(path, suffixes=(".txt", *TABLE_SUFFIXES), remedy="write it again") as table:
+        if column not in table.types:
+            columns = ", ".join(table.types)
+            raise ValueError(f"{path}: no column {column!r} among {columns}: name one with --column.")
+        text, sql_type = table.text(column), table.types[column]
+        kind = f"lower(json_type({sql_name(column)}))" if sql_type == "JSON" else "'varchar'"
+        rows = table.connection.execute(f"SELECT {text}, {kind} FROM source").fetchall()
+    for value, kind in rows:
+        if sql_type not in ("VARCHAR", "JSON") or kind not in ("varchar", "null", None):
+            raise ValueError(
+                f"{path}: column {column!r} holds {value!r}, which is not text: name another with --column."
+            )
+    return [str(value) for value, _ in rows if value and value.strip()]
