@@ -1,1 +1,1 @@
-"""The shell: the outermost room, with the command line, that connects people to the algorithm."""
+"""The service and the command line: the outermost package, which connects people to the algorithm."""

@@ -1,4 +1,4 @@
-"""Settings of the service: a YAML file, and the environment on top of it. Nothing is read at import.
+"""Settings of the service: a YAML file with the environment on top. Nothing is read at import.
 
 Every setting can be given as ``FAIRLEAD_NAME`` in the environment, which wins over the file.
 """
@@ -30,7 +30,7 @@ Count = Annotated[int, Field(ge=1, le=10**9)]
 
 
 class Declared(Strict):
-    """What a file declares to be created at the start."""
+    """What a settings file declares to be created at the start."""
 
     providers: tuple[ProviderIn, ...] = ()
     prices: tuple[PriceIn, ...] = ()
@@ -41,7 +41,7 @@ _DECLARED: Final = frozenset(Declared.model_fields)
 
 
 class Settings(BaseSettings):
-    """Everything that can be set about one process of the service."""
+    """All settings of one process of the service."""
 
     model_config = SettingsConfigDict(
         env_prefix=PREFIX, extra="forbid", frozen=True, env_parse_none_str="null"
@@ -53,13 +53,13 @@ class Settings(BaseSettings):
     )
     host: str = Field(
         default="127.0.0.1",
-        description="Address to listen on. Without API keys only a loopback one is taken.",
+        description="Address to listen on. Without API keys it must be a loopback address.",
     )
-    port: int = Field(default=8300, ge=0, le=65535, description="Port to listen on; 0 takes a free one.")
+    port: int = Field(default=8300, ge=0, le=65535, description="Port to listen on; 0 picks a free one.")
     durability: Literal["full", "relaxed"] = Field(
         default="full",
-        description="full: answered once the log is on the disk. relaxed: answered at once and written "
-        "within 20 ms; a crash can lose what was answered in that time.",
+        description="full: answered once the event is on disk. relaxed: answered at once and written "
+        "within 20 ms; a crash can lose the events of that time.",
     )
     state_dir: Path = Field(
         default=Path("fairlead-state"),
@@ -69,59 +69,62 @@ class Settings(BaseSettings):
         default=False, description="Keep the text of prompts in the log. Features are always kept."
     )
     snapshot_every_s: Seconds = Field(
-        default=300.0, description="Seconds between snapshots, taken by a process of their own."
+        default=300.0, description="Seconds between snapshots, which a separate process takes."
     )
     retention_days: Annotated[float, Field(gt=0, le=1e6, allow_inf_nan=False)] | None = Field(
         default=None,
-        description="Days for which events are kept; then only what was learned of them and sums by day are. "
-        "Without it nothing is removed.",
+        description="Days for which events are kept; after that only what was learned from them and sums by "
+        "day remain. Without it nothing is removed.",
     )
     poll_s: Seconds = Field(
         default=1.0,
-        description="Seconds between looks at the log for what other processes wrote and at prices that "
-        "become effective.",
+        description="Seconds between checks for events that other processes wrote and for prices that become "
+        "effective.",
     )
     parked_wait_s: Seconds = Field(
         default=3600.0,
-        description="Seconds that an outcome or feedback waits for a decision that is not known yet.",
+        description="Seconds that an outcome or feedback waits for a decision that is still unknown.",
     )
     parked_limit: Count = Field(
-        default=10_000, description="Most outcomes and feedback that wait; beyond it the oldest goes."
+        default=10_000,
+        description="Maximum number of outcomes and feedback that wait; beyond it the oldest is dropped.",
     )
     queue_limit: Count = Field(
-        default=2_000, description="Most events that wait to be written; beyond it requests get 503."
+        default=2_000,
+        description="Maximum number of events that wait to be written; beyond it requests get 503.",
     )
     max_in_flight: Count = Field(
-        default=100, description="Most requests being answered at once; beyond it requests get 503."
+        default=100, description="Maximum number of requests in flight; beyond it requests get 503."
     )
-    max_body_bytes: Count = Field(default=1_048_576, description="Largest request body.")
-    max_batch: Count = Field(default=100, description="Most items of a batch.")
+    max_body_bytes: Count = Field(default=1_048_576, description="Maximum size of a request body.")
+    max_batch: Count = Field(default=100, description="Maximum number of items in a batch.")
     request_timeout_s: Seconds = Field(
-        default=10.0, description="Seconds that a request may take, its body included."
+        default=10.0, description="Seconds that a request may take, including the time to receive its body."
     )
     header_timeout_s: Seconds = Field(
-        default=10.0, description="Seconds until a connection must have sent the headers of a request."
+        default=10.0, description="Seconds within which a connection must send the headers of a request."
     )
     shutdown_timeout_s: Seconds = Field(
-        default=15.0, description="Seconds that requests in flight may still take at the end."
+        default=15.0, description="Seconds that requests in flight may still take at shutdown."
     )
     requests_per_s: float = Field(
         default=5_000.0,
         ge=1e-6,
         le=1e6,
-        description="Requests a second of one key, unless the key says otherwise.",
+        description="Requests per second of one key, unless the key has its own limit.",
     )
     feedback_per_decision: Count = Field(
-        default=50, description="Most feedback on one decision from one key."
+        default=50, description="Maximum number of feedback events on one decision from one key."
     )
     feedback_per_minute: Count = Field(
-        default=300_000, description="Most feedback in a minute from one key, unless the key says otherwise."
+        default=300_000,
+        description="Maximum number of feedback events per minute from one key, unless it has its own limit.",
     )
     log_level: Literal["debug", "info", "warning", "error"] = Field(
-        default="info", description="What the process reports on stderr. Never prompts, keys or bodies."
+        default="info", description="How much the process logs on stderr; never prompts, keys or bodies."
     )
     providers: tuple[ProviderIn, ...] = Field(
-        default=(), description="Providers to create at the start. What the API changed later stays."
+        default=(), description="Providers to create at the start. Later changes over the API stay."
     )
     prices: tuple[PriceIn, ...] = Field(default=(), description="Price lists to create at the start.")
     routes: tuple[RouteIn, ...] = Field(default=(), description="Routes to create at the start.")
@@ -129,9 +132,9 @@ class Settings(BaseSettings):
     @field_validator("*", mode="before")
     @classmethod
     def _no_truth_value(cls, value: object, info: ValidationInfo) -> object:
-        # It would be taken for the number 1: `retention_days: yes` would remove all but a day of the log.
+        # Pydantic would read it as 1: `retention_days: yes` would remove all but a day of the log.
         if isinstance(value, bool) and info.field_name != "store_prompts":
-            raise ValueError("is a truth value, where none is meant")
+            raise ValueError("is true or false, which this setting does not take")
         return value
 
     @field_validator("requests_per_s")
@@ -147,47 +150,47 @@ class Settings(BaseSettings):
         settings_cls: type[BaseSettings],
         init_settings: PydanticBaseSettingsSource,
         env_settings: PydanticBaseSettingsSource,
-        dotenv_settings: PydanticBaseSettingsSource,
-        file_secret_settings: PydanticBaseSettingsSource,
+        *others: PydanticBaseSettingsSource,
+        **named: PydanticBaseSettingsSource,
     ) -> tuple[PydanticBaseSettingsSource, ...]:
-        """The environment before what the file says."""
+        """Let the environment win over the file."""
         return env_settings, init_settings
 
 
 def read_settings(path: Path | None = None, *, environment: Mapping[str, str] | None = None) -> Settings:
-    """The settings of a file and the environment; `InvalidInput` says what is wrong and where.
+    """Read the settings of a file and of the environment; `InvalidInput` says what is wrong and where.
 
-    Without ``path`` the file is named by FAIRLEAD_CONFIG, or is fairlead.yaml where that exists.
+    Without ``path`` the file is the one that FAIRLEAD_CONFIG names, or fairlead.yaml if that exists.
     """
-    given = os.environ if environment is None else environment
-    if path is None and CONFIG_VARIABLE in given:
-        path = Path(given[CONFIG_VARIABLE])
+    variables = os.environ if environment is None else environment
+    if path is None and CONFIG_VARIABLE in variables:
+        path = Path(variables[CONFIG_VARIABLE])
     if path is None and Path(DEFAULT_FILE).is_file():
         path = Path(DEFAULT_FILE)
     names = Settings.model_fields.keys() - _DECLARED
-    known = {PREFIX + name.upper() for name in names} | _OTHER_VARIABLES
-    strange = sorted(name for name in given if name.upper().startswith(PREFIX) and name.upper() not in known)
-    if strange:
-        raise InvalidInput(f"the environment sets {strange[0]}, which is no setting: check its spelling")
+    allowed = {PREFIX + name.upper() for name in names} | _OTHER_VARIABLES
+    own = [name for name in variables if name.upper().startswith(PREFIX)]
+    if unknown := sorted(name for name in own if name.upper() not in allowed):
+        raise InvalidInput(f"the environment sets {unknown[0]}, which is no setting: check its spelling")
     content = {} if path is None else _read_file(path)
     declared = {name: content.pop(name) for name in _DECLARED if name in content}
     try:
-        # As JSON, in which a list is a list: the schemas convert nothing.
-        made = Declared.model_validate_json(json.dumps(declared, default=_written))
-        return Settings(**content, providers=made.providers, prices=made.prices, routes=made.routes)
+        # As JSON, in which a list is valid for a tuple: the schemas convert nothing else.
+        entries = Declared.model_validate_json(json.dumps(declared, default=_date_text))
+        return Settings(**content, **dict(entries))
     except ValidationError as error:
-        raise InvalidInput(_told(error, path)) from None
-    except ValueError as error:  # a variable that is no JSON where a list is wanted
+        raise InvalidInput(_reason(error, path)) from None
+    except ValueError as error:  # a variable that should hold a list and is no JSON
         raise InvalidInput(f"a setting of the environment cannot be read: {error}") from None
 
 
-def _written(value: object) -> str:
+def _date_text(value: object) -> str:
     if isinstance(value, date):  # a datetime is one too
         return value.isoformat()
-    raise InvalidInput(f"{value!r} is of no kind that a setting has: write it in quotes")
+    raise InvalidInput(f"{value!r} is neither text nor a number: write it in quotes")
 
 
-def _told(error: ValidationError, path: Path | None) -> str:
+def _reason(error: ValidationError, path: Path | None) -> str:
     first = error.errors(include_url=False, include_input=False)[0]
     name = ".".join(str(part) for part in first["loc"])
     where = f"{path}: " if path is not None else ""
@@ -198,14 +201,14 @@ def _told(error: ValidationError, path: Path | None) -> str:
 
 
 class _Loader(yaml.SafeLoader):
-    """Refuses a key that is given twice, of which YAML would keep the last in silence."""
+    """Refuses a key that occurs twice; plain YAML would silently keep the last value."""
 
     def compose_mapping_node(self, anchor: Any) -> yaml.MappingNode:
-        # As it is written: what `<<` brings in may well be given another value.
+        # Before `<<` is resolved: the keys that it brings in may well be set again.
         node = super().compose_mapping_node(anchor)
         names = [(key.tag, key.value) for key, _ in node.value if isinstance(key, yaml.ScalarNode)]
         if len(set(names)) != len(names):
-            raise yaml.composer.ComposerError(None, None, "a key is given twice", node.start_mark)
+            raise yaml.composer.ComposerError(None, None, "a key occurs twice", node.start_mark)
         return node
 
 
@@ -213,9 +216,9 @@ def _read_file(path: Path) -> dict[str, Any]:
     try:
         text = path.read_text(encoding="utf-8")
     except FileNotFoundError:
-        raise InvalidInput(f"{path}: there is no such file: write one with `fairlead init`") from None
+        raise InvalidInput(f"{path}: no such file: write one with `fairlead init`") from None
     except OSError as error:
-        raise InvalidInput(f"{path}: it cannot be read ({error.strerror}): name a file of settings") from None
+        raise InvalidInput(f"{path}: cannot be read ({error.strerror}): name a file of settings") from None
     except UnicodeDecodeError as error:
         raise InvalidInput(f"{path}: byte {error.start} is not UTF-8: save the file as UTF-8") from None
     try:
@@ -223,10 +226,10 @@ def _read_file(path: Path) -> dict[str, Any]:
     except yaml.YAMLError as error:
         mark = getattr(error, "problem_mark", None)
         line = f" in line {mark.line + 1}" if mark else ""
-        problem = getattr(error, "problem", None) or "it is not whole"
-        raise InvalidInput(f"{path}: it is no YAML{line} ({problem}): correct it") from None
+        problem = getattr(error, "problem", None) or "it is incomplete"
+        raise InvalidInput(f"{path}: not valid YAML{line} ({problem}): correct it") from None
     if content is None:
         return {}
     if not isinstance(content, dict) or not all(isinstance(key, str) for key in content):
-        raise InvalidInput(f"{path}: it holds no settings: write them as `name: value`")
+        raise InvalidInput(f"{path}: has no settings: write them as `name: value`")
     return content

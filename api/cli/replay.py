@@ -119,6 +119,17 @@ def replay(asked: ReplayOptions) -> None:
 
         fairlead replay log.parquet --frontier 7 --engine dask --workers 2 --report out.html
     """
+    files = [(asked.report, (".html",)), (asked.json, (".json",)), (asked.csv, (".csv",))]
+    options.check_outputs(asked.log, files)
+    if asked.descriptive:
+        _describe(asked)
+        return
+    result = _judge(asked)
+    _write(result, asked)
+    _show(result, asked)
+
+
+def _judge(asked: ReplayOptions) -> Replay:
     from rich.console import Console
 
     from fairlead.experiments.logs.log import open_log
@@ -126,11 +137,6 @@ def replay(asked: ReplayOptions) -> None:
     from fairlead.experiments.replay.executors import make_engine
     from fairlead.experiments.targets.base import goals_of, target_specs
 
-    files = [(asked.report, (".html",)), (asked.json, (".json",)), (asked.csv, (".csv",))]
-    options.check_outputs(asked.log, files)
-    if asked.descriptive:
-        _describe(asked)
-        return
     settings = asked.settings()
     with (
         open_log(asked.log, skip_bad=asked.skip_bad) as log,
@@ -139,9 +145,7 @@ def replay(asked: ReplayOptions) -> None:
     ):
         goals = goals_of(log, wtp_usd=asked.wtp, budget_usd=asked.budget, frontier=asked.frontier)
         specs = target_specs(asked.target or ["default"], goals, feedback_delay=asked.feedback_delay)
-        result = run.replay(log, replace(settings, targets=tuple(specs)), engine, progress=progress)
-    _write(result, asked)
-    _show(result, asked)
+        return run.replay(log, replace(settings, targets=tuple(specs)), engine, progress=progress)
 
 
 def _write(result: Replay, asked: ReplayOptions) -> None:

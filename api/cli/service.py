@@ -113,17 +113,10 @@ def create_key(
 
     From the first key on every request needs one; the first must have the scope admin.
     """
-    import secrets
-    import time
-    from contextlib import closing
-
     from pydantic import ValidationError
 
     from fairlead.api.endpoints.keys import key_change
     from fairlead.api.settings import read_settings
-    from fairlead.api.state.fold import Fold
-    from fairlead.api.state.follower import fold_configuration
-    from fairlead.api.store import Row, StoreUnavailable, open_store
     from fairlead.optimizer.errors import InvalidInput
 
     settings = read_settings(config)
@@ -133,15 +126,28 @@ def create_key(
         raise InvalidInput(
             f"scopes are {', '.join(scope)}: give one or more of decide, feedback, read, admin, and a name"
         ) from None
-    try:
-        with closing(open_store(settings.database_url)) as store:
-            fold = Fold(parked_wait_s=1.0, parked_limit=1, learn=False)
-            fold_configuration(store, fold)
-            if not fold.config.keys and "admin" not in scope:
-                raise InvalidInput("the first key must have the scope admin, or nobody could create another")
-            uid = f"c:{secrets.token_hex(12)}"
-            store.append([Row.config(change.line(), uid=uid, at_s=time.time(), by="command")])
-    except StoreUnavailable as error:
-        raise InvalidInput(str(error)) from None
+    _append_key(settings.database_url, change.line(), is_admin="admin" in scope)
     print(token)
     print("The key is shown only this once. From now on every request needs a key.", file=sys.stderr)
+
+
+def _append_key(url: str, line: str, *, is_admin: bool) -> None:
+    import secrets
+    import time
+    from contextlib import closing
+
+    from fairlead.api.state.fold import Fold
+    from fairlead.api.state.follower import fold_configuration
+    from fairlead.api.store import Row, StoreUnavailable, open_store
+    from fairlead.optimizer.errors import InvalidInput
+
+    try:
+        with closing(open_store(url)) as store:
+            fold = Fold(parked_wait_s=1.0, parked_limit=1, learn=False)
+            fold_configuration(store, fold)
+            if not fold.config.keys and not is_admin:
+                raise InvalidInput("the first key must have the scope admin, or nobody could create another")
+            uid = f"c:{secrets.token_hex(12)}"
+            store.append([Row.config(line, uid=uid, at_s=time.time(), by="command")])
+    except StoreUnavailable as error:
+        raise InvalidInput(str(error)) from None

@@ -139,17 +139,28 @@ def simulate(asked: SimulateOptions) -> None:
         fairlead simulate outcomes.parquet --budget 0.001 --price-change acme/large=0.3@600
         --quality-change acme/small=0.2@500:1000
     """
+    from fairlead.experiments.simulation import terminal
+
+    files = [(asked.json, ()), (asked.csv, ()), (asked.chart, (".png", ".svg", ".html"))]
+    options.check_outputs(asked.table, [*files, (asked.log, TABLE_SUFFIXES)])
+    if asked.jobs is not None and asked.jobs < 1:
+        raise ValueError(f"the number of jobs is {asked.jobs}: give a whole number of at least 1.")
+    result = _play(asked)
+    _write(result, asked)
+    console = terminal.make_console()
+    console.print(terminal.results_table(result))
+    if not asked.quiet:
+        for sentence in (*result.notes, terminal.verdict(result)):
+            console.print(sentence, highlight=False)
+
+
+def _play(asked: SimulateOptions) -> Result:
     from rich.console import Console
 
     from fairlead.experiments.simulation import run, scenario, terminal
     from fairlead.experiments.tables.outcome_table import read_outcome_table
 
-    files = [(asked.json, ()), (asked.csv, ()), (asked.chart, (".png", ".svg", ".html"))]
-    options.check_outputs(asked.table, [*files, (asked.log, TABLE_SUFFIXES)])
-    settings = asked.settings()
-    if asked.jobs is not None and asked.jobs < 1:
-        raise ValueError(f"the number of jobs is {asked.jobs}: give a whole number of at least 1.")
-    providers = options.names(asked.providers)
+    settings, providers = asked.settings(), options.names(asked.providers)
     table = read_outcome_table(asked.table, providers=providers, distinct_prompts=asked.distinct_prompts)
     scenario.check_scenario(table, settings)
     if asked.log:
@@ -158,13 +169,7 @@ def simulate(asked: SimulateOptions) -> None:
     rounds *= len(scenario.goals(table, settings))
     jobs = asked.jobs or min(os.cpu_count() or 1, settings.seeds)
     with terminal.progress_bar(Console(stderr=True), rounds, quiet=asked.quiet) as progress:
-        result = run.simulate(table, settings, jobs=jobs, progress=progress)
-    _write(result, asked)
-    console = terminal.make_console()
-    console.print(terminal.results_table(result))
-    if not asked.quiet:
-        for sentence in (*result.notes, terminal.verdict(result)):
-            console.print(sentence, highlight=False)
+        return run.simulate(table, settings, jobs=jobs, progress=progress)
 
 
 def _write(result: Result, asked: SimulateOptions) -> None:

@@ -1,7 +1,7 @@
-"""What the settings declare to be created: providers, prices and routes, each once per content.
+"""Changes that create what the settings declare: providers, prices and routes.
 
-An entry that was applied once stays applied: what the API changed since is not undone by a restart, and an
-entry that is edited in the file is applied again.
+Each entry is applied once per content: a restart does not undo what the API changed since, and an edited
+entry is applied again.
 """
 
 from __future__ import annotations
@@ -29,11 +29,14 @@ QUICKSTART: Final = (
         name="quickstart", providers=("small", "large"), objective=ObjectiveIn(willingness_to_pay_usd=0.01)
     ),
 )
-"""What a log starts with where nothing is declared: enough to try everything."""
+"""What an empty log starts with if nothing is declared: enough to try everything."""
 
 
 def declared_changes(settings: Settings, fold: Fold, *, now_s: float) -> list[tuple[str, Change]]:
-    """The changes that lead to what is declared, each with its uid; `InvalidInput` where one cannot be."""
+    """Return the changes, with their uids, that lead to what is declared.
+
+    Raises `InvalidInput` if a declared entry is not valid.
+    """
     declared: tuple[Strict, ...] = (*settings.providers, *settings.prices, *settings.routes)
     if not declared and not fold.config.routes and fold.seq == 0:
         _LOG.info("nothing is declared: starting with the route `quickstart` (see `fairlead init`)")
@@ -41,33 +44,34 @@ def declared_changes(settings: Settings, fold: Fold, *, now_s: float) -> list[tu
     trial = Fold(parked_wait_s=1.0, parked_limit=1, learn=False)
     trial.config, trial.routes = fold.config, dict(fold.routes)
     last = _last_applied(fold)
-    found, seen = [], set()
+    changes: list[tuple[str, Change]] = []
+    subjects: set[str] = set()
     for entry in declared:
-        place, digest = _place(entry), _digest(entry.model_dump_json())
-        if place in seen:
+        subject, digest = _subject(entry), _digest(entry.model_dump_json())
+        if subject in subjects:
             raise InvalidInput(f"the settings declare {_shown(entry)} twice: leave one of them out")
-        seen.add(place)
-        number, applied = last.get(place, (-1, ""))
+        subjects.add(subject)
+        number, applied = last.get(subject, (-1, ""))
         if digest == applied:
-            _warn_where_changed(entry, fold)
+            _warn_if_changed(entry, fold)
             continue
-        # Numbered, since an entry can be edited and edited back: that is a change, with a uid of its own.
-        uid = f"{place}:{digest}:{number + 1}"
+        # Numbered, since an entry can be edited and edited back: each edit is a change with its own uid.
+        uid = f"{subject}:{digest}:{number + 1}"
         change = _change(entry, f"file-{_digest(uid)}", now_s)
         try:
             trial.config, _ = trial.preview(change)
         except InvalidInput as error:
             raise InvalidInput(f"the settings declare {change.entity} {change.id!r}: {error}") from None
-        found.append((uid, change))
-    return found
+        changes.append((uid, change))
+    return changes
 
 
 def _digest(text: str) -> str:
     return hashlib.sha256(text.encode()).hexdigest()[:24]
 
 
-def _place(entry: Strict) -> str:
-    """What an entry is about: two entries with one place are the same one, before and after an edit."""
+def _subject(entry: Strict) -> str:
+    """Identify what an entry declares: it stays the same when the entry is edited."""
     if isinstance(entry, PriceIn):
         return f"file:price:{_digest(f'{entry.provider} {entry.effective_at}')}"
     assert isinstance(entry, ProviderIn | RouteIn)
@@ -75,12 +79,12 @@ def _place(entry: Strict) -> str:
 
 
 def _last_applied(fold: Fold) -> dict[str, tuple[int, str]]:
-    """By place: how often an entry of it was applied, counted from 0, and the digest of the last."""
-    found: dict[str, tuple[int, str]] = {}
+    """Return by subject how often an entry was applied, counted from 0, and the digest of the last one."""
+    applied: dict[str, tuple[int, str]] = {}
     for uid in fold.applied:
-        place, digest, number = uid.rsplit(":", 2)
-        found[place] = max(found.get(place, (-1, "")), (int(number), digest))
-    return found
+        subject, digest, number = uid.rsplit(":", 2)
+        applied[subject] = max(applied.get(subject, (-1, "")), (int(number), digest))
+    return applied
 
 
 def _change(entry: Strict, name: str, now_s: float) -> Change:
@@ -95,10 +99,10 @@ def _change(entry: Strict, name: str, now_s: float) -> Change:
     return Change("price", name, "put", full)
 
 
-def _warn_where_changed(entry: Strict, fold: Fold) -> None:
+def _warn_if_changed(entry: Strict, fold: Fold) -> None:
     if isinstance(entry, ProviderIn | RouteIn):
-        held = fold.config.providers if isinstance(entry, ProviderIn) else fold.config.routes
-        if held.get(entry.name) != entry:
+        current = fold.config.providers if isinstance(entry, ProviderIn) else fold.config.routes
+        if current.get(entry.name) != entry:
             _LOG.warning("%s was changed since it was declared in the settings", _shown(entry))
 
 

@@ -34,7 +34,7 @@ class Row(NamedTuple):
 
     @classmethod
     def config(cls, line: str, *, uid: str, at_s: float, by: str | None = None) -> Row:
-        """A change of the configuration, made by the key (or ``command``, ``file``, ``clock``) ``by``."""
+        """Return the row of a configuration change, made by a key, ``command``, ``file`` or ``clock``."""
         return cls(
             0, uid, "config", None, None, at_s, "", line, json.dumps({"by": by}, separators=(",", ":"))
         )
@@ -43,7 +43,7 @@ class Row(NamedTuple):
     def decision(
         cls, line: str, *, decision_id: str, route: str, at_s: float, digest: str = "", metadata: str = "{}"
     ) -> Row:
-        """A decision of a route."""
+        """Return the row of a decision."""
         return cls(0, f"d:{decision_id}", "decision", route, decision_id, at_s, digest, line, metadata)
 
     @classmethod
@@ -59,7 +59,7 @@ class Row(NamedTuple):
         digest: str = "",
         metadata: str = "{}",
     ) -> Row:
-        """An outcome of a decision or feedback on it; ``route`` is None while its decision is unknown."""
+        """Return the row of an outcome or feedback; ``route`` is None while its decision is unknown."""
         return cls(0, uid, kind, route, decision_id, at_s, digest, line, metadata)
 
 
