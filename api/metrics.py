@@ -151,7 +151,7 @@ class EngineCollector(Collector):
         depth = GaugeMetricFamily("fairlead_queue_depth", "Events that wait, by queue.", labels=["queue"])
         depth.add_metric(["write"], self._writer.depth)
         depth.add_metric(["fold"], engine.lag)
-        depth.add_metric(["parked"], engine.fold.parked_rows)
+        depth.add_metric(["parked"], len(engine.fold.pending))
         yield depth
         yield CounterMetricFamily(
             "fairlead_folded_events", "Events folded since the start.", value=engine.folded
@@ -208,7 +208,7 @@ class EngineCollector(Collector):
             price.add_metric([name], _number(told["shadow_price"]))
             if told["target_usd"] is not None:
                 budget.add_metric([name], _number(told["target_usd"]))
-            opened.add_metric([name], len(served.open))
+            opened.add_metric([name], len(served.router.open_decisions()))
             broken.add_metric([name], float(served.broken is not None))
         yield from counters.values()
         yield from (spent, price, budget, opened, broken)

@@ -38,7 +38,7 @@ from fairlead.api.service.service import Service, idempotent_id
 from fairlead.api.service.turns import Turns
 from fairlead.api.state.configuration import worth_usd
 from fairlead.api.state.decide import decide
-from fairlead.api.state.metadata import decision_metadata, encode_metadata, report_metadata
+from fairlead.api.state.metadata import decode_decision_metadata, decode_report_metadata, encode_metadata
 from fairlead.api.store import Query, Row, of_session
 from fairlead.optimizer.errors import InvalidInput, NoEligibleProvider
 from fairlead.optimizer.persistence.event_log import encode
@@ -206,7 +206,7 @@ def _metadata(asked: DecisionIn, text: str | None) -> dict[str, Any]:
 
 async def _on_its_session(service: Service, decision: Row) -> list[Row]:
     """The feedback on the session of a decision that came while the decision was open."""
-    session = decision_metadata(decision.metadata).session_id
+    session = decode_decision_metadata(decision.metadata).session_id
     if session is None:
         return []
     found = await service.rows(Query(decision_id=of_session(session), after=decision.seq))
@@ -215,7 +215,7 @@ async def _on_its_session(service: Service, decision: Row) -> list[Row]:
 
     def concerned(row: Row) -> bool:
         # A key for other routes spoke of the session's other decisions.
-        routes = report_metadata(row.metadata).routes
+        routes = decode_report_metadata(row.metadata).routes
         return row.at_s - decision.at_s <= wait_s and (routes is None or decision.route in routes)
 
     return list(filter(concerned, found))

@@ -90,7 +90,7 @@ def route_state(service: Service, name: str, served: ServedRoute) -> dict[str, A
         "decisions": served.decisions,
         "fallbacks": served.fallbacks,
         "explored": served.explored,
-        "open_decisions": len(served.open),
+        "open_decisions": len(served.router.open_decisions()),
         "spent_usd": served.spent_usd,
         "trust": told["trust"],
         "shadow_price": told["shadow_price"],

@@ -33,7 +33,7 @@ from fairlead.api.service.auth import Caller
 from fairlead.api.service.service import Service
 from fairlead.api.state.fold import Fold
 from fairlead.api.state.metadata import encode_metadata
-from fairlead.api.state.served_route import OpenDecision, ServedRoute, cost_with_source
+from fairlead.api.state.served_route import ServedRoute, cost_with_source
 from fairlead.api.store import Query, Row, of_session
 from fairlead.optimizer.errors import InvalidInput
 from fairlead.optimizer.persistence.event_log import decode, encode
@@ -48,27 +48,26 @@ class Teller:
         self._writing: Counter[tuple[str, str]] = Counter()
         """Judgements that are being written, by key and decision: they are not counted there yet."""
 
-    def known(self, decision_id: str, caller: Caller) -> tuple[ServedRoute, OpenDecision] | None:
-        """The open decision; None where it is not known yet; a problem where nothing counts for it."""
+    def known(self, decision_id: str, caller: Caller) -> ServedRoute | None:
+        """The route of an open decision; None if it is not known yet; a problem if nothing counts for it."""
         fold = self._service.engine.fold
-        route = fold.places.get(decision_id)
-        if route is None:
-            if decision_id in fold.closed:
+        served_decision = fold.open.get(decision_id)
+        if served_decision is None:
+            if fold.pending.is_closed(decision_id):
                 raise Problem(
                     "too-late", "The decision is closed: report sooner, or raise the route's reward_wait_s."
                 )
-            if decision_id in fold.unknown:
+            if fold.pending.is_given_up(decision_id):
                 wait_s = self._service.settings.parked_wait_s
                 raise Problem("unknown-decision", f"The decision did not come within {wait_s:g} s.")
             return None
-        caller.require_route(route)
-        served = fold.routes[route]
-        one = served.open[decision_id]
-        if self._service.clock() - one.at_s > served.body.reward_wait_s:
+        caller.require_route(served_decision.route)
+        served = fold.routes[served_decision.route]
+        if self._service.clock() - served_decision.at_s > served.body.reward_wait_s:
             raise Problem(
                 "too-late", f"The route waits {served.body.reward_wait_s:g} s for what comes of a decision."
             )
-        return served, one
+        return served
 
     def _row(
         self,
@@ -80,12 +79,13 @@ class Teller:
         digest: str,
         metadata: dict[str, Any],
     ) -> Row:
+        served_decision = self._service.engine.fold.open.get(decision_id)
         return Row.report(
             line,
             kind=kind,
             uid=uid,
             decision_id=decision_id,
-            route=self._service.engine.fold.places.get(decision_id),
+            route=None if served_decision is None else served_decision.route,
             at_s=self._service.clock(),
             digest=digest,
             metadata=encode_metadata(metadata),
@@ -105,12 +105,13 @@ class Teller:
         self, decision_id: str, told: OutcomeIn, caller: Caller, key: str | None
     ) -> dict[str, Any]:
         """One outcome."""
-        known = self.known(decision_id, caller)
+        served = self.known(decision_id, caller)
+        decision = None if served is None else served.open_decision(decision_id)
         usage = told.usage
         try:
             event = Outcome(
                 decision_id=decision_id,
-                served_provider=told.served_provider or (known[1].selected if known else ""),
+                served_provider=told.served_provider or (decision.selected if decision else ""),
                 cost_usd=told.cost_usd,
                 input_tokens=None if usage is None else usage.input_tokens,
                 output_tokens=None if usage is None else usage.output_tokens,
@@ -121,12 +122,12 @@ class Teller:
         except InvalidInput as error:
             raise refused(error) from None
         cost = by = None
-        if known is not None:
-            served, one = known
-            choosable = (one.selected, *one.prices, *(each.name for each in served.router.route.providers))
+        if served is not None and decision is not None:
+            providers = (provider.name for provider in served.router.route.providers)
+            choosable = (decision.selected, *decision.prices, *providers)
             if event.served_provider not in choosable and not await self._was_candidate(event):
                 raise Problem("invalid", "served_provider is not on the route.")
-            cost, by = cost_with_source(event, one.prices)
+            cost, by = cost_with_source(event, decision.prices)
         given = told.id or key
         name = given or self._service.random.name("out_")
         extra = {"key": caller.key, "routes": caller.routes, "ttft_s": told.ttft_s}
@@ -147,7 +148,7 @@ class Teller:
             "id": name,
             "decision_id": decision_id,
             "seq": seq or None,
-            "state": "joined" if known is not None else "parked",
+            "state": "parked" if served is None else "joined",
             "served_provider": event.served_provider or None,
             "cost_usd": cost,
             "priced_by": by,
@@ -186,11 +187,11 @@ class Teller:
         decisions = await self._targets(told)
         joined = False
         for decision_id in decisions:
-            known = self.known(decision_id, caller)
-            if known is not None:
-                self._check(told, known[0])
+            served = self.known(decision_id, caller)
+            if served is not None:
+                self._check(told, served)
                 joined = True
-            self._check_count(decision_id, caller, known[1] if known else None)
+            self._check_count(decision_id, caller)
         name = given or self._service.random.name("fb_")
         event = Feedback(
             decision_id=told.decision_id or "", metric=told.metric, value=told.value, source=told.source
@@ -235,8 +236,8 @@ class Teller:
 
     def _waits(self, fold: Fold, decision_id: str) -> bool:
         """Whether an open decision is not too old for feedback; such ones are closed now and then."""
-        served = fold.routes[fold.places[decision_id]]
-        return self._service.clock() - served.open[decision_id].at_s <= served.body.reward_wait_s
+        decision = fold.open[decision_id]
+        return self._service.clock() - decision.at_s <= fold.routes[decision.route].body.reward_wait_s
 
     @staticmethod
     def _check(told: FeedbackIn, served: ServedRoute) -> None:
@@ -252,13 +253,15 @@ class Teller:
         except InvalidInput as error:
             raise refused(error) from None
 
-    def _check_count(self, decision_id: str, caller: Caller, one: OpenDecision | None) -> None:
+    def _check_count(self, decision_id: str, caller: Caller) -> None:
         """A problem where the key has judged enough; what waits or is being written counts too."""
         key, most = caller.key or "", self._service.settings.feedback_per_decision
-        waiting = self._service.engine.fold.parked.get(decision_id, ())
-        sent = self._writing[key, decision_id] + sum(row.uid.startswith(f"f:{key}:") for row, _ in waiting)
-        if one is not None and one.by_key is not None:
-            sent += one.by_key.get(key, 0)
+        fold = self._service.engine.fold
+        sent, decision = self._writing[key, decision_id], fold.open.get(decision_id)
+        if decision is None:
+            sent += sum(row.uid.startswith(f"f:{key}:") for row, _ in fold.pending.waiting(decision_id))
+        elif decision.by_key is not None:
+            sent += decision.by_key.get(key, 0)
         if sent >= most:
             raise Problem(
                 "too-many-requests", f"One key may judge a decision {most} times.", retry_after_s=3_600

@@ -203,12 +203,12 @@ class Service:
         if served is None:
             return False
         recent = self.clock() - row.at_s <= served.body.reward_wait_s
-        return recent and (row.decision_id in served.open or row.seq > self.engine.fold.seq)
+        return recent and (row.decision_id in self.engine.fold.open or row.seq > self.engine.fold.seq)
 
     def prices_of(self, row: Row) -> Mapping[str, Prices]:
         """The prices in force at a decision of the log, while it is open."""
         served = self.engine.fold.routes.get(row.route or "")
-        one = None if served is None else served.open.get(row.decision_id or "")
+        one = None if served is None else served.router.open_decision(row.decision_id or "")
         return {} if one is None else one.prices
 
     def check_batch(self, count: int, caller: Caller) -> None:

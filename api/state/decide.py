@@ -28,14 +28,12 @@ def decide(
 ) -> tuple[Decision, str | None]:
     """Choose a provider, and name the fault if one made the route's default provider the answer.
 
-    ``candidates`` are patterns of provider names, None for every provider of the route. ``ready`` is False
-    while the state is being rebuilt. Raises `InvalidInput` or `NoEligibleProvider` for bad requests, and
-    nothing else: a routing fault never fails a request.
+    ``candidates`` are patterns of names, None for every provider; ``ready`` is False during a rebuild.
+    Raises `InvalidInput` or `NoEligibleProvider` for bad requests: a routing fault never fails a request.
     """
     names = None if candidates is None else matching_providers(served, candidates)
     check_vectors(served, context)
-    reason = standing_reason(served, ready=ready)
-    fault = None
+    reason, fault = standing_reason(served, ready=ready), None
     if reason is None:
         try:
             decision = served.router.decide(
@@ -47,8 +45,7 @@ def decide(
                 candidates=names,
                 at_s=at_s,
             )
-            if not _is_sound(decision.probabilities, decision.expected):
-                raise ArithmeticError("the probabilities are not those of a distribution")
+            _require_sound(decision)
             return decision, None
         except NoEligibleProvider:
             raise
@@ -95,6 +92,11 @@ def check_vectors(served: ServedRoute, context: Context) -> None:
             )
     elif declared.vector is not None:
         raise InvalidInput(f"route {name!r} learns on vectors: send {declared.vector} numbers as features")
+
+
+def _require_sound(decision: Decision) -> None:
+    if not _is_sound(decision.probabilities, decision.expected):
+        raise ArithmeticError("the probabilities are not those of a distribution")
 
 
 @compiled

@@ -6,24 +6,26 @@ every process and at any time. An event that cannot be used is counted and left 
 
 from __future__ import annotations
 
-from collections import Counter, OrderedDict
-from collections.abc import Mapping
+from collections import Counter
 from dataclasses import replace
+from itertools import takewhile
 from typing import Any, Final
 
+import msgspec
+
 from fairlead.api.state.configuration import Change, Configuration
-from fairlead.api.state.metadata import decision_metadata, report_metadata
-from fairlead.api.state.served_route import OpenDecision, ServedRoute, new_encoder
+from fairlead.api.state.metadata import decode_decision_metadata, decode_report_metadata
+from fairlead.api.state.served_route import SavedRoute, ServedDecision, ServedRoute, new_encoder
 from fairlead.api.store.base import Row
 from fairlead.optimizer.errors import InvalidInput, NoEligibleProvider, UnknownDecision
-from fairlead.optimizer.learning.route_history import prices_of
+from fairlead.optimizer.learning.open_decision import OpenDecision
+from fairlead.optimizer.learning.pending import PendingEvents
 from fairlead.optimizer.persistence.event_log import decode
-from fairlead.optimizer.persistence.route_codec import from_json
 from fairlead.optimizer.selection.eligibility import check_contradictions
-from fairlead.optimizer.types import Decision, Feedback, Outcome, Route
+from fairlead.optimizer.types import Decision, Feedback, Outcome
 
-MAX_REMEMBERED: Final = 100_000
-"""Most ids of decisions that are remembered as closed, or as never seen."""
+CLOSE_EVERY: Final = 256
+"""Decisions of a route between two looks for open ones that are to be closed."""
 
 MAX_REFUSED: Final = 1_000
 MAX_SESSION: Final = 100
@@ -35,6 +37,24 @@ Logged = Decision | Outcome | Feedback
 _EXPECTED = (InvalidInput, UnknownDecision, NoEligibleProvider)
 
 
+class SavedFold(msgspec.Struct, array_like=True):
+    """A fold in a snapshot, without the routers and the decisions that are open in them."""
+
+    seq: int
+    clock_s: float
+    parked_wait_s: float
+    parked_limit: int
+    config: dict[str, Any]
+    applied: list[str]
+    sessions: dict[str, list[str]]
+    open: dict[str, ServedDecision]
+    pending: list[tuple[str, list[Row]]]
+    closed: list[str]
+    given_up: list[str]
+    counts: list[tuple[str, str, int]]
+    routes: dict[str, SavedRoute]
+
+
 class Fold:
     """Configuration, routers and open decisions at one place in the log."""
 
@@ -44,15 +64,12 @@ class Fold:
         self.seq = 0
         self.clock_s = 0.0
         """Latest time of any event so far; waiting times run on it, so that every fold agrees on them."""
-        self.places: dict[str, str] = {}
-        """Route of each open decision, by its id."""
+        self.open: dict[str, ServedDecision] = {}
+        """Open decisions by their id; the rest of each is in the router of its route."""
         self.sessions: dict[str, list[str]] = {}
-        self.parked: OrderedDict[str, list[tuple[Row, Outcome | Feedback]]] = OrderedDict()
-        """Reports that wait for their decision, by its id; those that have waited longest come first."""
-        self.closed: OrderedDict[str, None] = OrderedDict()
-        """Decisions that were closed last. A dict would scan all the entries that it deleted each time."""
-        self.unknown: OrderedDict[str, None] = OrderedDict()
-        """Ids of decisions for which reports waited in vain."""
+        """Ids of the latest open decisions, by session."""
+        self.pending = PendingEvents[tuple[Row, Outcome | Feedback]](limit=parked_limit, wait_s=parked_wait_s)
+        """Reports that wait for their decision, and the ids of decisions that take no more reports."""
         self.counts: Counter[tuple[str, str]] = Counter()
         """Events by kind and result: joined, parked, late, expired or rejected."""
         self.stale: dict[str, ServedRoute] = {}
@@ -61,9 +78,6 @@ class Fold:
         """Why a change of the configuration was impossible by the time it was logged, by its seq."""
         self.applied: set[str] = set()
         """Entries of settings files that were applied, by their uid."""
-        self._parked_wait_s, self._parked_limit = parked_wait_s, parked_limit
-        self.parked_rows = 0
-        """Number of reports that wait for their decision."""
         self._learn = learn
 
     def apply(self, row: Row, event: Logged | None = None, *, refit: bool = True) -> None:
@@ -88,8 +102,9 @@ class Fold:
             except Exception as error:
                 # A defect of this release: the default provider answers until another one is installed.
                 self.counts[row.kind, "rejected"] += 1
-                name = row.route or self.places.get(row.decision_id or "")
-                self._break(self.routes.get(name or ""), row.seq, error)
+                decision = self.open.get(row.decision_id or "")
+                name = row.route or (decision.route if decision else "")
+                self._break(self.routes.get(name), row.seq, error)
         self.seq = row.seq
         if refit and self.stale:
             self.refit()
@@ -117,25 +132,24 @@ class Fold:
         if served is None or not isinstance(decision, Decision):
             self.counts["decision", "rejected"] += 1
             return
-        metadata = decision_metadata(row.metadata)
+        metadata = decode_decision_metadata(row.metadata)
         session = metadata.session_id
-        served.open_decision(decision, at_s=row.at_s, session=session)
-        served.explored += metadata.explored
-        self.places[decision.id] = served.body.name
+        served.learn_decision(decision, explored=metadata.explored)
+        self.open[decision.id] = ServedDecision(served.body.name, row.at_s, session)
         self.counts["decision", "joined"] += 1
         if session is not None:
             group = self.sessions.setdefault(session, [])
             group.append(decision.id)
             del group[:-MAX_SESSION]
-        for waiting, report in self.parked.pop(decision.id, ()):
-            self.parked_rows -= 1
-            try:
-                self._join(waiting, report)
-            except _EXPECTED:
-                self.counts[waiting.kind, "rejected"] += 1
-        self._expire()
-        for closed in served.close_old(self.clock_s):
-            self._forget(closed)
+        if self.pending:
+            for waiting, report in self.pending.join(decision.id):
+                try:
+                    self._join(waiting, report)
+                except _EXPECTED:
+                    self.counts[waiting.kind, "rejected"] += 1
+            self._expire()
+        if served.decisions % CLOSE_EVERY == 0:
+            self._close_old(served)
         self._refit_later(served)
 
     def _report(self, row: Row, event: Logged | None) -> None:
@@ -145,25 +159,24 @@ class Fold:
         if report.decision_id:
             self._join_or_park(row, report)
             return
-        session = report_metadata(row.metadata).session_id or ""
+        session = decode_report_metadata(row.metadata).session_id or ""
         for decision_id in tuple(self.sessions.get(session, ())):
             self._join_or_park(row, replace(report, decision_id=decision_id))
 
     def _join_or_park(self, row: Row, event: Outcome | Feedback) -> None:
-        if event.decision_id in self.places:
+        if event.decision_id in self.open:
             self._join(row, event)
-        elif event.decision_id in self.closed:
+        elif self.pending.is_closed(event.decision_id):
             self.counts[row.kind, "late"] += 1
         else:
-            self.parked.setdefault(event.decision_id, []).append((row, event))
-            self.parked_rows += 1
+            self.pending.park(event.decision_id, (row, event), at_s=row.at_s)
             self.counts[row.kind, "parked"] += 1
             self._expire()
 
     def _join(self, row: Row, event: Outcome | Feedback) -> None:
-        served = self.routes[self.places[event.decision_id]]
-        decision = served.open[event.decision_id]
-        metadata = report_metadata(row.metadata)
+        decision = self.open[event.decision_id]
+        served = self.routes[decision.route]
+        metadata = decode_report_metadata(row.metadata)
         if metadata.routes is not None and served.body.name not in metadata.routes:
             # The key may not report on this route; when it did, the decision was not in the log yet.
             self.counts[row.kind, "rejected"] += 1
@@ -171,39 +184,46 @@ class Fold:
         if row.at_s - decision.at_s > served.body.reward_wait_s:
             self.counts[row.kind, "late"] += 1
             return
-        if isinstance(event, Outcome) and not event.served_provider:
-            event = replace(event, served_provider=decision.selected)
-        served.report(event)
-        self._refit_later(served)
         if isinstance(event, Feedback):
+            served.learn_feedback(event)
             decision.count_feedback(metadata.key or "")
+        elif event.served_provider:
+            served.learn_outcome(event)
+        else:
+            selected = served.open_decision(event.decision_id).selected
+            served.learn_outcome(replace(event, served_provider=selected))
+        self._refit_later(served)
         self.counts[row.kind, "joined"] += 1
 
     def _expire(self) -> None:
-        while self.parked:
-            decision_id, group = next(iter(self.parked.items()))
-            row, _ = group[0]
-            if self.parked_rows <= self._parked_limit and self.clock_s - row.at_s <= self._parked_wait_s:
-                return
-            for waiting, _ in self.parked.pop(decision_id):
-                self.counts[waiting.kind, "expired"] += 1
-            self.parked_rows -= len(group)
-            _remember(self.unknown, decision_id)
+        for row, _ in self.pending.expire(self.clock_s):
+            self.counts[row.kind, "expired"] += 1
 
-    def _forget(self, decision: OpenDecision) -> None:
-        self.places.pop(decision.id, None)
-        _remember(self.closed, decision.id)
-        if decision.session is not None and decision.session in self.sessions:
-            others = [name for name in self.sessions[decision.session] if name != decision.id]
-            if others:
-                self.sessions[decision.session] = others
-            else:
-                del self.sessions[decision.session]
+    def _close_old(self, served: ServedRoute) -> None:
+        """Close the decisions of a route that are too many or too old."""
+        oldest_s = self.clock_s - served.body.reward_wait_s
+        decisions = served.router.open_decisions()
+        surplus = max(len(decisions) - served.body.max_open_decisions, 0)
 
-    @property
-    def parking(self) -> tuple[float, int]:
-        """The settings that the state depends on: how long reports wait, and how many at most."""
-        return self._parked_wait_s, self._parked_limit
+        def is_old(decision: OpenDecision) -> bool:
+            served_decision = self.open.get(decision.id)
+            return served_decision is None or served_decision.at_s < oldest_s
+
+        # A clock that jumped back can leave a younger decision in front of older ones; they wait for it.
+        old = decisions[:surplus] + list(takewhile(is_old, decisions[surplus:]))
+        if old:
+            served.close(old)
+            for decision in old:
+                self._forget(decision.id)
+
+    def _forget(self, decision_id: str) -> None:
+        decision = self.open.pop(decision_id, None)  # None if a defect stopped its router half-way
+        self.pending.close(decision_id)
+        session = None if decision is None else decision.session
+        if session is not None and session in self.sessions:
+            self.sessions[session] = [name for name in self.sessions[session] if name != decision_id]
+            if not self.sessions[session]:
+                del self.sessions[session]
 
     def _change(self, row: Row) -> None:
         change = Change.from_line(row.line)
@@ -241,8 +261,8 @@ class Fold:
     def _reconfigure(self, name: str, seq: int) -> None:
         body = self.config.routes.get(name)
         if body is None:
-            for decision in self.routes.pop(name).open.values():
-                self._forget(decision)
+            for decision in self.routes.pop(name).router.open_decisions():
+                self._forget(decision.id)
             return
         core = self.config.core_route(name)
         served = self.routes.get(name)
@@ -251,42 +271,44 @@ class Fold:
         else:
             served.configure(core, body, seq=seq)
 
-    def state(self) -> dict[str, Any]:
-        """Everything beside the routers, as JSON has it."""
-        return {
-            "seq": self.seq,
-            "clock_s": self.clock_s,
-            "config": self.config.state(),
-            "applied": sorted(self.applied),
-            "sessions": self.sessions,
-            "parked": [[name, [list(row) for row, _ in group]] for name, group in self.parked.items()],
-            "closed": list(self.closed),
-            "unknown": list(self.unknown),
-            "counts": [[kind, state, n] for (kind, state), n in self.counts.items()],
-            "routes": {name: served.state() for name, served in self.routes.items()},
-        }
+    def state(self) -> SavedFold:
+        """Everything except the routers."""
+        return SavedFold(
+            seq=self.seq,
+            clock_s=self.clock_s,
+            parked_wait_s=self.pending.wait_s,
+            parked_limit=self.pending.limit,
+            config=self.config.state(),
+            applied=sorted(self.applied),
+            sessions=self.sessions,
+            open=self.open,
+            pending=[(name, [row for row, _ in group]) for name, group in self.pending.groups()],
+            closed=self.pending.closed,
+            given_up=self.pending.given_up,
+            counts=[(kind, result, n) for (kind, result), n in self.counts.items()],
+            routes={name: served.state() for name, served in self.routes.items()},
+        )
 
-    def restore(self, state: Mapping[str, Any]) -> None:
-        """Restore what `state` gave, with routers that have learned nothing yet."""
-        self.seq, self.clock_s = state["seq"], state["clock_s"]
-        self.config, self.applied = Configuration.from_state(state["config"]), set(state["applied"])
-        self.sessions = {name: list(ids) for name, ids in state["sessions"].items()}
-        for name, rows in state["parked"]:
-            group = []
-            for values in rows:
-                row = Row(*values)
+    @classmethod
+    def from_state(cls, state: SavedFold) -> Fold:
+        """Build the fold that gave `state`, with routers that have learned nothing yet."""
+        fold = cls(parked_wait_s=state.parked_wait_s, parked_limit=state.parked_limit)
+        fold.seq, fold.clock_s = state.seq, state.clock_s
+        fold.config, fold.applied = Configuration.from_state(state.config), set(state.applied)
+        fold.sessions, fold.open = state.sessions, state.open
+        for decision_id, rows in state.pending:
+            for row in rows:
                 event = decode(row.line, place=row.seq)
                 assert isinstance(event, Outcome | Feedback)
-                group.append((row, replace(event, decision_id=name)))
-            self.parked[name] = group
-            self.parked_rows += len(group)
-        self.closed, self.unknown = map(OrderedDict.fromkeys, (state["closed"], state["unknown"]))
-        self.counts = Counter({(kind, result): n for kind, result, n in state["counts"]})
-        for name, saved in state["routes"].items():
-            first = from_json(Route, saved["first"])
-            served = self.routes[name] = ServedRoute(first, self.config.routes[name])
-            served.restore(saved, prices_of(self.config.core_route(name)))
-            self.places |= dict.fromkeys(served.open, name)
+                event = replace(event, decision_id=decision_id)
+                fold.pending.park(decision_id, (row, event), at_s=row.at_s)
+        fold.pending.remember(closed=state.closed, given_up=state.given_up)
+        fold.counts = Counter({(kind, result): n for kind, result, n in state.counts})
+        fold.routes = {
+            name: ServedRoute.from_state(saved, fold.config.routes[name])
+            for name, saved in state.routes.items()
+        }
+        return fold
 
 
 def _event_of(row: Row, event: Logged | None) -> object:
@@ -295,9 +317,3 @@ def _event_of(row: Row, event: Logged | None) -> object:
         return decode(row.line, place=row.seq)
     # Together the three copies of a round take 9 µs of some 700.
     return replace(event, seq=row.seq) if isinstance(event, Decision) else replace(event, revision=row.seq)
-
-
-def _remember(ids: OrderedDict[str, None], decision_id: str) -> None:
-    ids[decision_id] = None
-    if len(ids) > MAX_REMEMBERED:
-        ids.popitem(last=False)

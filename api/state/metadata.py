@@ -25,21 +25,15 @@ class ReportMetadata(msgspec.Struct):
     session_id: str | None = None
 
 
+decode_decision_metadata: Final = msgspec.json.Decoder(DecisionMetadata).decode
+"""Read the metadata of a decision."""
+
+decode_report_metadata: Final = msgspec.json.Decoder(ReportMetadata).decode
+"""Read the metadata of an outcome or feedback."""
+
 _ENCODER: Final = msgspec.json.Encoder()
-_DECISION: Final = msgspec.json.Decoder(DecisionMetadata)
-_REPORT: Final = msgspec.json.Decoder(ReportMetadata)
 
 
 def encode_metadata(metadata: Mapping[str, Any]) -> str:
     """Encode metadata as the log keeps it, leaving out values that are None."""
     return _ENCODER.encode({name: value for name, value in metadata.items() if value is not None}).decode()
-
-
-def decision_metadata(extra: str) -> DecisionMetadata:
-    """Read the metadata of a decision."""
-    return _DECISION.decode(extra)
-
-
-def report_metadata(extra: str) -> ReportMetadata:
-    """Read the metadata of an outcome or feedback."""
-    return _REPORT.decode(extra)

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
-from itertools import takewhile
+from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
+import msgspec
 import numpy as np
 
 from fairlead.api.schemas.declarations import FeaturesIn, RouteIn
@@ -19,9 +19,8 @@ from fairlead.optimizer.features import (
     TaskLabel,
     TextProjection,
 )
-from fairlead.optimizer.learning.open_decision import cost_of
-from fairlead.optimizer.learning.route_history import prices_of
-from fairlead.optimizer.persistence.route_codec import to_json
+from fairlead.optimizer.learning.open_decision import OpenDecision, cost_of
+from fairlead.optimizer.persistence.route_codec import from_json, to_json
 from fairlead.optimizer.router import Router
 from fairlead.optimizer.selection.eligibility import check_contradictions
 from fairlead.optimizer.types import (
@@ -35,47 +34,38 @@ from fairlead.optimizer.types import (
     RouteChanged,
 )
 
-CLOSE_EVERY: Final = 256
-"""Decisions of a route between two looks for open ones that are to be closed."""
-
 MAX_TASKS: Final = 64
 """Most task labels of a route whose mean request is kept, to show what is believed of each."""
 
 QUICK: Final = 500_000
 """Most providers times the cube of the features for which a refit takes no more than a millisecond or two."""
 
-_SAVED: Final = ("id", "seq", "at_s", "selected", "session", "cost_usd", "values", "by_key")
 
+class ServedDecision(msgspec.Struct, array_like=True, gc=False):
+    """An open decision as the service needs it, beside the `OpenDecision` of its router."""
 
-class OpenDecision:
-    """A decision for which reports still count."""
-
-    __slots__ = ("at_s", "by_key", "cost_usd", "id", "prices", "selected", "seq", "session", "values")
-
-    def __init__(
-        self, decision: Decision, *, at_s: float, session: str | None, prices: Mapping[str, Prices]
-    ) -> None:
-        self.id = decision.id
-        self.seq = decision.seq
-        self.at_s = at_s
-        self.selected = decision.selected
-        self.session = session
-        self.prices = prices
-        """Price list of each provider when it was made; decisions under the same prices share the mapping."""
-        self.cost_usd: float | None = None
-        self.values: dict[str, float | None] | None = None
-        """Feedback in force, by metric and source."""
-        self.by_key: dict[str, int] | None = None
-        """Number of feedback events by the key that sent them."""
-
-    def has_feedback(self) -> bool:
-        """Whether any feedback is in force."""
-        return self.values is not None and any(value is not None for value in self.values.values())
+    route: str
+    at_s: float
+    session: str | None
+    by_key: dict[str, int] | None = None
+    """Number of feedback events by the key that sent them."""
 
     def count_feedback(self, key: str) -> None:
         """Count one more feedback event of a key."""
         self.by_key = self.by_key or {}
         self.by_key[key] = self.by_key.get(key, 0) + 1
+
+
+class SavedRoute(msgspec.Struct, array_like=True):
+    """A served route in a snapshot, without its router."""
+
+    first: dict[str, Any]
+    broken: str | None
+    decisions: int
+    fallbacks: int
+    explored: int
+    spent_usd: float
+    tasks: dict[str, tuple[int, list[float], float]]
 
 
 class ServedRoute:
@@ -94,8 +84,6 @@ class ServedRoute:
             block = Block(name="vector", width=vector, isotropic=False)
             self.router = Router(route, blocks=(block,), encoder_version=self.encoder_version)
         self._most_quick = QUICK // (self.width + 1) ** 3
-        self.prices = prices_of(route)
-        self.open: dict[str, OpenDecision] = {}
         self.tasks: dict[str, tuple[int, FloatArray, float]] = {}
         """By task label: number of decisions, sum of their features, sum of their input tokens."""
         self.broken: str | None = None
@@ -119,20 +107,23 @@ class ServedRoute:
         if route != self.router.route:
             self.router.learn(RouteChanged(seq=seq, route=route))
         self.body = body
-        prices = prices_of(route)
-        if prices != self.prices:
-            self.prices = prices
 
     @property
     def is_quick(self) -> bool:
         """Whether refits are so quick that they run at once and count in the very next decision."""
         return len(self.router.route.providers) <= self._most_quick
 
-    def open_decision(self, decision: Decision, *, at_s: float, session: str | None) -> None:
+    def open_decision(self, decision_id: str) -> OpenDecision:
+        """What the router keeps of an open decision."""
+        decision = self.router.open_decision(decision_id)
+        assert decision is not None, f"decision {decision_id!r} is not open"
+        return decision
+
+    def learn_decision(self, decision: Decision, *, explored: bool) -> None:
         """Fold a decision and keep it open for reports."""
         self._learn(decision)
-        self.open[decision.id] = OpenDecision(decision, at_s=at_s, session=session, prices=self.prices)
         self.decisions += 1
+        self.explored += explored
         self.fallbacks += decision.fallback_used is not None
         self._remember_task(decision)
 
@@ -148,89 +139,54 @@ class ServedRoute:
         elif len(self.tasks) < MAX_TASKS:
             self.tasks[decision.task] = (1, decision.features.copy(), decision.input_tokens)
 
-    def report(self, event: Outcome | Feedback) -> None:
-        """Fold an outcome or feedback of an open decision."""
+    def learn_outcome(self, event: Outcome) -> None:
+        """Fold an outcome of an open decision."""
+        decision = self.open_decision(event.decision_id)
+        before_usd = None if decision.outcome is None else decision.cost_of(decision.outcome)
         self._learn(event)
-        decision = self.open[event.decision_id]
-        if isinstance(event, Feedback):
-            decision.values = decision.values or {}
-            decision.values[f"{event.metric}/{event.source}"] = event.value
-            return
-        cost, _ = cost_with_source(event, decision.prices)
-        self.spent_usd += (cost or 0.0) - (decision.cost_usd or 0.0)
-        decision.cost_usd = cost
+        # The later outcome in the log is the one in force.
+        self.spent_usd += (decision.cost_of(event) or 0.0) - (before_usd or 0.0)
 
-    def close_old(self, clock_s: float) -> Iterator[OpenDecision]:
-        """Close the decisions that are too old or too many, once every `CLOSE_EVERY`, and yield each."""
-        if self.decisions % CLOSE_EVERY:
-            return
-        surplus = len(self.open) - self.body.max_open_decisions
-        oldest_s = clock_s - self.body.reward_wait_s
-        # A clock that jumped back can leave a younger decision in front of older ones; they wait for it.
-        old = [
-            decision
-            for _, decision in takewhile(
-                lambda pair: pair[0] < surplus or pair[1].at_s < oldest_s, enumerate(self.open.values())
-            )
-        ]
-        if not old:
-            return
-        for decision in old:
-            default = self._default_feedback(decision)
-            if default is not None:
-                self._learn(default)
-            del self.open[decision.id]
-            yield decision
-        self.router.close_before(old[-1].seq + 1)
+    def learn_feedback(self, event: Feedback) -> None:
+        """Fold feedback on an open decision."""
+        self._learn(event)
 
-    def _default_feedback(self, decision: OpenDecision) -> Feedback | None:
-        """The feedback that the route declares for decisions that got none."""
-        reward = self.body.reward_default
-        if reward is None or decision.has_feedback():
-            return None
+    def close(self, decisions: Sequence[OpenDecision]) -> None:
+        """Close the oldest open decisions, with the default feedback for those that got none."""
+        for decision in decisions:
+            if self.body.reward_default is not None and decision.reward is None:
+                self._learn(self._default_feedback(decision.id, self.body.reward_default))
+        self.router.close_before(decisions[-1].seq + 1)
+
+    def _default_feedback(self, decision_id: str, reward: float) -> Feedback:
         metric = self.body.metrics[0]
         share = reward if metric.higher_is_better else 1.0 - reward
         value = metric.low + share * (metric.high - metric.low)
-        return Feedback(decision_id=decision.id, metric=metric.name, value=value, source="default")
+        return Feedback(decision_id=decision_id, metric=metric.name, value=value, source="default")
 
-    def state(self) -> dict[str, Any]:
-        """Everything beside the router, as JSON has it."""
-        lists: list[Mapping[str, Prices]] = [self.prices]
-        numbers = {id(self.prices): 0}
-        for decision in self.open.values():
-            if id(decision.prices) not in numbers:
-                numbers[id(decision.prices)] = len(lists)
-                lists.append(decision.prices)
-        return {
-            "counts": [self.decisions, self.fallbacks, self.explored],
-            "spent_usd": self.spent_usd,
-            "broken": self.broken,
-            "first": to_json(self.first),
-            "prices": [{name: to_json(price) for name, price in prices.items()} for prices in lists],
-            "open": [
-                [getattr(decision, name) for name in _SAVED] + [numbers[id(decision.prices)]]
-                for decision in self.open.values()
-            ],
-            "tasks": [[name, n, total.tolist(), tokens] for name, (n, total, tokens) in self.tasks.items()],
+    def state(self) -> SavedRoute:
+        """Everything except the router."""
+        return SavedRoute(
+            first=to_json(self.first),
+            broken=self.broken,
+            decisions=self.decisions,
+            fallbacks=self.fallbacks,
+            explored=self.explored,
+            spent_usd=self.spent_usd,
+            tasks={name: (n, total.tolist(), tokens) for name, (n, total, tokens) in self.tasks.items()},
+        )
+
+    @classmethod
+    def from_state(cls, state: SavedRoute, body: RouteIn) -> ServedRoute:
+        """Build the route that gave `state`, with a router that has learned nothing yet."""
+        served = cls(from_json(Route, state.first), body)
+        served.broken, served.spent_usd = state.broken, state.spent_usd
+        served.decisions, served.fallbacks, served.explored = state.decisions, state.fallbacks, state.explored
+        served.tasks = {
+            name: (n, np.array(total, dtype=np.float64), tokens)
+            for name, (n, total, tokens) in state.tasks.items()
         }
-
-    def restore(self, state: Mapping[str, Any], in_force: dict[str, Prices]) -> None:
-        """Restore what `state` gave, apart from the router; prices ``in_force`` go on being shared."""
-        self.prices = in_force
-        self.decisions, self.fallbacks, self.explored = state["counts"]
-        self.spent_usd, self.broken = state["spent_usd"], state["broken"]
-        lists = [{name: Prices(**price) for name, price in prices.items()} for prices in state["prices"]]
-        if lists[0] != self.prices:
-            raise InvalidInput("the snapshot was saved under other prices")
-        lists[0] = in_force
-        for *values, number in state["open"]:
-            decision = OpenDecision.__new__(OpenDecision)
-            for name, value in zip(_SAVED, values, strict=True):
-                setattr(decision, name, value)
-            decision.prices = lists[number]
-            self.open[decision.id] = decision
-        for name, n, total, tokens in state["tasks"]:
-            self.tasks[name] = (n, np.array(total, dtype=np.float64), tokens)
+        return served
 
 
 def new_encoder(features: FeaturesIn) -> Encoder | None:

@@ -6,7 +6,6 @@ It counts once its folder has its final name.
 
 from __future__ import annotations
 
-import json
 import logging
 import os
 import shutil
@@ -21,10 +20,11 @@ from typing import Final
 import numpy as np
 
 from fairlead.api.settings import Settings
-from fairlead.api.state.fold import Fold
+from fairlead.api.state.fold import Fold, SavedFold
 from fairlead.api.state.runtime import pause_garbage_collection
 from fairlead.api.store import Query, Row, Store, open_store, retention
 from fairlead.optimizer.persistence.array_file import read_arrays, write_arrays
+from fairlead.optimizer.types.arrays import packed, unpacked
 
 KEPT: Final = 2
 _DAMAGE: Final = (
@@ -70,13 +70,9 @@ def save(fold: Fold, folder: Path, *, log: str) -> Path:
     shutil.rmtree(part, ignore_errors=True)
     part.mkdir()
     try:
-        names = sorted(fold.routes)
-        for i, name in enumerate(names):
+        for i, name in enumerate(sorted(fold.routes)):
             fold.routes[name].router.save(part / f"route{i}.npz", offset=fold.seq)
-        state = json.dumps(
-            {"names": names, "log": log, "parking": fold.parking, **fold.state()}, allow_nan=False
-        ).encode("ascii")
-        content = {"state": np.frombuffer(state, dtype=np.uint8)}
+        content = {"log": np.array(log), "fold": packed(fold.state())}
         write_arrays(part / "fold.npz", content, kind=_KIND, version=_FORMAT)
         os.replace(part, final)
     finally:
@@ -102,12 +98,13 @@ def paths(folder: Path) -> list[Path]:
 def load(path: Path, new_fold: Callable[[], Fold], *, log: str) -> Fold:
     """Load a fold of ``log``; raises if a single bit of it is not as it was saved."""
     content = read_arrays(path / "fold.npz", kind=_KIND, version=_FORMAT)
-    state = json.loads(content["state"].tobytes())
-    fold = new_fold()
-    if state["log"] != log or state["parking"] != list(fold.parking):
-        raise ValueError("saved from another log, or under other limits of parking")
-    fold.restore(state)
-    for i, name in enumerate(state["names"]):
+    state, expected = unpacked(content["fold"], SavedFold), new_fold().pending
+    if str(content["log"]) != log:
+        raise ValueError("saved from another log")
+    if (state.parked_wait_s, state.parked_limit) != (expected.wait_s, expected.limit):
+        raise ValueError("saved under other limits of parking")
+    fold = Fold.from_state(state)
+    for i, name in enumerate(sorted(fold.routes)):
         offset = fold.routes[name].router.load(path / f"route{i}.npz")
         if offset != fold.seq:
             raise ValueError(f"route {name} was saved at {offset}, and the rest at {fold.seq}")

@@ -172,10 +172,11 @@ def _compare(folder: Path, url: str, ledger: Ledger, result: Replicated) -> None
     result.decisions, result.unanswered = served.decisions, len(ledger.open) + ledger.nameless
     result.fallbacks = served.fallbacks
     result.feedback = sum(row.kind == "feedback" for row in rows)
-    judged = sum(one.has_feedback() for one in served.open.values())
+    judged = sum(decision.reward is not None for decision in served.router.open_decisions())
     if judged != result.feedback:
         result.problems.append(f"{result.feedback} judgements in the log count for {judged} decisions")
-    spent = [one.cost_usd for one in served.open.values() if one.cost_usd is not None]
+    costs = [states.cost_usd(decision) for decision in served.router.open_decisions()]
+    spent = [cost for cost in costs if cost is not None]
     result.spend_ratio = sum(spent) / len(spent) / BUDGET_USD if spent else 0.0
     if served.decisions >= _LEAST_DECISIONS and abs(result.spend_ratio - 1.0) > 0.02:
         result.problems.append(f"the spend is {result.spend_ratio:.1%} of the budget")

@@ -17,9 +17,11 @@ from fairlead.api.state import snapshots
 from fairlead.api.state.fold import Fold
 from fairlead.api.state.served_route import ServedRoute
 from fairlead.api.store import Query, Row, Store
+from fairlead.optimizer.learning.open_decision import OpenDecision
 from fairlead.optimizer.persistence.event_log import decode
 from fairlead.optimizer.persistence.snapshot import read_snapshot
 from fairlead.optimizer.types import Decision, Feedback, Outcome
+from fairlead.optimizer.types.arrays import packed
 from tests.trials.acknowledged import in_force
 
 Array = NDArray[Any]
@@ -52,8 +54,7 @@ def folded(rows: Iterable[Row], fold: Fold | None = None) -> Fold:
 
 def arrays_of(fold: Fold) -> dict[str, Array]:
     """Everything in a fold, as arrays by name."""
-    state = json.dumps(fold.state(), sort_keys=True, allow_nan=False)
-    found: dict[str, Array] = {"fold": np.array(state)}
+    found: dict[str, Array] = {"fold": packed(fold.state())}
     with TemporaryDirectory() as folder:
         for name, served in fold.routes.items():
             path = Path(folder) / "router.npz"
@@ -107,20 +108,30 @@ def rebuilt(folder: Path, store: Store) -> Fold:
     return snapshots.rebuild(fold, store, until=store.last_seq())
 
 
+def feedback_of(decision: OpenDecision) -> dict[str, float | None]:
+    """The values of the feedback in force, by metric and source."""
+    return {f"{event.metric}/{event.source}": event.value for event in decision.feedback}
+
+
+def cost_usd(decision: OpenDecision) -> float | None:
+    """USD of the outcome in force, as far as it is known."""
+    return None if decision.outcome is None else decision.cost_of(decision.outcome)
+
+
 def effects_differ(rows: Sequence[Row], fold: Fold) -> list[str]:
     """Decisions of which a fold holds something else in force than the log says by a model of its own."""
     found = []
     for name, effect in in_force(rows).items():
-        served = fold.routes.get(fold.places.get(name, ""))
-        if served is None:
+        if name not in fold.open:
             found.append(f"decision {name} is not in the state")
             continue
-        one = served.open[name]
-        if (one.values or {}) != effect.values:
-            found.append(f"decision {name} is judged {one.values} and the log says {effect.values}")
+        decision = fold.routes[fold.open[name].route].open_decision(name)
+        values = feedback_of(decision)
+        if values != effect.values:
+            found.append(f"decision {name} is judged {values} and the log says {effect.values}")
         reported = effect.outcome.cost_usd if effect.outcome is not None else None
-        if reported is not None and one.cost_usd != reported:
-            found.append(f"decision {name} costs {one.cost_usd} and the log says {reported}")
+        if reported is not None and cost_usd(decision) != reported:
+            found.append(f"decision {name} costs {cost_usd(decision)} and the log says {reported}")
     return found
 
 

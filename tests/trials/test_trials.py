@@ -93,7 +93,8 @@ def test_feedback_in_any_order_ends_in_the_statistics_of_the_clean_one(tmp_path:
         # A repetition is no correction: each counts where it came first.
         first = {body["id"]: body for body in said}.values()
         last = {body["decision_id"]: body["value"] for body in first}
-        values = {name: one.values for name, one in fold.routes[trial.ROUTE].open.items()}
+        decisions = fold.routes[trial.ROUTE].router.open_decisions()
+        values = {decision.id: states.feedback_of(decision) for decision in decisions}
         assert values == {name: {"quality/human": value} for name, value in last.items()}
     finally:
         service.stop()

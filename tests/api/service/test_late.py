@@ -21,7 +21,7 @@ def test_late_feedback_is_refused_and_the_declared_default_counts(service: Runni
         service.post("/v1/decisions/batch", {"decisions": [ask] * 50}, status=200)
     service.until(service.settled)
     served = service.service.engine.fold.routes["hasty"]
-    assert "first" not in served.open
+    assert "first" not in service.service.engine.fold.open
     summary = served.router.summary()["providers"]
     assert isinstance(summary, dict)
     assert summary["small"]["feedback"] == 1

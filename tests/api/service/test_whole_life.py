@@ -18,7 +18,7 @@ SOURCES = st.sampled_from(["human", "code"])
 
 
 class Life(RuleBasedStateMachine):
-    """Asks and tells in any order, with repetitions, corrections and restarts, and counts by itself."""
+    """Decides and reports in any order, with repetitions, corrections and restarts, and counts for itself."""
 
     @initialize()
     def start(self) -> None:
@@ -32,8 +32,8 @@ class Life(RuleBasedStateMachine):
     @rule(number=NUMBERS)
     def decide(self, number: int) -> None:
         name = f"d{number}"
-        made = self.service.decide(id=name)
-        assert made == self.decided.setdefault(name, made), "the same id has the same answer"
+        answer = self.service.decide(id=name)
+        assert answer == self.decided.setdefault(name, answer), "the same id has the same answer"
 
     @rule(number=NUMBERS)
     def ask_for_something_else_under_a_known_id(self, number: int) -> None:
@@ -46,17 +46,17 @@ class Life(RuleBasedStateMachine):
     def judge(self, number: int, value: float | None, source: str) -> None:
         name = f"d{number}"
         body = {"decision_id": name, "value": value, "source": source, "id": f"f{len(self.sent)}"}
-        told = self.service.post("/v1/feedback", body, status=200)
-        assert told["state"] == ("joined" if name in self.decided else "parked")
-        self.sent[body["id"]] = (body, told)
+        answer = self.service.post("/v1/feedback", body, status=200)
+        assert answer["state"] == ("joined" if name in self.decided else "parked")
+        self.sent[body["id"]] = (body, answer)
         self.values[name, source] = value
 
     @precondition(lambda self: self.sent)
     @rule(data=st.data())
     def send_a_judgement_again(self, data: st.DataObject) -> None:
-        body, told = data.draw(st.sampled_from(list(self.sent.values())))
+        body, answer = data.draw(st.sampled_from(list(self.sent.values())))
         again = self.service.post("/v1/feedback", body, status=200)
-        assert {**again, "state": ""} == {**told, "state": ""}
+        assert {**again, "state": ""} == {**answer, "state": ""}
 
     @rule(number=NUMBERS, cost=COSTS)
     def report(self, number: int, cost: float) -> None:
@@ -89,9 +89,9 @@ class Life(RuleBasedStateMachine):
         judged = {
             name for (name, _), value in self.values.items() if value is not None and name in self.decided
         }
-        assert sum(one["feedback"] for one in state["providers"].values()) == len(judged)
+        assert sum(provider["feedback"] for provider in state["providers"].values()) == len(judged)
         parked = [key for key in self.sent.values() if key[0]["decision_id"] not in self.decided]
-        assert self.service.service.engine.fold.parked_rows >= len(parked)
+        assert len(self.service.service.engine.fold.pending) >= len(parked)
 
     def teardown(self) -> None:
         if hasattr(self, "service"):

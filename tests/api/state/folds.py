@@ -19,8 +19,8 @@ def play(service: Running, rounds: int, *, seed: int = 0) -> None:
         name = f"s{seed}d{i}"
         if rng.random() < 0.1:
             service.post("/v1/feedback", {"decision_id": name, "value": float(rng.random())}, status=200)
-        given = {"id": name} if i % 3 else {}
-        name = service.decide(task=["a", "b"][i % 2], session_id=f"s{i % 5}", **given)["id"]
+        fields = {"id": name} if i % 3 else {}
+        name = service.decide(task=["a", "b"][i % 2], session_id=f"s{i % 5}", **fields)["id"]
         if rng.random() < 0.7:
             usage = {"input_tokens": 10, "output_tokens": int(rng.integers(1, 900))}
             body = {"usage": usage, "latency_s": float(rng.random())}

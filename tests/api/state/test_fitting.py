@@ -1,4 +1,4 @@
-"""A route whose fits take milliseconds: they run beside the requests, and what was served replays."""
+"""A route whose fits take milliseconds: they run in another thread, and what was served replays."""
 
 import asyncio
 import json
@@ -38,10 +38,10 @@ def test_decisions_made_while_beliefs_are_computed_replay_to_the_same_bits(tmp_p
         assert not served.is_quick
 
         def ask(i: int) -> None:
-            made = service.post(
+            answer = service.post(
                 "/v1/decisions", {"route": "wide", "features": rows[i], "id": f"d{i}"}, status=200
             )
-            value = float((i * 7919) % 10 < {"small": 3, "large": 8}[made["selected"]])
+            value = float((i * 7919) % 10 < {"small": 3, "large": 8}[answer["selected"]])
             service.post("/v1/feedback", {"decision_id": f"d{i}", "value": value}, status=200)
 
         with ThreadPoolExecutor(6) as pool:
@@ -52,35 +52,39 @@ def test_decisions_made_while_beliefs_are_computed_replay_to_the_same_bits(tmp_p
 
 
 def replayed(url: str, rows: list[list[float]]) -> object:
-    """Every decision of a log made again by the state of then, bit for bit; the summary at the end."""
+    """Repeat every decision of a log from the state of its time, bit for bit; return the final summary."""
     store = open_store(url, read_only=True)
     log = store.rows(Query(limit=10_000))
     store.close()
     fold, compared = new_fold(), 0
-    # Decisions by the place whose state they were made by: it comes before their own.
+    # Decisions by the seq of the state that they were made from, which is before their own.
     waiting: dict[int, list[Decision]] = {}
     draws: dict[str, float] = {}
     for row in log:
         if row.kind == "decision":
-            kept, notes = decode(row.line), json.loads(row.metadata)
-            assert isinstance(kept, Decision)
-            waiting.setdefault(notes["state_seq"], []).append(kept)
-            draws[kept.id] = notes["draw"]
+            logged, metadata = decode(row.line), json.loads(row.metadata)
+            assert isinstance(logged, Decision)
+            waiting.setdefault(metadata["state_seq"], []).append(logged)
+            draws[logged.id] = metadata["draw"]
     for row in log:
         fold.apply(row, refit=False)
         asked = waiting.get(row.seq, [])
         router = fold.routes["wide"].router if asked else None
-        for kept in sorted(asked, key=lambda one: one.model_version):
+        for logged in sorted(asked, key=lambda decision: decision.model_version):
             assert router is not None
-            while router.model_version < kept.model_version:
+            while router.model_version < logged.model_version:
                 router.apply_refit(router.next_refit())
-            context = Context(features=np.array(rows[int(kept.id[1:])]))
+            context = Context(features=np.array(rows[int(logged.id[1:])]))
             again, fault = decide(
-                fold.routes["wide"], context, decision_id=kept.id, draw=draws[kept.id], at_s=kept.at_s or 0.0
+                fold.routes["wide"],
+                context,
+                decision_id=logged.id,
+                draw=draws[logged.id],
+                at_s=logged.at_s or 0.0,
             )
             assert fault is None
-            assert again.model_version == kept.model_version
-            assert again.probabilities.tobytes() == kept.probabilities.tobytes()
+            assert again.model_version == logged.model_version
+            assert again.probabilities.tobytes() == logged.probabilities.tobytes()
             compared += 1
     fold.refit()
     assert compared == len(rows)

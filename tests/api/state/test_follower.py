@@ -81,32 +81,33 @@ def test_while_it_is_rebuilt_the_default_answers_and_nothing_is_lost(
     with running(tmp_path, store_url) as service:
         play(service, 10)
     go = held_back(monkeypatch)
-    made = Running(settings_for(tmp_path, store_url))
+    service = Running(settings_for(tmp_path, store_url))
     try:
-        told = made.get("/readyz", status=503)
-        assert (told["ready"], told["progress"] < 1) == (False, True)
-        decision = made.decide(id="early")
+        answer = service.get("/readyz", status=503)
+        assert (answer["ready"], answer["progress"] < 1) == (False, True)
+        decision = service.decide(id="early")
         assert decision["fallback_used"] == "the state is being rebuilt"
         assert decision["selected"] == "small"
         assert (
-            made.post("/v1/feedback", {"decision_id": "early", "value": 1.0}, status=200)["state"] == "parked"
+            service.post("/v1/feedback", {"decision_id": "early", "value": 1.0}, status=200)["state"]
+            == "parked"
         )
-        made.post("/v1/providers", {"name": "third"}, status=201)
+        service.post("/v1/providers", {"name": "third"}, status=201)
         # A session cannot be looked up yet; saying that there is none would make the client give up.
-        problem = made.post("/v1/feedback", {"session_id": "s1", "value": 1.0}, status=503)
+        problem = service.post("/v1/feedback", {"session_id": "s1", "value": 1.0}, status=503)
         assert problem["type"] == "urn:fairlead:problem:unavailable"
         go.set()
-        made.until_ready()
-        assert made.get("/readyz")["ready"] is True
-        assert made.decide()["fallback_used"] is None
-        assert made.post("/v1/feedback", {"session_id": "s1", "value": 1.0}, status=200)["decision_ids"]
-        made.until(made.settled)
-        state = made.get("/v1/routes/quickstart/state")
+        service.until_ready()
+        assert service.get("/readyz")["ready"] is True
+        assert service.decide()["fallback_used"] is None
+        assert service.post("/v1/feedback", {"session_id": "s1", "value": 1.0}, status=200)["decision_ids"]
+        service.until(service.settled)
+        state = service.get("/v1/routes/quickstart/state")
         assert (state["decisions"], state["fallbacks"]) == (12, 1)
-        assert same(made.service.engine.fold, fold_of(store_url), tmp_path)
+        assert same(service.service.engine.fold, fold_of(store_url), tmp_path)
     finally:
         go.set()
-        made.stop()
+        service.stop()
 
 
 def test_a_fault_inside_is_answered_by_the_default_provider(
@@ -120,9 +121,9 @@ def test_a_fault_inside_is_answered_by_the_default_provider(
 
         with monkeypatch.context() as patch:
             patch.setattr(router, "decide", broken)
-            made = service.decide(id="d")
-            assert made["fallback_used"] == "the router failed (LinAlgError)"
-            assert made["propensity"] == 1.0
+            answer = service.decide(id="d")
+            assert answer["fallback_used"] == "the router failed (LinAlgError)"
+            assert answer["propensity"] == 1.0
         assert service.decide()["fallback_used"] is None
         text = service.client.get("/metrics").text
         assert 'fairlead_routing_faults_total{fault="LinAlgError",route="quickstart"} 1.0' in text
@@ -181,8 +182,8 @@ def test_a_session_is_known_as_soon_as_its_decision_is_answered(
         monkeypatch.setattr(Engine, "_drain", held)
         service.decide(id="d", session_id="s")
         threading.Timer(0.2, fold.set).start()
-        told = service.post("/v1/feedback", {"session_id": "s", "value": 1.0}, status=200)
-        assert told["decision_ids"] == ["d"]
+        answer = service.post("/v1/feedback", {"session_id": "s", "value": 1.0}, status=200)
+        assert answer["decision_ids"] == ["d"]
 
 
 def test_a_clock_that_jumps_back_is_survived(tmp_path: Path) -> None:
@@ -191,10 +192,10 @@ def test_a_clock_that_jumps_back_is_survived(tmp_path: Path) -> None:
         service.client.patch("/v1/routes/quickstart", json={"budget": {"usd_per_day": 10}})
         for step_s in (0.0, -86_400.0, 3_600.0, -10 * 86_400.0, 20 * 86_400.0):
             now[0] += step_s
-            made = service.decide()
-            assert made["fallback_used"] is None
-            service.post(f"/v1/decisions/{made['id']}/outcome", {"cost_usd": 0.01}, status=200)
-            service.post("/v1/feedback", {"decision_id": made["id"], "value": 1.0}, status=200)
+            answer = service.decide()
+            assert answer["fallback_used"] is None
+            service.post(f"/v1/decisions/{answer['id']}/outcome", {"cost_usd": 0.01}, status=200)
+            service.post("/v1/feedback", {"decision_id": answer["id"], "value": 1.0}, status=200)
         service.until(service.settled)
         assert service.service.engine.fold.counts["feedback", "joined"] == 5
         assert same(service.service.engine.fold, fold_of(service.settings.database_url), tmp_path)

@@ -1,4 +1,4 @@
-"""Several processes on one PostgreSQL: every one arrives at the same state."""
+"""Several processes on one PostgreSQL: each arrives at the same state."""
 
 import threading
 import time
@@ -16,15 +16,15 @@ from tests.api.running import Running, bearer, settings_for
 
 @pytest.fixture
 def pair(tmp_path: Path, postgres_url: str) -> Iterator[tuple[Running, Running]]:
-    made = []
+    services = []
     try:
         for name in ("a", "b"):
             (tmp_path / name).mkdir()
-            made.append(Running(settings_for(tmp_path / name, postgres_url)).until_ready())
-        yield made[0], made[1]
+            services.append(Running(settings_for(tmp_path / name, postgres_url)).until_ready())
+        yield services[0], services[1]
     finally:
-        for one in made:
-            one.stop()
+        for service in services:
+            service.stop()
 
 
 def bits(fold: Fold, folder: Path) -> dict[str, bytes]:
@@ -32,25 +32,25 @@ def bits(fold: Fold, folder: Path) -> dict[str, bytes]:
 
 
 def both_settled(pair: tuple[Running, Running]) -> None:
-    for one in pair:
-        one.until(one.settled)
+    for service in pair:
+        service.until(service.settled)
 
 
 def test_what_is_declared_is_created_once(pair: tuple[Running, Running]) -> None:
-    assert [len(one.get("/v1/audit")["items"]) for one in pair] == [5, 5]
+    assert [len(service.get("/v1/audit")["items"]) for service in pair] == [5, 5]
 
 
 def test_both_arrive_at_the_same_state_bit_for_bit(pair: tuple[Running, Running], tmp_path: Path) -> None:
     pair[0].client.patch("/v1/routes/quickstart", json={"budget": {"usd_per_request": 0.001}})
 
-    def traffic(one: Running, number: int) -> None:
+    def traffic(service: Running, number: int) -> None:
         rng = np.random.default_rng(number)
         other = pair[1 - number]
         for i in range(60):
             name = f"{number}-{i}"
-            one.decide(id=name, task=["a", "b"][i % 2])
-            # Half of what comes of a decision is told to the other process, perhaps before it knows of it.
-            to = other if rng.random() < 0.5 else one
+            service.decide(id=name, task=["a", "b"][i % 2])
+            # Half of the reports go to the other process, perhaps before it has the decision.
+            to = other if rng.random() < 0.5 else service
             body = {
                 "usage": {"input_tokens": 9, "output_tokens": int(rng.integers(1, 500))},
                 "latency_s": 1.0,
@@ -58,18 +58,18 @@ def test_both_arrive_at_the_same_state_bit_for_bit(pair: tuple[Running, Running]
             to.post(f"/v1/decisions/{name}/outcome", body, status=200)
             to.post("/v1/feedback", {"decision_id": name, "value": float(rng.random())}, status=200)
 
-    threads = [threading.Thread(target=traffic, args=[one, i]) for i, one in enumerate(pair)]
+    threads = [threading.Thread(target=traffic, args=[service, i]) for i, service in enumerate(pair)]
     for thread in threads:
         thread.start()
     for thread in threads:
         thread.join()
     both_settled(pair)
-    folds = [one.service.engine.fold for one in pair]
+    folds = [service.service.engine.fold for service in pair]
     assert folds[0].seq == folds[1].seq
     assert bits(folds[0], tmp_path / "x") == bits(folds[1], tmp_path / "y")
-    states = [one.get("/v1/routes/quickstart/state") for one in pair]
+    states = [service.get("/v1/routes/quickstart/state") for service in pair]
     assert states[0]["decisions"] == 120
-    assert sum(one["feedback"] for one in states[0]["providers"].values()) == 120
+    assert sum(provider["feedback"] for provider in states[0]["providers"].values()) == 120
     assert {**states[0], "age_s": 0} == {**states[1], "age_s": 0}
 
 
@@ -93,13 +93,13 @@ def test_two_changes_that_exclude_each_other_leave_the_first(pair: tuple[Running
     barrier = threading.Barrier(2)
     codes: dict[str, int] = {}
 
-    def remove(one: Running, name: str) -> None:
+    def remove(service: Running, name: str) -> None:
         barrier.wait()
-        codes[name] = one.client.delete(f"/v1/providers/{name}").status_code
+        codes[name] = service.client.delete(f"/v1/providers/{name}").status_code
 
     threads = [
-        threading.Thread(target=remove, args=[one, name])
-        for one, name in zip(pair, ("small", "large"), strict=True)
+        threading.Thread(target=remove, args=[service, name])
+        for service, name in zip(pair, ("small", "large"), strict=True)
     ]
     for thread in threads:
         thread.start()
@@ -107,7 +107,7 @@ def test_two_changes_that_exclude_each_other_leave_the_first(pair: tuple[Running
         thread.join()
     assert sorted(codes.values()) in ([200, 409], [200, 422]), codes
     both_settled(pair)
-    left = [[one["name"] for one in service.get("/v1/providers")["items"]] for service in pair]
+    left = [[provider["name"] for provider in service.get("/v1/providers")["items"]] for service in pair]
     assert left[0] == left[1] == [name for name, code in codes.items() if code != 200]
 
 
@@ -116,9 +116,9 @@ def test_a_price_comes_into_force_once_for_all(pair: tuple[Running, Running]) ->
 
     soon = (datetime.now(UTC) + timedelta(seconds=0.7)).isoformat()
     body = {"provider": "small", "input_usd_per_mtok": 3.0, "output_usd_per_mtok": 3.0, "effective_at": soon}
-    made = pair[0].post("/v1/prices", body, status=201)
-    for one in pair:
-        one.until(lambda one=one: one.get(f"/v1/prices/{made['id']}")["in_force"])  # type: ignore[misc]
+    price = pair[0].post("/v1/prices", body, status=201)
+    for service in pair:
+        service.until(lambda service=service: service.get(f"/v1/prices/{price['id']}")["in_force"])  # type: ignore[misc]
     both_settled(pair)
     changes = pair[0].get("/v1/audit")["items"]
     assert [change["action"] for change in changes].count("activate") == 1
@@ -129,14 +129,14 @@ def test_a_server_that_restarts_is_waited_for(pair: tuple[Running, Running], pos
     acknowledged: list[str] = []
     end = time.monotonic() + 2.0
 
-    def ask(one: Running) -> None:
+    def ask(service: Running) -> None:
         while time.monotonic() < end:
-            response = one.client.post("/v1/decisions", json={"route": "quickstart", "prompt": "x"})
+            response = service.client.post("/v1/decisions", json={"route": "quickstart", "prompt": "x"})
             assert response.status_code in (200, 503), response.text
             if response.status_code == 200:
                 acknowledged.append(response.json()["id"])
 
-    threads = [threading.Thread(target=ask, args=[one]) for one in pair]
+    threads = [threading.Thread(target=ask, args=[service]) for service in pair]
     for thread in threads:
         thread.start()
     while any(thread.is_alive() for thread in threads):
