@@ -20,7 +20,7 @@ from fairlead.optimizer.models.failure import FailureBelief
 from fairlead.optimizer.models.latency import LatencyBelief
 from fairlead.optimizer.models.linear import LinearBelief
 from fairlead.optimizer.models.posterior import Posterior
-from fairlead.optimizer.models.prediction import Prediction, ProviderTerms, combine
+from fairlead.optimizer.models.prediction import Prediction, combine
 from fairlead.optimizer.models.pricing import PriceTable
 from fairlead.optimizer.types import FloatArray, Provider
 from fairlead.optimizer.types.arrays import State, from_texts, joined, part, texts
@@ -186,11 +186,11 @@ class Beliefs:
         return self._prices.known
 
     def provable_cost(self, cost_usd: FloatArray) -> FloatArray:
-        """These costs (k,), with NaN in place of those that are only guesses."""
+        """Return these costs (k,) with NaN in place of those that are only guesses."""
         return cost_usd if self._prices.all_known else cost_usd + self._prices.unknown
 
     def cost_unit(self, name: str) -> tuple[int, float] | None:
-        """Unit in USD of a provider without price list, and the seq of the decision it was taken from."""
+        """Return the seq and the USD of the decision that gives a provider without price list its unit."""
         return self._units.get(name)
 
     def recount_cost(self, name: str, unit: tuple[int, float] | None) -> None:
@@ -226,13 +226,13 @@ class Beliefs:
         return share * share
 
     def predict(self, rows: FloatArray, input_tokens: float | FloatArray) -> Prediction:
-        """Predict for requests with rows (n, d), intercept in front, and input tokens (n,) or one number."""
+        """Predict for requests with rows (n, d), intercept in front, and input tokens, (n,) or one number."""
         self._update_service()
         base, unit = self._prices.at(input_tokens)
         quality = self.quality.predict(rows)
         cost_units = rows @ self.cost.posterior.mean.T
         n, k = cost_units.shape
-        terms = ProviderTerms(
+        terms = (
             self._latency,
             self._failure,
             self._least_units,
@@ -240,14 +240,14 @@ class Beliefs:
             self.cost.level_variance,
             self._level_shares(),
         )
-        expected, explored = np.empty((6, n, k)), np.empty((n, k))
-        combine(quality, cost_units, (base.reshape(n, -1), unit.reshape(n, -1)), terms, expected, explored)
+        result = np.empty((7, n, k))
+        combine(quality, cost_units, (base.reshape(n, -1), unit.reshape(n, -1)), terms, result)
         return Prediction(
-            expected=expected,
-            quality=expected[0],
-            cost_usd=expected[2],
-            cost_sd=expected[3],
-            explored_variance=explored,
+            expected=result[:6],
+            quality=result[0],
+            cost_usd=result[2],
+            cost_sd=result[3],
+            explored_variance=result[6],
             latency_s=self._latency,
             version=self.quality.version + self.cost.version,
         )

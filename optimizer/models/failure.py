@@ -15,10 +15,10 @@ _KEPT: Final = 256
 
 
 class FailureBelief:
-    """Share of failures among the provider's last 64 served decisions, by place in the order.
+    """Share of failures among the provider's last 64 served decisions, by seq.
 
-    None is expected of a provider that never failed. Once there is one, a prior of one failure in fifty
-    softens it: one alone costs little, and a provider that goes on failing is noticed within a few calls.
+    A provider that never failed is expected to go on so. Once it fails, a prior of one failure in fifty
+    softens that: a single failure costs little, and an outage is noticed within a few calls.
     """
 
     def __init__(self) -> None:
@@ -38,7 +38,7 @@ class FailureBelief:
         self._failures = sum(failed for _, failed in self._recent)
 
     def remove(self, seq: int, failed: bool) -> None:
-        """Take one outcome back, where it is still among those counted."""
+        """Take one outcome back, if it is still among those kept."""
         if (seq, failed) in self._recent:
             self._recent.remove((seq, failed))
             self._failures -= failed
@@ -49,7 +49,7 @@ class FailureBelief:
         return self._failures > 0
 
     def probability(self) -> float:
-        """Expected share of failures, weighing recent outcomes more (halved every 16)."""
+        """Predict the share of failures, weighing recent outcomes more (halved every 16)."""
         recent = [failed for _, failed in self._recent[-_RECENT:]]
         if not any(recent):
             return 0.0
@@ -58,7 +58,7 @@ class FailureBelief:
         return float((weights @ failed + 0.02) / (weights.sum() + 1.0))
 
     def state(self) -> State:
-        """The outcomes that are kept, oldest first: shape (n, 2), place in the order and failed."""
+        """Return the outcomes that are kept, oldest first: shape (n, 2), seq and failed."""
         return {"recent": np.array(self._recent, dtype=np.int64).reshape(-1, 2)}
 
     def restore(self, state: State) -> None:

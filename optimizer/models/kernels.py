@@ -17,25 +17,24 @@ _WIDEST: Final = 96
 """Wider matrices leave the processor's first cache, and LAPACK, which works in blocks, is quicker."""
 
 _LEAST_LEFT: Final = 0.05
-"""An observation is taken back by computing anew where it leaves less of its noise than this."""
+"""If taking an observation back leaves less of its noise than this share, the belief is computed anew."""
 
 
 @compiled
 def condition(
-    mean: FloatArray,
-    cov: FloatArray,
+    belief: tuple[FloatArray, FloatArray, FloatArray, FloatArray],
+    index: int,
     x: FloatArray,
     target: float,
     noise: float,
-    centre: FloatArray,
-    level_variance: FloatArray,
-    place: int,
 ) -> bool:
-    """Condition a Gaussian belief about weights, in place, on one observation; False where it cannot.
+    """Condition one provider's Gaussian belief, in place, on one observation; False if it cannot.
 
     Bishop (2006), eqs. 2.113-2.117 for a scalar observation of variance ``noise``. A negative ``noise``
-    takes an observation back.
+    takes an observation back. ``belief`` holds the mean of the weights (k, d), their covariance (k, d, d),
+    the average context (d,), and the variance of each expectation there (k,).
     """
+    mean, cov, centre, level_variance = belief[0][index], belief[1][index], belief[2], belief[3]
     d = len(x)
     turned = np.zeros(d)
     for i in range(d):
@@ -57,7 +56,7 @@ def condition(
         row = cov[i]
         for j in range(d):
             row[j] -= gain * turned[j]
-    level_variance[place] -= level * level / total
+    level_variance[index] -= level * level / total
     return True
 
 
@@ -87,14 +86,15 @@ def predict(rows: FloatArray, weights: FloatArray, cov: FloatArray, result: Floa
 
 @compiled_aside
 def predict_many(rows: FloatArray, weights: FloatArray, cov: FloatArray, result: FloatArray) -> None:
-    """Do as `predict`, while other threads go on, which for a single row costs more than it is worth."""
+    """Do as `predict` while other threads go on, which for a single row costs more than it is worth."""
     predict(rows, weights, cov, result)
 
 
 def invert(stack: FloatArray) -> tuple[FloatArray, FloatArray]:
-    """Inverse (..., d, d) and log-determinant (...) of each symmetric positive definite matrix (..., d, d).
+    """Invert symmetric positive definite matrices (..., d, d); their inverses and log-determinants (...).
 
-    Raises `numpy.linalg.LinAlgError` where one is not positive definite.
+    Raises `numpy.linalg.LinAlgError` if one is not positive definite. Other threads of the process go on
+    meanwhile, so that a service answers while it fits.
     """
     d = stack.shape[-1]
     if not IS_COMPILED or d > _WIDEST:
@@ -104,70 +104,31 @@ def invert(stack: FloatArray) -> tuple[FloatArray, FloatArray]:
         inverse = np.linalg.inv(stack)
         return (inverse + np.swapaxes(inverse, -1, -2)) / 2, 2.0 * np.log(diagonal).sum(axis=-1)
     inverse, log_determinant = np.empty(stack.shape), np.empty(stack.shape[:-2])
-    wrong = _invert(
+    bad = _invert(
         np.ascontiguousarray(stack).reshape(-1, d, d), inverse.reshape(-1, d, d), log_determinant.reshape(-1)
     )
-    if wrong >= 0:
-        raise np.linalg.LinAlgError(f"matrix {wrong} is not positive definite")
+    if bad >= 0:
+        raise np.linalg.LinAlgError(f"matrix {bad} is not positive definite")
     return inverse, log_determinant
 
 
 @compiled_aside
 def _invert(stack: FloatArray, inverse: FloatArray, log_determinant: FloatArray) -> int:
-    """Fill in both, by A = UᵀU and A⁻¹ = U⁻¹U⁻ᵀ; the place of one that is not positive definite, or -1."""
+    """Fill in both, by A = UᵀU and A⁻¹ = U⁻¹U⁻ᵀ; the index of a matrix that has none, or -1."""
     d = stack.shape[1]
     upper, work = np.zeros((d, d)), np.zeros((d, d))
     for m in range(len(stack)):
-        a, out = stack[m], inverse[m]
-        if _is_diagonal(a):
+        if _is_diagonal(stack[m]):
             # As it is for a provider that nothing was learned of.
-            out[:] = 0.0
-            log_determinant[m] = 0.0
-            for i in range(d):
-                if not a[i, i] > 0.0:
-                    return m
-                out[i, i] = 1.0 / a[i, i]
-                log_determinant[m] += math.log(a[i, i])
-            continue
-        # U row by row, so that the compiler can work on several numbers of a row at once.
-        total = 0.0
-        upper[:] = a
-        for i in range(d):
-            row = upper[i]
-            if not row[i] > 0.0:
-                return m
-            pivot = math.sqrt(row[i])
-            total += math.log(pivot)
-            for j in range(i, d):
-                row[j] /= pivot
-            for r in range(i + 1, d):
-                factor, below = row[r], upper[r]
-                for j in range(r, d):
-                    below[j] -= factor * row[j]
-        log_determinant[m] = 2.0 * total
-        # U⁻ᵀ, row by row.
-        out[:] = 0.0
-        for i in range(d):
-            row, scale = out[i], 1.0 / upper[i, i]
-            for r in range(i):
-                factor, above = upper[r, i], out[r]
-                for j in range(r + 1):
-                    row[j] -= factor * above[j]
-            for j in range(i):
-                row[j] *= scale
-            row[i] = scale
-        # Its product with itself, as a sum over rows; the lower half of a symmetric matrix.
-        work[:] = 0.0
-        for r in range(d):
-            row = out[r]
-            for i in range(r + 1):
-                factor, target = row[i], work[i]
-                for j in range(i + 1):
-                    target[j] += factor * row[j]
-        for i in range(d):
-            for j in range(i + 1):
-                out[i, j] = work[i, j]
-                out[j, i] = work[i, j]
+            log_determinant[m] = _invert_diagonal(stack[m], inverse[m])
+        else:
+            upper[:] = stack[m]
+            log_determinant[m] = _factorise(upper)
+            if log_determinant[m] == log_determinant[m]:
+                _invert_factor(upper, inverse[m])
+                _multiply_with_itself(inverse[m], work)
+        if log_determinant[m] != log_determinant[m]:
+            return m
     return -1
 
 
@@ -181,29 +142,94 @@ def _is_diagonal(a: FloatArray) -> bool:
 
 
 @compiled_aside
-def pool_information(
-    precision: FloatArray,
-    inverse: FloatArray,
-    noise: FloatArray,
-    moment: FloatArray,
-    information: FloatArray,
-    pull: FloatArray,
-) -> None:
-    """Add what all know of their common part w_0: Σ_k (Λ − Λ A_k⁻¹ Λ) / σ² and Σ_k Λ A_k⁻¹ m_k / σ².
+def _invert_diagonal(a: FloatArray, inverse: FloatArray) -> float:
+    """Fill in the inverse of a diagonal matrix; its log-determinant, NaN if it is not positive definite."""
+    inverse[:] = 0.0
+    log_determinant = 0.0
+    for i in range(len(a)):
+        if not a[i, i] > 0.0:
+            return math.nan
+        inverse[i, i] = 1.0 / a[i, i]
+        log_determinant += math.log(a[i, i])
+    return log_determinant
 
-    For precisions Λ (p, d), inverses (p, k, d, d), noise (p, k) and moments (k, d); to information (p, d, d)
-    and pull (p, d).
+
+@compiled_aside
+def _factorise(a: FloatArray) -> float:
+    """Turn the upper half of A into U of A = UᵀU; log det A, NaN if it is not positive definite."""
+    d = len(a)
+    total = 0.0
+    # U row by row, so that the compiler can work on several numbers of a row at once.
+    for i in range(d):
+        row = a[i]
+        if not row[i] > 0.0:
+            return math.nan
+        pivot = math.sqrt(row[i])
+        total += math.log(pivot)
+        for j in range(i, d):
+            row[j] /= pivot
+        for r in range(i + 1, d):
+            factor, below = row[r], a[r]
+            for j in range(r, d):
+                below[j] -= factor * row[j]
+    return 2.0 * total
+
+
+@compiled_aside
+def _invert_factor(upper: FloatArray, inverse: FloatArray) -> None:
+    """Fill in U⁻ᵀ, row by row."""
+    inverse[:] = 0.0
+    for i in range(len(upper)):
+        row, scale = inverse[i], 1.0 / upper[i, i]
+        for r in range(i):
+            factor, above = upper[r, i], inverse[r]
+            for j in range(r + 1):
+                row[j] -= factor * above[j]
+        for j in range(i):
+            row[j] *= scale
+        row[i] = scale
+
+
+@compiled_aside
+def _multiply_with_itself(lower: FloatArray, work: FloatArray) -> None:
+    """Replace L by LᵀL, a sum over rows of which only the lower half is computed."""
+    d = len(lower)
+    work[:] = 0.0
+    for r in range(d):
+        row = lower[r]
+        for i in range(r + 1):
+            factor, target = row[i], work[i]
+            for j in range(i + 1):
+                target[j] += factor * row[j]
+    for i in range(d):
+        for j in range(i + 1):
+            lower[i, j] = work[i, j]
+            lower[j, i] = work[i, j]
+
+
+@compiled_aside
+def pool_information(
+    members: tuple[FloatArray, FloatArray, FloatArray], moment: FloatArray, information: FloatArray
+) -> FloatArray:
+    """Sum up what all providers know of their common part w_0.
+
+    Adds Σ_k (Λ − Λ A_k⁻¹ Λ) / σ² to ``information`` (p, d, d), and returns Σ_k Λ A_k⁻¹ m_k / σ², (p, d).
+    ``members`` holds precisions Λ (p, d), inverses A⁻¹ (p, k, d, d) and noise σ² (p, k) of p patterns;
+    ``moment`` is m (k, d).
     """
-    patterns, k, d, _ = inverse.shape
+    precision, inverse, noise = members
+    patterns, providers, d, _ = inverse.shape
+    pull = np.zeros((patterns, d))
     for p in range(patterns):
-        for one in range(k):
-            share = 1.0 / noise[p, one]
+        for k in range(providers):
+            share = 1.0 / noise[p, k]
             for i in range(d):
                 own = precision[p, i] * share
-                row, target, along = inverse[p, one, i], information[p, i], precision[p]
+                row, target, along = inverse[p, k, i], information[p, i], precision[p]
                 applied = 0.0
                 for j in range(d):
                     target[j] -= own * row[j] * along[j]
-                    applied += row[j] * moment[one, j]
+                    applied += row[j] * moment[k, j]
                 target[i] += own
                 pull[p, i] += own * applied
+    return pull

@@ -11,24 +11,24 @@ from numpy.typing import NDArray
 from fairlead.optimizer.types.arrays import FloatArray, State
 
 BUCKET: Final = 512
-"""Decisions in whose run latencies count alike; an earlier run counts half as much as the next."""
+"""Length of a run of decisions whose latencies count alike; each run counts half as much as the next."""
 
 _BINS: Final = 96
 _MOST_BUCKETS: Final = 32
 _LOWEST_S: Final = 1e-3
 _PER_DECADE: Final = 16.0
 _MIDDLES_US: Final = tuple(
-    round(1e6 * _LOWEST_S * 10 ** ((place + 0.5) / _PER_DECADE)) for place in range(_BINS)
+    round(1e6 * _LOWEST_S * 10 ** ((bin_ + 0.5) / _PER_DECADE)) for bin_ in range(_BINS)
 )
 
 
 def _sums(counts: NDArray[np.int64]) -> tuple[int, int, int]:
-    """Number of latencies, sum of the middles of their bins in microseconds, and of the squares of those."""
-    known = [(count, _MIDDLES_US[place]) for place, count in enumerate(counts[:_BINS].tolist()) if count]
+    """Return the number of latencies, and Σ and Σ² of the middles of their bins in microseconds."""
+    filled = [(count, _MIDDLES_US[i]) for i, count in enumerate(counts[:_BINS].tolist()) if count]
     return (
-        sum(count for count, _ in known),
-        sum(count * middle for count, middle in known),
-        sum(count * middle * middle for count, middle in known),
+        sum(count for count, _ in filled),
+        sum(count * middle for count, middle in filled),
+        sum(count * middle * middle for count, middle in filled),
     )
 
 
@@ -49,19 +49,19 @@ class LatencyBelief:
 
     def add(self, latency_s: float, seq: int, *, sign: int = 1) -> None:
         """Count the latency of the decision at ``seq``, or take it back."""
-        place = min(int(_PER_DECADE * math.log10(max(latency_s, _LOWEST_S) / _LOWEST_S)), _BINS - 1)
+        bin_ = min(int(_PER_DECADE * math.log10(max(latency_s, _LOWEST_S) / _LOWEST_S)), _BINS - 1)
         bucket = seq // BUCKET
         if bucket not in self._buckets:
             self._add(bucket, np.zeros(_BINS + 1, dtype=np.int64))
             if bucket not in self._buckets:
                 return  # earlier than all that are kept
         kept = self._buckets[bucket]
-        kept[place] += sign
+        kept[bin_] += sign
         kept[_BINS] += sign * round(latency_s * 1e6)
         count, first, second = self._seen[bucket]
-        middle = sign * _MIDDLES_US[place]
+        middle = sign * _MIDDLES_US[bin_]
         self._seen[bucket] = (count + sign, first + middle, second + sign * middle * middle)
-        if kept[place] == 0 and not kept[:_BINS].any():
+        if kept[bin_] == 0 and not kept[:_BINS].any():
             del self._buckets[bucket], self._seen[bucket]
 
     def merge(self, other: LatencyBelief) -> None:
@@ -94,7 +94,7 @@ class LatencyBelief:
         return total
 
     def mean_s(self) -> float:
-        """Mean in seconds; NaN where nothing is known."""
+        """Return the mean in seconds; NaN if nothing is known."""
         if not self._buckets:
             return math.nan
         newest = next(reversed(self._seen))
@@ -103,11 +103,11 @@ class LatencyBelief:
             weight = 0.5 ** (newest - bucket)
             total_us += weight * int(self._buckets[bucket][_BINS])
             count += weight * seen
-        # Not above 0 where something was taken back of which the bucket had been let go.
+        # Not above 0 if something was taken back whose bucket had been dropped.
         return total_us / 1e6 / count if count > 0 else math.nan
 
     def sd_s(self) -> float:
-        """Standard deviation in seconds, by the middles of the bins; NaN where fewer than two are known."""
+        """Return the standard deviation in seconds, by the middles of bins; NaN for fewer than two."""
         if self.count < 2:
             return math.nan
         newest = next(reversed(self._seen))
@@ -120,20 +120,20 @@ class LatencyBelief:
         return math.sqrt(max(square / total - (mean / total) ** 2, 0.0)) / 1e6
 
     def quantile_s(self, share: float = 0.95) -> float:
-        """Upper end of the bin that holds the quantile, in seconds; NaN where nothing is known."""
+        """Return the upper end of the bin that holds the quantile, in seconds; NaN if nothing is known."""
         if not self._buckets:
             return math.nan
         cumulated = np.cumsum(self._weighed()[:_BINS])
-        place = int(np.searchsorted(cumulated, share * cumulated[-1]))
-        return float(_LOWEST_S * 10 ** ((place + 1) / _PER_DECADE))
+        bin_ = int(np.searchsorted(cumulated, share * cumulated[-1]))
+        return float(_LOWEST_S * 10 ** ((bin_ + 1) / _PER_DECADE))
 
     def state(self) -> State:
-        """The counts and sums of each bucket, as whole numbers: shape (buckets, bins + 1)."""
-        known = sorted(self._buckets)
-        counts = [self._buckets[bucket] for bucket in known]
+        """Return the counts and sums of each bucket, as whole numbers: shape (buckets, bins + 1)."""
+        buckets = sorted(self._buckets)
+        counts = [self._buckets[bucket] for bucket in buckets]
         return {
-            "buckets": np.array(known, dtype=np.int64),
-            "counts": np.array(counts, dtype=np.int64).reshape(len(known), _BINS + 1),
+            "buckets": np.array(buckets, dtype=np.int64),
+            "counts": np.array(counts, dtype=np.int64).reshape(len(buckets), _BINS + 1),
         }
 
     def restore(self, state: State) -> None:

@@ -2,8 +2,7 @@
 
 Statistics of each provider are kept in two sums: what was decided since its last change, and before.
 A drift alarm moves the boundary; what lies before it then counts as `PAST_WORTH` observations at most.
-The boundary is a place in the order of decisions, never a time of arrival, so late feedback falls on
-its own side of it.
+The boundary is a seq of decisions, never a time of arrival, so late feedback falls on its own side of it.
 """
 
 from __future__ import annotations
@@ -29,7 +28,8 @@ GROWTH: Final = 1.3
 
 _POSTERIOR: Final = ("mean", "cov", "noise", "weights", "centre")
 
-_ARRIVED: Final = 100_000  # observations after which nobody asks any more when a provider joined
+_ARRIVED: Final = 100_000
+"""Observations after which it no longer matters when a provider joined."""
 
 
 class LinearBelief:
@@ -44,17 +44,17 @@ class LinearBelief:
         self._current: dict[str, Statistics] = {}
         self._past: dict[str, Statistics] = {}
         self.changes: dict[str, int] = {}
-        """Place in the order from which each provider that changed is taken to be as it is now."""
+        """Seq from which each provider that changed is taken to be as it is now."""
         self._names: tuple[str, ...] = ()
-        self._place: dict[str, int] = {}
+        self._index: dict[str, int] = {}
         self.total = 0
         """Observations in force of all providers."""
         self.since_change = 0
         """Observations of all providers, of decisions since one of them was last taken to have changed."""
         self.arrivals: dict[str, tuple[int, int]] = {}
-        """Who joined a running route: its place in the order, and the observations of all providers since."""
-        self._due_at = -np.inf
-        """Number of observations at which the posterior is to be computed anew."""
+        """For each provider that joined a running route: its first seq, and all observations since."""
+        self._fit_at = -np.inf
+        """Number of observations at which the posterior needs to be computed anew."""
         self.posterior: Posterior
         self.level_variance: FloatArray
         """Variance of each provider's expectation at the average context, shape (k,)."""
@@ -70,7 +70,7 @@ class LinearBelief:
         if tuple(names) == self._names:
             return
         self._names = tuple(names)
-        self._place = {name: i for i, name in enumerate(names)}
+        self._index = {name: i for i, name in enumerate(names)}
         for name in names:
             if name not in self._current:
                 self._current[name] = self._empty()
@@ -81,7 +81,7 @@ class LinearBelief:
         return Statistics(width=self._width, target_bits=self._bits)
 
     def add(self, name: str, row: FloatArray, target: float, *, seq: int, sign: int = 1) -> None:
-        """Count one observation (sign 1), or take it back (sign -1); ``row`` is quantised."""
+        """Count one observation (sign 1), or take it back (sign -1); ``row`` comes from `quantise`."""
         if len(row) != self._width + 1:
             # A compiled loop would write beyond the end of a matrix.
             raise InvalidInput(f"a row has {len(row) - 1} features, but this model has {self._width}")
@@ -94,26 +94,22 @@ class LinearBelief:
             for newcomer, (since, count) in self.arrivals.items():
                 if seq >= since:
                     self.arrivals[newcomer] = (since, count + sign)
-        if side is self._current and name in self._place:
-            self._update(self._place[name], row * ROW_UNIT, target, sign)
-
-    def _update(self, place: int, x: FloatArray, target: float, sign: int) -> None:
-        posterior = self.posterior
-        noise = float(posterior.noise[place])
-        mean, cov = posterior.mean[place], posterior.cov[place]
-        if not condition(mean, cov, x, target, sign * noise, posterior.centre, self.level_variance, place):
-            self._due_at = -np.inf
+        if side is self._current and name in self._index:
+            posterior, index = self.posterior, self._index[name]
+            belief = (posterior.mean, posterior.cov, posterior.centre, self.level_variance)
+            noise = sign * float(posterior.noise[index])
+            if not condition(belief, index, row * ROW_UNIT, target, noise):
+                self._fit_at = -np.inf
 
     def forget(self, name: str) -> None:
         """Forget one provider's observations; those of later decisions are counted from nothing."""
-        gone = self._current[name].count + self._past[name].count
-        self.total -= gone
+        self.total -= self._current[name].count + self._past[name].count
         self.since_change -= self._current[name].count
         self._current[name], self._past[name] = self._empty(), self._empty()
-        self._due_at = -np.inf
+        self._fit_at = -np.inf
 
     def merge(self, other: LinearBelief) -> None:
-        """Add all that another replica learned of the same quantity; its changes are those known here."""
+        """Add all that another replica learned of the same quantity, with the same changes of providers."""
         if other.changes != self.changes:
             raise InvalidInput(
                 f"replicas date the changes of providers differently ({self.changes} and {other.changes}): "
@@ -129,22 +125,22 @@ class LinearBelief:
                 self.arrivals[name] = (since, count + other.arrivals[name][1])
         self.refit()
 
-    def add_arrival(self, name: str, since: int, seen: int) -> None:
-        """A provider joins from ``since`` on; ``seen`` observations are of decisions from there on."""
-        known = {each: found for each, found in self.arrivals.items() if found[1] < _ARRIVED}
-        self.arrivals = {**known, name: (since, seen)}
+    def add_arrival(self, name: str, since: int, count: int) -> None:
+        """Note that a provider joins at seq ``since``, from which ``count`` observations have come."""
+        recent = {each: arrival for each, arrival in self.arrivals.items() if arrival[1] < _ARRIVED}
+        self.arrivals = {**recent, name: (since, count)}
 
     def count(self, name: str) -> int:
-        """Observations of one provider in force since its last change."""
+        """Count one provider's observations in force since its last change."""
         return self._current[name].count
 
     @property
     def needs_fit(self) -> bool:
         """Whether enough has come since the posterior was computed to compute it anew."""
-        return self.total >= self._due_at
+        return self.total >= self._fit_at
 
     def mark_change(self, name: str, since: int, later: Iterable[tuple[FloatArray, float]]) -> None:
-        """Let what was decided before ``since`` count for little; ``later`` came from then on."""
+        """Let decisions before ``since`` count for little; ``later`` are the observations from then on."""
         everything = self._current[name]
         everything.merge(self._past[name])
         fresh = self._empty()
@@ -154,22 +150,22 @@ class LinearBelief:
         self._current[name], self._past[name] = fresh, everything
         self.changes[name] = since
         self.since_change = 0
-        self._due_at = -np.inf
+        self._fit_at = -np.inf
 
     def refit(self) -> None:
         """Compute the posterior from the statistics as they are, and believe it."""
         self.adopt(self.fit())
 
     def adopt(self, posterior: Posterior) -> None:
-        """Believe what was `fitted` to the statistics as they are."""
-        at = posterior.centre
-        self.level_variance = (posterior.cov @ at) @ at
+        """Believe a posterior that was fitted to the statistics as they are."""
+        centre = posterior.centre
+        self.level_variance = (posterior.cov @ centre) @ centre
         self.posterior = posterior
-        self._due_at = max(self.total * GROWTH, self.total + 1.0)
+        self._fit_at = max(self.total * GROWTH, self.total + 1.0)
         self.version += 1
 
     def fit(self) -> Posterior:
-        """The posterior given the statistics as they are; changes nothing, and other threads go on."""
+        """Compute the posterior of the statistics; changes nothing, and other threads go on."""
         size = self._width + 1
         k = len(self._names)
         sums = Sums(np.empty((k, size, size)), np.empty((k, size)), np.empty(k), np.empty(k))
@@ -179,15 +175,15 @@ class LinearBelief:
             past = self._past[name]
             if past.count > 0:
                 share = min(1.0, PAST_WORTH / past.count)
-                old_gram, old_moment, old_square = past.sums()
-                gram = gram + share * old_gram
-                moment, square = moment + share * old_moment, square + share * old_square
+                past_gram, past_moment, past_square = past.sums()
+                gram = gram + share * past_gram
+                moment, square = moment + share * past_moment, square + share * past_square
                 count += share * past.count
             sums.gram[i], sums.moment[i], sums.square[i], sums.count[i] = gram, moment, square, count
         return self._mixture.fit(sums)
 
     def predict(self, rows: FloatArray) -> FloatArray:
-        """Mean and variance of the belief, shape (2, n, k), for rows (n, d) with intercept."""
+        """Predict mean and variance of the belief, shape (2, n, k), for rows (n, d) with intercept."""
         posterior = self.posterior
         result = np.empty((2, len(rows), len(posterior.mean)))
         kernel = predict if len(rows) == 1 else predict_many
@@ -196,20 +192,20 @@ class LinearBelief:
 
     def state(self) -> State:
         """Everything that predictions and the next fits depend on."""
-        known = list(self._current)
+        names = list(self._current)
         sides = {
             f"{side}{i}": statistics[name].state()
             for side, statistics in (("current", self._current), ("past", self._past))
-            for i, name in enumerate(known)
+            for i, name in enumerate(names)
         }
         return {
             **{name: getattr(self.posterior, name) for name in _POSTERIOR},
             "level_variance": self.level_variance,
-            "known": texts(known),
+            "known": texts(names),
             "names": texts(self._names),
-            "changes": np.array([self.changes.get(name, -1) for name in known], dtype=np.int64),
+            "changes": np.array([self.changes.get(name, -1) for name in names], dtype=np.int64),
             "counts": np.array([self.total, self.since_change, self.version], dtype=np.int64),
-            "due_at": np.array(self._due_at),
+            "due_at": np.array(self._fit_at),
             "arrived": texts(self.arrivals),
             "arrivals": np.array(list(self.arrivals.values()), dtype=np.int64).reshape(-1, 2),
             **joined(**sides),
@@ -217,27 +213,28 @@ class LinearBelief:
 
     def restore(self, state: State) -> None:
         """Become what gave `state`; the blocks are those that it was made with."""
-        known = from_texts(state["known"])
-        for i, name in enumerate(known):
+        names = from_texts(state["known"])
+        for i, name in enumerate(names):
             self._current[name] = Statistics.from_state(part(state, f"current{i}"))
             self._past[name] = Statistics.from_state(part(state, f"past{i}"))
         self.changes = {
-            name: since for name, since in zip(known, state["changes"].tolist(), strict=True) if since >= 0
+            name: since for name, since in zip(names, state["changes"].tolist(), strict=True) if since >= 0
         }
         self._names = tuple(from_texts(state["names"]))
-        self._place = {name: i for i, name in enumerate(self._names)}
+        self._index = {name: i for i, name in enumerate(self._names)}
         self.total, self.since_change, self.version = state["counts"].tolist()
-        self._due_at = float(state["due_at"])
+        self._fit_at = float(state["due_at"])
         arrivals = map(tuple, state["arrivals"].tolist())
         self.arrivals = dict(zip(from_texts(state["arrived"]), arrivals, strict=True))
-        # Copies: these arrays are changed in place, and the caller keeps his.
+        # Copies: these arrays are changed in place, and the client keeps its own.
         self.posterior = Posterior(**{name: state[name].copy() for name in _POSTERIOR})
         self.level_variance = state["level_variance"].copy()
 
     def statistics(self) -> dict[str, dict[str, NDArray[np.int64]]]:
-        """The sums of each provider as whole numbers: ``NAME/current`` and ``NAME/past``."""
-        found = {}
-        for name in sorted(self._current):
-            found[f"{name}/current"] = self._current[name].state()
-            found[f"{name}/past"] = self._past[name].state()
-        return found
+        """Return the sums of each provider as whole numbers: ``NAME/current`` and ``NAME/past``."""
+        sides = (("current", self._current), ("past", self._past))
+        return {
+            f"{name}/{side}": statistics[name].state()
+            for name in sorted(self._current)
+            for side, statistics in sides
+        }

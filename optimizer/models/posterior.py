@@ -87,7 +87,7 @@ class Mixture:
         return np.concatenate([[_INTERCEPT], *parts])
 
     def fit(self, sums: Sums) -> Posterior:
-        """The posterior given the sums of all providers; those without observations get the prior."""
+        """Compute the posterior of all providers; those without observations get the prior."""
         transform = self._standardising(sums)
         gram = transform @ sums.gram @ transform.T
         total = sums.count.sum()
@@ -101,14 +101,14 @@ class Mixture:
         mean, cov, noise, weights = self._average(centred, spread)
         mean[:, 0] += centre
         if total < 1:
-            where = np.zeros(gram.shape[1])
-            where[0] = 1.0
+            average = np.zeros(gram.shape[1])
+            average[0] = 1.0
         else:
-            where = sums.gram[:, 0, :].sum(axis=0) / total
-        return Posterior(mean @ transform, transform.T @ cov @ transform, noise, weights, where)
+            average = sums.gram[:, 0, :].sum(axis=0) / total
+        return Posterior(mean @ transform, transform.T @ cov @ transform, noise, weights, average)
 
     def _standardising(self, sums: Sums) -> FloatArray:
-        """The linear map to coordinates of mean 0 and unit variance over all that was learned from."""
+        """Return the linear map to coordinates of mean 0 and unit variance over all observations."""
         size = sums.gram.shape[1]
         transform = np.eye(size)
         total = float(sums.count.sum())
@@ -195,8 +195,8 @@ class _PooledMembers:
         prior = np.where(precision >= _OFF, _OFF, precision * _COMMON_RATIO)
         prior[:, 0] = _COMMON_INTERCEPT
         prior /= alone.spread
-        total, pull = prior[:, :, None] * np.eye(size), np.zeros(precision.shape)
-        pool_information(precision, alone.inverse, alone.noise, sums.moment, total, pull)
+        total = prior[:, :, None] * np.eye(size)
+        pull = pool_information((precision, alone.inverse, alone.noise), sums.moment, total)
         self._common, log_determinant = invert(total)
         common = (self._common @ pull[..., None])[..., 0]
         applied = np.einsum("kij,pj->pki", sums.gram, common)

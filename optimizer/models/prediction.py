@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import Final, NamedTuple
+from typing import Final
 
 from fairlead.optimizer.compiled import compiled
 from fairlead.optimizer.types import FloatArray
@@ -14,20 +14,6 @@ CONTEXT_WIDTH: Final = 0.3
 
 _CONTEXT_SHARE: Final = CONTEXT_WIDTH**2
 _MOST_VARIANCE: Final = 0.09
-
-
-class ProviderTerms(NamedTuple):
-    """The part of a prediction that does not depend on the request: arrays of shape (k,)."""
-
-    latency_s: FloatArray
-    failure: FloatArray
-    least_units: FloatArray
-    """Least cost that is believed, in units of the price list."""
-    quality_level: FloatArray
-    """Variance of each provider's quality at the average context; `cost_level` is that of its cost."""
-    cost_level: FloatArray
-    level_share: FloatArray
-    """Share of the variance of the level that is explored."""
 
 
 @dataclass(slots=True, kw_only=True)
@@ -54,14 +40,15 @@ def combine(
     quality: FloatArray,
     cost_units: FloatArray,
     prices: tuple[FloatArray, FloatArray],
-    terms: ProviderTerms,
-    expected: FloatArray,
-    explored_variance: FloatArray,
+    terms: tuple[FloatArray, ...],
+    result: FloatArray,
 ) -> None:
-    """Fill in ``expected`` and ``explored_variance`` of a `Prediction`, within what is possible.
+    """Fill in ``expected`` and ``explored_variance`` of a `Prediction`, stacked to (7, n, k).
 
     ``quality`` (2, n, k) holds mean and variance, ``cost_units`` (n, k) the cost in units of the price list,
-    and ``prices`` the USD that are known before the call and the USD of one unit, each (n, k).
+    and ``prices`` the USD that are known before the call and the USD of one unit, each (n, k). ``terms`` (k,)
+    do not depend on the request: latency, share of failures, least cost in units, the variances of quality
+    and cost at the average context, and the share of the former that is explored. Results are kept within what is possible.
     """
     latency_s, failure, least_units, quality_level, cost_level, level_share = terms
     base, unit = prices
@@ -70,11 +57,11 @@ def combine(
         relative_sd = math.sqrt(max(cost_level[k], 0.0))
         for n in range(len(cost_units)):
             variance = min(quality[1, n, k], _MOST_VARIANCE)
-            expected[0, n, k] = min(max(quality[0, n, k], -0.2), 1.2) * (1.0 - failure[k])
-            expected[1, n, k] = math.sqrt(quality[1, n, k])
+            result[0, n, k] = min(max(quality[0, n, k], -0.2), 1.2) * (1.0 - failure[k])
+            result[1, n, k] = math.sqrt(quality[1, n, k])
             cost = base[n, k] + max(cost_units[n, k], least_units[k]) * unit[n, k]
-            expected[2, n, k] = cost
-            expected[3, n, k] = min(relative_sd * unit[n, k], 0.5 * cost)
-            expected[4, n, k] = latency_s[k]
-            expected[5, n, k] = failure[k]
-            explored_variance[n, k] = _CONTEXT_SHARE * max(variance - level, 0.0) + level_share[k] * level
+            result[2, n, k] = cost
+            result[3, n, k] = min(relative_sd * unit[n, k], 0.5 * cost)
+            result[4, n, k] = latency_s[k]
+            result[5, n, k] = failure[k]
+            result[6, n, k] = _CONTEXT_SHARE * max(variance - level, 0.0) + level_share[k] * level

@@ -1,8 +1,8 @@
-"""What a call costs: a part that is known beforehand, and a part that is learned in units of the price list.
+"""The cost of a call: a part that is known beforehand, and a part that is learned in units of the price list.
 
-Where the list prices output tokens, what is known are the call and its input, and what is learned is the
-length of the answer; else the whole call is learned as a multiple of what the list says. Without a price
-list the unit is a power of two near the provider's first cost, by place in the order.
+If the list prices output tokens, the call and its input are known, and the length of the answer is learned;
+otherwise the whole call is learned as a multiple of what the list says. Without a price list the unit is a
+power of two near the provider's first cost, by seq.
 """
 
 from __future__ import annotations
@@ -31,20 +31,20 @@ class CallPrice(NamedTuple):
     unit_token: float
 
     def at(self, input_tokens: float) -> tuple[float, float]:
-        """What is known beforehand, and the unit of what is learned, in USD."""
+        """Return the USD known beforehand, and the USD of the unit in which the rest is learned."""
         unit = max(self.unit + self.unit_token * input_tokens, _LEAST_USD)
         return self.base + self.base_token * input_tokens, unit
 
 
 def kind_of(prices: Prices | None) -> str:
-    """What is learned of the cost under this list: counts of one kind say nothing about another."""
+    """Name what is learned of the cost under this list: counts of one kind say nothing about another."""
     if prices is None:
         return "dollars"
     return "output tokens" if prices.output_usd_per_mtok > 0 else "multiple of the list"
 
 
 def call_price(prices: Prices | None, unit_usd: float) -> CallPrice:
-    """The two parts under a price list; ``unit_usd`` stands in where there is none."""
+    """Return the two parts under a price list; without one, ``unit_usd`` is the unit."""
     kind = kind_of(prices)
     if prices is None:
         return CallPrice(0.0, 0.0, unit_usd, 0.0)
@@ -56,7 +56,7 @@ def call_price(prices: Prices | None, unit_usd: float) -> CallPrice:
 
 
 def unit_near(cost_usd: float) -> float:
-    """The power of two near a cost: costs of one size have one unit, whichever of them came first."""
+    """Round a cost to a power of two: costs of one size have one unit, whichever of them came first."""
     return float(2.0 ** round(float(np.log2(cost_usd))))
 
 
@@ -64,12 +64,12 @@ class PriceTable:
     """The call prices of a route's providers as arrays, in their order."""
 
     def __init__(self, providers: Sequence[Provider], unit_usd: Mapping[str, float]) -> None:
-        priced = [provider.prices is not None for provider in providers]
-        self.known = np.array([p or one.name in unit_usd for p, one in zip(priced, providers, strict=True)])
-        """Who has a price list or has been paid for, shape (k,); of the others a cost is only a guess."""
-        calls = np.array([call_price(one.prices, unit_usd.get(one.name, 0.0)) for one in providers])
+        has_price = [p.prices is not None or p.name in unit_usd for p in providers]
+        self.known = np.array(has_price)
+        """Whether each provider has a price list or was paid for, shape (k,); if not, its cost is a guess."""
+        calls = np.array([call_price(p.prices, unit_usd.get(p.name, 0.0)) for p in providers])
         self._base, self._base_token, self._unit, self._unit_token = np.ascontiguousarray(calls.T)
-        # A cost that nobody knows is taken to be the dearest that is known, never 0.
+        # An unknown cost is taken to be the highest that is known, never 0.
         typical = self._base + self._unit
         guess = float(typical[self.known].max()) if self.known.any() else _UNKNOWN_USD
         self._unit = np.maximum(np.where(self.known, self._unit, guess), _LEAST_USD)
@@ -77,10 +77,10 @@ class PriceTable:
         self._one_unit = not self._unit_token.any()
         self.all_known = bool(self.known.all())
         self.unknown = np.where(self.known, 0.0, np.nan)
-        """To add to costs that are not to be taken for more than guesses, shape (k,)."""
+        """NaN for each cost that is a guess, else 0, to be added to costs; shape (k,)."""
 
     def at(self, input_tokens: float | FloatArray) -> tuple[FloatArray, FloatArray]:
-        """As `CallPrice.at`: what is known beforehand and the unit in USD, (k,), or (n, k) for n requests."""
+        """Return the USD known beforehand and the USD of the unit, (k,), or (n, k) for tokens (n,)."""
         tokens = input_tokens[:, None] if isinstance(input_tokens, np.ndarray) else input_tokens
         base: FloatArray = self._base + tokens * self._base_token
         if self._one_unit:

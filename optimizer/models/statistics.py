@@ -44,7 +44,7 @@ class Statistics:
         self._signs: list[float] = []
 
     def add(self, row: FloatArray, target: float, *, sign: int = 1) -> None:
-        """Add (sign 1) or take back (sign -1) one observation; ``row`` is `quantised`."""
+        """Add (sign 1) or take back (sign -1) one observation; ``row`` comes from `quantise`."""
         self._rows.append(row)
         clipped = min(max(target, -self._limit), self._limit)
         self._targets.append(float(round(clipped * self._unit)))
@@ -83,14 +83,14 @@ class Statistics:
         return gram, moment, self._square * (unit_y * unit_y)
 
     def state(self) -> dict[str, NDArray[np.int64]]:
-        """The sums as whole numbers."""
+        """Return the sums as whole numbers."""
         self._settle()
         scalars = np.array([self._square, self.count, self.target_bits], dtype=np.int64)
         return {"gram": self._gram.copy(), "moment": self._moment.copy(), "scalars": scalars}
 
     @classmethod
     def from_state(cls, state: dict[str, NDArray[np.int64]]) -> Self:
-        """The statistics whose `state` this is."""
+        """Restore the statistics that gave this `state`."""
         square, count, bits = (int(value) for value in state["scalars"])
         restored = cls(width=len(state["moment"]) - 1, target_bits=bits)
         restored._gram = state["gram"].copy()
@@ -100,7 +100,7 @@ class Statistics:
 
 
 def quantise(features: FloatArray) -> FloatArray:
-    """A row for `Statistics.add`: intercept in front, clipped to ±8, in whole multiples of 2**-16."""
+    """Make a row for `Statistics.add`: intercept in front, clipped to ±8, in whole multiples of 2**-16."""
     row = np.empty(len(features) + 1)
     row[0] = 1.0
     row[1:] = features

@@ -19,7 +19,7 @@ for k in (1, 2, 3, 7):
 root = rng.normal(size=(2, 5, 5))
 cov, mean = root @ root.transpose(0, 2, 1), rng.normal(size=(2, 5))
 rows, level = rng.normal(size=(3, 5)), np.ones(2)
-condition(mean[1], cov[1], rows[0], 0.7, 0.3, rows[1], level, 1)
+condition((mean, cov, rows[1], level), 1, rows[0], 0.7, 0.3)
 expected = np.empty((2, 3, 2))
 predict(rows, mean, cov, expected)
 found += [mean, cov, level, expected]

@@ -47,8 +47,8 @@ def test_what_all_providers_know_of_their_common_part() -> None:
     rows = rng.standard_normal((p, k, 2 * d, d))
     inverse = np.linalg.inv(np.swapaxes(rows, -1, -2) @ rows + precision[:, None, :, None] * np.eye(d))
     moment = rng.standard_normal((k, d))
-    information, pull = np.zeros((p, d, d)), np.zeros((p, d))
-    pool_information(precision, inverse, noise, moment, information, pull)
+    information = np.zeros((p, d, d))
+    pull = pool_information((precision, inverse, noise), moment, information)
     for i in range(p):
         diagonal = np.diag(precision[i])
         known = sum((diagonal - diagonal @ inverse[i, j] @ diagonal) / noise[i, j] for j in range(k))

@@ -157,18 +157,20 @@ def gaussian(seed, d=4):
     return rng.normal(size=d), root @ root.T + np.eye(d), rng.normal(size=d)
 
 
-def conditioned(mean, cov, x, target, noise, centre):
-    """`condition` on copies: whether it could, and mean, covariance and variance at the centre after it."""
-    mean, cov, level = mean.copy(), cov.copy(), np.array([0.0, centre @ cov @ centre])
-    done = condition(mean, cov, x, target, noise, centre, level, 1)
-    return done, mean, cov, level[1]
+def conditioned(mean, cov, x, *, target=0.7, noise, centre):
+    """Call `condition` on copies: whether it could, then mean, covariance and variance at the centre."""
+    level = np.array([0.0, centre @ cov @ centre])
+    mean, cov = np.array([0.0 * mean, mean]), np.array([0.0 * cov, cov])
+    done = condition((mean, cov, centre, level), 1, x, target, noise)
+    assert not mean[0].any() and not cov[0].any() and level[0] == 0.0
+    return done, mean[1], cov[1], level[1]
 
 
 @pytest.mark.parametrize("seed", range(5))
 def test_conditioning_is_the_gaussian_posterior_worked_by_hand(seed):
     mean, cov, x = gaussian(seed)
     centre = np.eye(4)[0]
-    done, after, narrower, level = conditioned(mean, cov, x, 0.7, 0.3, centre)
+    done, after, narrower, level = conditioned(mean, cov, x, noise=0.3, centre=centre)
     precision = np.linalg.inv(cov) + np.outer(x, x) / 0.3
     assert done
     np.testing.assert_allclose(narrower, np.linalg.inv(precision), rtol=1e-9, atol=1e-12)
@@ -181,8 +183,8 @@ def test_conditioning_is_the_gaussian_posterior_worked_by_hand(seed):
 def test_what_is_taken_back_leaves_the_belief_as_it_was(seed):
     mean, cov, x = gaussian(seed)
     centre = np.eye(4)[0]
-    _, after, narrower, _ = conditioned(mean, cov, x, 0.7, 30.0, centre)
-    done, again, wide, level = conditioned(after, narrower, x, 0.7, -30.0, centre)
+    _, after, narrower, _ = conditioned(mean, cov, x, noise=30.0, centre=centre)
+    done, again, wide, level = conditioned(after, narrower, x, noise=-30.0, centre=centre)
     assert done
     np.testing.assert_allclose(again, mean, rtol=1e-8, atol=1e-10)
     np.testing.assert_allclose(wide, cov, rtol=1e-8, atol=1e-10)
@@ -191,7 +193,7 @@ def test_what_is_taken_back_leaves_the_belief_as_it_was(seed):
 
 def test_an_observation_that_a_belief_does_not_hold_is_not_taken_from_it():
     mean, cov, x = gaussian(0)
-    done, after, same, _ = conditioned(mean, cov, 10 * x, 0.7, -0.3, np.eye(4)[0])
+    done, after, same, _ = conditioned(mean, cov, 10 * x, noise=-0.3, centre=np.eye(4)[0])
     assert not done
     np.testing.assert_array_equal(after, mean)
     np.testing.assert_array_equal(same, cov)
@@ -260,7 +262,7 @@ def test_conditioning_stays_a_belief_over_a_hundred_thousand_observations():
     targets = rows @ rng.normal(size=d) + 0.4 * rng.normal(size=n)
     mean, cov, level = np.zeros(d), np.eye(d), np.ones(1)
     for x, y in zip(rows, targets.tolist(), strict=True):
-        condition(mean, cov, x, y, noise, rows[0], level, 0)
+        condition((mean[None], cov[None], rows[0], level), 0, x, y, noise)
     precision = np.eye(d) + rows.T @ rows / noise
     np.testing.assert_allclose(cov @ precision, np.eye(d), atol=1e-6)
     np.testing.assert_allclose(mean, np.linalg.solve(precision, rows.T @ targets / noise), rtol=1e-6)
