@@ -1,6 +1,6 @@
-"""Loops over numbers, compiled to machine code where numba is installed and run as plain Python where not.
+"""Loops over numbers, compiled to machine code if numba is installed, and run as plain Python if not.
 
-Compiled and plain, a function gives the same bits: no reordering of sums is allowed.
+A function gives the same bits either way: no reordering of sums is allowed.
 """
 
 from __future__ import annotations
@@ -12,16 +12,16 @@ from typing import Any, TypeVar, cast
 F = TypeVar("F", bound=Callable[..., Any])
 
 IS_COMPILED = find_spec("numba") is not None
-"""Whether loops are compiled here, so that long ones are worth writing out."""
+"""Whether loops are compiled, so that it pays to write them out."""
 
 
 def compiled(function: F) -> F:
-    """The function compiled at its first call, kept on disk beside its module for the next process."""
+    """Compile a function at its first call, and cache it on disk for the next process."""
     return _compile(function, nogil=False)
 
 
 def compiled_aside(function: F) -> F:
-    """As `compiled`, for what takes milliseconds: other threads of the process go on meanwhile."""
+    """Compile a function that takes milliseconds, so that other threads go on while it runs."""
     return _compile(function, nogil=True)
 
 
@@ -32,5 +32,5 @@ def _compile(function: F, *, nogil: bool) -> F:
 
     try:
         return cast(F, njit(cache=True, nogil=nogil)(function))
-    except RuntimeError:  # nowhere to write: compiled anew in each process
+    except RuntimeError:  # no place to write to: compiled anew in each process
         return cast(F, njit(function, nogil=nogil))

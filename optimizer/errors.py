@@ -1,4 +1,4 @@
-"""What a caller did that cannot be served, said in one sentence: the value, the reason, the remedy."""
+"""Errors of what cannot be served, each in one sentence: the value, the reason, the remedy."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ EXTRA_OF: Final = {
 
 
 class InvalidInput(ValueError):
-    """A value that no model may see; nothing was changed."""
+    """A value that no model may see; nothing has changed."""
 
 
 class NoEligibleProvider(ValueError):
@@ -53,14 +53,14 @@ def require(module: str, *, purpose: str) -> None:
 
 
 def plain_text(name: str, value: object) -> str:
-    """Return ``value`` where it is text that a log and a file can hold, else raise `InvalidInput`."""
+    """Return ``value`` if it is text that logs and files can hold, else raise `InvalidInput`."""
     if not isinstance(value, str) or "\0" in value or any("\ud800" <= sign <= "\udfff" for sign in value):
         raise InvalidInput(f"{name} is {value!r}: give text without NUL characters and lone surrogates")
     return value
 
 
 def finite(name: str, value: float, *, low: float = -math.inf, high: float = math.inf, remedy: str) -> float:
-    """Return ``value`` as a float where it is finite and within [low, high], else raise `InvalidInput`."""
+    """Return ``value`` as a float if it is finite and within [low, high], else raise `InvalidInput`."""
     try:
         number = float(value)
     except (TypeError, ValueError):

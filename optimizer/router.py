@@ -100,6 +100,7 @@ class Router:
         day needs. ``objective``, ``constraints`` and ``candidates`` (names; None: all) hold for this request
         beside the route's own. Raises `InvalidInput`, or `NoEligibleProvider` if all are ruled out.
         """
+        # Over forty lines for its named parameters and the fields of a decision, not for its steps.
         tokens = check_request(context, at_s=at_s)
         row = encode_row(context, self._encoder, width=self._width)
         prediction = self._beliefs.predict(row, tokens)

@@ -1,4 +1,4 @@
-"""From a request to the numbers that models learn on.
+"""Features: from a request to the numbers that models learn on.
 
 Importing this package does not import scikit-learn; fitting or loading a `TextProjection` does.
 """

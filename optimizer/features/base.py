@@ -1,4 +1,4 @@
-"""What every featuriser is: one block of numbers computed from one request.
+"""The contract of featurisers: each computes one block of numbers from a request.
 
 The bounds stated here hold for every vector that reaches a model. They are what lets the learned
 statistics be summed in fixed point without overflow, and what keeps one odd request from moving a
@@ -29,19 +29,19 @@ class Featurisable(Protocol):
 
     @property
     def text(self) -> str | None:
-        """Prompt as the caller sent it; None where the caller keeps it to itself."""
+        """Prompt as the client sent it; None if the client keeps it to itself."""
 
     @property
     def task(self) -> str | None:
-        """The caller's own label for the kind of request, such as "summary"."""
+        """The client's own label for the kind of request, such as "summary"."""
 
     @property
     def attributes(self) -> Mapping[str, str | float | bool]:
-        """Further facts declared by the caller, such as {"tier": "gold", "tools": 3}."""
+        """Further facts that the client declares, such as {"tier": "gold", "tools": 3}."""
 
     @property
     def embedding(self) -> NDArray[Any] | None:
-        """The caller's own embedding of the request, shape (width,), any finite scale."""
+        """The client's own embedding of the request, shape (width,), any finite scale."""
 
 
 @dataclass(frozen=True)
@@ -50,7 +50,10 @@ class Block:
 
     ``isotropic`` says whether the coordinates share one natural scale, as those of a projection or
     an embedding do, so that a model may put a single prior precision on all of them. It is False
-    where each coordinate has a unit of its own.
+    if each coordinate has a unit of its own.
+
+    >>> Block("embedding", 256, isotropic=True)
+    Block(name='embedding', width=256, isotropic=True)
     """
 
     name: str
@@ -86,7 +89,7 @@ class Featuriser(Protocol):
 
 
 def checked_width(width: int, *, name: str = "width") -> int:
-    """Return `width` when it is a whole number in [1, MAX_WIDTH]."""
+    """Return `width` if it is a whole number in [1, MAX_WIDTH], else raise `ValueError`."""
     if isinstance(width, bool) or not isinstance(width, (int, np.integer)):
         raise ValueError(f"{name} is {width!r}, but counts coordinates: give a whole number such as 32")
     if not 1 <= width <= MAX_WIDTH:
@@ -98,7 +101,7 @@ def checked_width(width: int, *, name: str = "width") -> int:
 
 
 def fingerprint(*parts: str | NDArray[Any]) -> str:
-    """12 hexadecimal digits that name the content of all parts, in their order."""
+    """Hash all parts, in their order, to 12 hexadecimal digits."""
     digest = blake2b(digest_size=6)
     for part in parts:
         if isinstance(part, str):
@@ -111,9 +114,9 @@ def fingerprint(*parts: str | NDArray[Any]) -> str:
 
 
 def excerpt(text: str) -> str:
-    """The part of a text that is read: all of it, or EDGE_CHARS from each end of a longer one.
+    """Return the part of a text that is read: all of it, or EDGE_CHARS from each end of a longer one.
 
-    What a long prompt wants is nearly always said at its start or its end; the middle is material.
+    A long prompt nearly always says what it wants at its start or its end; the middle is material.
     """
     if len(text) <= 2 * EDGE_CHARS:
         return text
@@ -121,8 +124,8 @@ def excerpt(text: str) -> str:
 
 
 def shown(value: object) -> str:
-    """`value` for an error message, cut so that a message never repeats a large input."""
+    """Show `value` in an error message, cut so that no message repeats a large input."""
     if isinstance(value, str):
         value = value if len(value) <= 60 else value[:57] + "..."
-    written = repr(value)
-    return written if len(written) <= 80 else written[:77] + "..."
+    text = repr(value)
+    return text if len(text) <= 80 else text[:77] + "..."

@@ -1,8 +1,8 @@
-"""Features of what the caller declares about a request: its task label and its attributes.
+"""Features of what the client declares about a request: its task label and its attributes.
 
 Labels, keys and values are not known in advance, so each is hashed to a coordinate. The hash is
 blake2b rather than Python's own, which differs from process to process. Two labels may share a
-coordinate: of m labels in w coordinates, a given one does so with probability 1 - (1 - 1/w)^(m-1),
+coordinate: each of m labels in w coordinates does so with probability 1 - (1 - 1/w)^(m-1),
 which is 13 % for 5 labels in 32. A wider block makes that rarer.
 """
 
@@ -28,8 +28,11 @@ class TaskLabel:
 
     The label is taken as it stands: "Chat" and "chat" are two labels.
 
-    >>> TaskLabel(width=32).block
-    Block(name='task', width=32, isotropic=False)
+    >>> from fairlead.optimizer import Context
+    >>> TaskLabel(width=4).transform([Context(task="chat"), Context(task="sql"), Context()])
+    array([[1., 0., 0., 0.],
+           [0., 0., 1., 0.],
+           [0., 0., 0., 0.]])
     """
 
     def __init__(self, *, width: int = 32) -> None:
@@ -60,8 +63,9 @@ class Attributes:
     Text and booleans add ±1 at the hash of key and value; numbers add ± their squashed value at
     the hash of the key, so that more stays more. Random signs make collisions cancel on average.
 
-    >>> Attributes(width=32).block
-    Block(name='attributes', width=32, isotropic=False)
+    >>> from fairlead.optimizer import Context
+    >>> Attributes(width=4).transform([Context(attributes={"tier": "gold", "tools": 3})]).round(2)
+    array([[ 0.  , -0.61,  1.  ,  0.  ]])
     """
 
     def __init__(self, *, width: int = 32) -> None:
@@ -95,12 +99,12 @@ class Attributes:
                 hashed, size = _hashed("truth", key, str(bool(value))), 1.0
             else:
                 hashed, size = _hashed("number", key), _squashed(key, value)
-            # The lowest bit is the sign, the others the place.
+            # The lowest bit is the sign, the others choose the coordinate.
             row[(hashed >> 1) % self._width] += size if hashed & 1 else -size
 
 
 def _hashed(*parts: str) -> int:
-    """A 64-bit hash; lengths are hashed too, so that ("a", "bc") and ("ab", "c") differ."""
+    """Hash to 64 bits, with the lengths, so that ("a", "bc") and ("ab", "c") differ."""
     digest = blake2b(digest_size=8)
     for part in parts:
         encoded = part.encode("utf-8", "surrogatepass")
@@ -110,7 +114,7 @@ def _hashed(*parts: str) -> int:
 
 
 def _squashed(key: str, value: float) -> float:
-    """asinh(value) / NUMBER_SCALE, refusing what is not a finite number."""
+    """Return asinh(value) / NUMBER_SCALE; raises `ValueError` unless the value is a finite number."""
     try:
         number = float(value)
     except (TypeError, ValueError, OverflowError):

@@ -12,7 +12,7 @@ from fairlead.optimizer.types.arrays import BOUND
 
 
 def encode_row(context: Context, encoder: Encoder | None, *, width: int) -> FloatArray:
-    """The `design_row` of one request: of the features that it brings, or of its encoding."""
+    """Make the `design_row` of one request, from the features that it brings or from its encoding."""
     if context.features is not None:
         return design_row(context.features, width=width)
     if encoder is None:
@@ -21,7 +21,7 @@ def encode_row(context: Context, encoder: Encoder | None, *, width: int) -> Floa
 
 
 def design_row(features: FloatArray, *, width: int) -> FloatArray:
-    """The row (1, width + 1) that models predict from: intercept in front, features clipped to ±BOUND.
+    """Make the row (1, width + 1) that models predict from: an intercept, and features clipped to ±BOUND.
 
     Raises `InvalidInput` for features of another width, or that are not finite.
     """

@@ -1,4 +1,4 @@
-"""Features that the caller computed: an embedding of the request."""
+"""Features that the client computes: an embedding of the request."""
 
 from __future__ import annotations
 
@@ -14,14 +14,16 @@ from fairlead.optimizer.types.arrays import BOUND, FloatArray
 
 
 class CallerEmbedding:
-    """The caller's embedding, scaled to norm √width so that a coordinate is about unit size.
+    """The client's embedding, scaled to norm √width so that a coordinate is about unit size.
 
-    Only the direction is kept: providers of embeddings differ in scale, and many already norm
-    theirs. A missing embedding, or one of all zeros, gives zeros. An embedding with nearly all its
+    Only the direction is kept: providers of embeddings differ in scale, and many normalise
+    theirs already. A missing embedding, or one of all zeros, gives zeros. An embedding with nearly all its
     weight on a few of more than 64 coordinates is cut at ±BOUND there.
 
-    >>> CallerEmbedding(width=256).block
-    Block(name='embedding', width=256, isotropic=True)
+    >>> import numpy as np
+    >>> from fairlead.optimizer import Context
+    >>> CallerEmbedding(width=4).transform([Context(embedding=np.array([3.0, 0.0, 4.0, 0.0]))])
+    array([[1.2, 0. , 1.6, 0. ]])
     """
 
     def __init__(self, *, width: int) -> None:
@@ -46,20 +48,20 @@ class CallerEmbedding:
         return {"width": np.array(self._width, dtype=np.int64)}
 
     def _checked(self, embedding: NDArray[Any]) -> FloatArray:
-        given = np.asarray(embedding)
-        if given.shape != (self._width,):
+        array = np.asarray(embedding)
+        if array.shape != (self._width,):
             raise ValueError(
-                f"the embedding has shape {given.shape}, but this route learned on ({self._width},): "
+                f"the embedding has shape {array.shape}, but this route learned on ({self._width},): "
                 f"send one flat vector of {self._width} numbers from the same embedding model"
             )
-        if given.dtype.kind not in "fiu":
-            raise ValueError(f"the embedding holds {given.dtype}, which cannot be scaled: send real numbers")
-        vector = given.astype(np.float64)
+        if array.dtype.kind not in "fiu":
+            raise ValueError(f"the embedding holds {array.dtype}, which cannot be scaled: send real numbers")
+        vector = array.astype(np.float64)
         finite = np.isfinite(vector)
         if not finite.all():
-            where = int(np.argmin(finite))
+            position = int(np.argmin(finite))
             raise ValueError(
-                f"the embedding is {vector[where]} at position {where}, which has no direction: "
+                f"the embedding is {vector[position]} at position {position}, which has no direction: "
                 "send finite numbers, or leave the embedding out"
             )
         return vector

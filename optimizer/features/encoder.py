@@ -12,13 +12,16 @@ from fairlead.optimizer.types.arrays import BOUND
 
 
 class Encoder:
-    """Puts the blocks of its featurisers side by side; without featurisers, vectors of width 0.
+    """Several featurisers side by side; without featurisers, vectors of width 0.
 
     There is no constant column: a model that wants an intercept adds its own.
 
-    >>> from fairlead.optimizer.features.declared import TaskLabel
-    >>> Encoder([TaskLabel(width=4)]).slices
-    {'task': slice(0, 4, None)}
+    >>> from fairlead.optimizer import Attributes, Context, Encoder, TaskLabel
+    >>> encoder = Encoder([TaskLabel(width=4), Attributes(width=2)])
+    >>> encoder.slices
+    {'task': slice(0, 4, None), 'attributes': slice(4, 6, None)}
+    >>> encoder.encode(Context(task="chat"))
+    array([1., 0., 0., 0., 0., 0.])
     """
 
     def __init__(self, featurisers: Sequence[Featuriser]) -> None:
@@ -47,7 +50,7 @@ class Encoder:
 
     @property
     def slices(self) -> dict[str, slice]:
-        """Where each block's coordinates are, by its name."""
+        """The coordinates of each block, by its name."""
         return dict(self._slices)
 
     @property
@@ -61,12 +64,12 @@ class Encoder:
         return self._version
 
     def encode(self, context: Featurisable) -> FloatArray:
-        """Coordinates of one request, shape (width,), finite, within ±BOUND."""
+        """Encode one request: coordinates of shape (width,), finite, within ±BOUND."""
         vector: FloatArray = self.encode_many([context])[0]
         return vector
 
     def encode_many(self, contexts: Sequence[Featurisable]) -> FloatArray:
-        """Coordinates of each request, shape (n, width), C-contiguous; rows as `encode` gives them."""
+        """Encode requests: shape (n, width), C-contiguous, each row as `encode` gives it."""
         coordinates = np.empty((len(contexts), self._width))
         for featuriser, block in zip(self._featurisers, self._blocks, strict=True):
             part = featuriser.transform(contexts)
@@ -83,7 +86,7 @@ class Encoder:
         return coordinates
 
     def _not_finite(self, column: int) -> str:
-        name = next(name for name, place in self._slices.items() if place.start <= column < place.stop)
+        name = next(name for name, part in self._slices.items() if part.start <= column < part.stop)
         return (
             f"featuriser {name!r} gave a number that is not finite at its coordinate "
             f"{column - self._slices[name].start}, which would spoil all that a model has learned: "

@@ -31,18 +31,26 @@ _LAYOUT: Final = {
 
 
 class TextProjection:
-    """Where a prompt lies along the directions in which earlier prompts differed most.
+    """The position of a prompt along the directions in which earlier prompts differed most.
 
     Words, signs and their neighbouring pairs are weighted by TF-IDF and projected on `width`
     directions, then centred and scaled by one scalar, so that over the prompts learned from the
     mean square of a coordinate is 1 while leading directions stay larger than later ones. Make one
     with `fit`, `load` or `from_state`; each imports scikit-learn, so that no request waits for it.
 
-    A prompt without a known word gives zeros, the place of the average prompt, as does None.
+    A prompt without a known word gives zeros, the position of the average prompt, as does None.
+
+    >>> from fairlead.optimizer import Context, TextProjection
+    >>> prompts = [f"{verb} the {noun}" for verb in ("bake", "eat") for noun in ("bread", "cake", "pie")]
+    >>> prompts += [f"{verb} the {noun}" for verb in ("sail", "steer") for noun in ("boat", "ship", "yacht")]
+    >>> projection = TextProjection.fit(prompts, width=2)
+    >>> contexts = [Context(text="bake a cake"), Context(text="sail a ship"), Context(text="quokka")]
+    >>> projection.transform(contexts)[:, 0].round(1)
+    array([-0.8,  0.8,  0. ])
     """
 
     def __init__(self, *, state: Mapping[str, NDArray[Any]]) -> None:
-        self._state = _checked(state)
+        self._state = _validate(state)
         self._columns: NDArray[np.int32] = self._state["columns"]
         self._idf: FloatArray = self._state["idf"]
         self._components: NDArray[np.float32] = self._state["components"]
@@ -77,12 +85,12 @@ class TextProjection:
 
     @classmethod
     def from_state(cls, state: Mapping[str, NDArray[Any]]) -> Self:
-        """The projection whose `state` this is."""
+        """Restore the projection that gave this `state`."""
         return cls(state=state)
 
     @classmethod
     def load(cls, path: str | Path) -> Self:
-        """The projection saved at `path`; FeatureFileError says why it cannot be used."""
+        """Load the projection saved at `path`; raises `FeatureFileError` if it cannot be used."""
         arrays = read_arrays(path, kind=KIND, version=FORMAT)
         try:
             return cls(state=arrays)
@@ -117,21 +125,21 @@ class TextProjection:
         return {name: array.copy() for name, array in self._state.items()}
 
     def _project(self, columns: NDArray[np.int32], counts: FloatArray) -> FloatArray:
-        """Coordinates, shape (width,), of a text with these term counts."""
-        places = np.minimum(np.searchsorted(self._columns, columns), len(self._columns) - 1)
-        known = self._columns[places] == columns
-        places = places[known]
-        if not len(places):
+        """Project a text with these term counts; shape (width,)."""
+        terms = np.minimum(np.searchsorted(self._columns, columns), len(self._columns) - 1)
+        is_known = self._columns[terms] == columns
+        terms = terms[is_known]
+        if not len(terms):
             return np.zeros(self._components.shape[1])
-        weights = (1.0 + np.log(counts[known])) * self._idf[places]
+        weights = (1.0 + np.log(counts[is_known])) * self._idf[terms]
         weights /= np.sqrt(np.square(weights).sum())
-        projected = (self._components[places] * weights[:, np.newaxis]).sum(axis=0)
+        projected = (self._components[terms] * weights[:, np.newaxis]).sum(axis=0)
         scaled: FloatArray = (projected - self._centre) * self._scale
         return np.clip(scaled, -BOUND, BOUND)
 
 
-def _checked(state: Mapping[str, NDArray[Any]]) -> dict[str, NDArray[Any]]:
-    """A copy of the state, refused where its arrays do not belong together."""
+def _validate(state: Mapping[str, NDArray[Any]]) -> dict[str, NDArray[Any]]:
+    """Copy the state; raises `ValueError` if its arrays do not belong together."""
     if set(state) != set(_LAYOUT):
         raise ValueError(
             f"a projection has the arrays {sorted(_LAYOUT)}, but these are {sorted(state)}: "

@@ -1,7 +1,7 @@
 """Learning a text projection: TF-IDF, then the leading directions of what varies.
 
 Follows latent semantic analysis (Deerwester et al. 1990) with the randomised decomposition of
-Halko, Martinsson and Tropp (2011), and then turns the directions found so that the centred
+Halko, Martinsson and Tropp (2011), and then turns the directions so that the centred
 coordinates are uncorrelated and fall off in variance, as principal components do.
 """
 
@@ -25,7 +25,7 @@ N_ITERATIONS: Final = 7
 def learn(
     prompts: Iterable[str], counter: TermCounter, *, width: int, seed: int, max_terms: int
 ) -> dict[str, NDArray[Any]]:
-    """The arrays of a projection: see `projection.TextProjection`."""
+    """Learn the arrays of a `TextProjection`."""
     counts = counter.count(distinct(prompts))
     columns, idf = _columns(counts, least=width, most=max_terms)
     rows = _weighted(counts[:, columns], idf)
@@ -45,7 +45,7 @@ def learn(
 
 
 def distinct(prompts: Iterable[str]) -> list[str]:
-    """The different prompts that say something, sorted: what is learned depends on the set alone."""
+    """Sort the different prompts that are not blank, so that the result depends on their set alone."""
     if isinstance(prompts, str):
         raise ValueError("prompts is one text, but a projection is learned from many: give a list of texts")
     texts = sorted({prompt for prompt in prompts if prompt.strip()})
@@ -58,7 +58,7 @@ def distinct(prompts: Iterable[str]) -> list[str]:
 
 
 def _columns(counts: Any, *, least: int, most: int) -> tuple[NDArray[np.int32], FloatArray]:
-    """The columns to keep, ascending, and their inverse document frequencies.
+    """Choose the columns to keep, ascending, and their inverse document frequencies.
 
     A term of one prompt alone links it to no other, so it is dropped, unless next to none is left.
     Of too many, the most frequent stay.
@@ -75,7 +75,7 @@ def _columns(counts: Any, *, least: int, most: int) -> tuple[NDArray[np.int32], 
 
 
 def _weighted(counts: Any, idf: FloatArray) -> Any:
-    """TF-IDF rows of norm 1 with dampened counts; rows without a known term are left out."""
+    """Weigh rows by TF-IDF with dampened counts, to norm 1; rows without a known term are left out."""
     from scipy import sparse
 
     rows = counts[np.diff(counts.indptr) > 0].astype(np.float64)
@@ -85,15 +85,15 @@ def _weighted(counts: Any, idf: FloatArray) -> Any:
 
 
 def _components(rows: Any, *, width: int, seed: int) -> NDArray[np.float32]:
-    """Directions as columns, shape (terms, width); zeros beyond the rank of the rows."""
+    """Find the directions, as columns of shape (terms, width); zeros beyond the rank of the rows."""
     require("sklearn", purpose="a text projection")
     from sklearn.utils.extmath import randomized_svd
 
     # One direction more than asked for: centring takes one away.
-    _, _, found = randomized_svd(
+    _, _, leading = randomized_svd(
         rows, n_components=min(width + 1, *rows.shape), n_iter=N_ITERATIONS, random_state=seed
     )
-    centred = np.asarray(rows @ found.T)
+    centred = np.asarray(rows @ leading.T)
     centred -= centred.mean(axis=0)
     variance, rotation = np.linalg.eigh(centred.T @ centred)
     if variance[-1] <= 1e-12 * rows.shape[0]:
@@ -102,7 +102,7 @@ def _components(rows: Any, *, width: int, seed: int) -> NDArray[np.float32]:
             "there is nothing to tell apart: give prompts of more than one kind, or no projection"
         )
     real = np.flatnonzero(variance > 1e-9 * variance[-1])[::-1][:width]
-    directions = found.T @ rotation[:, real]
+    directions = leading.T @ rotation[:, real]
     # A direction has no sign of its own: let its largest weight be positive.
     largest = directions[np.abs(directions).argmax(axis=0), np.arange(len(real))]
     components = np.zeros((rows.shape[1], width), dtype=np.float32)

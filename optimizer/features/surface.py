@@ -68,8 +68,10 @@ class SurfaceFeatures:
     are scaled up from that part. Any Unicode string is fine, lone surrogates and NULs included.
     None gives zeros and ``no_text`` = 1. The coordinates are named by `NAMES`.
 
-    >>> SurfaceFeatures().block
-    Block(name='surface', width=24, isotropic=False)
+    >>> from fairlead.optimizer import Context
+    >>> row = SurfaceFeatures().transform([Context(text="What is 7 * 6?")])[0]
+    >>> {name: round(float(row[NAMES.index(name)]), 1) for name in ("digits", "question_mark", "code")}
+    {'digits': 0.6, 'question_mark': 1.0, 'code': 0.0}
     """
 
     @property
@@ -94,7 +96,7 @@ class SurfaceFeatures:
 
 
 def _measure(text: str) -> tuple[float, ...]:
-    """Raw values in the order of `SCALES`."""
+    """Measure the raw values in the order of `SCALES`."""
     part = excerpt(text)
     raw = part.encode("utf-8", "surrogatepass")
     words = raw.translate(signs.TO_WORDS).split()
@@ -117,7 +119,7 @@ def _measure(text: str) -> tuple[float, ...]:
 
 
 def _characters(raw: bytes, n_chars: int) -> tuple[float, ...]:
-    """Digits, upper, punctuation, non-ASCII and CJK, each as a share in [0, 1]."""
+    """Measure digits, upper, punctuation, non-ASCII and CJK, each as a share in [0, 1]."""
     upper = _count(raw, signs.UPPER)
     letters = upper + _count(raw, signs.LOWER)
     ascii_only = raw.isascii()
@@ -131,7 +133,7 @@ def _characters(raw: bytes, n_chars: int) -> tuple[float, ...]:
 
 
 def _language(part: str, words: list[bytes], distinct: set[bytes]) -> tuple[float, ...]:
-    """English, variety, question mark and wh-start."""
+    """Measure English, variety, question mark and wh-start."""
     return (
         len(signs.ENGLISH & distinct) / max(len(distinct), 1),
         len(distinct) / max(len(words), 1),
@@ -141,7 +143,7 @@ def _language(part: str, words: list[bytes], distinct: set[bytes]) -> tuple[floa
 
 
 def _kind(raw: bytes, words: list[bytes], distinct: set[bytes]) -> tuple[float, ...]:
-    """From code to few-shot: what the signs say that the request is about."""
+    """Measure code to few-shot: what the signs say that the request is about."""
     tokens = set(raw.split())
     structure = _count(raw, signs.STRUCTURE_SIGNS) + _occurrences(raw, signs.STRUCTURE_MARKS)
     return (
@@ -158,10 +160,10 @@ def _kind(raw: bytes, words: list[bytes], distinct: set[bytes]) -> tuple[float, 
 
 
 def _count(raw: bytes, characters: bytes) -> int:
-    """How many bytes of `raw` are among `characters`; faster than any loop or regex."""
+    """Count the bytes of `raw` that are among `characters`; faster than any loop or regex."""
     return len(raw) - len(raw.translate(None, characters))
 
 
 def _occurrences(raw: bytes, marks: tuple[bytes, ...]) -> int:
-    """How often any of the marks occurs."""
+    """Count how often any of the marks occurs."""
     return sum([raw.count(mark) for mark in marks])

@@ -1,7 +1,7 @@
 """Counting the terms of a text: its words and signs, alone and in neighbouring pairs.
 
 Terms are hashed to columns rather than kept in a vocabulary: a saved projection then holds no word
-of anybody's prompts, and a text costs the same however many terms were learned.
+of any prompt, and a text costs the same however many terms were learned.
 """
 
 from __future__ import annotations
@@ -38,17 +38,17 @@ class TermCounter:
         )
 
     def count(self, texts: Sequence[str]) -> Any:
-        """Counts as a scipy CSR matrix, shape (n, N_COLUMNS), columns sorted in every row."""
+        """Count terms, as a scipy CSR matrix of shape (n, N_COLUMNS), columns sorted in every row."""
         counts = self._vectorizer.transform([_readable(text) for text in texts])
         counts.sum_duplicates()
         return counts
 
     def probe(self) -> NDArray[np.int32]:
-        """The columns of a fixed text: other columns, other hashing, and nothing learned holds."""
+        """Return the columns of a fixed text: if they change, no projection that was learned before holds."""
         return np.array(self.count([_PROBE]).indices, dtype=np.int32)
 
 
 def _readable(text: str) -> str:
-    """The part of the text that is read, with lone surrogates, which cannot be hashed, as '?'."""
+    """Return the part of the text that is read, with '?' for lone surrogates, which cannot be hashed."""
     part = excerpt(text)
     return part if part.isascii() else part.encode("utf-8", "replace").decode("utf-8")

@@ -21,7 +21,7 @@ CJK_LEADS: Final = bytes(range(0xE3, 0xEE))  # U+3000 to U+DFFF: kana, Han, Hang
 
 
 def _table(keep: bytes) -> bytes:
-    """A table for bytes.translate that keeps some bytes, lower-cased, and blanks all others."""
+    """Make a table for bytes.translate that keeps some bytes, lower-cased, and blanks all others."""
     return bytes(byte if byte in keep else 0x20 for byte in range(256)).lower()
 
 

@@ -48,7 +48,7 @@ def combine(
     ``quality`` (2, n, k) holds mean and variance, ``cost_units`` (n, k) the cost in units of the price list,
     and ``prices`` the USD that are known before the call and the USD of one unit, each (n, k). ``terms`` (k,)
     do not depend on the request: latency, share of failures, least cost in units, the variances of quality
-    and cost at the average context, and the share of the former that is explored. Results are kept within what is possible.
+    and cost at the average context, and the share of the former that is explored.
     """
     latency_s, failure, least_units, quality_level, cost_level, level_share = terms
     base, unit = prices

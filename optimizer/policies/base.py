@@ -1,4 +1,4 @@
-"""What a policy is, and the checks of its input that all policies share."""
+"""The contract of policies, and the checks of input that all of them share."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ LARGEST: Final = 1e100
 
 
 class Policy(Protocol):
-    """A map from beliefs about utility to a probability per provider; pure, and without randomness.
+    """A map from predictions of utility to a probability per provider; pure, and without randomness.
 
     Rows are requests and columns providers. A provider that is ruled out has utility −inf and gets
     probability 0 exactly. Every row of the result is at least 0 and sums to 1 within 1e-12, and is the
@@ -22,7 +22,7 @@ class Policy(Protocol):
 
     @property
     def name(self) -> str:
-        """What `fairlead.optimizer.policies.presets.policy_from_name` would make this policy from."""
+        """The name from which `policy_from_name` makes this policy."""
         ...
 
     @property
@@ -34,12 +34,12 @@ class Policy(Protocol):
         ...
 
     def probabilities(self, utility: FloatArray, spread: FloatArray) -> FloatArray:
-        """Probabilities, shape (n, k), from utility and the sd of the belief about it, both (n, k)."""
+        """Probabilities, shape (n, k), from utility and the sd of its prediction, both (n, k)."""
         ...
 
 
 def best_utility(utility: FloatArray, spread: FloatArray) -> FloatArray:
-    """The highest utility of each row, shape (n, 1); raises where a policy cannot answer.
+    """Return the highest utility of each row, shape (n, 1); raises if no policy could answer.
 
     `InvalidInput` for shapes that differ, a utility that is NaN or beyond 1e100, a spread that is
     negative, NaN or beyond 1e100; `NoEligibleProvider` for a row whose utilities are all −inf.
@@ -81,6 +81,6 @@ def _refuse_utility(best: FloatArray) -> None:
 
 
 def equal_shares(chosen: np.ndarray[tuple[int, ...], np.dtype[np.bool_]]) -> FloatArray:
-    """Every row's probability shared equally among its chosen providers; shape (n, k), bool in, float out."""
+    """Share every row's probability equally among its chosen providers; shape (n, k), bool in, float out."""
     shares: FloatArray = chosen / np.count_nonzero(chosen, axis=1)[:, None]
     return shares

@@ -10,7 +10,13 @@ from fairlead.optimizer.types import FloatArray
 
 
 class EpsilonGreedy:
-    """(1 − epsilon) × greedy + epsilon × uniform over the eligible providers; epsilon in [0, 1]."""
+    """(1 − epsilon) × greedy + epsilon × uniform over the eligible providers; epsilon in [0, 1].
+
+    >>> import numpy as np
+    >>> utility, spread = np.array([[0.7, 0.6, 0.2]]), np.full((1, 3), 0.1)
+    >>> EpsilonGreedy(epsilon=0.3).probabilities(utility, spread).round(3)
+    array([[0.8, 0.1, 0.1]])
+    """
 
     takes_floor = False
 
@@ -24,6 +30,6 @@ class EpsilonGreedy:
         return f"epsilon-greedy:{self.epsilon:.12g}"
 
     def probabilities(self, utility: FloatArray, spread: FloatArray) -> FloatArray:
-        """The mixture of greedy and uniform; shapes as in `Policy`."""
+        """Mix greedy and uniform; shapes as in `Policy`."""
         greedy = equal_shares(utility == best_utility(utility, spread))
         return (1.0 - self.epsilon) * greedy + self.epsilon * equal_shares(utility > -np.inf)

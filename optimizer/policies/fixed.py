@@ -10,16 +10,23 @@ from fairlead.optimizer.types import FloatArray
 
 
 class Fixed:
-    """Always the provider in column ``index``; where it is ruled out, the best of the others.
+    """Always the provider in column ``index``; if it is ruled out, the best of the others.
 
-    ``provider`` is its name, for reports; the index stands in where it is left out.
+    ``provider`` is its name, for reports; without it, the index is shown.
+
+    >>> import numpy as np
+    >>> utility, spread = np.array([[0.7, 0.6, 0.2]]), np.full((1, 3), 0.1)
+    >>> Fixed(index=1).probabilities(utility, spread).round(3)
+    array([[0., 1., 0.]])
     """
 
     takes_floor = False
 
     def __init__(self, *, index: int, provider: str | None = None) -> None:
         if index < 0:
-            raise InvalidInput(f"index of the fixed provider is {index}: give its place on the route, from 0")
+            raise InvalidInput(
+                f"index of the fixed provider is {index}: give its position on the route, from 0"
+            )
         self.index = index
         self.name = f"fixed:{index if provider is None else provider}"
 

@@ -42,7 +42,7 @@ POLICY_NAMES: Final = (
 
 
 def policy_from_name(name: str, *, providers: Sequence[str] = ()) -> Policy:
-    """The policy called ``name``, such as ``thompson``, ``squarecb:200`` or ``fixed:openai/gpt-5-mini``.
+    """Make the policy called ``name``, such as ``thompson``, ``squarecb:200`` or ``fixed:openai/gpt-5-mini``.
 
     ``providers`` are the names on the route, in its order; only ``fixed:`` needs them.
     """
@@ -60,7 +60,7 @@ def policy_from_name(name: str, *, providers: Sequence[str] = ()) -> Policy:
             number = float(setting)
         except ValueError:
             raise InvalidInput(
-                f"policy {name!r} has {setting!r} where a number belongs: give one, as in {kind}:0.1"
+                f"policy {name!r} has {setting!r} in place of a number: give one, as in {kind}:0.1"
             ) from None
         return _WITH_NUMBER[kind](number)
     raise InvalidInput(f"there is no policy {name!r}: choose from {', '.join(POLICY_NAMES)}")

@@ -10,11 +10,16 @@ from fairlead.optimizer.types import FloatArray
 
 
 class SquareCB:
-    """Foster & Rakhlin 2020, algorithm 1: p = 1 / (k + gamma × gap) for all but the best, who takes the rest.
+    """Inverse gap weighting: p = 1 / (k + gamma × gap) for all but the best, which takes the rest.
 
-    k counts the eligible providers and gap is in units of utility, so ``gamma`` is in its inverse: a
-    provider 1/gamma × k behind the best gets half of a uniform share. Providers that tie for the best
-    share the rest equally. The spread is not used.
+    Foster & Rakhlin 2020, algorithm 1. k counts the eligible providers and gap is in units of utility, so
+    ``gamma`` is in its inverse: a provider 1/gamma × k behind the best gets half of a uniform share.
+    Providers that tie for the best share the rest equally. The spread is not used.
+
+    >>> import numpy as np
+    >>> utility, spread = np.array([[0.7, 0.6, 0.2]]), np.full((1, 3), 0.1)
+    >>> SquareCB(gamma=10).probabilities(utility, spread).round(3)
+    array([[0.625, 0.25 , 0.125]])
     """
 
     takes_floor = False

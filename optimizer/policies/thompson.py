@@ -36,12 +36,17 @@ _DENSITY: Final[FloatArray] = np.exp(-0.5 * _AT * _AT) / math.sqrt(2.0 * math.pi
 
 
 class Thompson:
-    """P(the provider's draw from N(utility, spread²) is the highest), each draw independent.
+    """Thompson sampling: P(the provider's draw from N(utility, spread²) is the highest), draws independent.
 
     Thompson 1933. The probabilities are those that sampling would have in the long run, to within 5e-5,
     so that the logged propensity is that of the policy and a replay gives the same numbers. A provider
     that would win less than once in ten million times gets 0; so spreads of 0 make it greedy. Spreads
     below a billionth of the range of the beliefs count as that much.
+
+    >>> import numpy as np
+    >>> utility, spread = np.array([[0.7, 0.6, 0.2]]), np.full((1, 3), 0.1)
+    >>> Thompson().probabilities(utility, spread).round(3)
+    array([[0.76, 0.24, 0.  ]])
     """
 
     name = "thompson"
@@ -58,13 +63,13 @@ class Thompson:
 
 @compiled_aside
 def _many_rows(utility: FloatArray, spread: FloatArray, result: FloatArray) -> bool:
-    """As `_each_row`; other threads go on meanwhile, which for a single row costs more than it is worth."""
+    """Do as `_each_row` while other threads go on, which for a single row costs more than it is worth."""
     return _each_row(utility, spread, result)
 
 
 @compiled
 def _each_row(utility: FloatArray, spread: FloatArray, result: FloatArray) -> bool:
-    """Fill in the probabilities; False, with nothing promised, where `best_utility` would raise."""
+    """Fill in the probabilities; False, with nothing promised, if `best_utility` would raise."""
     n, k = utility.shape
     which = np.empty(k, dtype=np.int64)
     mean, m, sd, shares = np.empty(k), np.empty(k), np.empty(k), np.empty(k)
@@ -100,7 +105,7 @@ def _each_row(utility: FloatArray, spread: FloatArray, result: FloatArray) -> bo
 def _contenders(
     mean: FloatArray, spread: FloatArray, which: NDArray[np.int64], m: FloatArray, sd: FloatArray
 ) -> int:
-    """Fill in who may win: those not hopelessly behind the one whose lower bound is highest; their number."""
+    """Fill in the contenders, those not hopelessly behind the highest lower bound, and count them."""
     low, high, leader = -np.inf, -np.inf, 0
     for i in range(len(mean)):
         if mean[i] - _REACH * spread[i] > low:
@@ -131,26 +136,19 @@ def _best_of_many(mean: FloatArray, sd: FloatArray, shares: FloatArray) -> None:
         low = max(low, mean[i] - _REACH * sd[i])
     end = np.maximum(mean + _REACH * sd, low)
     order = np.argsort(end, kind="mergesort")
-    step = sd[order]
+    end, step = end[order], sd[order]
     for i in range(k - 2, -1, -1):
         step[i] = min(step[i], step[i + 1])
-    length, start = 0.0, low
-    for i in range(k):
-        length += (end[order[i]] - start) / step[i]
-        start = end[order[i]]
-    panels = _PANELS
-    while length > panels * _PANEL_WIDTH:
-        panels *= 2
-    width = length / panels
+    panels, width = _divide(low, end, step)
     shares[:] = 0.0
     cdf, density = np.empty(k), np.empty(k)
-    part, left, start = 0, low, low
+    part, left = 0, low
     for _ in range(panels):
         # Walk `width` units on, each unit as long as the step of the part that it lies in.
         right, rest = left, width
-        while part < k - 1 and (end[order[part]] - right) / step[part] < rest:
-            rest -= (end[order[part]] - right) / step[part]
-            right = end[order[part]]
+        while part < k - 1 and (end[part] - right) / step[part] < rest:
+            rest -= (end[part] - right) / step[part]
+            right = end[part]
             part += 1
         right += rest * step[part]
         for node in range(len(_NODES)):
@@ -166,14 +164,27 @@ def _best_of_many(mean: FloatArray, sd: FloatArray, shares: FloatArray) -> None:
 
 
 @compiled
+def _divide(low: float, end: FloatArray, step: FloatArray) -> tuple[int, float]:
+    """Return the number of panels for parts with these ends and steps, and their width in units of step."""
+    length, start = 0.0, low
+    for i in range(len(end)):
+        length += (end[i] - start) / step[i]
+        start = end[i]
+    panels = _PANELS
+    while length > panels * _PANEL_WIDTH:
+        panels *= 2
+    return panels, length / panels
+
+
+@compiled
 def _normal(z: float, i: int, cdf: FloatArray, density: FloatArray) -> None:
-    """Write the standard normal cdf and density at z into place i; no node lies far below a contender."""
+    """Write the standard normal cdf and density at z to index i; no node lies far below a contender."""
     if z >= _TABLE_END:
         cdf[i], density[i] = 1.0, 0.0
         return
-    place = (z + _TABLE_END) * _PER_UNIT
-    left = max(int(place), 0)
-    t = place - left
+    position = (z + _TABLE_END) * _PER_UNIT
+    left = max(int(position), 0)
+    t = position - left
     h = 1.0 / _PER_UNIT
     rise = _CDF[left + 1] - _CDF[left]
     a = h * _DENSITY[left] - rise

@@ -62,7 +62,7 @@ def _lower(first: float | None, second: float | None) -> float | None:
 
 
 def _allows(constraints: Constraints) -> tuple[tuple[str, ...], ...]:
-    """The lists of patterns that a name must all match."""
+    """Return the lists of patterns of which a name must match each."""
     if isinstance(constraints, MergedConstraints):
         return (constraints.allow, constraints.also_allow)
     return (constraints.allow,)
@@ -156,7 +156,7 @@ class ConstraintChecker:
 
 
 def _standing_reason(provider: Provider, constraints: Constraints) -> str | None:
-    """Why no request may use the provider, or None."""
+    """Say why no request may use the provider, or None."""
     denied = [pattern for pattern in constraints.deny if fnmatchcase(provider.name, pattern)]
     if denied:
         return f"is denied by {denied[0]!r}"

@@ -12,7 +12,7 @@ from fairlead.optimizer.types.route import Route
 
 
 def default_provider(route: Route) -> str:
-    """The provider that the route declares for it, else its first healthy one, else its first."""
+    """Return the default that the route declares, else its first healthy provider, else its first."""
     if route.default_provider is not None:
         return route.default_provider
     healthy = [provider.name for provider in route.providers if provider.healthy]

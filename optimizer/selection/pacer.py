@@ -65,7 +65,7 @@ class Pacer:
         self._day_spent_usd += usd
 
     def state(self) -> State:
-        """The account and the shadow price in force."""
+        """Return the account and the shadow price in force."""
         numbers = (self.shadow_price, self.balance_usd, self.spent_usd, self._day_spent_usd)
         return {
             "money": np.array(numbers),
@@ -80,7 +80,7 @@ class Pacer:
         self._times = deque(state["times"].tolist(), maxlen=self._times.maxlen)
 
     def target_usd(self) -> float:
-        """What one of the coming requests may cost on average."""
+        """Return what one of the coming requests may cost on average."""
         if self.budget.usd_per_request is not None:
             grant = self.budget.usd_per_request
             return min(max(grant + self.balance_usd / HORIZON, 0.2 * grant), 2.0 * grant)

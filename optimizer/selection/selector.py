@@ -65,9 +65,9 @@ class Selector:
         self.pacing.configure(self._route, self._beliefs, excluded=self._excluded())
 
     def _excluded(self) -> list[bool]:
-        """The providers among which the policy never chooses: those ruled out, and newcomers.
+        """Mark the providers among which the policy never chooses: those ruled out, and newcomers.
 
-        If there are only newcomers it chooses among them, and if nobody is left no price can help.
+        If there are only newcomers it chooses among them, and if no provider is left no price can help.
         """
         always = self._checker.always_ineligible
         for excluded in (always | self.newcomers.names, always):
@@ -87,11 +87,8 @@ class Selector:
         candidates: tuple[str, ...] | None = None,
         at_s: float | None = None,
     ) -> Selection:
-        """Choose for one request by its prediction and by ``draw`` in [0, 1); changes nothing.
-
-        Raises `NoEligibleProvider` if every provider is ruled out.
-        """
-        pacing, cost_usd = self.pacing, prediction.cost_usd[0]
+        """Choose for one request by its prediction and by ``draw`` in [0, 1); changes nothing."""
+        pacing = self.pacing
         shadow_price, latency_weight = pacing.weights(objective, at_s=at_s)
         checker = self._checker
         if constraints is not None:
@@ -106,12 +103,12 @@ class Selector:
             out = np.array([name in ineligible for name in self.names])
             mean[0, out] = -np.inf
             floor = np.where(out, 0.0, floor)
-        probabilities = self._probabilities(mean, spread, cost_usd=cost_usd, ineligible=ineligible)
+        chances = self._probabilities(mean, spread, cost_usd=prediction.cost_usd[0], ineligible=ineligible)
         if pacing.has_floor:
-            probabilities = probabilities * (1.0 - floor.sum()) + floor
+            chances = chances * (1.0 - floor.sum()) + floor
         return Selection(
-            index=sample(probabilities, draw),
-            probabilities=probabilities,
+            index=sample(chances, draw),
+            probabilities=chances,
             floor=floor,
             ineligible=ineligible,
             shadow_price=shadow_price,
@@ -132,7 +129,7 @@ class Selector:
     def _probabilities(
         self, mean: FloatArray, spread: FloatArray, *, cost_usd: FloatArray, ineligible: Mapping[str, str]
     ) -> FloatArray:
-        """The policy's probabilities with newcomers' quotas, shape (k,), for utilities (1, k)."""
+        """Return the policy's probabilities with newcomers' quotas, shape (k,), for utilities (1, k)."""
         newcomers = self.newcomers
         if not newcomers.names:
             chances: FloatArray = self._policy.probabilities(mean, spread)[0]
@@ -151,7 +148,7 @@ class Selector:
 
 
 def sample(probabilities: FloatArray, draw: float) -> int:
-    """The index whose part of the distribution ``draw`` in [0, 1) falls into; never one of probability 0."""
+    """Return the index whose part of the distribution ``draw`` falls into; never one of probability 0."""
     if not 0.0 <= draw < 1.0:
         raise InvalidInput(f"draw is {draw!r}: give a random number in [0, 1), uniform, for each decision")
     # A loop over a list: for some twenty numbers that is quicker than three calls on arrays.

@@ -137,7 +137,7 @@ class Pacing:
         self._window = deque(rows, maxlen=WINDOW)
 
     def state(self) -> State:
-        """The window, the floor and the account, as plain arrays."""
+        """Return the window, the floor and the account, as plain arrays."""
         own = {
             "features": np.array([features for features, _ in self._window]),
             "input_tokens": np.array([tokens for _, tokens in self._window], dtype=np.float64),

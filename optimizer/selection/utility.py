@@ -18,16 +18,16 @@ SMOOTHING: Final = 0.002
 def utility(
     prediction: Prediction, *, shadow_price: float, latency_weight: float
 ) -> tuple[FloatArray, FloatArray]:
-    """Mean utility and its spread, quality − λ cost − weight × latency, each of shape (n, k).
+    """Return mean utility and its spread, quality − λ cost − weight × latency, each of shape (n, k).
 
     A provider without a latency history is taken to be as quick as the others are on average.
     """
     mean, spread = np.empty(prediction.quality.shape), np.empty(prediction.quality.shape)
     _weigh(prediction.expected, prediction.explored_variance, shadow_price, mean, spread)
     if latency_weight:
-        known = np.isfinite(prediction.latency_s)
-        typical = float(prediction.latency_s[known].mean()) if known.any() else 0.0
-        mean -= latency_weight * np.where(known, prediction.latency_s, typical)
+        latency_s, has_history = prediction.latency_s, np.isfinite(prediction.latency_s)
+        typical = float(latency_s[has_history].mean()) if has_history.any() else 0.0
+        mean -= latency_weight * np.where(has_history, latency_s, typical)
     return mean, spread
 
 

@@ -1,6 +1,6 @@
-"""The nouns of routing: what is configured, what is asked, what is answered and what came of it.
+"""The nouns of routing: what is declared, asked, answered and reported.
 
-All are frozen and checked when made. Money is USD, time is seconds, quality is in [0, 1].
+All are frozen, and checked when they are created. Money is USD, time is seconds, quality is in [0, 1].
 """
 
 from fairlead.optimizer.types.events import (

@@ -1,4 +1,4 @@
-"""What an operator declares: providers and prices, objective, budget, constraints, metrics, route."""
+"""Declarations of the operator: providers and prices, objective, budget, constraints, metrics, route."""
 
 from __future__ import annotations
 
@@ -9,12 +9,17 @@ from fairlead.optimizer.errors import InvalidInput, finite, plain_text
 
 MAX_COST_USD: Final = 1e6
 
-_PRICE_REMEDY = "give USD as a finite number of at least 0, or no prices at all where they are unknown"
+_PRICE_REMEDY = "give USD as a finite number of at least 0, or no prices at all if they are unknown"
 
 
 @dataclass(frozen=True, kw_only=True)
 class Prices:
-    """A provider's price list. A price that is unknown is left out with the whole list, never set to 0."""
+    """A provider's price list in USD. If a price is unknown, leave the whole list out; never set it to 0.
+
+    >>> prices = Prices(input_usd_per_mtok=1.0, output_usd_per_mtok=4.0, cached_usd_per_mtok=0.1)
+    >>> round(prices.cost_usd(input_tokens=1_000, output_tokens=500, cached_tokens=600), 6)
+    0.00246
+    """
 
     input_usd_per_mtok: float
     output_usd_per_mtok: float
@@ -28,7 +33,7 @@ class Prices:
             finite("cached_usd_per_mtok", self.cached_usd_per_mtok, low=0, high=1e6, remedy=_PRICE_REMEDY)
 
     def cost_usd(self, *, input_tokens: float, output_tokens: float, cached_tokens: float = 0.0) -> float:
-        """USD of one call; ``cached_tokens`` are those of the input that were read from a cache."""
+        """Return the USD of one call; ``cached_tokens`` are those input tokens that came from a cache."""
         cached_price = (
             self.input_usd_per_mtok if self.cached_usd_per_mtok is None else self.cached_usd_per_mtok
         )
@@ -37,7 +42,7 @@ class Prices:
         return self.per_call_usd + (tokens + output_tokens * self.output_usd_per_mtok) / 1e6
 
     def scaled(self, factor: float) -> Prices:
-        """The list after a price change by ``factor``."""
+        """Return the list after a price change by ``factor``."""
         cached = None if self.cached_usd_per_mtok is None else self.cached_usd_per_mtok * factor
         return Prices(
             input_usd_per_mtok=self.input_usd_per_mtok * factor,
@@ -49,7 +54,15 @@ class Prices:
 
 @dataclass(frozen=True, kw_only=True)
 class Provider:
-    """A choosable model endpoint; in the mathematics, an action."""
+    """A model endpoint to choose; in the mathematics, an action.
+
+    Without ``prices`` its costs are learned from outcomes alone. Requests longer than
+    ``context_window_tokens`` do not go to it, and none do while it is not ``healthy``.
+
+    >>> mini = Provider(name="openai/gpt-5-mini", capabilities=frozenset({"tools"}))
+    >>> mini.healthy, mini.prices
+    (True, None)
+    """
 
     name: str
     prices: Prices | None = None
@@ -65,16 +78,22 @@ class Provider:
         if self.context_window_tokens is not None and self.context_window_tokens < 1:
             raise InvalidInput(
                 f"context window of {self.name!r} is {self.context_window_tokens} tokens: "
-                "give at least 1, or leave it out where it is unknown"
+                "give at least 1, or leave it out if it is unknown"
             )
 
 
 @dataclass(frozen=True, kw_only=True)
 class Objective:
-    """How quality, cost and latency are weighed: quality − cost / willingness_to_pay − latency × weight.
+    """The weights of quality, cost and latency: quality − cost / willingness_to_pay − latency × weight.
 
     ``willingness_to_pay_usd`` is what one whole point of quality is worth; None means that cost
     does not count by itself (a budget may still bind). ``latency_weight`` is quality per second.
+
+    An answer of quality .8 that costs $0.01 and takes 2 s is worth as much as one of .5 that is free at once:
+
+    >>> objective = Objective(willingness_to_pay_usd=0.05, latency_weight=0.05)
+    >>> round(0.8 - 0.01 / objective.willingness_to_pay_usd - 2.0 * objective.latency_weight, 3)
+    0.5
     """
 
     willingness_to_pay_usd: float | None = None
@@ -82,7 +101,7 @@ class Objective:
 
     def __post_init__(self) -> None:
         if self.willingness_to_pay_usd is not None:
-            remedy = "give USD per point of quality, more than 0, or None where cost does not count"
+            remedy = "give USD per point of quality, more than 0, or None if cost does not count"
             finite("willingness_to_pay_usd", self.willingness_to_pay_usd, low=1e-12, high=1e9, remedy=remedy)
         finite(
             "latency_weight",
@@ -95,23 +114,38 @@ class Objective:
 
 @dataclass(frozen=True, kw_only=True)
 class Budget:
-    """What may be spent: USD per request on average, or USD per day of 24 hours UTC; exactly one."""
+    """A limit of spending: USD per request on average, or USD per day of 24 hours UTC; exactly one.
+
+    >>> Budget(usd_per_request=0.002).usd_per_request
+    0.002
+    >>> Budget(usd_per_day=-1.0)
+    Traceback (most recent call last):
+    fairlead.optimizer.errors.InvalidInput: usd_per_day is -1, outside [1e-12, 1e+09]: give USD, more than 0
+    """
 
     usd_per_request: float | None = None
     usd_per_day: float | None = None
 
     def __post_init__(self) -> None:
-        given = [name for name in ("usd_per_request", "usd_per_day") if getattr(self, name) is not None]
-        if len(given) != 1:
+        limits = [name for name in ("usd_per_request", "usd_per_day") if getattr(self, name) is not None]
+        if len(limits) != 1:
             raise InvalidInput(
-                f"a budget has {given or 'no limit'}: give exactly one of usd_per_request, usd_per_day"
+                f"a budget has {limits or 'no limit'}: give exactly one of usd_per_request, usd_per_day"
             )
-        finite(given[0], getattr(self, given[0]), low=1e-12, high=1e9, remedy="give USD, more than 0")
+        finite(limits[0], getattr(self, limits[0]), low=1e-12, high=1e9, remedy="give USD, more than 0")
 
 
 @dataclass(frozen=True, kw_only=True)
 class Constraints:
-    """What a choice must satisfy. ``allow`` and ``deny`` take wildcards (``openai/*``); deny wins."""
+    """Rules that a choice must satisfy; ``allow`` and ``deny`` take wildcards, and deny wins.
+
+    Limits compare with what is expected of a provider for the request: its cost, its mean latency, and the
+    95 % quantile of its latency (tail). A provider of which that is not known is ruled out.
+
+    >>> rules = Constraints(allow=("openai/*", "local/*"), deny=("openai/o1*",), max_cost_usd=0.01)
+    >>> rules.max_latency_s is None
+    True
+    """
 
     allow: tuple[str, ...] = ("*",)
     deny: tuple[str, ...] = ()
@@ -130,7 +164,13 @@ class Constraints:
 
 @dataclass(frozen=True, kw_only=True)
 class Metric:
-    """One judgement that counts towards the reward: its range, its direction and its weight."""
+    """A kind of feedback that counts towards the reward: its range, its direction and its weight.
+
+    >>> Metric(name="stars", low=1, high=5).scaled(4)
+    0.75
+    >>> Metric(name="edits", low=0, high=20, higher_is_better=False).scaled(5)
+    0.75
+    """
 
     name: str = "quality"
     low: float = 0.0
@@ -148,7 +188,7 @@ class Metric:
             )
 
     def scaled(self, value: float) -> float:
-        """``value`` as quality in [0, 1]; raises `InvalidInput` outside the declared range."""
+        """Scale ``value`` to quality in [0, 1]; raises `InvalidInput` outside the declared range."""
         remedy = "send a value within the range that the route declares for the metric"
         share = (finite(self.name, value, low=self.low, high=self.high, remedy=remedy) - self.low) / (
             self.high - self.low
@@ -158,7 +198,11 @@ class Metric:
 
 @dataclass(frozen=True, kw_only=True)
 class Source:
-    """Who judges: a source of feedback that counts more or less than others, which weigh 1."""
+    """A source of feedback that counts more or less than the others, which weigh 1.
+
+    >>> Source(name="expert", weight=5.0)
+    Source(name='expert', weight=5.0)
+    """
 
     name: str
     weight: float = 1.0
@@ -175,8 +219,16 @@ class Route:
     ``default_provider`` answers when routing itself fails. ``newcomer_share`` caps the share of
     requests, and of a budget, that may be spent on getting to know a provider added later.
     ``exploration_share`` is the share of requests, and of a budget, spent on a floor under every
-    propensity, so that other policies can be judged from the log afterwards; providers that were hardly
-    judged yet have a higher one (`UNKNOWN_SHARE` of the shadow price). With 0 there is neither.
+    propensity, so that other policies can be evaluated from the log afterwards; providers with hardly any
+    feedback yet have a higher floor. With 0 there is neither.
+
+    >>> small, large = Provider(name="small"), Provider(name="large")
+    >>> route = Route(name="support-chat", providers=(small, large), budget=Budget(usd_per_day=20.0))
+    >>> route.objective.willingness_to_pay_usd is None
+    True
+    >>> Route(name="support-chat", providers=(small, small))
+    Traceback (most recent call last):
+    fairlead.optimizer.errors.InvalidInput: route 'support-chat' lists 'small' twice: give each provider once
     """
 
     name: str

@@ -1,4 +1,4 @@
-"""What a router refuses to answer or to learn: each part of a request and a decision, before it is used."""
+"""Checks of each part of a request and a decision, before a router answers or learns."""
 
 from __future__ import annotations
 
@@ -43,10 +43,10 @@ def check_decision(decision: Decision) -> None:
         array: FloatArray = getattr(decision, name)
         if array.shape != shape or array.dtype != np.float64:
             raise InvalidInput(f"{name} is {array.dtype} of shape {array.shape}, not float64 of {shape}")
-        # A product with zeros is finite only where all of it is, and quicker to have; it cannot overflow.
+        # A product with zeros is finite only if all of it is, is quick, and cannot overflow.
         if array.size and math.isfinite(np.dot(array.ravel(), _zeros(array.size))):
             continue
-        # Among what is expected NaN says that something is not known; elsewhere it says nothing.
+        # In what is expected, NaN means that something is not known; elsewhere it means nothing.
         bad = np.isinf(array) if name == "expected" else ~np.isfinite(array)
         if bad.any():
             raise InvalidInput(f"{name} holds a number that is not finite")
@@ -69,7 +69,7 @@ def _bounded(features: FloatArray, expected: FloatArray, chances: FloatArray, fl
 
 
 def _sound(decision: Decision, width: int) -> bool:
-    """A quick test that every ordinary decision passes and nothing else; the checks say what is wrong."""
+    """Test quickly what every ordinary decision passes and nothing else; other checks say what is wrong."""
     k = len(decision.providers)
     chances, floor, features = decision.probabilities, decision.floor, decision.features
     return bool(
@@ -90,12 +90,12 @@ def _sound(decision: Decision, width: int) -> bool:
 
 
 def check_learnable(decision: Decision, *, width: int) -> None:
-    """Raise `InvalidInput` for a decision that a router with an encoder of this width must not learn from."""
+    """Raise `InvalidInput` for a decision from which a router of this feature width must not learn."""
     if _sound(decision, width):
         return
     check_decision(decision)
     plain_text("decision id", decision.id)
-    finite("order", decision.seq, low=0, high=2**53, remedy="give the decision's place, counted from 0")
+    finite("order", decision.seq, low=0, high=2**53, remedy="give the decision's seq, counted from 0")
     _check_tokens_and_time(decision.input_tokens, decision.at_s)
     features = decision.features
     if len(features) != width:

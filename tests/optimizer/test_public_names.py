@@ -1,6 +1,7 @@
-"""The public names can all be imported, and importing some of them stays cheap."""
+"""The public names can all be imported, show how they are used, and cost little to import."""
 
 import doctest
+import importlib
 import subprocess
 import sys
 
@@ -9,11 +10,23 @@ import pytest
 import fairlead.optimizer
 
 HEAVY = ("numba", "river", "scipy", "sklearn")
+LIGHT = "Route, Provider, Context, Feedback, InvalidInput, Encoder, TaskLabel"
+
+PUBLIC = {name: getattr(fairlead.optimizer, name) for name in fairlead.optimizer.__all__}
+# Protocols and errors are not created by those who use them.
+CREATED = [
+    name
+    for name, value in PUBLIC.items()
+    if isinstance(value, type)
+    and not issubclass(value, Exception)
+    and not hasattr(value, "_is_protocol")
+    and not value.__module__.endswith((".router", ".events"))
+]
 
 
-@pytest.mark.parametrize("name", fairlead.optimizer.__all__)
+@pytest.mark.parametrize("name", PUBLIC)
 def test_every_public_name_exists_and_is_documented(name: str) -> None:
-    assert getattr(fairlead.optimizer, name).__doc__
+    assert PUBLIC[name].__doc__
     assert f"`{name}`" in (fairlead.optimizer.__doc__ or "")
     assert name in dir(fairlead.optimizer)
 
@@ -21,9 +34,6 @@ def test_every_public_name_exists_and_is_documented(name: str) -> None:
 def test_other_names_do_not_exist() -> None:
     with pytest.raises(AttributeError, match="no attribute 'Ruoter'"):
         fairlead.optimizer.Ruoter  # noqa: B018
-
-
-LIGHT = "Route, Provider, Context, Feedback, InvalidInput, Encoder, TaskLabel"
 
 
 @pytest.mark.parametrize("names", ["", LIGHT])
@@ -34,6 +44,14 @@ def test_declaring_a_route_imports_neither_compiler_nor_models(names: str) -> No
     assert subprocess.run(command, capture_output=True, text=True, check=True).stdout.strip() == "[]"
 
 
-def test_the_example_of_the_package_runs() -> None:
-    results = doctest.testmod(fairlead.optimizer)
+@pytest.mark.parametrize("name", CREATED)
+def test_every_public_class_shows_how_it_is_used(name: str) -> None:
+    assert ">>> " in (PUBLIC[name].__doc__ or "")
+
+
+@pytest.mark.parametrize(
+    "module", sorted({"fairlead.optimizer", *(PUBLIC[name].__module__ for name in CREATED)})
+)
+def test_examples_run(module: str) -> None:
+    results = doctest.testmod(importlib.import_module(module))
     assert results.attempted and not results.failed
