@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from fairlead.optimizer.features import Attributes, TaskLabel
 from fairlead.optimizer.types import FloatArray
 
-from .cases import Request
+from .requests import Request
 
 
 def attributes(width: int = 32, **declared: Any) -> FloatArray:

@@ -11,7 +11,7 @@ from hypothesis.extra.numpy import arrays
 
 from fairlead.optimizer.features import CallerEmbedding
 
-from .cases import Request
+from .requests import Request
 
 finite = st.floats(allow_nan=False, allow_infinity=False)
 

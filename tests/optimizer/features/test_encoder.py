@@ -19,7 +19,7 @@ from fairlead.optimizer.features import (
     TaskLabel,
 )
 
-from .cases import EMBEDDING_WIDTH, REQUESTS
+from .requests import EMBEDDING_WIDTH, REQUESTS
 
 FIXED = Block(name="fixed", width=2, isotropic=True)
 

@@ -13,7 +13,7 @@ from fairlead.optimizer.features.projection_fit import distinct
 from fairlead.optimizer.features.terms import TERM, TermCounter
 from fairlead.optimizer.types import FloatArray
 
-from .cases import COOKING, SAILING, Request, Watched, prompts, sentences
+from .requests import COOKING, SAILING, Request, Watched, prompts, sentences
 
 
 @pytest.fixture(scope="module")

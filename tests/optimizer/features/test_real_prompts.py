@@ -12,7 +12,7 @@ from fairlead.optimizer.features import SurfaceFeatures, TextProjection
 from fairlead.optimizer.features.surface import NAMES
 from tests.paths import ROOT
 
-from .cases import Request
+from .requests import Request
 
 TABLES = Path(os.environ.get("FAIRLEAD_DATA", ROOT / ".." / "shared" / "data")) / "outcomes"
 

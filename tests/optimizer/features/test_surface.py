@@ -12,7 +12,7 @@ from fairlead.optimizer.features import BOUND, SurfaceFeatures, vocabulary
 from fairlead.optimizer.features.base import EDGE_CHARS, fingerprint
 from fairlead.optimizer.features.surface import NAMES, SCALES, VERSION
 
-from .cases import REQUESTS, Request, Watched
+from .requests import REQUESTS, Request, Watched
 
 
 def named(text: str | None) -> dict[str, float]:

@@ -9,7 +9,7 @@ import pytest
 
 from fairlead.optimizer.features import FeatureFileError, TextProjection
 from fairlead.optimizer.persistence.array_file import read_arrays, write_arrays
-from tests.optimizer.features.cases import Request, prompts
+from tests.optimizer.features.requests import Request, prompts
 
 
 @pytest.fixture(scope="module")

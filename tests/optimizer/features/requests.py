@@ -1,28 +1,13 @@
-"""Requests and featurisers that the contract checks run on.
-
-Run as a script, it prints what each featuriser makes of the requests, for comparison with what
-another process makes of them.
-"""
+"""Requests that featurisers are tested on."""
 
 from __future__ import annotations
 
-import json
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
-from hashlib import blake2b
 from typing import Any, SupportsIndex
 
 import numpy as np
 from numpy.typing import NDArray
-
-from fairlead.optimizer.features import (
-    Attributes,
-    CallerEmbedding,
-    Featuriser,
-    SurfaceFeatures,
-    TaskLabel,
-    TextProjection,
-)
 
 
 @dataclass(frozen=True)
@@ -88,29 +73,3 @@ REQUESTS = (
     Request(task="weather", embedding=1e300 * embedding(2)),
     Request(text="🙂" * 500, embedding=1e-320 * np.ones(EMBEDDING_WIDTH)),
 )
-
-MAKERS: dict[str, Callable[[], Featuriser]] = {
-    "surface": SurfaceFeatures,
-    "task": TaskLabel,
-    "task of 8": lambda: TaskLabel(width=8),
-    "attributes": Attributes,
-    "attributes of 1": lambda: Attributes(width=1),
-    "embedding": lambda: CallerEmbedding(width=EMBEDDING_WIDTH),
-    "projection": lambda: TextProjection.fit(prompts(), width=8),
-    "projection of other prompts": lambda: TextProjection.fit(prompts()[:40], width=8),
-    "projection wider than its prompts": lambda: TextProjection.fit(prompts()[:9], width=16),
-}
-
-
-def digests() -> dict[str, str]:
-    """Of each featuriser: version, and a hash of its coordinates to the last bit."""
-    found = {}
-    for name, make in MAKERS.items():
-        featuriser = make()
-        coordinates = featuriser.transform(REQUESTS)
-        found[name] = f"{featuriser.version} {blake2b(coordinates.tobytes(), digest_size=16).hexdigest()}"
-    return found
-
-
-if __name__ == "__main__":
-    print(json.dumps(digests()))

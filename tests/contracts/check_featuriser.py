@@ -1,12 +1,14 @@
-"""Checks that every featuriser must pass."""
+"""Checks that every featuriser must pass; a new one joins by a line in `test_featurisers.FEATURISERS`."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from typing import Final
 
 import numpy as np
 
 from fairlead.optimizer.features import BOUND, Featurisable, Featuriser
+from tests.optimizer.features.requests import Request
 
 
 def check_shape(featuriser: Featuriser, requests: Sequence[Featurisable]) -> None:
@@ -23,7 +25,7 @@ def check_finite_within_bounds(featuriser: Featuriser, requests: Sequence[Featur
 
 
 def check_rows_are_independent(featuriser: Featuriser, requests: Sequence[Featurisable]) -> None:
-    """A request gives the same bits alone, among others, and in another order."""
+    """Compare a request alone, among others, and in another order, to the last bit."""
     together = featuriser.transform(requests)
     alone = np.vstack([featuriser.transform([request]) for request in requests])
     backwards = featuriser.transform(requests[::-1])[::-1]
@@ -41,7 +43,7 @@ def check_transform_leaves_no_trace(featuriser: Featuriser, requests: Sequence[F
     assert featuriser.version == version
 
 
-def check_state_is_plain_arrays(featuriser: Featuriser) -> None:
+def check_state_is_plain_arrays(featuriser: Featuriser, requests: Sequence[Featurisable]) -> None:
     for name, array in featuriser.state().items():
         assert isinstance(name, str)
         assert type(array) is np.ndarray
@@ -55,9 +57,9 @@ def check_version_follows_state(first: Featuriser, second: Featuriser) -> None:
     assert (first.version == second.version) == _same_state(first, second)
 
 
-def check_nothing_known_gives_zeros(featuriser: Featuriser, empty: Featurisable) -> None:
-    """A request without facts is all zeros, but for a coordinate that says so."""
-    coordinates = featuriser.transform([empty])[0]
+def check_nothing_known_gives_zeros(featuriser: Featuriser, requests: Sequence[Featurisable]) -> None:
+    """Expect zeros for a request without facts, but for a coordinate that says so."""
+    coordinates = featuriser.transform([Request()])[0]
     assert np.count_nonzero(coordinates) <= (featuriser.block.name == "surface")
 
 
@@ -66,3 +68,16 @@ def _same_state(first: Featuriser, second: Featuriser) -> bool:
     return ours.keys() == theirs.keys() and all(
         ours[name].dtype == theirs[name].dtype and np.array_equal(ours[name], theirs[name]) for name in ours
     )
+
+
+FOR_ANY_REQUESTS: Final[tuple[Callable[[Featuriser, Sequence[Featurisable]], None], ...]] = (
+    check_shape,
+    check_finite_within_bounds,
+    check_rows_are_independent,
+)
+CHECKS: Final = (
+    *FOR_ANY_REQUESTS,
+    check_transform_leaves_no_trace,
+    check_state_is_plain_arrays,
+    check_nothing_known_gives_zeros,
+)

@@ -1,0 +1,66 @@
+"""Every model that learns passes every check of `check_model`."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, Final
+
+import numpy as np
+import pytest
+
+from fairlead.optimizer.features.base import Block
+from fairlead.optimizer.models.failure import FailureBelief
+from fairlead.optimizer.models.latency import BUCKET, LatencyBelief
+from fairlead.optimizer.models.linear import LinearBelief
+from fairlead.optimizer.models.statistics import quantise
+from tests.contracts.check_model import CHECKS, Case, Observation
+
+NAMES = ("a", "b")
+
+
+def linear(target_bits: int) -> Case:
+    def create() -> LinearBelief:
+        blocks = (Block("context", 2, isotropic=False),)
+        belief = LinearBelief(blocks, prior_mean=0.5, prior_variance=0.1, target_bits=target_bits)
+        belief.set_providers(NAMES)
+        belief.changes["a"] = 100
+        return belief
+
+    def add(belief: LinearBelief, observation: Observation, sign: int) -> None:
+        name, row, target, seq = observation
+        belief.add(name, row, target, seq=seq, sign=sign)
+
+    def predict(belief: LinearBelief) -> Any:
+        belief.refit()
+        return belief.predict(np.array([[1.0, 0.3, -0.2]]))
+
+    return Case(
+        create,
+        lambda rng, i: (NAMES[i % 2], quantise(rng.normal(size=2)), float(rng.random()), i),
+        add,
+        predict,
+    )
+
+
+CASES: Final = {
+    "quality": linear(16),
+    "cost": linear(12),
+    "latency": Case(
+        LatencyBelief,
+        lambda rng, i: (float(rng.lognormal()), i * BUCKET // 40),
+        lambda belief, observation, sign: belief.add(*observation, sign=sign),
+        lambda belief: (belief.mean_s(), belief.quantile_s()),
+    ),
+    "failure": Case(
+        FailureBelief,
+        lambda rng, i: (i, bool(rng.random() < 0.2)),
+        lambda belief, observation, sign: (belief.add if sign > 0 else belief.remove)(*observation),
+        lambda belief: belief.probability(),
+    ),
+}
+
+
+@pytest.mark.parametrize("check", CHECKS, ids=lambda check: check.__name__)
+@pytest.mark.parametrize("name", CASES)
+def test_models(name: str, check: Callable[[Case], None]) -> None:
+    check(CASES[name])
