@@ -133,19 +133,19 @@ def _judge(asked: ReplayOptions) -> Replay:
     from rich.console import Console
 
     from fairlead.experiments.logs.log import open_log
+    from fairlead.experiments.pool import open_pool
     from fairlead.experiments.replay import run, terminal
-    from fairlead.experiments.replay.executors import make_engine
     from fairlead.experiments.targets.base import goals_of, target_specs
 
     settings = asked.settings()
     with (
         open_log(asked.log, skip_bad=asked.skip_bad) as log,
-        make_engine(asked.engine, scheduler=asked.scheduler, workers=asked.workers) as engine,
+        open_pool(asked.engine, scheduler=asked.scheduler, workers=asked.workers) as pool,
         terminal.stages(Console(stderr=True), quiet=asked.quiet) as progress,
     ):
         goals = goals_of(log, wtp_usd=asked.wtp, budget_usd=asked.budget, frontier=asked.frontier)
         specs = target_specs(asked.target or ["default"], goals, feedback_delay=asked.feedback_delay)
-        return run.replay(log, replace(settings, targets=tuple(specs)), engine, progress=progress)
+        return run.replay(log, replace(settings, targets=tuple(specs)), pool, progress=progress)
 
 
 def _write(result: Replay, asked: ReplayOptions) -> None:

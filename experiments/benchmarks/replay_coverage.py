@@ -31,7 +31,7 @@ from fairlead.experiments.logs.read import Reader
 from fairlead.experiments.logs.write import Line, write_log
 from fairlead.experiments.ope.intervals import Estimate
 from fairlead.experiments.ope.validation import Integers, Matrix
-from fairlead.experiments.replay.executors import LocalEngine
+from fairlead.experiments.pool import LocalPool
 from fairlead.experiments.replay.result import TargetResult
 from fairlead.experiments.replay.run import replay
 from fairlead.experiments.replay.settings import ReplaySettings
@@ -110,7 +110,7 @@ def judge_replay(
     write_log(path, lines())
     settings = ReplaySettings(targets=tuple(specs), seed=seed, resamples=resamples)
     with open_log(path) as log:
-        result = replay(log, settings, LocalEngine())
+        result = replay(log, settings, LocalPool())
         order = [known.table.providers.index(name) for name in log.providers]
         quality = known.world.quality[np.array(rows)][:, order]
         logged = _earned(log, None, quality)

@@ -1,4 +1,4 @@
-"""What parts of a log are summed into, and how two of them become one."""
+"""Sums over parts of a log, and how the sums of two parts merge."""
 
 from __future__ import annotations
 
@@ -20,15 +20,12 @@ PAIRED: Final = "paired"
 
 
 def estimate_name(metric: str, name: str) -> str:
-    """The name in moments and resamples of an estimator's (or `PAIRED`'s) estimate of a metric."""
+    """Name an estimator's (or `PAIRED`'s) estimate of a metric in moments and resamples."""
     return f"{metric}:{name}"
 
 
 Key = tuple[str, str]
-"""A slice: what it is by, and its value."""
-
-Tuning = Mapping[str, float]
-"""λ by the name of an estimator."""
+"""A slice: the dimension and its value."""
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -42,7 +39,7 @@ class Slice:
     weights: WeightCounts
 
     def merge(self, other: Self) -> Self:
-        """Both parts together."""
+        """Add up both parts."""
         return type(self)(
             moments=self.moments.merge(other.moments), weights=self.weights.merge(other.weights)
         )
@@ -50,7 +47,7 @@ class Slice:
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class TargetPart:
-    """What the decisions with known outcomes say of one target.
+    """Sums over the decisions with known outcomes for one target.
 
     ``moments`` hold every metric's estimates, those of `ReplaySettings.names` and `PAIRED`, by
     `estimate_name`; ``histogram`` counts weights between `WEIGHT_EDGES`; ``shares`` (k,) sums the target's
@@ -65,9 +62,9 @@ class TargetPart:
     slices: Mapping[Key, Slice] = field(default_factory=dict)
 
     def merge(self, other: Self) -> Self:
-        """Both parts together."""
-        both = {
-            key: _merged(self.slices.get(key), other.slices.get(key))
+        """Add up both parts."""
+        slices = {
+            key: _merge(self.slices.get(key), other.slices.get(key))
             for key in {**self.slices, **other.slices}
         }
         return type(self)(
@@ -75,50 +72,49 @@ class TargetPart:
             weights=self.weights.merge(other.weights),
             histogram=self.histogram + other.histogram,
             shares=self.shares + other.shares,
-            resamples=_merged(self.resamples, other.resamples),
-            slices=both,
+            resamples=_merge(self.resamples, other.resamples),
+            slices=slices,
         )
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class LogPart:
-    """What a part says of the log itself.
+    """Sums that concern the log and no target.
 
     ``cells`` (tasks + 1, k, 6) sums per task (the last: none) and provider: decisions, weights 1 / p,
-    weighted
-    rewards, weighted USD, rewards, squares of the weights. ``smallest`` is the least propensity of anybody
-    eligible. ``fixed`` resamples the always-one-provider policies.
+    weighted rewards, weighted USD, rewards, squares of the weights. ``smallest_propensity`` is that of any
+    eligible provider. ``fixed`` resamples the always-one-provider policies.
     """
 
     counts: LogCounts
     cells: FloatArray
-    smallest: float
+    smallest_propensity: float
     fixed: Resamples | None
 
     def merge(self, other: Self) -> Self:
-        """Both parts together."""
+        """Add up both parts."""
         return type(self)(
             counts=self.counts.merge(other.counts),
             cells=self.cells + other.cells,
-            smallest=min(self.smallest, other.smallest),
-            fixed=_merged(self.fixed, other.fixed),
+            smallest_propensity=min(self.smallest_propensity, other.smallest_propensity),
+            fixed=_merge(self.fixed, other.fixed),
         )
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class PartResult:
-    """One part, or several merged: the log, and each target by its place."""
+    """One part, or several merged: the log, and the targets in the order of the settings."""
 
     log: LogPart
     targets: tuple[TargetPart | None, ...]
 
     def merge(self, other: Self) -> Self:
-        """Both parts together."""
+        """Add up both parts."""
         pairs = zip(self.targets, other.targets, strict=True)
-        return type(self)(log=self.log.merge(other.log), targets=tuple(_merged(a, b) for a, b in pairs))
+        return type(self)(log=self.log.merge(other.log), targets=tuple(_merge(a, b) for a, b in pairs))
 
 
-def _merged(first: Any, second: Any) -> Any:
+def _merge(first: Any, second: Any) -> Any:
     if first is None or second is None:
         return second if first is None else first
     return first.merge(second)

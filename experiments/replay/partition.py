@@ -1,21 +1,20 @@
 """One part of a log: the terms of every estimator, summed into what merges with the other parts.
 
-Reward models are cross-fitted within the part, so that memory stays bounded and parts depend on nothing but
-themselves: the same part gives the same sums in any process.
+Reward models are cross-fitted within the part, so that memory stays bounded and a part depends on nothing but
+itself: the same part gives the same sums in any process.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import fields
-from functools import partial
+from functools import cached_property, partial
 
 import numpy as np
 from numpy.typing import NDArray
 
-from fairlead.experiments.logs.batch import LogBatch
-from fairlead.experiments.logs.log import Log
-from fairlead.experiments.ope.bootstrap import resample
+from fairlead.experiments.logs.batch import Indices, LogBatch
+from fairlead.experiments.ope.bootstrap import Resamples, resample
 from fairlead.experiments.ope.counts import LogCounts, WeightCounts
 from fairlead.experiments.ope.estimators import ESTIMATORS, Estimator
 from fairlead.experiments.ope.fixed_mix import fixed_terms
@@ -26,184 +25,188 @@ from fairlead.experiments.ope.terms import Terms
 from fairlead.experiments.replay.partial_results import (
     PAIRED,
     WEIGHT_EDGES,
+    Key,
     LogPart,
     PartResult,
     Slice,
     TargetPart,
-    Tuning,
     estimate_name,
 )
-from fairlead.experiments.replay.settings import ON_POLICY, ReplaySettings, metrics_of, model_of
+from fairlead.experiments.replay.settings import ON_POLICY, ReplayJob, Tuning
 from fairlead.experiments.replay.slices import slices, time_bucket
 from fairlead.experiments.targets.learning import context_encoder, features_of
 from fairlead.optimizer.types import FloatArray
 
 
-def evaluate(
-    columns: LogBatch,
-    log: Log,
-    settings: ReplaySettings,
-    number: int,
-    targets: Sequence[FloatArray],
-    tuning: Sequence[Tuning],
-) -> PartResult:
-    """Everything about part ``number``; ``targets`` are their probabilities (n, k) for its decisions."""
-    metrics = metrics_of(log)
-    known = np.isfinite(columns.reward)
-    for name in metrics[1:]:
-        known &= np.isfinite(getattr(columns, name))
-    rows = np.flatnonzero(known)
-    about_log = _log_part(columns, log, settings, number, rows)
-    if not len(rows):
-        return PartResult(log=about_log, targets=tuple(None for _ in targets))
-    valued = columns.select(rows)
-    models = predictions(valued, log, settings, number, metrics)
-    found = [
-        _target_part(valued, log, settings, number, metrics, models, probabilities[rows], lam)
-        for probabilities, lam in zip(targets, tuning, strict=True)
-    ]
-    return PartResult(log=about_log, targets=tuple(found))
+class OutcomeBatch:
+    """The decisions of a part, and among them (``rows``, ``valued``) those with an outcome of every metric.
 
+    ``propensities`` are those of all decisions of the part, ``logging`` those of the valued ones, of which
+    ``drawn_propensity`` (m,) is that of the provider that was drawn.
+    """
 
-def predictions(
-    columns: LogBatch, log: Log, settings: ReplaySettings, number: int, metrics: Sequence[str]
-) -> dict[str, FloatArray]:
-    """Predictions of every metric, shape (n, k) each; the log's own for the reward where it has them."""
-    kind = model_of(settings, log)
-    own = columns.reward_predictions if kind == "column" else None
-    fitted: Kind = kind if kind in ("ridge", "boosting") else "mean"
-    folds = random_folds(len(columns), seed=1_000_003 * settings.seed + number)
-    features = (
-        features_of(columns, context_encoder())
-        if fitted in ("ridge", "boosting")
-        else np.zeros((len(columns), 1))
-    )
-    found = {}
-    for name in metrics:
-        if name == "reward" and own is not None:
-            found[name] = own
-        elif len(columns) < 2:
-            found[name] = np.full(columns.eligible.shape, float(getattr(columns, name)[0]))
-        else:
-            found[name] = cross_fit(
-                fitted, features=features, reward=getattr(columns, name), action=columns.provider,
-                providers=len(log.providers), folds=folds,
-            )  # fmt: skip
-    return found
+    def __init__(
+        self, job: ReplayJob, number: int, batch: LogBatch, *, metrics: Sequence[str] | None = None
+    ) -> None:
+        assert batch.propensities is not None
+        self.job, self.number, self.batch = job, number, batch
+        self.metrics = job.metrics if metrics is None else metrics
+        outcomes = [np.isfinite(getattr(batch, metric)) for metric in self.metrics]
+        self.rows: Indices = np.flatnonzero(np.logical_and.reduce(outcomes))
+        self.valued = batch.select(self.rows)
+        self.propensities = batch.propensities
+        self.logging = batch.propensities[self.rows]
+        self.drawn_propensity = self.logging[np.arange(len(self.rows)), self.valued.provider]
 
+    @cached_property
+    def predictions(self) -> Mapping[str, FloatArray]:
+        """Predictions of every metric, shape (m, k); for the reward the log's own, if it has them."""
+        valued, providers = self.valued, len(self.job.log.providers)
+        own = valued.reward_predictions if self.job.model == "column" else None
+        kind: Kind = self.job.model if self.job.model in ("ridge", "boosting") else "mean"
+        folds = random_folds(len(valued), seed=1_000_003 * self.job.settings.seed + self.number)
+        features = np.zeros((len(valued), 1)) if kind == "mean" else features_of(valued, context_encoder())
+        predictions = {}
+        for metric in self.metrics:
+            outcome = getattr(valued, metric)
+            if metric == "reward" and own is not None:
+                predictions[metric] = own
+            elif len(valued) < 2:
+                predictions[metric] = np.full(valued.eligible.shape, float(outcome[0]))
+            else:
+                predictions[metric] = cross_fit(
+                    kind, features=features, reward=outcome, action=valued.provider,
+                    providers=providers, folds=folds,
+                )  # fmt: skip
+        return predictions
 
-def decisions_of(
-    columns: LogBatch, metric: str, probabilities: FloatArray, q_hat: FloatArray | None
-) -> LoggedBatch:
-    """The columns as the estimators take them, for one metric."""
-    assert columns.propensities is not None
-    return LoggedBatch(
-        reward=getattr(columns, metric),
-        action=columns.provider,
-        propensity=columns.propensities[np.arange(len(columns)), columns.provider],
-        target=probabilities,
-        q_hat=q_hat,
-    )
-
-
-def estimator(name: str, tuning: Tuning) -> Estimator:
-    """The estimator by its name, with the λ that was tuned for it."""
-    found = ESTIMATORS[name]
-    if name in tuning and isinstance(found, partial):
-        return partial(found.func, lam=tuning[name])
-    return found
-
-
-def _target_part(
-    columns: LogBatch,
-    log: Log,
-    settings: ReplaySettings,
-    number: int,
-    metrics: Sequence[str],
-    models: Mapping[str, FloatArray],
-    probabilities: FloatArray,
-    tuning: Tuning,
-) -> TargetPart:
-    assert columns.propensities is not None
-    logging = columns.propensities / columns.propensities.sum(axis=1, keepdims=True)
-    given = {name: decisions_of(columns, name, probabilities, models[name]) for name in metrics}
-    logged = {name: decisions_of(columns, name, logging, models[name]) for name in metrics}
-    primary = estimator(settings.primary, tuning)
-    terms: dict[str, Terms] = {}
-    for metric in metrics:
-        for name in settings.names:
-            terms[estimate_name(metric, name)] = estimator(name, tuning)(given[metric])
-        # What the gain is paired with: noise that both policies share, that of the draw included, cancels.
-        terms[estimate_name(metric, PAIRED)] = primary(logged[metric])
-    weight = given["reward"].weight
-    few = [
-        estimate_name(metric, name) for metric in metrics for name in (ON_POLICY, settings.primary, PAIRED)
-    ]
-    brief = {name: terms[name] for name in few}
-
-    def sliced(rows: NDArray[np.intp]) -> Slice:
-        return Slice(
-            moments=Moments.of({name: _some(part, rows) for name, part in brief.items()}),
-            weights=WeightCounts.of(weight=weight[rows]),
+    def logged_batch(self, metric: str, probabilities: FloatArray) -> LoggedBatch:
+        """Pair the outcomes of a metric with a policy's probabilities, shape (m, k), for the estimators."""
+        return LoggedBatch(
+            reward=getattr(self.valued, metric),
+            action=self.valued.provider,
+            propensity=self.drawn_propensity,
+            target=probabilities,
+            q_hat=self.predictions[metric],
         )
 
-    found = {(by, name): sliced(rows) for by in settings.by for name, rows in slices(columns, by)}
-    bucket = time_bucket(columns, log)
-    for place in np.unique(bucket).tolist():
-        found["time", str(place)] = sliced(np.flatnonzero(bucket == place))
+    def resample(self, terms: Mapping[str, Terms]) -> Resamples | None:
+        """Resample the part; its number and the seed of the replay determine the counts."""
+        settings = self.job.settings
+        if not settings.resamples:
+            return None
+        return resample(terms, seed=settings.seed, partition=self.number, resamples=settings.resamples)
+
+
+def summarise_part(batch: OutcomeBatch, targets: Sequence[FloatArray]) -> PartResult:
+    """Sum up a part; ``targets`` are every target's probabilities (n, k) for all of its decisions."""
+    log_part = _summarise_log(batch)
+    if not len(batch.rows):
+        return PartResult(log=log_part, targets=tuple(None for _ in targets))
+    parts = [
+        _summarise_target(batch, probabilities[batch.rows], tuning)
+        for probabilities, tuning in zip(targets, batch.job.tuning, strict=True)
+    ]
+    return PartResult(log=log_part, targets=tuple(parts))
+
+
+def _estimator(name: str, tuning: Tuning) -> Estimator:
+    """Look up an estimator, and set the λ that was tuned for it."""
+    estimator = ESTIMATORS[name]
+    if name in tuning and isinstance(estimator, partial):
+        return partial(estimator.func, lam=tuning[name])
+    return estimator
+
+
+def _summarise_target(batch: OutcomeBatch, probabilities: FloatArray, tuning: Tuning) -> TargetPart:
+    settings = batch.job.settings
+    logging = batch.logging / batch.logging.sum(axis=1, keepdims=True)
+    primary = _estimator(settings.primary, tuning)
+    terms: dict[str, Terms] = {}
+    for metric in batch.metrics:
+        target = batch.logged_batch(metric, probabilities)
+        for name in settings.names:
+            terms[estimate_name(metric, name)] = _estimator(name, tuning)(target)
+        # What the gain is paired with: noise that both policies share, that of the draw included, cancels.
+        terms[estimate_name(metric, PAIRED)] = primary(batch.logged_batch(metric, logging))
+        weight = target.weight  # the same for every metric
+    brief_names = (ON_POLICY, settings.primary, PAIRED)
+    brief = [estimate_name(metric, name) for metric in batch.metrics for name in brief_names]
+    brief_terms = {name: terms[name] for name in brief}
     return TargetPart(
         moments=Moments.of(terms),
-        weights=WeightCounts.of(weight=weight, target=probabilities, logging=columns.propensities),
+        weights=WeightCounts.of(weight=weight, target=probabilities, logging=batch.logging),
         histogram=np.histogram(weight, bins=np.append(WEIGHT_EDGES, np.inf))[0].astype(np.int64),
         shares=probabilities.sum(axis=0),
-        resamples=None
-        if not settings.resamples
-        else resample(brief, seed=settings.seed, partition=number, resamples=settings.resamples),
-        slices=found,
+        resamples=batch.resample(brief_terms),
+        slices=_slices(batch, brief_terms, weight),
     )
 
 
-def _some(terms: Terms, rows: NDArray[np.intp]) -> Terms:
-    """The terms of these decisions."""
+def _slices(batch: OutcomeBatch, terms: Mapping[str, Terms], weight: FloatArray) -> dict[Key, Slice]:
+    """Sum up every slice that was asked for, and every span of time."""
+    rows_of: dict[Key, NDArray[np.intp]] = {
+        (by, name): rows for by in batch.job.settings.by for name, rows in slices(batch.valued, by)
+    }
+    bucket = time_bucket(batch.valued, batch.job.log)
+    for i in np.unique(bucket).tolist():
+        rows_of["time", str(i)] = np.flatnonzero(bucket == i)
+    return {
+        key: Slice(
+            moments=Moments.of({name: _select(part, rows) for name, part in terms.items()}),
+            weights=WeightCounts.of(weight=weight[rows]),
+        )
+        for key, rows in rows_of.items()
+    }
+
+
+def _select(terms: Terms, rows: NDArray[np.intp]) -> Terms:
+    """Take the terms of some decisions."""
     columns = {f.name: getattr(terms, f.name) for f in fields(terms)}
     return Terms(**{name: None if column is None else column[rows] for name, column in columns.items()})
 
 
-def _log_part(
-    columns: LogBatch, log: Log, settings: ReplaySettings, number: int, rows: NDArray[np.intp]
-) -> LogPart:
-    propensities = columns.propensities
-    assert propensities is not None
-    served = np.where(columns.served >= 0, columns.served, (columns.provider + 1) % len(log.providers))
-    valued = columns.select(rows)
-    weight = 1.0 / propensities[rows, valued.provider]
-    k = len(log.providers)
-    cells = np.zeros(((len(log.tasks) + 1) * k, 6))
-    place = np.where(valued.task >= 0, valued.task, len(log.tasks)) * k + valued.provider
-    cost = np.nan_to_num(valued.cost_usd)
-    values = (np.ones(len(rows)), weight, weight * valued.reward, weight * cost, valued.reward, weight**2)
-    for i, column in enumerate(values):
-        cells[:, i] = np.bincount(place, weights=column, minlength=len(cells))
-    fixed = None
-    if settings.resamples and "cost_usd" in metrics_of(log) and len(rows):
-        both = {
-            estimate_name(metric, f"fixed:{provider}"): terms
-            for metric, reward in (("reward", valued.reward), ("cost_usd", valued.cost_usd))
-            for provider, terms in zip(
-                log.providers,
-                fixed_terms(reward=reward, action=valued.provider, propensity=1.0 / weight, providers=k),
-                strict=True,
-            )
-        }
-        fixed = resample(both, seed=settings.seed, partition=number, resamples=settings.resamples)
+def _summarise_log(part: OutcomeBatch) -> LogPart:
+    batch, k = part.batch, len(part.job.log.providers)
+    # A provider that the log never lists is any other one than the drawn: only equality is counted.
+    served = np.where(batch.served >= 0, batch.served, (batch.provider + 1) % k)
+    eligible_propensities = np.where(batch.eligible, part.propensities, 1.0)
     return LogPart(
         counts=LogCounts.of(
-            logging=propensities,
-            selected=columns.provider,
+            logging=part.propensities,
+            selected=batch.provider,
             served=served,
-            has_reward=np.isfinite(columns.reward),
+            has_reward=np.isfinite(batch.reward),
         ),
-        cells=cells.reshape(len(log.tasks) + 1, k, 6),
-        smallest=float(np.where(columns.eligible, propensities, 1.0).min()) if len(columns) else 1.0,
-        fixed=fixed,
+        cells=_cells(part),
+        smallest_propensity=float(eligible_propensities.min()) if len(batch) else 1.0,
+        fixed=_fixed_policies(part),
     )
+
+
+def _cells(part: OutcomeBatch) -> FloatArray:
+    """Sum up decisions, weights and outcomes per task and provider; see `LogPart`."""
+    valued, weight = part.valued, 1.0 / part.drawn_propensity
+    tasks, k = len(part.job.log.tasks) + 1, len(part.job.log.providers)
+    cell = np.where(valued.task >= 0, valued.task, tasks - 1) * k + valued.provider
+    cost = np.nan_to_num(valued.cost_usd)
+    columns = (np.ones(len(weight)), weight, weight * valued.reward, weight * cost, valued.reward, weight**2)
+    sums = [np.bincount(cell, weights=column, minlength=tasks * k) for column in columns]
+    return np.stack(sums, axis=-1, dtype=np.float64).reshape(tasks, k, len(columns))
+
+
+def _fixed_policies(part: OutcomeBatch) -> Resamples | None:
+    """Resample the always-one-provider policies; None if there is no cost or nothing to resample."""
+    valued, providers = part.valued, part.job.log.providers
+    # Inverted twice, so that the last bits are those of earlier releases.
+    propensity = 1.0 / (1.0 / part.drawn_propensity)
+    if "cost_usd" not in part.metrics or not len(part.rows):
+        return None
+    terms: dict[str, Terms] = {}
+    for metric, outcome in (("reward", valued.reward), ("cost_usd", valued.cost_usd)):
+        policies = fixed_terms(
+            reward=outcome, action=valued.provider, propensity=propensity, providers=len(providers)
+        )
+        for provider, policy in zip(providers, policies, strict=True):
+            terms[estimate_name(metric, f"fixed:{provider}")] = policy
+    return part.resample(terms)

@@ -1,4 +1,4 @@
-"""Targets that learn, played through the log by rejection: they learn from their own decisions alone."""
+"""Playing targets that learn through the log by rejection: they learn from their own decisions alone."""
 
 from __future__ import annotations
 
@@ -10,81 +10,82 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fairlead.experiments.logs.batch import LogBatch
-from fairlead.experiments.logs.log import Log
 from fairlead.experiments.logs.read import Reader
 from fairlead.experiments.ope.intervals import Estimate, asymptotic
 from fairlead.experiments.ope.moments import Moments
 from fairlead.experiments.ope.rejection import replay_learning
 from fairlead.experiments.ope.terms import Terms
 from fairlead.experiments.replay.result import Replay
-from fairlead.experiments.replay.settings import ReplaySettings
+from fairlead.experiments.replay.settings import ReplayJob
 from fairlead.experiments.targets.base import LearningTarget
 from fairlead.experiments.targets.factory import make_target
 from fairlead.optimizer.types import FloatArray
 
 REJECTION: Final = "rejection (learning)"
-"""What the estimate is called among those of the other estimators."""
+"""The name of the estimate among those of the other estimators."""
 
 
 @dataclass(frozen=True)
-class _AlongPart:
+class _PartOfTarget:
     """A target as `replay_learning` plays it, through the decisions ``rows`` of a part."""
 
     target: LearningTarget
-    columns: LogBatch
+    batch: LogBatch
     rows: NDArray[np.intp]
 
     def probabilities(self, row: int) -> FloatArray:
-        return self.target.answer(self.columns, int(self.rows[row]))
+        return self.target.answer(self.batch, int(self.rows[row]))
 
     def learn(self, row: int, action: int, reward: float) -> None:
-        self.target.learn(self.columns, int(self.rows[row]))
+        self.target.learn(self.batch, int(self.rows[row]))
 
 
-def rejected(log: Log, settings: ReplaySettings, place: int, largest_weight: float) -> Estimate | None:
-    """Quality of a target that learns as it goes, over the decisions that rejection keeps; None if none.
+def play_by_rejection(job: ReplayJob, index: int, largest_weight: float) -> Estimate | None:
+    """Estimate the quality of a target that learns as it goes, from the decisions that rejection keeps.
 
-    Its ``n`` is how many those are. `ope.rejection.replay_learning` says how they are chosen.
+    The estimate's ``n`` is how many those are; None if there are none. `ope.rejection.replay_learning` says
+    how they are chosen.
     """
+    log, settings = job.log, job.settings
     moments: Moments | None = None
     with Reader(log) as reader:
-        target = make_target(settings.targets[place], log, reader)
+        target = make_target(settings.targets[index], log, reader)
         for number, part in enumerate(log.parts()):
-            columns = reader.read(part, contexts=True)
-            rows = np.flatnonzero(np.isfinite(columns.reward))
+            batch = reader.read(part, contexts=True)
+            rows = np.flatnonzero(np.isfinite(batch.reward))
             if not len(rows):
                 continue
-            assert columns.propensities is not None
-            action, reward = columns.provider[rows], columns.reward[rows]
+            assert batch.propensities is not None
+            action, reward = batch.provider[rows], batch.reward[rows]
             terms = replay_learning(
-                _AlongPart(target, columns, rows),  # type: ignore[arg-type]
+                _PartOfTarget(target, batch, rows),  # type: ignore[arg-type]
                 reward=reward,
                 action=action,
-                propensity=columns.propensities[rows, action],
-                draws=np.random.default_rng([settings.seed, place, number]).random(len(rows)),
+                propensity=batch.propensities[rows, action],
+                draws=np.random.default_rng([settings.seed, index, number]).random(len(rows)),
                 largest_weight=largest_weight,
             )
             assert terms.weight is not None
             kept = terms.weight > 0.0
             if kept.any():
                 # Of the kept alone, so that few of them have a wide interval, and a single one has none.
-                found = Moments.of(Terms(plain=reward[kept]))
-                moments = found if moments is None else moments.merge(found)
+                kept_moments = Moments.of(Terms(plain=reward[kept]))
+                moments = kept_moments if moments is None else moments.merge(kept_moments)
     return None if moments is None else asymptotic(moments, level=settings.level)
 
 
-def with_rejection(result: Replay, played: Mapping[int, Estimate | None]) -> Replay:
-    """The result with what rejection found, by the place of each target that learns."""
-    judged, notes = list(result.targets), list(result.notes)
-    for place, estimate in played.items():
-        one = judged[place]
+def add_rejection(result: Replay, estimates: Mapping[int, Estimate | None]) -> Replay:
+    """Add the estimates by rejection, by the index of each target that learns, to the result."""
+    targets, notes = list(result.targets), list(result.notes)
+    for index, estimate in estimates.items():
+        target = targets[index]
         if estimate is None:
-            notes.append(f"By rejection {one.label} kept none of the decisions, so it has no value.")
+            notes.append(f"By rejection {target.label} kept none of the decisions, so it has no value.")
             continue
-        quality = {**one.estimates["reward"], REJECTION: estimate}
-        judged[place] = replace(one, estimates={**one.estimates, "reward": quality})
+        quality = {**target.estimates["reward"], REJECTION: estimate}
+        targets[index] = replace(target, estimates={**target.estimates, "reward": quality})
         notes.append(
-            f"{one.label}, learning from its own decisions alone (rejection kept {estimate.n:,} of "
+            f"{target.label}, learning from its own decisions alone (rejection kept {estimate.n:,} of "
             f"{result.n:,}): quality {estimate.value:.4f} [{estimate.low:.4f}, {estimate.high:.4f}]."
         )
-    return replace(result, targets=tuple(judged), notes=tuple(notes))
+    return replace(result, targets=tuple(targets), notes=tuple(notes))

@@ -1,27 +1,27 @@
-"""A replay from end to end: targets learn in the order of the log; then all parts; then the merge."""
+"""A replay from end to end: targets learn in the order of the log; then every part; then the merge."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
+from dataclasses import replace
 from functools import reduce
 from pathlib import Path
 from typing import Final
 
 import numpy as np
 
-from fairlead.experiments.logs.batch import LogBatch
 from fairlead.experiments.logs.log import Log
 from fairlead.experiments.logs.read import Part, Reader
 from fairlead.experiments.ope.tuning import slope
 from fairlead.experiments.ope.weights import Tame, clip, shrink, switch
-from fairlead.experiments.replay.executors import Engine, Tick
-from fairlead.experiments.replay.partial_results import PartResult, Tuning
-from fairlead.experiments.replay.partition import decisions_of, evaluate, predictions
-from fairlead.experiments.replay.rejection import rejected, with_rejection
+from fairlead.experiments.pool import Pool, Tick, ignore
+from fairlead.experiments.replay.partial_results import PartResult
+from fairlead.experiments.replay.partition import OutcomeBatch, summarise_part
+from fairlead.experiments.replay.rejection import add_rejection, play_by_rejection
 from fairlead.experiments.replay.result import Replay
-from fairlead.experiments.replay.settings import ReplaySettings, metrics_of, needs_contexts
-from fairlead.experiments.replay.summary import summarised
-from fairlead.experiments.targets.base import TargetSpec, check_target
+from fairlead.experiments.replay.settings import ReplayJob, ReplaySettings, Tuning
+from fairlead.experiments.replay.summary import make_result
+from fairlead.experiments.targets.base import check_target
 from fairlead.experiments.targets.factory import make_target
 from fairlead.optimizer.errors import InvalidInput
 from fairlead.optimizer.types import FloatArray
@@ -35,102 +35,97 @@ TUNED: Final[dict[str, tuple[Tame, bool]]] = {
 """The estimators whose λ can be chosen: how they tame weights, and whether a model is part of them."""
 
 Progress = Callable[[str, int], Tick]
-"""Begins a stage of so many tasks, and gives what is told of each that is done."""
+"""Begins a stage of so many tasks, and returns what is called for each that is done."""
 
 
-def quiet(stage: str, tasks: int) -> Tick:
-    """No progress."""
-    return lambda done: None
-
-
-def replay(log: Log, settings: ReplaySettings, engine: Engine, *, progress: Progress = quiet) -> Replay:
-    """Judge the targets on the log; see `result.Replay`."""
+def replay(
+    log: Log, settings: ReplaySettings, pool: Pool, *, progress: Progress = lambda stage, tasks: ignore
+) -> Replay:
+    """Judge the targets on the log, and return estimates, intervals, diagnostics and verdicts."""
     if not log.has_propensities:
-        raise InvalidInput(without_propensities(log.path))
-    metrics_of(log)
+        raise InvalidInput(_without_propensities(log.path))
+    job = ReplayJob(log=log, settings=settings)
+    _ = job.metrics  # refuses a log without rewards before any work is done
     for spec in settings.targets:
         check_target(spec, log)
-    learning = [(i, spec) for i, spec in enumerate(settings.targets) if spec.learns]
-    learn_tasks = [(log, spec, i) for i, spec in learning]
-    engine.map(learn, learn_tasks, progress("learning from the log", len(learn_tasks)))
-    tuning: Sequence[Tuning] = [{} for _ in settings.targets]
+    every = range(len(settings.targets))
+    learning = [i for i in every if settings.targets[i].learns]
+    pool.map(learn_target, [(job, i) for i in learning], progress("learning from the log", len(learning)))
+    tuning: list[Tuning] = [{} for _ in every]
     if settings.tune:
-        tasks = [(log, settings, i) for i in range(len(settings.targets))]
-        tuning = engine.map(tuned, tasks, progress("tuning", len(tasks)))
-    parts = [(log, settings, number, part, tuning) for number, part in enumerate(log.parts())]
-    found = engine.map(judge_part, parts, progress("estimating", len(parts)))
-    whole = reduce(PartResult.merge, [one for one in found if one is not None])
-    result = summarised(log, settings, whole, tuning)
+        tuning = pool.map(tune_target, [(job, i) for i in every], progress("tuning", len(every)))
+    job = replace(job, tuning=tuple(tuning))
+    parts = [(job, number, part) for number, part in enumerate(log.parts())]
+    results = pool.map(judge_part, parts, progress("estimating", len(parts)))
+    merged = reduce(PartResult.merge, [result for result in results if result is not None])
+    result = make_result(job, merged)
     if not settings.rejection or not learning:
         return result
-    if not whole.log.smallest > 0.0:
+    smallest = merged.log.smallest_propensity
+    if not smallest > 0.0:
         raise InvalidInput(
             f"{log.path} has propensities of 0 for eligible providers, so that no rejection can stand for a "
             "policy that would choose them: leave --rejection out, or log with a floor"
         )
-    by_rejection = [(log, settings, i, 1.0 / whole.log.smallest) for i, _ in learning]
-    played = engine.map(rejected, by_rejection, progress("playing by rejection", len(by_rejection)))
-    return with_rejection(result, dict(zip((i for i, _ in learning), played, strict=True)))
+    tasks = [(job, i, 1.0 / smallest) for i in learning]
+    estimates = pool.map(play_by_rejection, tasks, progress("playing by rejection", len(tasks)))
+    return add_rejection(result, dict(zip(learning, estimates, strict=True)))
 
 
-def without_propensities(path: Path) -> str:
-    """Why importance weighting is refused, and what the log does support."""
+def _without_propensities(path: Path) -> str:
     return (
-        f"{path} has no propensities, so nothing tells how likely each choice was, and a reward cannot "
-        "be weighted "
-        "to stand for another policy: log the distribution that choices are drawn from, declare known random "
-        "splits with `fairlead import-log --weights`, or give --descriptive for what this log supports "
-        "(means, "
-        "cost by provider, and a biased model estimate)"
+        f"{path} has no propensities, so nothing tells how likely each choice was, and a reward cannot be "
+        "weighted to stand for another policy: log the distribution that choices are drawn from, declare "
+        "known random splits with `fairlead import-log --weights`, or give --descriptive for what this log "
+        "supports (means, cost by provider, and a biased model estimate)"
     )
 
 
-def _saved(log: Log, place: int, number: int) -> Path:
-    return log.folder / f"target-{place}-{number}.npy"
-
-
-def learn(log: Log, spec: TargetSpec, place: int) -> None:
+def learn_target(job: ReplayJob, index: int) -> None:
     """Run a target that learns over the whole log, and keep its probabilities in the log's work folder."""
-    with Reader(log) as reader:
-        target = make_target(spec, log, reader)
-        for number, part in enumerate(log.parts()):
-            columns = reader.read(part, contexts=True)
-            np.save(_saved(log, place, number), target.probabilities(columns), allow_pickle=False)
+    with Reader(job.log) as reader:
+        target = make_target(job.settings.targets[index], job.log, reader)
+        for number, part in enumerate(job.log.parts()):
+            probabilities = target.probabilities(reader.read(part, contexts=True))
+            np.save(_work_file(job.log, index, number), probabilities, allow_pickle=False)
 
 
-def judge_part(
-    log: Log, settings: ReplaySettings, number: int, part: Part, tuning: Sequence[Tuning]
-) -> PartResult | None:
-    """One part with every target; None where all of its rows were left out."""
-    columns, targets = _read(log, settings, number, part)
-    return evaluate(columns, log, settings, number, targets, tuning) if len(columns) else None
+def _work_file(log: Log, index: int, number: int) -> Path:
+    return log.folder / f"target-{index}-{number}.npy"
 
 
-def _read(log: Log, settings: ReplaySettings, number: int, part: Part) -> tuple[LogBatch, list[FloatArray]]:
-    """A part, and every target's probabilities for it, shape (n, k): kept, or made from the columns."""
-    found: list[FloatArray] = []
-    with Reader(log) as reader:
-        columns = reader.read(part, contexts=needs_contexts(settings, log))
-        for i, spec in enumerate(settings.targets):
-            if spec.learns:
-                found.append(np.load(_saved(log, i, number), allow_pickle=False))
+def judge_part(job: ReplayJob, number: int, part: Part) -> PartResult | None:
+    """Judge every target on one part; None if all of its rows were left out."""
+    every = range(len(job.settings.targets))
+    with Reader(job.log) as reader:
+        batch = reader.read(part, contexts=job.needs_contexts)
+        if not len(batch):
+            return None
+        probabilities: list[FloatArray] = []
+        for i in every:
+            if job.settings.targets[i].learns:
+                probabilities.append(np.load(_work_file(job.log, i, number), allow_pickle=False))
             else:
-                found.append(make_target(spec, log, reader).probabilities(columns))
-    return columns, found
+                target = make_target(job.settings.targets[i], job.log, reader)
+                probabilities.append(target.probabilities(batch))
+    return summarise_part(OutcomeBatch(job, number, batch), probabilities)
 
 
-def tuned(log: Log, settings: ReplaySettings, place: int) -> Tuning:
-    """λ of every estimator that has one, by SLOPE on the quality of the first part."""
-    columns, targets = _read(log, settings, 0, log.parts()[0])
-    rows = np.flatnonzero(np.isfinite(columns.reward))
-    probabilities = targets[place]
-    if not len(rows):
+def tune_target(job: ReplayJob, index: int) -> Tuning:
+    """Choose λ of every estimator that has one, by SLOPE on the quality of the first part."""
+    spec = job.settings.targets[index]
+    with Reader(job.log) as reader:
+        batch = reader.read(job.log.parts()[0], contexts=job.needs_contexts)
+        if spec.learns:
+            probabilities = np.load(_work_file(job.log, index, 0), allow_pickle=False)
+        else:
+            probabilities = make_target(spec, job.log, reader).probabilities(batch)
+    outcomes = OutcomeBatch(job, 0, batch, metrics=("reward",))
+    if not len(outcomes.rows):
         return {}
-    valued = columns.select(rows)
-    model = predictions(valued, log, settings, 0, ("reward",))["reward"]
-    decisions = decisions_of(valued, "reward", probabilities[rows], model)
+    decisions = outcomes.logged_batch("reward", probabilities[outcomes.rows])
     return {
         name: slope(decisions, tame, model=with_model).lam
         for name, (tame, with_model) in TUNED.items()
-        if name in settings.estimators
+        if name in job.settings.estimators
     }

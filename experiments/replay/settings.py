@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Final, Literal
 
 from fairlead.experiments.logs.log import Log
@@ -13,6 +15,9 @@ from fairlead.experiments.targets.base import TargetSpec
 from fairlead.optimizer.errors import InvalidInput, finite
 
 Model = Literal["auto", "ridge", "boosting", "mean", "column"]
+Tuning = Mapping[str, float]
+"""λ by the name of an estimator."""
+
 ON_POLICY: Final = "on-policy"
 INCUMBENT: Final = "the logging policy"
 _SLICES: Final = ("task", "week")
@@ -20,11 +25,17 @@ _SLICES: Final = ("task", "week")
 
 @dataclass(frozen=True, kw_only=True)
 class ReplaySettings:
-    """What is judged (``targets``), by what (``estimators``, of which ``primary`` decides), and how surely.
+    """The ``targets`` to judge, the ``estimators`` to use, of which ``primary`` decides, and the confidence.
 
-    ``wtp_usd`` sets the utility that the verdict is about; None: quality. ``by`` slices by ``task``,
-    ``week`` or the name of an attribute. With ``rejection`` targets that learn are played by rejection too.
-    ``resamples`` of the bootstrap, 0 for none. ``margin`` is the smallest gain that is worth a change.
+    ``wtp_usd`` sets the utility that the verdict is about; None: quality. ``by`` slices by ``task``, ``week``
+    or the name of an attribute. With ``rejection``, targets that learn are also played by rejection.
+    ``resamples`` is the size of the bootstrap, 0 for none. ``margin`` is the smallest gain that is worth a
+    change. `InvalidInput` says which setting cannot be.
+
+    >>> from fairlead.experiments.targets.base import TargetSpec
+    >>> settings = ReplaySettings(targets=(TargetSpec(name="uniform"),), wtp_usd=0.01, by=("task",))
+    >>> settings.quantity, settings.primary, settings.level
+    ('utility', 'dr', 0.95)
     """
 
     targets: tuple[TargetSpec, ...]
@@ -44,18 +55,16 @@ class ReplaySettings:
     def __post_init__(self) -> None:
         for name in (*self.estimators, self.primary):
             if name not in ESTIMATORS or name == ON_POLICY:
-                known = ", ".join(name for name in ESTIMATORS if name != ON_POLICY)
-                raise InvalidInput(f"there is no estimator {name!r}: choose among {known}")
+                names = ", ".join(name for name in ESTIMATORS if name != ON_POLICY)
+                raise InvalidInput(f"there is no estimator {name!r}: choose among {names}")
         if self.primary not in self.estimators:
             raise InvalidInput(f"{self.primary!r} decides but is not computed: add it to the estimators")
         check_level(self.level)
-        finite(
-            "margin", self.margin, low=0.0, high=1e6, remedy="give the smallest gain that is worth a change"
-        )
+        remedy = "give the smallest gain that is worth a change"
+        finite("margin", self.margin, low=0.0, high=1e6, remedy=remedy)
         if self.wtp_usd is not None:
-            finite(
-                "wtp", self.wtp_usd, low=1e-12, high=1e9, remedy="give USD per point of quality, more than 0"
-            )
+            remedy = "give USD per point of quality, more than 0"
+            finite("wtp", self.wtp_usd, low=1e-12, high=1e9, remedy=remedy)
         remedy = "give points of quality per second, at least 0"
         finite("latency weight", self.latency_weight, low=0.0, high=1e6, remedy=remedy)
         if self.seed < 0:
@@ -68,36 +77,44 @@ class ReplaySettings:
 
     @property
     def quantity(self) -> str:
-        """What the verdict is about."""
+        """The quantity that the verdict is about: `quality` or `utility`."""
         return "quality" if self.wtp_usd is None and not self.latency_weight else "utility"
 
 
-def metrics_of(log: Log) -> tuple[str, ...]:
-    """The columns of outcomes that the log has anywhere, `reward` first."""
-    if not any(fact.judged for fact in log.facts):
-        raise InvalidInput(
-            f"{log.path} has no reward in any row, so nothing tells whether a policy is good: join "
-            "feedback to it, "
-            "or look at it with --descriptive"
-        )
-    found = ["reward"]
-    found += ["cost_usd"] if any(f.mean_cost_usd == f.mean_cost_usd for f in log.facts) else []
-    found += ["latency_s"] if any(f.mean_latency_s == f.mean_latency_s for f in log.facts) else []
-    return tuple(found)
+@dataclass(frozen=True, kw_only=True, eq=False)
+class ReplayJob:
+    """A log, what to compute from it, and λ by target once tuned: what every process needs."""
 
+    log: Log
+    settings: ReplaySettings
+    tuning: tuple[Tuning, ...] = ()
 
-def model_of(settings: ReplaySettings, log: Log) -> Model:
-    """The reward model that `auto` stands for: the log's own, else ridge where there is a context."""
-    if settings.model != "auto":
-        if settings.model == "column" and not log.has_predictions:
+    @cached_property
+    def metrics(self) -> tuple[str, ...]:
+        """The outcomes that the log has in any row, `reward` first."""
+        facts = self.log.facts
+        if not any(fact.judged for fact in facts):
+            raise InvalidInput(
+                f"{self.log.path} has no reward in any row, so nothing tells whether a policy is good: join "
+                "feedback to it, or look at it with --descriptive"
+            )
+        has_cost = any(fact.mean_cost_usd == fact.mean_cost_usd for fact in facts)
+        has_latency = any(fact.mean_latency_s == fact.mean_latency_s for fact in facts)
+        return ("reward", *(["cost_usd"] if has_cost else []), *(["latency_s"] if has_latency else []))
+
+    @cached_property
+    def model(self) -> Model:
+        """The reward model; `auto` is the log's own, else ridge if there is a context, else the mean."""
+        log, model = self.log, self.settings.model
+        if model == "column" and not log.has_predictions:
             raise InvalidInput(f"{log.path} has no column reward_predictions: choose another --model")
-        return settings.model
-    if log.has_predictions:
-        return "column"
-    return "ridge" if log.width or log.tasks else "mean"
+        if model != "auto":
+            return model
+        if log.has_predictions:
+            return "column"
+        return "ridge" if log.width or log.tasks else "mean"
 
-
-def needs_contexts(settings: ReplaySettings, log: Log) -> bool:
-    """Whether features or attributes have to be read for estimates."""
-    own = model_of(settings, log) in ("ridge", "boosting")
-    return own or any(by not in _SLICES for by in settings.by)
+    @property
+    def needs_contexts(self) -> bool:
+        """Whether features or attributes have to be read for estimates."""
+        return self.model in ("ridge", "boosting") or any(by not in _SLICES for by in self.settings.by)

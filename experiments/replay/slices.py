@@ -1,4 +1,4 @@
-"""Which slice of the traffic a decision belongs to: its task, its week, or the value of an attribute."""
+"""The slice of the traffic that a decision belongs to: its task, its week, or the value of an attribute."""
 
 from __future__ import annotations
 
@@ -18,19 +18,19 @@ MOST_SLICES: Final = 50
 TIME_BUCKETS: Final = 24
 
 
-def slices(columns: LogBatch, by: str) -> Iterator[tuple[str, NDArray[np.intp]]]:
-    """The slices of some decisions by name, each with the places of its decisions."""
-    names, which = np.unique(np.array(_labels(columns, by), dtype=object), return_inverse=True)
+def slices(batch: LogBatch, by: str) -> Iterator[tuple[str, NDArray[np.intp]]]:
+    """Cut decisions into slices; yields the name of each and the indices of its decisions."""
+    names, slice_of = np.unique(np.array(_labels(batch, by), dtype=object), return_inverse=True)
     for i, name in enumerate(names.tolist()):
-        yield str(name), np.flatnonzero(which == i)
+        yield str(name), np.flatnonzero(slice_of == i)
 
 
-def _labels(columns: LogBatch, by: str) -> list[str]:
+def _labels(batch: LogBatch, by: str) -> list[str]:
     if by == "task":
-        return [columns.tasks[task] if task >= 0 else WITHOUT for task in columns.task.tolist()]
+        return [batch.tasks[task] if task >= 0 else WITHOUT for task in batch.task.tolist()]
     if by == "week":
-        return [_week(at_s) for at_s in columns.decided_at_s.tolist()]
-    texts = columns.attributes if columns.attributes is not None else [None] * len(columns)
+        return [_week(at_s) for at_s in batch.decided_at_s.tolist()]
+    texts = batch.attributes if batch.attributes is not None else [None] * len(batch)
     return [_shown(json.loads(text).get(by)) if text else WITHOUT for text in texts]
 
 
@@ -42,17 +42,13 @@ def _week(at_s: float) -> str:
 def _shown(value: object) -> str:
     if value is None:
         return WITHOUT
-    return (
-        str(value).lower()
-        if isinstance(value, bool)
-        else f"{value:g}"
-        if isinstance(value, float)
-        else str(value)
-    )
+    if isinstance(value, bool):
+        return str(value).lower()
+    return f"{value:g}" if isinstance(value, float) else str(value)
 
 
-def time_bucket(columns: LogBatch, log: Log) -> Indices:
-    """Which of `TIME_BUCKETS` equal spans of the log each decision falls into."""
+def time_bucket(batch: LogBatch, log: Log) -> Indices:
+    """Find the one of `TIME_BUCKETS` equal spans of the log that each decision falls into."""
     span = max(log.last_s - log.first_s, 1e-9)
-    place = ((columns.decided_at_s - log.first_s) / span * TIME_BUCKETS).astype(np.intp)
-    return np.minimum(place, TIME_BUCKETS - 1)
+    bucket = ((batch.decided_at_s - log.first_s) / span * TIME_BUCKETS).astype(np.intp)
+    return np.minimum(bucket, TIME_BUCKETS - 1)

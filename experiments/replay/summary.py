@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
+from functools import cached_property
 
 from fairlead.experiments.logs.log import Log
 from fairlead.experiments.ope.bootstrap import percentile
@@ -16,219 +17,219 @@ from fairlead.experiments.ope.moments import Contrast, difference
 from fairlead.experiments.ope.verdict import recommend
 from fairlead.experiments.replay.partial_results import (
     PAIRED,
+    Key,
+    LogPart,
     PartResult,
     Slice,
     TargetPart,
-    Tuning,
     estimate_name,
 )
 from fairlead.experiments.replay.result import ALL, UTILITY, Cell, Replay, SliceResult, TargetResult
-from fairlead.experiments.replay.settings import INCUMBENT, ON_POLICY, ReplaySettings, metrics_of
+from fairlead.experiments.replay.settings import INCUMBENT, ON_POLICY, ReplayJob
 from fairlead.experiments.replay.slices import MOST_SLICES
-from fairlead.experiments.targets.base import TargetSpec
 from fairlead.optimizer.errors import InvalidInput
 
+WeightedSum = Mapping[str, float]
+"""A contrast as factors by the name of an estimate."""
 
-def summarised(log: Log, settings: ReplaySettings, found: PartResult, tuning: Sequence[Tuning]) -> Replay:
-    """The result out of the merged parts."""
-    metrics = metrics_of(log)
-    judged = []
-    for spec, part, lam in zip(settings.targets, found.targets, tuning, strict=True):
+
+def make_result(job: ReplayJob, merged: PartResult) -> Replay:
+    """Compute the result from the merged parts."""
+    log, settings = job.log, job.settings
+    targets, parts = [], []
+    for i, part in enumerate(merged.targets):
         if part is None:
             raise InvalidInput(
-                f"{log.path} has no decision with all of {', '.join(metrics)}, so nothing can be judged: "
+                f"{log.path} has no decision with all of {', '.join(job.metrics)}, so nothing can be judged: "
                 "join them"
             )
+        parts.append(part)
         try:
-            judged.append(_judged(log, settings, spec, part, found, metrics, lam))
+            targets.append(_TargetSummary(job, i, part, merged.log).result())
         except InvalidInput as error:
-            raise InvalidInput(f"target {spec.label}: {error}") from None
-    first = next(part for part in found.targets if part is not None)
-    mixes = [one.mix for one in judged if one.mix is not None]
-    incumbent = {
-        metric: asymptotic(first.moments, estimate_name(metric, ON_POLICY), level=settings.level)
-        for metric in metrics
-    }
+            raise InvalidInput(f"target {settings.targets[i].label}: {error}") from None
+    moments = parts[0].moments
+    partial = f"{moments.n:,} of {log.rows:,} decisions have all outcomes; estimates are of these."
     return Replay(
         path=str(log.path),
         rows=log.rows,
-        n=first.moments.n,
+        n=moments.n,
         first_s=log.first_s,
         last_s=log.last_s,
         providers=log.providers,
         settings=settings,
-        incumbent=incumbent,
-        targets=tuple(judged),
-        hull=mixes[0].hull if mixes else None,
-        cells=_cells(log, found),
-        counts=found.log.counts,
-        notes=(*log.notes(), *_notes(log, first.moments.n)),
+        incumbent={
+            metric: asymptotic(moments, estimate_name(metric, ON_POLICY), level=settings.level)
+            for metric in job.metrics
+        },
+        targets=tuple(targets),
+        hull=next((target.mix.hull for target in targets if target.mix is not None), None),
+        cells=_cells(log, merged.log),
+        counts=merged.log.counts,
+        notes=(*log.notes(), *([partial] if moments.n != log.rows else [])),
     )
 
 
-def _notes(log: Log, n: int) -> list[str]:
-    if n == log.rows:
-        return []
-    return [f"{n:,} of {log.rows:,} decisions have all outcomes; estimates are of these."]
+class _TargetSummary:
+    """What the sums of one target, and those of the log, say of it."""
 
+    def __init__(self, job: ReplayJob, index: int, part: TargetPart, log_part: LogPart) -> None:
+        self._job, self._settings = job, job.settings
+        self._spec = job.settings.targets[index]
+        self._tuning = job.tuning[index]
+        self._part, self._log_part = part, log_part
+        self._wtp_usd = self._spec.goal.wtp_usd or job.settings.wtp_usd
 
-def _utility(
-    settings: ReplaySettings, spec: TargetSpec, metrics: Sequence[str], name: str
-) -> Mapping[str, float]:
-    """The utility by one estimator, a contrast of its estimates of every metric."""
-    worth = spec.goal.wtp_usd or settings.wtp_usd
-    factors = {
-        "reward": 1.0,
-        "cost_usd": -1.0 / worth if worth else 0.0,
-        "latency_s": -settings.latency_weight,
-    }
-    return {estimate_name(metric, name): factors[metric] for metric in metrics if factors[metric]}
+    def result(self) -> TargetResult:
+        """Put everything together."""
+        part, providers = self._part, self._job.log.providers
+        quantity = UTILITY if UTILITY in self._contrasts else "reward"
+        gains = {
+            metric: asymptotic(part.moments, self._gain(metric), level=self._settings.level)
+            for metric in self._contrasts
+        }
+        findings = diagnose(part.weights, self._log_part.counts, providers=providers)
+        slices = [self._slice(key, sums) for key, sums in part.slices.items()]
+        spans = [piece for piece in slices if piece.by == "time"]
+        others = [piece for piece in slices if piece.by != "time"]
+        others.sort(key=lambda piece: (piece.by, -piece.n, piece.value))
+        return TargetResult(
+            label=self._spec.label,
+            spec=self._spec,
+            n=part.moments.n,
+            estimates=self._estimates(),
+            gains=gains,
+            intervals=self._intervals(self._gain(quantity)),
+            quantity=quantity,
+            findings=findings,
+            verdict=recommend(
+                gains[quantity], findings, target=self._spec.label, incumbent=INCUMBENT,
+                quantity="quality" if quantity == "reward" else quantity, margin=self._settings.margin,
+            ),
+            mix=self._mix(),
+            shares=dict(zip(providers, (part.shares / part.shares.sum()).tolist(), strict=True)),
+            effective_size=part.weights.effective_size,
+            histogram=tuple(part.histogram.tolist()),
+            slices=tuple(others[:MOST_SLICES]),
+            over_time=tuple(sorted(spans, key=lambda piece: int(piece.value))),
+            tuning=self._tuning,
+        )  # fmt: skip
 
+    @cached_property
+    def _contrasts(self) -> dict[str, dict[str, WeightedSum]]:
+        """The estimates of every metric, and of the utility if there is one, by estimator and `PAIRED`."""
+        names = (*self._settings.names, PAIRED)
+        contrasts: dict[str, dict[str, WeightedSum]] = {
+            metric: {name: {estimate_name(metric, name): 1.0} for name in names}
+            for metric in self._job.metrics
+        }
+        factors = self._utility_factors()
+        if len(factors) > 1:
+            contrasts[UTILITY] = {
+                name: {estimate_name(metric, name): factor for metric, factor in factors.items()}
+                for name in names
+            }
+        return contrasts
 
-def _less(contrast: Mapping[str, float], other: Mapping[str, float]) -> Mapping[str, float]:
-    """The first contrast minus the second."""
-    return {**contrast, **{name: contrast.get(name, 0.0) - factor for name, factor in other.items()}}
+    def _utility_factors(self) -> dict[str, float]:
+        """Weigh the metrics in the utility; `InvalidInput` if the log lacks one that it needs."""
+        factors = {"reward": 1.0}
+        if self._wtp_usd:
+            factors["cost_usd"] = -1.0 / self._wtp_usd
+        if self._settings.latency_weight:
+            factors["latency_s"] = -self._settings.latency_weight
+        for metric in factors:
+            if metric not in self._job.metrics:
+                raise InvalidInput(
+                    f"{self._job.log.path} has no {metric}, which the utility needs: leave --wtp or "
+                    "--latency-weight out"
+                )
+        return factors
 
+    def _gain(self, metric: str) -> WeightedSum:
+        """The target less the logging policy, both by the primary estimator."""
+        contrasts = self._contrasts[metric]
+        paired = {name: -factor for name, factor in contrasts[PAIRED].items()}
+        return {**contrasts[self._settings.primary], **paired}
 
-def _judged(
-    log: Log,
-    settings: ReplaySettings,
-    spec: TargetSpec,
-    part: TargetPart,
-    found: PartResult,
-    metrics: Sequence[str],
-    tuning: Tuning,
-) -> TargetResult:
-    level = settings.level
-    has_utility = bool(spec.goal.wtp_usd or settings.wtp_usd or settings.latency_weight)
-    for needed, wanted in (
-        ("cost_usd", spec.goal.wtp_usd or settings.wtp_usd),
-        ("latency_s", settings.latency_weight),
-    ):
-        if wanted and needed not in metrics:
-            raise InvalidInput(
-                f"{log.path} has no {needed}, which the utility needs: leave --wtp or --latency-weight out"
+    def _estimates(self) -> dict[str, dict[str, Estimate]]:
+        return {
+            metric: {
+                name: asymptotic_or_unknown(self._part.moments, contrasts[name], level=self._settings.level)
+                for name in self._settings.names
+            }
+            for metric, contrasts in self._contrasts.items()
+        }
+
+    def _intervals(self, gain: Contrast) -> dict[str, Estimate]:
+        level, part, smallest = self._settings.level, self._part, self._log_part.smallest_propensity
+        intervals = {
+            "asymptotic": asymptotic(part.moments, gain, level=level),
+            "anytime": asymptotic_sequence(part.moments, gain, level=level),
+        }
+        if part.resamples is not None:
+            intervals["bootstrap"] = percentile(part.resamples, gain, level=level)
+        if "ips" in self._settings.names and smallest > 0.0:
+            ips = estimate_name("reward", "ips")
+            intervals["empirical Bernstein (IPS)"] = empirical_bernstein(
+                part.moments, ips, low=0.0, high=1.0 / smallest, level=level
             )
-    contrasts: dict[str, dict[str, Mapping[str, float]]] = {
-        metric: {name: {estimate_name(metric, name): 1.0} for name in (*settings.names, PAIRED)}
-        for metric in metrics
-    }
-    if has_utility:
-        contrasts[UTILITY] = {
-            name: _utility(settings, spec, metrics, name) for name in (*settings.names, PAIRED)
-        }
-    estimates = {
-        metric: {
-            name: asymptotic_or_unknown(part.moments, some[name], level=level) for name in settings.names
-        }
-        for metric, some in contrasts.items()
-    }
-    gain_of = {metric: _less(some[settings.primary], some[PAIRED]) for metric, some in contrasts.items()}
-    gains = {metric: asymptotic(part.moments, contrast, level=level) for metric, contrast in gain_of.items()}
-    quantity = UTILITY if has_utility else "reward"
-    findings = diagnose(part.weights, found.log.counts, providers=log.providers)
-    slices = [_slice(key, one, settings) for key, one in part.slices.items()]
-    timed = sorted((one for one in slices if one.by == "time"), key=lambda one: int(one.value))
-    others = sorted((one for one in slices if one.by != "time"), key=lambda one: (one.by, -one.n, one.value))
-    return TargetResult(
-        label=spec.label,
-        spec=spec,
-        n=part.moments.n,
-        estimates=estimates,
-        gains=gains,
-        intervals=_intervals(settings, part, found, gain_of[quantity]),
-        quantity=quantity,
-        findings=findings,
-        verdict=recommend(
-            gains[quantity], findings, target=spec.label, incumbent=INCUMBENT,
-            quantity="quality" if quantity == "reward" else quantity, margin=settings.margin,
-        ),
-        mix=_mix(part, found, settings, log.providers),
-        shares=dict(zip(log.providers, (part.shares / part.shares.sum()).tolist(), strict=True)),
-        effective_size=part.weights.effective_size,
-        histogram=tuple(part.histogram.tolist()),
-        slices=tuple(others[:MOST_SLICES]),
-        over_time=tuple(timed),
-        tuning=tuning,
-    )  # fmt: skip
+        return intervals
 
-
-def _intervals(
-    settings: ReplaySettings,
-    part: TargetPart,
-    found: PartResult,
-    gain: Contrast,
-) -> dict[str, Estimate]:
-    level = settings.level
-    intervals = {
-        "asymptotic": asymptotic(part.moments, gain, level=level),
-        "anytime": asymptotic_sequence(part.moments, gain, level=level),
-    }
-    if part.resamples is not None:
-        intervals["bootstrap"] = percentile(part.resamples, gain, level=level)
-    if "ips" in settings.names and found.log.smallest > 0.0:
-        top = 1.0 / found.log.smallest
-        intervals["empirical Bernstein (IPS)"] = empirical_bernstein(
-            part.moments, estimate_name("reward", "ips"), low=0.0, high=top, level=level
+    def _slice(self, key: Key, part: Slice) -> SliceResult:
+        own, target, paired = (
+            estimate_name("reward", name) for name in (ON_POLICY, self._settings.primary, PAIRED)
         )
-    return intervals
+        contrasts: tuple[Contrast, ...] = (own, target, difference(target, paired))
+        incumbent, estimate, gain = (
+            asymptotic_or_unknown(part.moments, contrast, level=self._settings.level)
+            for contrast in contrasts
+        )
+        return SliceResult(
+            by=key[0],
+            value=key[1],
+            n=part.moments.n,
+            incumbent=incumbent,
+            target=estimate,
+            gain=gain,
+            effective_size=part.weights.effective_size,
+        )
+
+    def _mix(self) -> FixedMix | None:
+        """Compare with the best fixed mix at the target's own spend; None without resamples or costs."""
+        fixed, resamples, primary = self._log_part.fixed, self._part.resamples, self._settings.primary
+        if resamples is None or fixed is None:
+            return None
+        policies = [f"fixed:{provider}" for provider in self._job.log.providers]
+        return estimate_fixed_mix(
+            resamples.join(fixed),
+            quality=estimate_name("reward", primary),
+            cost_usd=estimate_name("cost_usd", primary),
+            fixed_quality=[estimate_name("reward", policy) for policy in policies],
+            fixed_cost_usd=[estimate_name("cost_usd", policy) for policy in policies],
+            level=self._settings.level,
+        )
 
 
-def _slice(key: tuple[str, str], part: Slice, settings: ReplaySettings) -> SliceResult:
-    own, target, paired = (estimate_name("reward", name) for name in (ON_POLICY, settings.primary, PAIRED))
-    contrasts: tuple[Contrast, ...] = (own, target, difference(target, paired))
-    incumbent, estimate, gain = (
-        asymptotic_or_unknown(part.moments, contrast, level=settings.level) for contrast in contrasts
-    )
-    return SliceResult(
-        by=key[0],
-        value=key[1],
-        n=part.moments.n,
-        incumbent=incumbent,
-        target=estimate,
-        gain=gain,
-        effective_size=part.weights.effective_size,
-    )
-
-
-def _mix(
-    part: TargetPart, found: PartResult, settings: ReplaySettings, providers: Sequence[str]
-) -> FixedMix | None:
-    fixed = found.log.fixed
-    if part.resamples is None or fixed is None:
-        return None
-    return estimate_fixed_mix(
-        part.resamples.join(fixed),
-        quality=estimate_name("reward", settings.primary),
-        cost_usd=estimate_name("cost_usd", settings.primary),
-        fixed_quality=[estimate_name("reward", f"fixed:{provider}") for provider in providers],
-        fixed_cost_usd=[estimate_name("cost_usd", f"fixed:{provider}") for provider in providers],
-        level=settings.level,
-    )
-
-
-def _cells(log: Log, found: PartResult) -> tuple[Cell, ...]:
-    """SNIPS per task and provider; the standard error is that of the weighted mean of a reward in [0, 1]."""
-    cells = found.log.cells
-    tasks = [*log.tasks, ALL]
-    together = cells.copy()
-    together[-1] = cells.sum(axis=0)
-    result = []
-    for t, task in enumerate(tasks):
+def _cells(log: Log, log_part: LogPart) -> tuple[Cell, ...]:
+    """Estimate by SNIPS per task and provider, with the standard error of the weighted mean of a reward."""
+    sums = log_part.cells.copy()
+    sums[-1] = log_part.cells.sum(axis=0)
+    cells = []
+    for t, task in enumerate([*log.tasks, ALL]):
         for j, provider in enumerate(log.providers):
-            n, weight, reward, cost, _, squares = together[t, j].tolist()
+            n, weight, reward, cost, _, squares = sums[t, j].tolist()
             if n == 0.0:
                 continue
             quality = reward / weight
-            spread = math.sqrt(max(quality * (1.0 - quality), 0.0) * squares) / weight
-            result.append(
+            cells.append(
                 Cell(
                     task=task,
                     provider=provider,
                     n=int(n),
                     quality=quality,
-                    quality_se=spread,
+                    quality_se=math.sqrt(max(quality * (1.0 - quality), 0.0) * squares) / weight,
                     cost_usd=cost / weight,
                 )
             )
-    return tuple(result)
+    return tuple(cells)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import Final
@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 
 from fairlead.experiments.baselines.supervised import SupervisedReference, supervised_reference
 from fairlead.experiments.goals import Goal
+from fairlead.experiments.pool import LocalPool, ProcessPool, Tick, ignore
 from fairlead.experiments.simulation.players import (
     FixedPlayer,
     Player,
@@ -21,7 +22,6 @@ from fairlead.experiments.simulation.players import (
     UniformPlayer,
     Watch,
 )
-from fairlead.experiments.simulation.pool import in_processes
 from fairlead.experiments.simulation.records import Record, measure, oracle_quality
 from fairlead.experiments.simulation.scenario import (
     PEERS,
@@ -38,7 +38,6 @@ from fairlead.optimizer.features import Encoder
 from fairlead.optimizer.policies.presets import policy_from_name
 from fairlead.optimizer.types import Context, Feedback, Outcome, Prices
 
-Tick = Callable[[int], None]
 _TICK_EVERY: Final = 256
 
 
@@ -68,9 +67,7 @@ class Result:
     notes: tuple[str, ...]
 
 
-def simulate(
-    table: OutcomeTable, settings: Settings, *, jobs: int = 1, progress: Tick = lambda rounds: None
-) -> Result:
+def simulate(table: OutcomeTable, settings: Settings, *, jobs: int = 1, progress: Tick = ignore) -> Result:
     """Play every policy and goal for every seed, in `jobs` processes; `progress` hears of rounds played."""
     check_scenario(table, settings)
     for policy in settings.policies:
@@ -80,16 +77,14 @@ def simulate(
     plays = [(policy, goal) for policy in settings.policies for goal in wanted]
     parts = min(len(plays), -(-jobs // settings.seeds)) if jobs > settings.seeds else 1
     tasks = [(seed, plays[part::parts]) for seed in settings.seed_list for part in range(parts)]
-    if jobs > 1:
-        played = in_processes(play_seed, (table, settings), tasks, jobs=jobs, progress=progress)
-    else:
-        played = [play_seed(table, settings, seed, some, tick=progress) for seed, some in tasks]
-    place = {play: i for i, play in enumerate(plays)}
-    records = [record for some, _ in played for record in some]
-    records.sort(key=lambda record: (place[record.policy, record.goal], record.seed))
+    pool = ProcessPool(jobs) if jobs > 1 else LocalPool()
+    results = pool.map(play_seed, tasks, progress, shared=(table, settings), reports=True)
+    rank = {play: i for i, play in enumerate(plays)}
+    records = [record for seed_records, _ in results for record in seed_records]
+    records.sort(key=lambda record: (rank[record.policy, record.goal], record.seed))
     oracles: dict[Goal, list[float]] = {goal: [] for goal in wanted}
-    for _, found in played:
-        for goal, value in found.items():
+    for _, oracle in results:
+        for goal, value in oracle.items():
             oracles[goal].append(value)
     supervised, note = _supervised(table, settings, wanted)
     return Result(
@@ -121,7 +116,7 @@ def play_seed(
     seed: int,
     plays: Sequence[tuple[str, Goal]],
     *,
-    tick: Tick = lambda rounds: None,
+    tick: Tick = ignore,
 ) -> Played:
     """One seed: features once, then every policy and goal on the same stream with the same dice."""
     stream = make_stream(table, settings, seed)
@@ -141,7 +136,7 @@ def play(
     *,
     policy: str,
     goal: Goal,
-    tick: Tick = lambda rounds: None,
+    tick: Tick = ignore,
     watch: Watch = lambda step, probabilities: None,
 ) -> Trace:
     """One run: choose, reveal the outcome at once and quality when due; `watch` hears the distributions."""

@@ -17,8 +17,9 @@ from rich.table import Table
 
 from fairlead.experiments.baselines.frontier import oracle, provider_means
 from fairlead.experiments.goals import Goal
+from fairlead.experiments.pool import Tick
 from fairlead.experiments.simulation.records import Record, Seen, averaged, fixed_mix, mean_share
-from fairlead.experiments.simulation.run import Result, Tick
+from fairlead.experiments.simulation.run import Result
 from fairlead.experiments.simulation.scenario import PEERS, split_rows
 from fairlead.experiments.tables.price_list import PriceEstimate
 

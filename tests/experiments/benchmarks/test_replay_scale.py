@@ -10,7 +10,7 @@ import pytest
 from fairlead.experiments.benchmarks.replay_scale import write_large_log
 from fairlead.experiments.logs.log import open_log
 from fairlead.experiments.ope.diagnostics import calibration
-from fairlead.experiments.replay.executors import LocalEngine
+from fairlead.experiments.pool import LocalPool
 from fairlead.experiments.replay.run import replay
 from fairlead.experiments.replay.settings import ReplaySettings
 from fairlead.experiments.targets.base import target_specs
@@ -22,7 +22,7 @@ def test_a_log_of_a_known_world_is_judged_right(tmp_path: Path) -> None:
     with open_log(path, part_rows=12_000) as log:
         specs = target_specs(["uniform", "fixed:maker/model-03"], [], feedback_delay=0)
         settings = ReplaySettings(targets=tuple(specs), model="mean", resamples=0, estimators=("snips", "dr"))
-        result = replay(log, settings, LocalEngine())
+        result = replay(log, settings, LocalPool())
     assert log.rows == 30_000
     assert calibration(result.counts).passed
     quality = 0.2 + 0.6 * np.arange(4) / 4

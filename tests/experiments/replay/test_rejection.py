@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from fairlead.experiments.logs.log import open_log
-from fairlead.experiments.replay.executors import LocalEngine
+from fairlead.experiments.pool import LocalPool
 from fairlead.experiments.replay.rejection import REJECTION
 from fairlead.experiments.replay.result import Replay
 from fairlead.experiments.replay.run import replay
@@ -23,7 +23,7 @@ def played(path: Path, *names: str, part_rows: int = 100_000) -> Replay:
     specs = tuple(target_specs(names, [], feedback_delay=0))
     settings = ReplaySettings(targets=specs, rejection=True, resamples=0)
     with open_log(path, part_rows=part_rows) as log:
-        return replay(log, settings, LocalEngine())
+        return replay(log, settings, LocalPool())
 
 
 def test_a_policy_whose_value_is_known_gets_that_value(tmp_path: Path) -> None:

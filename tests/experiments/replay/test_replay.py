@@ -15,8 +15,8 @@ from fairlead.experiments.goals import Goal
 from fairlead.experiments.logs.log import Log, open_log
 from fairlead.experiments.logs.write import write_log
 from fairlead.experiments.ope.estimators import ESTIMATORS
+from fairlead.experiments.pool import LocalPool, open_pool
 from fairlead.experiments.replay import export
-from fairlead.experiments.replay.executors import LocalEngine, make_engine
 from fairlead.experiments.replay.result import ALL, Replay
 from fairlead.experiments.replay.run import replay
 from fairlead.experiments.replay.settings import ReplaySettings
@@ -48,7 +48,7 @@ def judged(log: Log, names: Sequence[str], **options: object) -> Replay:
     goals = goals_of(log, wtp_usd=0.02, budget_usd=None, frontier=None)
     specs = tuple(target_specs(names, goals, feedback_delay=0))
     given = {"resamples": 200, "wtp_usd": 0.02, **options}
-    return replay(log, ReplaySettings(targets=specs, **given), LocalEngine())
+    return replay(log, ReplaySettings(targets=specs, **given), LocalPool())
 
 
 @pytest.fixture(scope="module")
@@ -117,13 +117,13 @@ def test_workers_of_a_real_cluster_give_the_same_bits(log: Log) -> None:
     goals = goals_of(log, wtp_usd=None, budget_usd=None, frontier=2)
     specs = tuple(target_specs(["greedy", "uniform"], goals, feedback_delay=0))
     settings = ReplaySettings(targets=specs, by=("task",), resamples=100, model="mean", tune=True)
-    local = replay(log, settings, LocalEngine())
+    local = replay(log, settings, LocalPool())
     heard: list[tuple[str, int]] = []
 
     def progress(stage: str, tasks: int):  # type: ignore[no-untyped-def]
         return lambda done: heard.append((stage, done))
 
-    with make_engine("dask", scheduler=None, workers=2) as engine:
+    with open_pool("dask", scheduler=None, workers=2) as engine:
         spread = replay(log, settings, engine, progress=progress)
     assert export.json_text(spread) == export.json_text(local)
     assert report_html(spread) == report_html(local)
@@ -137,7 +137,7 @@ def test_engines_that_cannot_be() -> None:
         ("dask", None, 0, "number of workers is 0"),
         ("dask", "nowhere", 1, "no dask scheduler answers at 'nowhere'"),
     ):
-        with pytest.raises(InvalidInput, match=told), make_engine(name, scheduler=scheduler, workers=workers):
+        with pytest.raises(InvalidInput, match=told), open_pool(name, scheduler=scheduler, workers=workers):
             pass
 
 

@@ -9,8 +9,8 @@ from pathlib import Path
 import pytest
 
 from fairlead.experiments.logs.log import open_log
+from fairlead.experiments.pool import LocalPool
 from fairlead.experiments.replay import export
-from fairlead.experiments.replay.executors import LocalEngine
 from fairlead.experiments.replay.result import Replay
 from fairlead.experiments.replay.run import replay
 from fairlead.experiments.replay.settings import ReplaySettings
@@ -25,7 +25,7 @@ def judged(path: Path, *names: str, primary: str = "snips") -> Replay:
     specs = tuple(TargetSpec(name=name) for name in names)
     settings = ReplaySettings(targets=specs, primary=primary, by=("task",), resamples=0, model="mean")
     with open_log(path) as log:
-        return replay(log, settings, LocalEngine())
+        return replay(log, settings, LocalPool())
 
 
 def test_a_slice_that_never_agrees_with_the_target_is_unknown(tmp_path: Path) -> None:
