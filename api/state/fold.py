@@ -298,7 +298,7 @@ class Fold:
         fold.sessions, fold.open = state.sessions, state.open
         for decision_id, rows in state.pending:
             for row in rows:
-                event = decode(row.line, place=row.seq)
+                event = decode(row.line, seq=row.seq)
                 assert isinstance(event, Outcome | Feedback)
                 event = replace(event, decision_id=decision_id)
                 fold.pending.park(decision_id, (row, event), at_s=row.at_s)
@@ -314,6 +314,6 @@ class Fold:
 def _event_of(row: Row, event: Logged | None) -> object:
     """The event of a row, dated by its place in the log; ``event`` is that event without its place."""
     if event is None:
-        return decode(row.line, place=row.seq)
+        return decode(row.line, seq=row.seq)
     # Together the three copies of a round take 9 µs of some 700.
     return replace(event, seq=row.seq) if isinstance(event, Decision) else replace(event, revision=row.seq)

@@ -75,7 +75,7 @@ def _blocks(log: Log, declared: Sequence[Any] = ()) -> tuple[Block, ...]:
         return ()
     if not declared:
         return (Block("features", log.width, isotropic=False),)
-    blocks = tuple(from_json(Block, block, path=f"blocks[{i}]") for i, block in enumerate(declared))
+    blocks = tuple(from_json(Block, block, name=f"blocks[{i}]") for i, block in enumerate(declared))
     width = sum(block.width for block in blocks)
     if width != log.width:
         raise InvalidInput(

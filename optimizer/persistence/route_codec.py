@@ -1,84 +1,68 @@
-"""Frozen declarations as JSON objects and back: whatever is wrong in one is named by its path.
-
-Written as the fields they have; read by their own constructors, which check every value.
-"""
+"""Frozen declarations, such as a `Route`, as JSON objects and back: an error names the path and the value."""
 
 from __future__ import annotations
 
-import types
-import typing
-from dataclasses import MISSING, asdict, fields, is_dataclass
-from typing import Any, TypeVar, cast
+import re
+from typing import Final, TypeVar
+
+import msgspec
 
 from fairlead.optimizer.errors import InvalidInput
 
 T = TypeVar("T")
 
-
-def to_json(value: object) -> Any:
-    """A declaration such as a `Route` as what `json` writes; sets become sorted lists."""
-    if is_dataclass(value) and not isinstance(value, type):
-        return _plain(asdict(value))
-    raise InvalidInput(f"{type(value).__name__} is no declaration")
+EXCERPT_CHARS: Final = 80
+_STEP: Final = re.compile(r"\.([^.\[]+)|\[(\d+)\]")
 
 
-def from_json(kind: type[T], value: object, *, path: str = "") -> T:
+def to_json(declaration: object) -> dict[str, object]:
+    """A declaration as what `json` writes; sets become sorted lists."""
+    fields: dict[str, object] = msgspec.to_builtins(declaration, order="deterministic")
+    return fields
+
+
+def from_json(kind: type[T], value: object, *, name: str = "") -> T:
     """The declaration that gave `to_json`; fields that have a default may be left out.
 
-    `InvalidInput` names the path of a field that is unknown, missing, of a wrong type or out of range.
+    Raises `InvalidInput` with the path of a field that is unknown, missing, of a wrong type or out of range;
+    the path begins with ``name``, or else with the name of the type.
     """
-    where = path or kind.__name__.lower()
-    if not isinstance(value, dict):
-        raise InvalidInput(
-            f"{where} is {value!r}, not an object with the fields of a {kind.__name__.lower()}"
-        )
-    hints = typing.get_type_hints(kind)
-    strange = sorted(str(key) for key in value.keys() - hints.keys())
-    if strange:
-        raise InvalidInput(f"{where} has the unknown field {strange[0]!r}: choose from {sorted(hints)}")
-    found = {name: _read(hints[name], item, f"{where}.{name}") for name, item in value.items()}
-    # The constructor would raise a TypeError that names no path.
-    needed = [f.name for f in fields(cast(Any, kind)) if f.name not in found and _is_required(f)]
-    if needed:
-        raise InvalidInput(f"{where} lacks {needed[0]!r}: add it")
+    name = name or kind.__name__.lower()
     try:
-        return kind(**found)
-    except InvalidInput as error:
-        raise InvalidInput(f"{where}: {error}") from error
+        declaration = msgspec.convert(value, kind)
+    except msgspec.ValidationError as error:
+        raise InvalidInput(explain(error, value, name=name)) from error
+    _refuse_unknown_fields(value, to_json(declaration), name)
+    return declaration
 
 
-def _plain(value: Any) -> Any:
-    if isinstance(value, dict):
-        return {key: _plain(item) for key, item in value.items()}
-    if isinstance(value, set | frozenset):
-        return sorted(value)
-    if isinstance(value, tuple | list):
-        return [_plain(item) for item in value]
-    return value
+def explain(error: msgspec.ValidationError, value: object, *, name: str = "") -> str:
+    """A sentence for an error of msgspec: the path below ``name``, the value there, and the reason."""
+    reason, _, path = str(error).partition(" - at `$")
+    path = path.removesuffix("`").partition("[...]")[0]  # what is in a mapping has no path
+    for field, index in _STEP.findall(path):
+        value = value[int(index) if index else field]  # type: ignore[index]
+    where = (name + path).removeprefix(".")
+    if isinstance(error.__cause__, InvalidInput):
+        return f"{where}: {error.__cause__}" if where else str(error.__cause__)
+    if reason.startswith("Object "):  # misses a field, or has one too many: the value would be all of it
+        return f"{where}: {reason}" if where else reason
+    return f"{where} is {excerpt(repr(value))}: {reason}"
 
 
-def _is_required(field: Any) -> bool:
-    return field.default is MISSING and field.default_factory is MISSING
+def excerpt(text: str) -> str:
+    """The text in ASCII, cut to a length that fits into a sentence."""
+    shown = text if text.isascii() and text.isprintable() else ascii(text)[1:-1]
+    return shown if len(shown) <= EXCERPT_CHARS else shown[: EXCERPT_CHARS - 1] + "…"
 
 
-def _read(hint: Any, value: object, path: str) -> Any:
-    origin, arguments = typing.get_origin(hint), typing.get_args(hint)
-    if origin in (types.UnionType, typing.Union):
-        if value is None and type(None) in arguments:
-            return None
-        return _read(next(one for one in arguments if one is not type(None)), value, path)
-    if origin in (tuple, frozenset):
-        if not isinstance(value, list | tuple):
-            raise InvalidInput(f"{path} is {value!r}, not a list")
-        items = [_read(arguments[0], item, f"{path}[{i}]") for i, item in enumerate(value)]
-        return origin(items)
-    if is_dataclass(hint):
-        return from_json(cast(type[Any], hint), value, path=path)
-    if hint is float and isinstance(value, int) and not isinstance(value, bool):
-        return float(value)
-    if type(value) is not hint:
-        raise InvalidInput(f"{path} is {value!r}, which is no {_WORDS.get(hint, hint)}")
-    return value
-
-
-_WORDS = {str: "text", float: "number", int: "whole number", bool: "true or false"}
+def _refuse_unknown_fields(value: object, known: object, path: str) -> None:
+    # msgspec leaves out what a dataclass has no field for.
+    if isinstance(value, dict) and isinstance(known, dict):
+        for key, item in value.items():
+            if key not in known:
+                raise InvalidInput(f"{path} has the unknown field {key!r}: choose from {sorted(known)}")
+            _refuse_unknown_fields(item, known[key], f"{path}.{key}")
+    elif isinstance(value, list | tuple) and isinstance(known, list | tuple):
+        for i, (item, fields) in enumerate(zip(value, known, strict=False)):
+            _refuse_unknown_fields(item, fields, f"{path}[{i}]")

@@ -63,7 +63,7 @@ def plain(value: object) -> object:
 def array_of(content: bytearray) -> FloatArray:
     """The array that `plain` wrote, over the same memory; `ValueError` if it is none."""
     if len(content) % 8:
-        raise ValueError(f"{len(content)} bytes are no array of float64")
+        raise ValueError(f"{len(content)} bytes, which are no array of float64")
     array = np.frombuffer(content, dtype=_LITTLE)
     return array if _LITTLE.isnative else array.astype(np.float64)
 

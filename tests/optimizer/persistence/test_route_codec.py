@@ -60,18 +60,21 @@ def test_what_has_a_default_may_be_left_out():
 @pytest.mark.parametrize(
     ("value", "words"),
     [
-        ([], r"route is \[\], not an object"),
-        ({"name": "r"}, "route lacks 'providers'"),
+        ([], r"route is \[\]: Expected `object`, got `array`"),
+        ({"name": "r"}, "route: Object missing required field `providers`"),
         ({"name": "r", "providers": []}, "route: route 'r' has no provider"),
-        ({"name": "r", "providers": [{"name": 3}]}, r"route.providers\[0\].name is 3, which is no text"),
-        ({"name": "r", "providers": "a"}, "route.providers is 'a', not a list"),
+        (
+            {"name": "r", "providers": [{"name": 3}]},
+            r"route.providers\[0\].name is 3: Expected `str`",
+        ),
+        ({"name": "r", "providers": "a"}, "route.providers is 'a': Expected `array`, got `str`"),
         (
             {"name": "r", "providers": [{"name": "a", "price": 3}]},
             r"providers\[0\] has the unknown field 'price'",
         ),
         (
             {"name": "r", "providers": [{"name": "a", "prices": {"input_usd_per_mtok": 1.0}}]},
-            r"providers\[0\].prices lacks 'output_usd_per_mtok'",
+            r"providers\[0\].prices: Object missing required field `output_usd_per_mtok`",
         ),
         (
             {
@@ -84,7 +87,7 @@ def test_what_has_a_default_may_be_left_out():
         ),
         (
             {"name": "r", "providers": [{"name": "a", "healthy": 1}]},
-            "healthy is 1, which is no true or false",
+            "healthy is 1: Expected `bool`, got `int`",
         ),
     ],
 )
