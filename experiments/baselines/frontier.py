@@ -1,4 +1,4 @@
-"""What a router is compared with: the best fixed mix, which it must never lose to, and the oracle above it.
+"""Baselines of a router: the best fixed mix, which it must never lose to, and the oracle above it.
 
 Both are upper concave hulls in the cost–quality plane. The best fixed mix is the hull of the policies that
 always choose one provider; the oracle is the sum of one such hull per prompt, which solves the fractional
@@ -20,7 +20,11 @@ class Hull:
     """A concave, increasing frontier in the cost–quality plane, by its corners, shape (h,).
 
     `cost_usd` is mean USD per request, `quality` mean quality; both increase. `providers` holds the column of
-    the provider at each corner where a corner is always one provider, and is empty for an oracle.
+    the provider at each corner of a best fixed mix, and is empty for an oracle.
+
+    >>> hull = best_fixed_mix([1e-4, 3e-4], [0.6, 0.8])
+    >>> round(hull.quality_at(2e-4), 3), hull.shares_at(1e-4)
+    (0.7, {0: 1.0})
     """
 
     cost_usd: NDArray[np.float64]
@@ -32,7 +36,7 @@ class Hull:
     @overload
     def quality_at(self, spend_usd: NDArray[np.float64]) -> NDArray[np.float64]: ...
     def quality_at(self, spend_usd: float | NDArray[np.float64]) -> float | NDArray[np.float64]:
-        """The highest mean quality at a mean spend in USD per request; elementwise for an array.
+        """Return the highest mean quality at a mean spend in USD per request; elementwise for an array.
 
         Between two corners it is that of their mixture. Below the first corner it stays that corner's: no
         mixture spends less, so a router that does is compared with the cheapest there is. Above the last
@@ -42,7 +46,7 @@ class Hull:
         return float(quality) if np.ndim(spend_usd) == 0 else np.asarray(quality)
 
     def shares_at(self, spend_usd: float) -> dict[int, float]:
-        """The mixture behind `quality_at`: provider column to share of traffic, in (0, 1]; at most two."""
+        """Return the mixture behind `quality_at`: provider column to share of traffic; at most two."""
         position = float(np.interp(spend_usd, self.cost_usd, np.arange(len(self.cost_usd))))
         corner, share = int(position), position % 1.0
         shares = {self.providers[corner]: 1.0 - share}
@@ -55,8 +59,12 @@ class Hull:
 class HullSteps:
     """The hulls of n prompts, taken apart: where each starts and every step up it, best value first.
 
-    `start`: the column of the cheapest provider, shape (n,). Per step, shape (s,): `row`, the column it goes
-    `origin` → `target`, and `slope`, quality gained per USD.
+    `start` (n,) is the column of the cheapest provider. Per step, shape (s,): the `row`, the columns `origin`
+    and `target` of the step, and its `slope`, quality gained per USD.
+
+    >>> steps = hull_steps(np.array([[0.5, 0.9]]), np.array([[0.001, 0.002]]))
+    >>> steps.start.tolist(), steps.target.tolist(), steps.slope.round(1).tolist()
+    ([0], [1], [400.0])
     """
 
     start: NDArray[np.intp]
@@ -95,7 +103,7 @@ def hull_steps(quality: NDArray[np.float64], cost_usd: NDArray[np.float64]) -> H
 
 
 def best_fixed_mix(mean_cost_usd: ArrayLike, mean_quality: ArrayLike) -> Hull:
-    """The best mixture of always-one-provider policies at every spend.
+    """Return the best mixture of always-one-provider policies at every spend.
 
     From each provider's mean cost in USD and mean quality, both shape (k,). A provider that some mixture of
     others matches at no greater spend is no corner and gets no traffic.
@@ -144,7 +152,7 @@ def budget_grid(mean_cost_usd: ArrayLike, mean_quality: ArrayLike, *, count: int
 
 
 def oracle(quality: NDArray[np.float64], cost_usd: NDArray[np.float64]) -> Hull:
-    """What full knowledge of every outcome would earn at every mean spend: shape (n, k), NaN where missing.
+    """Return what full knowledge of every outcome would earn at every mean spend.
 
     The first corner gives each prompt its cheapest provider. Between corners one prompt is split between two
     providers, as the linear programme allows: an upper bound for any router on these prompts.
@@ -160,5 +168,5 @@ def oracle(quality: NDArray[np.float64], cost_usd: NDArray[np.float64]) -> Hull:
 
 
 def oracle_at(quality: NDArray[np.float64], cost_usd: NDArray[np.float64], budget_usd: float) -> float:
-    """The oracle's mean quality at a mean budget in USD per request; see `oracle` for a whole frontier."""
+    """Return the oracle's mean quality at a mean budget in USD per request."""
     return oracle(quality, cost_usd).quality_at(budget_usd)

@@ -1,13 +1,16 @@
 """The supervised reference: how much of the oracle's lead a representation of the prompts can earn at all.
 
-Ridge regressions learn every provider's quality and cost from one half of the prompts, with all labels known,
-and choose on the other half with the shadow price that hindsight picks. No router that learns only from its
-own choices has that much to go by, so the lift found here is what its features are worth, not a target that
-it is sure to reach. The features are the caller's: text, a task label as one-hot columns, or none at all.
+Ridge regressions learn every provider's quality and cost from one half of the prompts, with all labels, and
+choose on the other half at the shadow price that is best in hindsight. A router that learns only from its own
+choices has far less to learn from, so this lift is what its features are worth, not a target that it is sure
+to reach. The features are the caller's: text, a task label as one-hot columns, or none at all.
 """
+
+from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -26,6 +29,13 @@ class ReferencePoint:
 
     `budget_usd`, `mean_cost_usd` and `cost_se` are USD per request. `lift` is `mean_quality` minus that of
     the best fixed mix at the reference's own spend on the same prompts.
+
+    >>> point = ReferencePoint(
+    ...     budget_usd=1e-3, mean_quality=0.8, mean_cost_usd=1e-3, lift=0.05, quality_se=0.002, cost_se=0.0,
+    ...     lift_se=0.003,
+    ... )
+    >>> point.lift > 2 * point.lift_se
+    True
     """
 
     budget_usd: float
@@ -52,6 +62,13 @@ class SupervisedReference:
     mean_lift_se: float
 
 
+class _Outcomes(NamedTuple):
+    """Quality and USD of every prompt at every provider, shape (n, k) each."""
+
+    quality: _Matrix
+    cost_usd: _Matrix
+
+
 def supervised_reference(
     features: _Matrix,
     quality: _Matrix,
@@ -66,6 +83,12 @@ def supervised_reference(
     Every seed draws its own halves. `budgets` are mean USD per request; `penalties` weigh the squared
     coefficients of standardised features against the summed squared error. An empty `features`, shape (n, 0),
     gives the reference without context.
+
+    >>> kind = np.arange(40) % 2  # each provider is good at one kind of prompt
+    >>> quality, cost = np.column_stack([kind, 1 - kind]) * 1.0, np.full((40, 2), 1e-3)
+    >>> reference = supervised_reference(np.eye(2)[kind], quality, cost, budgets=[1e-3])
+    >>> round(reference.points[0].mean_quality, 2)
+    1.0
     """
     _check(features, quality, cost_usd)
     grid = np.asarray(budgets, dtype=np.float64)
@@ -75,11 +98,13 @@ def supervised_reference(
         order = np.random.default_rng(seed).permutation(len(features))
         train, test = order[: len(order) // 2], order[len(order) // 2 :]
         for i, (penalty, model) in enumerate(settings):
-            predicted = _predict(features, quality, train, test, penalty)
-            costs = _predict(features, cost_usd, train, test, penalty if model == "ridge" else np.inf)
-            # A line may predict less than nothing, and no call costs that.
-            costs = costs.clip(np.nanmin(cost_usd[train], axis=0), np.nanmax(cost_usd[train], axis=0))
-            scores[i, :, s] = _score(predicted, costs, quality[test], cost_usd[test], grid)
+            earned = _predict(features, quality, train=train, test=test, penalty=penalty)
+            weight = penalty if model == "ridge" else np.inf
+            spent = _predict(features, cost_usd, train=train, test=test, penalty=weight)
+            # A line may predict a cost below 0, which no call has.
+            spent = spent.clip(np.nanmin(cost_usd[train], axis=0), np.nanmax(cost_usd[train], axis=0))
+            actual = _Outcomes(quality[test], cost_usd[test])
+            scores[i, :, s] = _score(_Outcomes(earned, spent), actual, grid)
     best = int(scores[:, 2].mean(axis=(1, 2)).argmax())
     means, errors = scores[best].mean(axis=1), _standard_error(scores[best])
     return SupervisedReference(
@@ -114,7 +139,7 @@ def _point(budget: float, means: _Matrix, errors: _Matrix) -> ReferencePoint:
 
 
 def _standard_error(scores: _Matrix) -> _Matrix:
-    """Of the mean over axis 1, the seeds; NaN where there is only one."""
+    """Estimate the standard error of the mean over axis 1, the seeds; NaN if there is only one."""
     seeds = scores.shape[1]
     if seeds < 2:
         return np.full_like(scores[:, 0], np.nan)
@@ -122,7 +147,7 @@ def _standard_error(scores: _Matrix) -> _Matrix:
 
 
 def _predict(
-    features: _Matrix, target: _Matrix, train: NDArray[np.intp], test: NDArray[np.intp], penalty: float
+    features: _Matrix, target: _Matrix, *, train: NDArray[np.intp], test: NDArray[np.intp], penalty: float
 ) -> _Matrix:
     """Ridge predictions for the test prompts, shape (n_test, k).
 
@@ -131,31 +156,29 @@ def _predict(
     """
     predicted = np.empty((len(test), target.shape[1]))
     for j in range(target.shape[1]):
-        known = train[np.isfinite(target[train, j])]
-        if not len(known):
+        served = train[np.isfinite(target[train, j])]
+        if not len(served):
             raise ValueError(f"provider {j} has no outcome in a training half to learn from: leave it out.")
-        y = target[known, j]
+        y = target[served, j]
         predicted[:, j] = y.mean()
         if np.isfinite(penalty) and features.shape[1]:
-            centre, scale = features[known].mean(axis=0), features[known].std(axis=0)
+            centre, scale = features[served].mean(axis=0), features[served].std(axis=0)
             scale[scale < 1e-12 * (1.0 + np.abs(centre))] = np.inf  # a constant says nothing
-            x = (features[known] - centre) / scale
+            x = (features[served] - centre) / scale
             weights = ridge(x, y - y.mean(), penalty=penalty)
             predicted[:, j] += ((features[test] - centre) / scale) @ weights
     return predicted
 
 
-def _score(
-    predicted_quality: _Matrix, predicted_cost: _Matrix, quality: _Matrix, cost_usd: _Matrix, budgets: _Matrix
-) -> _Matrix:
+def _score(predicted: _Outcomes, actual: _Outcomes, budgets: _Matrix) -> _Matrix:
     """Realised quality, cost and lift at every budget, shape (3, n_budgets).
 
     The policy at a budget is the last point on the path of `_realised` that keeps it, or the first one if
     that is already too dear. It mixes this with the next point to spend the budget exactly, which also serves
     the case without context, where all prompts move together.
     """
-    spent, earned = _realised(predicted_quality, predicted_cost, quality, cost_usd)
-    hull = best_fixed_mix(*provider_means(quality, cost_usd))
+    spent, earned = _realised(predicted, actual)
+    hull = best_fixed_mix(*provider_means(actual.quality, actual.cost_usd))
     scores = np.empty((3, len(budgets)))
     for b, budget in enumerate(budgets):
         within = np.flatnonzero(spent <= budget)
@@ -168,20 +191,19 @@ def _score(
     return scores
 
 
-def _realised(
-    predicted_quality: _Matrix, predicted_cost: _Matrix, quality: _Matrix, cost_usd: _Matrix
-) -> tuple[_Matrix, _Matrix]:
-    """Mean cost and mean quality really met as the shadow price falls from infinity to 0, shape (path,) each.
+def _realised(predicted: _Outcomes, actual: _Outcomes) -> tuple[_Matrix, _Matrix]:
+    """Mean cost and mean quality as the shadow price falls from infinity to 0, shape (path,) each.
 
     At each price, every prompt gets argmax of predicted quality − price × predicted cost over the providers
     it has. Prompts that move at the same price move together: nothing tells them apart.
     """
-    absent = np.isnan(quality) | np.isnan(cost_usd)
-    steps = hull_steps(np.where(absent, np.nan, predicted_quality), np.where(absent, np.nan, predicted_cost))
+    absent = np.isnan(actual.quality) | np.isnan(actual.cost_usd)
+    quality, cost_usd = (np.where(absent, np.nan, p) for p in (predicted.quality, predicted.cost_usd))
+    steps = hull_steps(quality, cost_usd)
     last_at_price = np.append(-np.diff(steps.slope) > _TIED * steps.slope[:-1], True)[: len(steps.slope)]
-    rows = np.arange(len(quality))
+    rows = np.arange(len(absent))
     path = []
-    for values in (cost_usd, quality):
+    for values in (actual.cost_usd, actual.quality):
         change = values[steps.row, steps.target] - values[steps.row, steps.origin]
         total = values[rows, steps.start].sum() + np.append(0.0, np.cumsum(change)[last_at_price])
         path.append(total / len(rows))

@@ -60,11 +60,11 @@ class Resamples:
     total: Vector
 
     def __len__(self) -> int:
-        """The number of estimates m."""
+        """Return the number of estimates m."""
         return len(self.names)
 
     def merge(self, other: Resamples) -> Resamples:
-        """The resamples of both sets of decisions together."""
+        """Return the resamples of both sets of decisions together."""
         check_names(self.names, other.names)
         self._check_count(other)
         return Resamples(
@@ -76,7 +76,7 @@ class Resamples:
         )
 
     def join(self, other: Resamples) -> Resamples:
-        """The estimates of both, side by side.
+        """Return the estimates of both, side by side.
 
         Both must be of the same decisions, resampled with equal seeds and partitions: then the counts are the
         same, and estimates of one can be compared with those of the other.
@@ -96,7 +96,7 @@ class Resamples:
             )
 
     def values(self, contrast: Contrast | None = None) -> Vector:
-        """The contrast's value in every resample, shape (b,); NaN if a resample has no weight."""
+        """Return the contrast's value in every resample, shape (b,); NaN if a resample has no weight."""
         values = np.zeros(len(self.sums))
         with np.errstate(invalid="ignore", divide="ignore"):
             for i, factor in resolve(self.names, contrast):
@@ -106,7 +106,7 @@ class Resamples:
         return values
 
     def value(self, contrast: Contrast | None = None) -> float:
-        """The contrast's value on the decisions themselves."""
+        """Return the contrast's value on the decisions themselves."""
         total = 0.0
         for i, factor in resolve(self.names, contrast):
             plain, weighted, weight = self.total[WIDTH * i : WIDTH * (i + 1)].tolist()
@@ -153,7 +153,7 @@ def resample(
 
 
 def percentile(resamples: Resamples, contrast: Contrast | None = None, *, level: float = LEVEL) -> Estimate:
-    """The value with the interval between the outer percentiles of the resamples.
+    """Return the value with the interval between the outer percentiles of the resamples.
 
     Resamples without weight, for which a self-normalised value does not exist, count as beyond both ends; one
     decision has no spread to resample, and its interval is the whole line.
@@ -169,7 +169,7 @@ def percentile(resamples: Resamples, contrast: Contrast | None = None, *, level:
 
 
 def percentile_of(values: Vector, *, value: float, n: int, level: float = LEVEL) -> Estimate:
-    """The percentile interval of any statistic, out of its value in every resample, shape (b,)."""
+    """Return the percentile interval of any statistic, out of its value in every resample, shape (b,)."""
     tail = 0.5 * (1.0 - check_level(level))
     absent = np.isnan(values) | (n < 2)
     return Estimate(

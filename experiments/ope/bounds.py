@@ -13,7 +13,7 @@ from fairlead.optimizer.errors import InvalidInput, finite
 def empirical_bernstein(
     moments: Moments, name: str | None = None, *, low: float, high: float, level: float = LEVEL
 ) -> Estimate:
-    """The interval of Maurer and Pontil (2009, theorem 4) around a mean whose terms all lie in [low, high].
+    """Bound a mean whose terms all lie in [low, high] (Maurer and Pontil 2009, theorem 4).
 
     For IPS with rewards in [0, 1] that is [0, W], for DR with predictions in [0, 1] too [−W, 1 + W], where W
     bounds every weight that the target policy can have, seen or not (1 over the logging policy's floor). The

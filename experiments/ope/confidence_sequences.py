@@ -54,7 +54,7 @@ def ips_sequence(batch: LoggedBatch, *, level: float = LEVEL) -> tuple[Vector, V
 
 
 def gain_sequence(batch: LoggedBatch, *, level: float = LEVEL) -> tuple[Vector, Vector]:
-    """The same for the gain of the target over the logging policy, E[(w − 1) r], rewards in [0, 1].
+    """Bound the gain of the target over the logging policy, E[(w − 1) r], rewards in [0, 1].
 
     Both (w − 1) r and (w − 1) (1 − r) are at least −1, and their expectations are opposite.
 
@@ -75,7 +75,7 @@ def gain_sequence(batch: LoggedBatch, *, level: float = LEVEL) -> tuple[Vector, 
 
 
 def dr_sequence(batch: LoggedBatch, *, largest_weight: float, level: float = LEVEL) -> tuple[Vector, Vector]:
-    """The same for DR, with rewards and predictions in [0, 1].
+    """Bound the value by DR at all times, with rewards and predictions in [0, 1].
 
     `largest_weight` bounds every weight that there can be, seen or not: its terms reach down to
     −largest_weight. Shorter than `ips_sequence` if the model is good and that bound is not far away.
@@ -148,7 +148,7 @@ def asymptotic_sequence(
     level: float = LEVEL,
     tightest_at: float = TIGHTEST_AT_DECISIONS,
 ) -> Estimate:
-    """The interval after n decisions of an *asymptotic* sequence, for any estimate or contrast.
+    """Return the interval after n decisions of an *asymptotic* sequence, for any estimate or contrast.
 
     Waudby-Smith, Arbour, Sinha, Kennedy and Ramdas (2021, *Time-uniform central limit theory and asymptotic
     confidence sequences*): v ± s √((2 (n ρ² + 1) / (n² ρ²)) ln(√(n ρ² + 1) / α)). In the limit of late starts
@@ -186,7 +186,7 @@ def _check_rewards(batch: LoggedBatch) -> Vector:
 
 
 def _boundary(variance: Vector, alpha: float, tightest_at: float) -> Vector:
-    """The S that the mixture refutes at each V, shape (n,), rounded up to one of 2,000 values of V."""
+    """Return the S that the mixture refutes at each V, shape (n,), rounded up to one of 2,000 values of V."""
     top = max(float(variance[-1]), 1.0)
     knots = np.concatenate([[0.0], np.geomspace(min(0.01, top), top, _KNOTS)])
     knots[-1] = max(top, float(knots[-1]))
@@ -220,7 +220,7 @@ def _log_mixture(s: Vector, v: Vector, rho: float) -> Vector:
 
 
 def _slope(s: Vector, v: Vector, rho: float) -> Vector:
-    """The derivative of `_log_mixture` in s: the mean of λ under the tilted density, in (0, 1)."""
+    """Return the derivative of `_log_mixture` in s: the mean of λ under the tilted density, in (0, 1)."""
     at, shape = s + v + rho, v + rho
     density = np.exp((shape - 1.0) * np.log(at) - at - gammaln(shape)) / gammainc(shape, at)
     mean: Vector = 1.0 + density - shape / at

@@ -71,7 +71,7 @@ class LogCounts:
         )
 
     def merge(self, other: LogCounts) -> LogCounts:
-        """The counts of both sets of decisions together."""
+        """Return the counts of both sets of decisions together."""
         if len(self.chosen) != len(other.chosen):
             raise InvalidInput(
                 f"counts of {len(self.chosen)} and {len(other.chosen)} providers do not merge: "
@@ -119,7 +119,7 @@ class WeightCounts:
         )
 
     def merge(self, other: WeightCounts) -> WeightCounts:
-        """The sums over both sets of decisions together."""
+        """Return the sums over both sets of decisions together."""
         both = self.without_support is not None and other.without_support is not None
         return WeightCounts(
             n=self.n + other.n,

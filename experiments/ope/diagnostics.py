@@ -121,7 +121,7 @@ def mean_weight(weights: WeightCounts) -> Finding:
 
 
 def support(weights: WeightCounts) -> Finding:
-    """The target's mean probability of providers that the log could not have chosen."""
+    """Return the target's mean probability of providers that the log could not have chosen."""
     limit = LARGEST_WITHOUT_SUPPORT
     if weights.without_support is None:
         return Finding(
@@ -170,7 +170,7 @@ def calibration(log: LogCounts, *, providers: Sequence[str] | None = None) -> Fi
 
 
 def fallback_served(log: LogCounts) -> Finding:
-    """The share of decisions that another provider than the drawn one served."""
+    """Return the share of decisions that another provider than the drawn one served."""
     share = log.fallback_served / log.n
     return Finding(
         name="served by another provider",

@@ -28,13 +28,19 @@ class FixedMix:
 
     `providers` are the columns that were chosen at least once; the hull's corners are among them.
 
-    >>> hull = best_fixed_mix([1e-4, 3e-4], [0.6, 0.8])
-    >>> lift = Estimate(
-    ...     value=0.72 - hull.quality_at(2e-4), low=0.0, high=0.04, standard_error=0.01, n=900, level=0.95,
-    ...     method="bootstrap",
+    >>> from fairlead.experiments.ope.bootstrap import resample
+    >>> action, half = np.tile([0, 1], 50), np.full(100, 0.5)
+    >>> quality, cost = np.tile([0.6, 0.8], 50), np.tile([1e-4, 3e-4], 50)
+    >>> estimates = {"quality": Terms(plain=quality), "cost": Terms(plain=cost)}
+    >>> for name, reward in (("quality", quality), ("cost", cost)):
+    ...     terms = fixed_terms(reward=reward, action=action, propensity=half, providers=2)
+    ...     estimates |= {f"{name} of {j}": policy for j, policy in enumerate(terms)}
+    >>> mix = estimate_fixed_mix(
+    ...     resample(estimates, seed=0), quality="quality", cost_usd="cost",
+    ...     fixed_quality=["quality of 0", "quality of 1"], fixed_cost_usd=["cost of 0", "cost of 1"],
     ... )
-    >>> round(FixedMix(hull=hull, lift=lift, providers=(0, 1)).lift.value, 3)
-    0.02
+    >>> mix.hull.quality.round(3).tolist(), round(abs(mix.lift.value), 3)
+    ([0.6, 0.8], 0.0)
     """
 
     hull: Hull
@@ -71,25 +77,11 @@ def estimate_fixed_mix(
     fixed_cost_usd: Sequence[str],
     level: float = LEVEL,
 ) -> FixedMix:
-    """The hull and the lift of one policy, with a percentile interval.
+    """Estimate the hull and the lift of one policy, with a percentile interval.
 
     The hull is computed anew in every resample. `quality` and `cost_usd` name the policy's estimates among
     the resampled ones, `fixed_quality` and `fixed_cost_usd` those of every provider's fixed policy, in the
-    order of the providers.
-
-    >>> from fairlead.experiments.ope.bootstrap import resample
-    >>> action, half = np.tile([0, 1], 50), np.full(100, 0.5)
-    >>> quality, cost = np.tile([0.6, 0.8], 50), np.tile([1e-4, 3e-4], 50)
-    >>> estimates = {"quality": Terms(plain=quality), "cost": Terms(plain=cost)}
-    >>> for name, reward in (("quality", quality), ("cost", cost)):
-    ...     terms = fixed_terms(reward=reward, action=action, propensity=half, providers=2)
-    ...     estimates |= {f"{name} of {j}": policy for j, policy in enumerate(terms)}
-    >>> mix = estimate_fixed_mix(
-    ...     resample(estimates, seed=0), quality="quality", cost_usd="cost",
-    ...     fixed_quality=["quality of 0", "quality of 1"], fixed_cost_usd=["cost of 0", "cost of 1"],
-    ... )
-    >>> mix.hull.quality.round(3).tolist(), round(abs(mix.lift.value), 3)
-    ([0.6, 0.8], 0.0)
+    order of the providers. `FixedMix` has an example.
     """
     if len(fixed_quality) != len(fixed_cost_usd) or not fixed_quality:
         raise InvalidInput(

@@ -48,7 +48,7 @@ class Estimate:
 
 
 def asymptotic(moments: Moments, contrast: Contrast | None = None, *, level: float = LEVEL) -> Estimate:
-    """The value with its interval v ± t · s / √n by the central limit theorem.
+    """Return the value with its interval v ± t · s / √n by the central limit theorem.
 
     t is the quantile of Student's t with n − 1 degrees of freedom.
 
@@ -74,7 +74,7 @@ def asymptotic(moments: Moments, contrast: Contrast | None = None, *, level: flo
 def asymptotic_or_unknown(
     moments: Moments, contrast: Contrast | None = None, *, level: float = LEVEL
 ) -> Estimate:
-    """The same, or NaN on the whole line if all weights are 0, which leaves nothing to divide by."""
+    """Return the same, or NaN on the whole line if all weights are 0, which leaves nothing to divide by."""
     weights = (moments.mean[WIDTH * i + WIDTH - 1] for i, _ in resolve(moments.names, contrast))
     if all(weight > 0.0 for weight in weights):
         return asymptotic(moments, contrast, level=level)
@@ -90,12 +90,12 @@ def asymptotic_or_unknown(
 
 
 def t_quantile(degrees: int, level: float) -> float:
-    """The two-sided quantile of Student's t."""
+    """Return the two-sided quantile of Student's t."""
     return float(stdtrit(degrees, 0.5 + 0.5 * check_level(level)))
 
 
 def check_level(level: float) -> float:
-    """A confidence level between 0 and 1, neither included."""
+    """Return the level if it lies between 0 and 1, neither included; `InvalidInput` otherwise."""
     level = finite("level", level, low=0.0, high=1.0, remedy="give a confidence level such as 0.95")
     if level in (0.0, 1.0):
         raise InvalidInput(f"level is {level:g}, which no interval has: give a confidence level such as 0.95")

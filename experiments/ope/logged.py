@@ -92,7 +92,7 @@ class LoggedBatch:
         check(largest, fine, name="q_hat", rule=_RANGE, remedy="fit the reward model anew")
 
     def __len__(self) -> int:
-        """The number of decisions."""
+        """Return the number of decisions."""
         return len(self.reward)
 
     @cached_property

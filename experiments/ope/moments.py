@@ -60,11 +60,11 @@ class Moments:
         return merge(_block(tuple(named), rows) for rows in blocks_of(list(named.values())))
 
     def __len__(self) -> int:
-        """The number of estimates m."""
+        """Return the number of estimates m."""
         return len(self.names)
 
     def merge(self, other: Moments) -> Moments:
-        """The moments of both sets of decisions together."""
+        """Return the moments of both sets of decisions together."""
         check_names(self.names, other.names)
         n = self.n + other.n
         step = other.mean - self.mean
@@ -78,7 +78,7 @@ class Moments:
         )
 
     def value(self, contrast: Contrast | None = None) -> float:
-        """The value of a contrast; of the only estimate if none is named."""
+        """Return the value of a contrast; of the only estimate if none is named."""
         total = 0.0
         for i, factor in resolve(self.names, contrast):
             plain, weighted, weight = self.mean[WIDTH * i : WIDTH * (i + 1)].tolist()
@@ -105,7 +105,7 @@ class Moments:
 
 
 def difference(target: str, incumbent: str) -> Mapping[str, float]:
-    """The contrast of two estimates; an estimate compared with itself is 0 without spread.
+    """Return the contrast of two estimates; an estimate compared with itself is 0 without spread.
 
     >>> difference("dr", "logged")
     {'dr': 1.0, 'logged': -1.0}
@@ -114,9 +114,9 @@ def difference(target: str, incumbent: str) -> Mapping[str, float]:
 
 
 def resolve(names: Sequence[str], contrast: Contrast | None) -> list[tuple[int, float]]:
-    """The index and the factor of every estimate in a contrast; `InvalidInput` for a name that is not there.
+    """Return the index and the factor of every estimate in a contrast.
 
-    None stands for the only estimate.
+    None stands for the only estimate. A name that is not there raises `InvalidInput`.
     """
     if contrast is None:
         if len(names) != 1:
@@ -131,7 +131,7 @@ def resolve(names: Sequence[str], contrast: Contrast | None) -> list[tuple[int, 
 
 
 def columns_of(names: Sequence[str], name: str | None) -> slice:
-    """The three columns of an estimate; of the only one if none is named."""
+    """Return the three columns of an estimate; of the only one if none is named."""
     ((i, _),) = resolve(names, name)
     return slice(WIDTH * i, WIDTH * (i + 1))
 
@@ -140,7 +140,7 @@ class Mergeable(Protocol):
     """Sums over some decisions."""
 
     def merge(self, other: Self, /) -> Self:
-        """The sums over both sets of decisions."""
+        """Return the sums over both sets of decisions."""
         ...
 
 
@@ -161,7 +161,7 @@ def merge(parts: Iterable[_Sums]) -> _Sums:
 
 
 def name_estimates(estimates: Terms | Mapping[str, Terms]) -> Mapping[str, Terms]:
-    """The estimates by name, at least one."""
+    """Return the estimates by name, at least one."""
     if isinstance(estimates, Terms):
         return {ONLY: estimates}
     if not estimates:

@@ -35,7 +35,7 @@ class LearningPolicy(Protocol):
     """A policy that learns as it goes; `row` is the decision's position in the log."""
 
     def probabilities(self, row: int) -> Vector:
-        """The probability of every provider for the context of this row, shape (k,)."""
+        """Return the probability of every provider for the context of this row, shape (k,)."""
         ...
 
     def learn(self, row: int, action: int, reward: float) -> None:
@@ -57,47 +57,41 @@ def replay_learning(
     `draws` (n,) are uniform in [0, 1), one per decision. A decision is kept with probability w / M, where w
     is the policy's probability of the logged choice over `propensity` and M is `largest_weight`, by default 1
     / min(propensity), the smallest number that no weight of any policy exceeds. Kept decisions are
-    distributed as the policy's own, whatever the logging policy was (rejection sampling; Mandel et al. 2016).
-    Uniform logs and deterministic policies give Li et al.'s rule: keep what agrees. About n / M decisions are
-    kept, so a log with small propensities leaves few.
+    distributed as the policy's own, whatever the logging policy was (rejection sampling; Mandel et al. 2016);
+    about n / M are kept. Uniform logs and deterministic policies give Li et al.'s rule: keep what agrees.
 
-    >>> class Always:
-    ...     def probabilities(self, row): return np.array([1.0, 0.0])
-    ...     def learn(self, row, action, reward): print(f"learned {reward} in row {row}")
-    >>> half, low = np.full(3, 0.5), np.zeros(3)
-    >>> replay_learning(
-    ...     Always(), reward=[1.0, 0.2, 0.6], action=[0, 1, 0], propensity=half, draws=low
-    ... ).value
+    >>> class First:
+    ...     probabilities = lambda self, row: np.array([1.0, 0.0])
+    ...     learn = lambda self, row, action, reward: print(f"learned {reward} in row {row}")
+    >>> replay_learning(First(), reward=[1, 0.2], action=[0, 1], propensity=[0.5, 0.5], draws=[0, 0]).value
     learned 1.0 in row 0
-    learned 0.6 in row 2
-    0.8
+    1.0
     """
-    reward, propensity, draws = (
-        vector(name, column)
-        for name, column in (("reward", reward), ("propensity", propensity), ("draws", draws))
-    )
-    action = columns("action", action, 2**31)
-    _check(reward, propensity, draws)
+    reward, propensity = vector("reward", reward), vector("propensity", propensity)
+    action, draws = columns("action", action, 2**31), vector("draws", draws)
     same_length({"reward": reward, "propensity": propensity, "draws": draws, "action": action})
+    _check(reward, propensity, draws)
     limit = 1.0 / float(propensity.min()) if largest_weight is None else largest_weight
     limit = finite("largest_weight", limit, low=1.0, remedy="give the largest that a weight can be")
     kept = np.zeros(len(reward))
     for row, column in enumerate(action.tolist()):
-        probabilities = policy.probabilities(row)
-        if not column < len(probabilities):
-            raise InvalidInput(
-                f"action of decision {row} is {column}, but the policy knows {len(probabilities)} providers"
-            )
-        weight = float(probabilities[column]) / float(propensity[row])
+        weight = _probability(policy, row, column) / float(propensity[row])
         if not 0.0 <= weight <= limit * (1.0 + 1e-9):
-            raise InvalidInput(
-                f"the weight of decision {row} is {weight:g}, outside [0, {limit:g}]: "
-                "give a larger largest_weight"
-            )
+            problem = f"the weight of decision {row} is {weight:g}, outside [0, {limit:g}]"
+            raise InvalidInput(f"{problem}: give a larger largest_weight")
         if draws[row] * limit < weight:
             kept[row] = 1.0
             policy.learn(row, column, float(reward[row]))
     return Terms(weighted=kept * reward, weight=kept)
+
+
+def _probability(policy: LearningPolicy, row: int, column: int) -> float:
+    probabilities = policy.probabilities(row)
+    if not column < len(probabilities):
+        raise InvalidInput(
+            f"action of decision {row} is {column}, but the policy knows {len(probabilities)} providers"
+        )
+    return float(probabilities[column])
 
 
 def _check(reward: Vector, propensity: Vector, draws: Vector) -> None:

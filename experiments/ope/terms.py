@@ -38,7 +38,7 @@ class Terms:
         same_length({"plain": self.plain, "weighted": self.weighted, "weight": self.weight})
 
     def __len__(self) -> int:
-        """The number of decisions."""
+        """Return the number of decisions."""
         return next(len(column) for column in (self.plain, self.weight) if column is not None)
 
     @property
@@ -51,7 +51,7 @@ class Terms:
 
 
 def positive(mean_weight: float) -> float:
-    """The mean weight; `InvalidInput` if it is 0, so that nothing can be divided by it."""
+    """Return the mean weight; `InvalidInput` if it is 0, so that nothing can be divided by it."""
     if not mean_weight > 0.0:
         raise InvalidInput(
             f"the mean weight is {mean_weight:g}: the target policy would make none of the logged choices, "

@@ -18,12 +18,12 @@ _Any = TypeVar("_Any", bound=np.generic)
 
 
 def vector(name: str, values: ArrayLike) -> Vector:
-    """The values as floats, shape (n,)."""
+    """Return the values as floats, shape (n,)."""
     return _floats(name, values, 1)
 
 
 def matrix(name: str, values: ArrayLike) -> Matrix:
-    """The values as floats, shape (n, k) with k at least 1."""
+    """Return the values as floats, shape (n, k) with k at least 1."""
     array = _floats(name, values, 2)
     if array.shape[1] == 0:
         raise InvalidInput(f"{name} has no columns: give one per provider")
@@ -31,7 +31,7 @@ def matrix(name: str, values: ArrayLike) -> Matrix:
 
 
 def columns(name: str, values: ArrayLike, count: int) -> Integers:
-    """The values as columns of a matrix, whole numbers from 0 to `count` − 1, shape (n,)."""
+    """Return the values as columns of a matrix, whole numbers from 0 to `count` − 1, shape (n,)."""
     array = _array(name, values, 1)
     if array.dtype.kind not in "iu":
         raise InvalidInput(f"{name} holds {array.dtype}: give the column of each provider as a whole number")
@@ -41,7 +41,7 @@ def columns(name: str, values: ArrayLike, count: int) -> Integers:
 
 
 def flags(name: str, values: ArrayLike) -> Flags:
-    """The values as truth values, shape (n,)."""
+    """Return the values as truth values, shape (n,)."""
     array = _array(name, values, 1)
     if array.dtype.kind != "b":
         raise InvalidInput(f"{name} holds {array.dtype}: give true or false per decision")
@@ -56,7 +56,7 @@ def check(values: NDArray[_Any], fine: NDArray[np.bool_], *, name: str, rule: st
 
 
 def same_length(columns: Mapping[str, NDArray[Any] | None]) -> int:
-    """The number of decisions in the columns, which must be the same in all of them and at least 1."""
+    """Return the number of decisions in the columns, which must be the same in all of them and at least 1."""
     lengths = {name: len(column) for name, column in columns.items() if column is not None}
     (first, n), *others = lengths.items()
     for name, length in others:

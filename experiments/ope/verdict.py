@@ -62,25 +62,23 @@ def recommend(
     if failed:
         return _refused(failed, target)
     if gain.low > margin:
-        return Verdict(
-            recommendation="promote", sentence=f"Promote {target}: against {incumbent} it earns {numbers}."
-        )
+        sentence = f"Promote {target}: against {incumbent} it earns {numbers}."
+        return Verdict(recommendation="promote", sentence=sentence)
     if gain.high <= margin:
-        return Verdict(
-            recommendation="keep", sentence=f"Keep {incumbent}: against it {target} earns {numbers}."
-        )
+        sentence = f"Keep {incumbent}: against it {target} earns {numbers}."
+        return Verdict(recommendation="keep", sentence=sentence)
     more = more_decisions(gain, margin=margin)
+    sentence = f"Not enough evidence for {target}: against {incumbent} it earns {numbers}; "
+    sentence += f"{_missing(gain, more)}."
+    return Verdict(recommendation="not enough evidence", sentence=sentence, more_decisions=more)
+
+
+def _missing(gain: Estimate, more: int | None) -> str:
     if not math.isfinite(gain.half_width):
-        needed = "they are too few for an interval"
-    elif more is None:
-        needed = "the two are too close for this log to tell them apart"
-    else:
-        needed = f"about {more:,} more decisions at this exploration rate would tell"
-    return Verdict(
-        recommendation="not enough evidence",
-        sentence=f"Not enough evidence for {target}: against {incumbent} it earns {numbers}; {needed}.",
-        more_decisions=more,
-    )
+        return "they are too few for an interval"
+    if more is None:
+        return "the two are too close for this log to tell them apart"
+    return f"about {more:,} more decisions at this exploration rate would tell"
 
 
 def more_decisions(gain: Estimate, *, margin: float = 0.0) -> int | None:
@@ -98,7 +96,7 @@ def more_decisions(gain: Estimate, *, margin: float = 0.0) -> int | None:
 
 
 def round_up(count: float) -> int:
-    """A count of decisions to two significant digits, upwards: more would be pretence."""
+    """Round a count of decisions up to two significant digits: more would be pretence."""
     step = 10 ** max(math.floor(math.log10(count)) - 1, 0)
     return int(math.ceil(count / step) * step)
 

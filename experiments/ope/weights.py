@@ -1,4 +1,4 @@
-"""Importance weights made tame: a little bias for much less variance. Each is elementwise over w, shape (n,).
+"""Tame importance weights: a little bias for much less variance. Each is elementwise over w, shape (n,).
 
 λ = ∞ (for `sub_gaussian`, λ = 0) leaves the weights as they are.
 """
@@ -23,7 +23,7 @@ def clip(weight: Vector, lam: float) -> Vector:
 
 
 def switch(weight: Vector, lam: float) -> Vector:
-    """w where w ≤ λ, else 0 (Wang, Agarwal and Dudík 2017, *Optimal and adaptive off-policy evaluation*)."""
+    """w if w ≤ λ, else 0 (Wang, Agarwal and Dudík 2017, *Optimal and adaptive off-policy evaluation*)."""
     return np.where(weight <= _threshold(lam), weight, 0.0)
 
 
@@ -37,8 +37,9 @@ def shrink(weight: Vector, lam: float) -> Vector:
 
 
 def sub_gaussian(weight: Vector, lam: float) -> Vector:
-    """w / (1 − λ + λ w), λ in [0, 1] (Metelli, Russo and Restelli 2021, *Subgaussian and differentiable
-    IS*).
+    """w / (1 − λ + λ w), λ in [0, 1] (Metelli, Russo and Restelli 2021).
+
+    *Subgaussian and differentiable importance sampling for off-policy evaluation and learning*.
     """
     lam = finite("lambda", lam, low=0.0, high=1.0, remedy="give a number from 0 to 1")
     if lam == 1.0:

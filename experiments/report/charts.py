@@ -14,59 +14,41 @@ from typing import Any, Final
 import altair as alt
 import numpy as np
 
-from fairlead.experiments.charts.cost_quality import FAINT, INK, themed
+from fairlead.experiments.charts.theme import BLUE, FAINT, GREEN, INK, VERMILION, apply_theme
 from fairlead.experiments.ope.intervals import Estimate
 from fairlead.experiments.replay.partial_results import WEIGHT_EDGES
 from fairlead.experiments.replay.result import ALL, Cell, Replay, TargetResult, bucket_middle_s
 
 LOGGED: Final = "as logged"
-COLOURS: Final = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9")
+COLOURS: Final = (BLUE, VERMILION, GREEN, "#CC79A7", "#E69F00", "#56B4E9")
 _SHAPES: Final = ("circle", "square", "triangle-up", "triangle-down", "triangle-right", "triangle-left")
-_HEIGHT: Final = 300
 _LONGEST: Final = 26
 _PER: Final = 1000.0
+_NARROW: Final = 500  # pixels of a chart below which labels turn and legends have one column
 _Row = dict[str, Any]
 
 
 def short(name: str, longest: int = _LONGEST) -> str:
-    """A name that leaves room for the chart: its end tells models apart."""
+    """Cut a name to the room that a chart has: its end tells models apart."""
     return name if len(name) <= longest else "…" + name[1 - longest :]
 
 
-def _data(rows: Sequence[_Row]) -> alt.Chart:
-    return alt.Chart(alt.InlineData(values=list(rows)))
-
-
-def _ends(one: Estimate, scale: float = 1.0) -> _Row:
-    return {"value": scale * one.value, "low": scale * one.low, "high": scale * one.high}
-
-
 def families(result: Replay) -> dict[str, list[TargetResult]]:
-    """The targets by name; one that was judged at several goals is a family, and its frontier a line."""
-    found: dict[str, list[TargetResult]] = {}
-    for one in result.targets:
-        found.setdefault(one.spec.name, []).append(one)
-    return found
+    """Return the targets by name; one with several goals is a family, whose frontier is a line."""
+    by_name: dict[str, list[TargetResult]] = {}
+    for target in result.targets:
+        by_name.setdefault(target.spec.name, []).append(target)
+    return by_name
 
 
 def plane(result: Replay, width: int) -> alt.LayerChart:
     """Quality against cost: logging policy, targets with intervals, providers and their best mix."""
-    primary = result.settings.primary
-    policies = [_point(LOGGED, result.incumbent["reward"], result.incumbent["cost_usd"])]
-    for name, some in families(result).items():
-        for one in some:
-            label = name if len(some) > 1 else one.label
-            policies.append(
-                _point(label, one.estimates["reward"][primary], one.estimates["cost_usd"][primary])
-            )
+    policies = _policy_rows(result)
     labels = list(dict.fromkeys(row["policy"] for row in policies))
-    colour = alt.Color("policy:N", title=None, scale=_scale(labels), legend=_legend(width))
-    shape = alt.Shape(
-        "policy:N",
-        title=None,
-        scale=alt.Scale(domain=labels, range=_cycled(_SHAPES, labels)),
-        legend=_legend(width),
-    )
+    legend = _legend(width)
+    shapes = alt.Scale(domain=labels, range=_cycle(_SHAPES, len(labels)))
+    colour = alt.Color("policy:N", title=None, scale=_scale(labels), legend=legend)
+    shape = alt.Shape("policy:N", title=None, scale=shapes, legend=legend)
     x = alt.X(
         "cost:Q",
         title="Mean cost, USD per 1,000 requests (log scale)",
@@ -74,48 +56,30 @@ def plane(result: Replay, width: int) -> alt.LayerChart:
         axis=alt.Axis(format="~g", tickCount=5),
     )
     y = alt.Y("quality:Q", title="Mean quality, 0 to 1", scale=alt.Scale(zero=False, padding=14))
-    providers = [
-        {
-            "cost": _PER * cell.cost_usd,
-            "quality": cell.quality,
-            "name": short(cell.provider.rpartition("/")[2], 18),
-        }
-        for cell in result.cells
-        if cell.task == ALL and cell.cost_usd > 0.0
-    ]
-    layers: list[alt.Chart] = []
-    if result.hull is not None and len(result.hull.cost_usd) > 1:
-        # Mixtures are straight lines in dollars, and curves on a logarithmic axis.
-        start = max(float(result.hull.cost_usd[0]), 1e-4 * float(result.hull.cost_usd[-1]))
-        spends = np.geomspace(start, float(result.hull.cost_usd[-1]), 120)
-        curve = [
-            {"cost": _PER * c, "quality": q}
-            for c, q in zip(spends.tolist(), result.hull.quality_at(spends).tolist(), strict=True)
-        ]
-        mix = _data(curve).mark_line(color=FAINT, strokeDash=[5, 4], strokeWidth=1.5)
-        layers.append(mix.encode(x=x, y=y, order="cost:Q"))
-    lines = [row for row in policies if sum(other["policy"] == row["policy"] for other in policies) > 1]
-    if lines:
-        band = _data(lines).mark_area(opacity=0.16).encode(x=x, y=alt.Y("low:Q"), y2="high:Q", color=colour)
-        layers += [band, _data(lines).mark_line(strokeWidth=2).encode(x=x, y=y, color=colour, order="cost:Q")]
+    layers = [*_mix_layers(result, x, y), *_frontier_layers(policies, x, y, colour=colour)]
     bars = _data(policies).mark_rule(strokeWidth=1.4)
     layers.append(bars.encode(x=x, y=alt.Y("low:Q"), y2="high:Q", color=colour))
     layers.append(bars.encode(x=alt.X("cost_low:Q"), x2="cost_high:Q", y=y, color=colour))
-    dots = _data(providers).mark_point(shape="diamond", size=55, color=INK, fill="white", opacity=1.0)
-    layers.append(dots.encode(x=x, y=y))
-    text = _data(providers).mark_text(dy=-11, fontSize=10, color=INK, align="center")
-    layers.append(text.encode(x=x, y=y, text="name:N"))
-    layers.append(
-        _data(policies)
-        .mark_point(size=85, filled=True, opacity=1.0)
-        .encode(x=x, y=y, color=colour, shape=shape)
-    )
-    return _finished(layers, width, _HEIGHT + 40)
+    layers += _provider_layers(result, x, y)
+    points = _data(policies).mark_point(size=85, filled=True, opacity=1.0)
+    layers.append(points.encode(x=x, y=y, color=colour, shape=shape))
+    return _compose(layers, width, 340)
 
 
-def _point(label: str, quality: Estimate, cost: Estimate) -> _Row:
+def _policy_rows(result: Replay) -> list[_Row]:
+    primary = result.settings.primary
+    rows = [_policy_row(LOGGED, result.incumbent["reward"], result.incumbent["cost_usd"])]
+    for name, family in families(result).items():
+        for target in family:
+            label = name if len(family) > 1 else target.label
+            quality, cost = target.estimates["reward"][primary], target.estimates["cost_usd"][primary]
+            rows.append(_policy_row(label, quality, cost))
+    return rows
+
+
+def _policy_row(label: str, quality: Estimate, cost: Estimate) -> _Row:
     usd = _ends(cost, _PER)
-    least = max(usd["value"], 1e-9) / 100.0
+    least = max(usd["value"], 1e-9) / 100.0  # a logarithmic axis has no 0
     return {
         "policy": label,
         "quality": quality.value,
@@ -127,31 +91,53 @@ def _point(label: str, quality: Estimate, cost: Estimate) -> _Row:
     }
 
 
-def _cycled(values: Sequence[str], labels: Sequence[str]) -> list[str]:
-    return [values[i % len(values)] for i in range(len(labels))]
+def _mix_layers(result: Replay, x: alt.X, y: alt.Y) -> list[alt.Chart]:
+    """Draw the best fixed mix: mixtures are straight lines in dollars, and curves on a logarithmic axis."""
+    hull = result.hull
+    if hull is None or len(hull.cost_usd) < 2:
+        return []
+    start = max(float(hull.cost_usd[0]), 1e-4 * float(hull.cost_usd[-1]))
+    spends = np.geomspace(start, float(hull.cost_usd[-1]), 120)
+    curve = [
+        {"cost": _PER * cost, "quality": quality}
+        for cost, quality in zip(spends.tolist(), hull.quality_at(spends).tolist(), strict=True)
+    ]
+    mix = _data(curve).mark_line(color=FAINT, strokeDash=[5, 4], strokeWidth=1.5)
+    return [mix.encode(x=x, y=y, order="cost:Q")]
 
 
-def _scale(labels: Sequence[str]) -> alt.Scale:
-    colours = (
-        [INK, *_cycled(COLOURS, labels[1:])] if labels and labels[0] == LOGGED else _cycled(COLOURS, labels)
-    )
-    return alt.Scale(domain=list(labels), range=colours)
+def _frontier_layers(policies: list[_Row], x: alt.X, y: alt.Y, *, colour: alt.Color) -> list[alt.Chart]:
+    """Line and band of every policy that has several points."""
+    lines = [row for row in policies if sum(other["policy"] == row["policy"] for other in policies) > 1]
+    if not lines:
+        return []
+    band = _data(lines).mark_area(opacity=0.16).encode(x=x, y=alt.Y("low:Q"), y2="high:Q", color=colour)
+    return [band, _data(lines).mark_line(strokeWidth=2).encode(x=x, y=y, color=colour, order="cost:Q")]
 
 
-def _legend(width: int) -> alt.Legend:
-    return alt.Legend(
-        orient="top", columns=1 if width < 500 else 3, labelLimit=width - 60, symbolSize=90, symbolOpacity=1.0
-    )
+def _provider_layers(result: Replay, x: alt.X, y: alt.Y) -> list[alt.Chart]:
+    providers = [
+        {
+            "cost": _PER * cell.cost_usd,
+            "quality": cell.quality,
+            "name": short(cell.provider.rpartition("/")[2], 18),
+        }
+        for cell in result.cells
+        if cell.task == ALL and cell.cost_usd > 0.0
+    ]
+    dots = _data(providers).mark_point(shape="diamond", size=55, color=INK, fill="white", opacity=1.0)
+    text = _data(providers).mark_text(dy=-11, fontSize=10, color=INK, align="center")
+    return [dots.encode(x=x, y=y), text.encode(x=x, y=y, text="name:N")]
 
 
 def forest(
     rows: Sequence[tuple[str, Estimate]], width: int, *, title: str, zero: bool, bold: str = ""
 ) -> alt.LayerChart:
-    """Values with intervals, one line each, in the given order."""
+    """Values with intervals, one line each, in the order of the rows."""
     data = [
-        {"name": short(name), **_ends(one), "strong": name == bold}
-        for name, one in rows
-        if math.isfinite(one.half_width)
+        {"name": short(name), **_ends(estimate), "strong": name == bold}
+        for name, estimate in rows
+        if math.isfinite(estimate.half_width)
     ]
     order = [row["name"] for row in data]
     x = alt.X("value:Q", title=title, scale=alt.Scale(zero=False, padding=12), axis=alt.Axis(tickCount=5))
@@ -160,21 +146,20 @@ def forest(
     layers: list[alt.Chart] = []
     if zero:
         layers.append(_data([{"value": 0.0}]).mark_rule(color=FAINT, strokeDash=[4, 4]).encode(x=x))
-    layers.append(
-        _data(data).mark_rule(strokeWidth=2).encode(x=alt.X("low:Q"), x2="high:Q", y=y, color=colour)
-    )
+    bars = _data(data).mark_rule(strokeWidth=2)
+    layers.append(bars.encode(x=alt.X("low:Q"), x2="high:Q", y=y, color=colour))
     layers.append(_data(data).mark_point(size=70, filled=True, opacity=1.0).encode(x=x, y=y, color=colour))
-    return _finished(layers, width - 150, 24 * max(len(data), 1) + 10)
+    return _compose(layers, width - 150, 24 * max(len(data), 1) + 10)
 
 
-def weights(one: TargetResult, width: int) -> alt.LayerChart:
+def weights(target: TargetResult, width: int) -> alt.LayerChart:
     """How many decisions have which importance weight."""
     edges = WEIGHT_EDGES.tolist()
     rows: list[_Row] = []
-    for i, count in enumerate(one.histogram):
+    for i, count in enumerate(target.histogram):
         name = "0" if i == 0 else f"< {edges[2]:.2g}" if i == 1 else f"{edges[i]:.2g}"
         rows.append({"weight": name, "decisions": count})
-    used = [i for i, count in enumerate(one.histogram) if count]
+    used = [i for i, count in enumerate(target.histogram) if count]
     shown = rows[min(used) : max(used) + 1] if used else rows
     x = alt.X(
         "weight:N",
@@ -183,89 +168,104 @@ def weights(one: TargetResult, width: int) -> alt.LayerChart:
         axis=alt.Axis(labelAngle=-60),
     )
     y = alt.Y("decisions:Q", title="Decisions", axis=alt.Axis(format="~s", tickCount=5))
-    return _finished([_data(shown).mark_bar(color=COLOURS[0]).encode(x=x, y=y)], width, 220)
+    return _compose([_data(shown).mark_bar(color=COLOURS[0]).encode(x=x, y=y)], width, 220)
 
 
-def over_time(result: Replay, one: TargetResult, width: int) -> alt.LayerChart:
+def over_time(result: Replay, target: TargetResult, width: int) -> alt.LayerChart:
     """Quality of both policies in equal spans of the log, with the target's band."""
     rows = []
-    for part in one.over_time:
-        when = datetime.fromtimestamp(bucket_middle_s(result, int(part.value)), UTC).isoformat()
-        rows.append({"when": when, "policy": LOGGED, **_ends(part.incumbent)})
-        rows.append({"when": when, "policy": short(one.label), **_ends(part.target)})
-    # Quality has no place outside [0, 1]; the table has the ends as computed.
+    for span in target.over_time:
+        when = datetime.fromtimestamp(bucket_middle_s(result, int(span.value)), UTC).isoformat()
+        rows.append({"when": when, "policy": LOGGED, **_ends(span.incumbent)})
+        rows.append({"when": when, "policy": short(target.label), **_ends(span.target)})
+    # No quality lies outside [0, 1]; the table has the ends as computed.
     rows = [
         row | {"low": max(row["low"], 0.0), "high": min(row["high"], 1.0)}
         for row in rows
         if math.isfinite(row["high"] - row["low"])
     ]
-    labels = [LOGGED, short(one.label)]
+    labels = [LOGGED, short(target.label)]
     legend = alt.Legend(orient="top", symbolType="stroke", symbolStrokeWidth=3, symbolOpacity=1.0)
     colour = alt.Color("policy:N", title=None, scale=_scale(labels), legend=legend)
-    dash = alt.StrokeDash(
-        "policy:N", title=None, legend=None, scale=alt.Scale(domain=labels, range=[[5, 3], [1, 0]])
-    )
+    dashes = alt.Scale(domain=labels, range=[[5, 3], [1, 0]])
+    dash = alt.StrokeDash("policy:N", title=None, legend=None, scale=dashes)
     x = alt.X("when:T", title="Time of the decisions (UTC)", axis=alt.Axis(tickCount=5, labelOverlap=True))
     y = alt.Y("value:Q", title="Mean quality", scale=alt.Scale(zero=False))
     band = _data(rows).mark_area(opacity=0.15).encode(x=x, y=alt.Y("low:Q"), y2="high:Q", color=colour)
-    return _finished(
-        [band, _data(rows).mark_line(strokeWidth=2).encode(x=x, y=y, color=colour, strokeDash=dash)],
-        width,
-        240,
-    )
+    line = _data(rows).mark_line(strokeWidth=2).encode(x=x, y=y, color=colour, strokeDash=dash)
+    return _compose([band, line], width, 240)
 
 
 def win_map(cells: Sequence[Cell], width: int, *, tasks: int = 15) -> alt.LayerChart:
-    """Quality by task and provider; the best of each task is framed."""
+    """Quality by task and provider, for the commonest tasks; the best provider of each is framed."""
+    narrow = width < _NARROW
+    longest = 16 if narrow else 24
+    shown = _commonest_tasks(cells, tasks)
+    rows = _map_rows(cells, shown, longest=longest)
+    providers = list(dict.fromkeys(row["provider"] for row in rows))
+    columns = alt.Axis(labelAngle=-60 if narrow else -35, orient="top", labelLimit=120)
+    x = alt.X("provider:N", title=None, sort=providers, axis=columns)
+    order = [short(task, longest) for task in shown]
+    y = alt.Y("task:N", title=None, sort=order, axis=alt.Axis(labelLimit=150))
+    viridis = alt.Scale(scheme="viridis", domain=[0, 1])
+    colour = alt.Color("quality:Q", title="Quality", scale=viridis, legend=None)
+    frame = _data([row for row in rows if row["best"]]).mark_rect(fill=None, stroke=VERMILION, strokeWidth=3)
+    layers = [_data(rows).mark_rect().encode(x=x, y=y, color=colour), frame.encode(x=x, y=y)]
+    if len(providers) <= (7 if narrow else 16):
+        ink = alt.condition("datum.quality > 0.55", alt.value("#000000"), alt.value("#ffffff"))
+        text = _data(rows).mark_text(fontSize=10 if narrow else 12).encode(x=x, y=y, text="text:N", color=ink)
+        layers.append(text)
+    return _compose(layers, width - 110, 28 * len(shown))
+
+
+def _commonest_tasks(cells: Sequence[Cell], count: int) -> list[str]:
     sizes: dict[str, int] = {}
     for cell in cells:
         sizes[cell.task] = sizes.get(cell.task, 0) + cell.n
     commonest = sorted((task for task in sizes if task != ALL), key=lambda task: -sizes[task])
-    shown = [*commonest[:tasks], ALL]
+    return [*commonest[:count], ALL]
+
+
+def _map_rows(cells: Sequence[Cell], tasks: Sequence[str], *, longest: int) -> list[_Row]:
     best = {
-        task: max((c for c in cells if c.task == task), key=lambda c: c.quality).provider for task in shown
+        task: max((cell for cell in cells if cell.task == task), key=lambda cell: cell.quality).provider
+        for task in tasks
     }
-    narrow = width < 500
-    rows: list[_Row] = [
+    return [
         {
-            "task": short(cell.task, 16 if narrow else 24),
+            "task": short(cell.task, longest),
             "provider": short(cell.provider.rpartition("/")[2], 16),
             "quality": cell.quality,
             "text": f"{cell.quality:.2f}",
             "best": best[cell.task] == cell.provider,
         }
         for cell in cells
-        if cell.task in shown
+        if cell.task in tasks
     ]
-    providers = list(dict.fromkeys(row["provider"] for row in rows))
-    x = alt.X(
-        "provider:N",
-        title=None,
-        sort=providers,
-        axis=alt.Axis(labelAngle=-60 if narrow else -35, orient="top", labelLimit=120),
-    )
-    y = alt.Y(
-        "task:N",
-        title=None,
-        sort=[short(t, 16 if narrow else 24) for t in shown],
-        axis=alt.Axis(labelLimit=150),
-    )
-    colour = alt.Color(
-        "quality:Q", title="Quality", scale=alt.Scale(scheme="viridis", domain=[0, 1]), legend=None
-    )
-    grid = _data(rows).mark_rect().encode(x=x, y=y, color=colour)
-    frame = (
-        _data([row for row in rows if row["best"]])
-        .mark_rect(fill=None, stroke="#D55E00", strokeWidth=3)
-        .encode(x=x, y=y)
-    )
-    layers = [grid, frame]
-    if len(providers) <= (7 if narrow else 16):
-        ink = alt.condition("datum.quality > 0.55", alt.value("#000000"), alt.value("#ffffff"))
-        text = _data(rows).mark_text(fontSize=10 if narrow else 12).encode(x=x, y=y, text="text:N", color=ink)
-        layers.append(text)
-    return _finished(layers, width - 110, 28 * len(shown))
 
 
-def _finished(layers: Sequence[alt.Chart], width: int, height: int) -> alt.LayerChart:
-    return themed(alt.LayerChart(layer=list(layers)).properties(width=width - 70, height=height))
+def _data(rows: Sequence[_Row]) -> alt.Chart:
+    return alt.Chart(alt.InlineData(values=list(rows)))
+
+
+def _ends(estimate: Estimate, scale: float = 1.0) -> _Row:
+    return {"value": scale * estimate.value, "low": scale * estimate.low, "high": scale * estimate.high}
+
+
+def _cycle(values: Sequence[str], count: int) -> list[str]:
+    return [values[i % len(values)] for i in range(count)]
+
+
+def _scale(labels: Sequence[str]) -> alt.Scale:
+    """Ink for the logging policy, which comes first if it is there, and colours for the others."""
+    ink = [INK] if labels[:1] == [LOGGED] else []
+    return alt.Scale(domain=list(labels), range=ink + _cycle(COLOURS, len(labels) - len(ink)))
+
+
+def _legend(width: int) -> alt.Legend:
+    columns = 1 if width < _NARROW else 3
+    return alt.Legend(orient="top", columns=columns, labelLimit=width - 60, symbolSize=90, symbolOpacity=1.0)
+
+
+def _compose(layers: Sequence[alt.Chart], width: int, height: int) -> alt.LayerChart:
+    return apply_theme(alt.LayerChart(layer=list(layers)).properties(width=width - 70, height=height))

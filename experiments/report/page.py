@@ -10,7 +10,7 @@ from typing import Final
 from fairlead.experiments.ope.intervals import Estimate
 from fairlead.experiments.replay.result import Replay, TargetResult
 from fairlead.experiments.report import sections
-from fairlead.experiments.report.tables import figure, folded, number
+from fairlead.experiments.report.tables import details, figure, number
 
 _STYLE: Final = Path(__file__).with_name("style.css")
 _CLASS: Final = {"promote": "promote", "keep": "keep", "not enough evidence": "unsure"}
@@ -18,18 +18,16 @@ _PER: Final = 1000.0
 
 
 def report_html(result: Replay) -> str:
-    """The whole report as one file that needs nothing else."""
-    one = result.headline
-    parts = [_first_screen(result, one)]
+    """Write the report as one HTML page that needs no other file and no network."""
+    target = result.headline
+    parts = [_first_screen(result, target)]
     if "cost_usd" in result.incumbent:
         parts.append(sections.plane(result))
     parts += [
-        sections.estimators(result, one),
-        sections.slices(result, one),
-        sections.weights(result, one),
-        sections.time(result, one),
-    ]
-    parts += [
+        sections.estimators(result, target),
+        sections.slices(result, target),
+        sections.weights(result, target),
+        sections.time(result, target),
         sections.win_map(result),
         sections.diagnostics(result),
         sections.how(result),
@@ -44,10 +42,10 @@ def report_html(result: Replay) -> str:
     )
 
 
-def _first_screen(result: Replay, one: TargetResult) -> str:
-    verdict = one.verdict
+def _first_screen(result: Replay, target: TargetResult) -> str:
+    verdict = target.verdict
     word = {
-        "promote": f"Promote {one.label}",
+        "promote": f"Promote {target.label}",
         "keep": "Keep what you have",
         "not enough evidence": "Not enough evidence yet",
     }[verdict.recommendation]
@@ -56,57 +54,57 @@ def _first_screen(result: Replay, one: TargetResult) -> str:
     others = "".join(
         f"<li><b>{escape(other.label)}</b>: {escape(other.verdict.sentence)}</li>"
         for other in result.targets
-        if other is not one
+        if other is not target
     )
     notes = "".join(f"<p class=note>{escape(note)}</p>" for note in result.notes)
     return (
         f"<h1>{escape(heading)}</h1><div class='verdict {_CLASS[verdict.recommendation]}'>"
         f"<div class=word>{escape(word)}</div><p>{escape(verdict.sentence)}</p></div>"
-        f"<div class=figures>{''.join(_figures(result, one))}</div>"
-        + (folded("The other policies", f"<ul class=others>{others}</ul>") if others else "")
+        f"<div class=figures>{''.join(_figures(result, target))}</div>"
+        + (details("The other policies", f"<ul class=others>{others}</ul>") if others else "")
         + notes
     )
 
 
-def _figures(result: Replay, one: TargetResult) -> list[str]:
+def _figures(result: Replay, target: TargetResult) -> list[str]:
     primary, level = result.settings.primary, f"{result.settings.level:.0%}"
-    quality = one.estimates["reward"][primary]
-    found = []
-    if one.quantity != "reward":
-        gain, goal = one.gains[one.quantity], one.spec.goal.wtp_usd or result.settings.wtp_usd
+    quality = target.estimates["reward"][primary]
+    figures = []
+    if target.quantity != "reward":
+        gain, goal = target.gains[target.quantity], target.spec.goal.wtp_usd or result.settings.wtp_usd
         worth = "" if goal is None else f"quality less cost, at ${goal:g} a point, "
-        found.append(
+        figures.append(
             figure("Gain", number(gain.value, 3, sign=True), f"{worth}{level} interval {_between(gain, 3)}")
         )
-    found += [
+    figures += [
         figure(
             "Quality",
             number(quality.value, 3),
-            f"{number(one.gains['reward'].value, 3, sign=True)} against now, "
-            f"{level} interval {_between(one.gains['reward'], 3)}",
+            f"{number(target.gains['reward'].value, 3, sign=True)} against now, "
+            f"{level} interval {_between(target.gains['reward'], 3)}",
         )
     ]
-    if "cost_usd" in one.estimates:
-        cost, now = one.estimates["cost_usd"][primary], result.incumbent["cost_usd"]
+    if "cost_usd" in target.estimates:
+        cost, now = target.estimates["cost_usd"][primary], result.incumbent["cost_usd"]
         change = (
             f"{cost.value / now.value - 1.0:+.0%} against now".replace("-", "−")
             if now.value > 0.0
             else "now 0"
         )
-        found.append(
+        figures.append(
             figure("Cost per 1,000", f"${_PER * cost.value:.2f}", f"{change} (${_PER * now.value:.2f})")
         )
-    if one.mix is not None:
-        note = f"quality beyond mixing providers at the same spend, {_between(one.mix.lift, 3)}"
-        found.append(figure("Lift", number(one.mix.lift.value, 3, sign=True), note))
-    passed = sum(finding.passed for finding in one.findings)
-    note = f"{passed} of {len(one.findings)} checks passed; as many own decisions the log is worth"
-    found.append(figure("Evidence", f"{one.effective_size:,.0f}", note))
-    return found
+    if target.mix is not None:
+        note = f"quality beyond mixing providers at the same spend, {_between(target.mix.lift, 3)}"
+        figures.append(figure("Lift", number(target.mix.lift.value, 3, sign=True), note))
+    passed = sum(finding.passed for finding in target.findings)
+    note = f"{passed} of {len(target.findings)} checks passed; as many own decisions the log is worth"
+    figures.append(figure("Evidence", f"{target.effective_size:,.0f}", note))
+    return figures
 
 
-def _between(one: Estimate, digits: int) -> str:
-    return f"{number(one.low, digits, sign=True)} to {number(one.high, digits, sign=True)}"
+def _between(estimate: Estimate, digits: int) -> str:
+    return f"{number(estimate.low, digits, sign=True)} to {number(estimate.high, digits, sign=True)}"
 
 
 def _day(at_s: float) -> str:

@@ -8,67 +8,58 @@ from html import escape
 from typing import Final
 
 import altair as alt
-import vl_convert as vlc
 
+from fairlead.experiments.charts.theme import svg_text
 from fairlead.experiments.replay.partial_results import WEIGHT_EDGES
 from fairlead.experiments.replay.rejection import REJECTION
 from fairlead.experiments.replay.result import ALL, Replay, TargetResult, bucket_middle_s
 from fairlead.experiments.report import charts
 from fairlead.experiments.report.definitions import DEFINITIONS
-from fairlead.experiments.report.tables import ends, folded, number, table
+from fairlead.experiments.report.tables import details, ends, number, table
 
 _WIDE, _NARROW = 900, 360
 _PER: Final = 1000.0
+_PASSED: Final = "<b class=passes>passed</b>"
+_FAILED: Final = "<b class=fails>FAILS</b>"
 
 
 def chart_html(draw: Callable[[int], alt.LayerChart], description: str) -> str:
-    """A chart for wide and one for narrow screens, as pictures that need no script."""
-    version = ".".join(alt.SCHEMA_VERSION.split(".")[:2])
-    parts = []
-    for name, width in (("wide", _WIDE), ("narrow", _NARROW)):
-        svg = vlc.vegalite_to_svg(draw(width).to_dict(), vl_version=version)
-        parts.append(
-            f"<div class='chart {name}' role=img aria-label='{escape(description, quote=True)}'>{svg}</div>"
-        )
-    return "".join(parts)
+    """Draw a chart for wide and one for narrow screens, as pictures that need no script."""
+    label = escape(description, quote=True)
+    return "".join(
+        f"<div class='chart {name}' role=img aria-label='{label}'>{svg_text(draw(width))}</div>"
+        for name, width in (("wide", _WIDE), ("narrow", _NARROW))
+    )
 
 
 def plane(result: Replay) -> str:
+    """Where every policy lies in the plane of cost and quality."""
     primary = result.settings.primary
     rows = [
         ["as logged", *ends(result.incumbent["reward"]), *ends(result.incumbent["cost_usd"], scale=_PER), "–"]
     ]
-    for one in result.targets:
-        lift = "–" if one.mix is None else number(one.mix.lift.value, sign=True)
-        quality, cost = one.estimates["reward"][primary], one.estimates["cost_usd"][primary]
-        rows.append([one.label, *ends(quality), *ends(cost, scale=_PER), lift])
-    for cell in result.cells:
-        if cell.task == ALL:
-            rows.append(
-                [
-                    f"always {cell.provider}",
-                    number(cell.quality),
-                    "",
-                    "",
-                    number(_PER * cell.cost_usd),
-                    "",
-                    "",
-                    "",
-                ]
-            )
+    for target in result.targets:
+        lift = "–" if target.mix is None else number(target.mix.lift.value, sign=True)
+        quality, cost = target.estimates["reward"][primary], target.estimates["cost_usd"][primary]
+        rows.append([target.label, *ends(quality), *ends(cost, scale=_PER), lift])
+    rows += [
+        [f"always {cell.provider}", number(cell.quality), "", "", number(_PER * cell.cost_usd), "", "", ""]
+        for cell in result.cells
+        if cell.task == ALL
+    ]
     heads = ["policy", "quality", "low", "high", "USD per 1,000", "low", "high", "lift"]
     chart = chart_html(lambda width: charts.plane(result, width), "Quality against cost of all policies")
     return (
-        "<h2>Quality against cost</h2><p>Up and to the left is better. Diamonds are always one provider, "
-        "the dashed "
-        "line their best mix; what lies above it is what routing adds. Bars and bands are "
-        f"{result.settings.level:.0%} intervals.</p>{chart}{folded('Table', table(heads, rows))}"
+        "<h2>Quality against cost</h2><p>Up and to the left is better. Diamonds are always one provider, the "
+        "dashed line their best mix; what lies above it is what routing adds. Bars and bands are "
+        f"{result.settings.level:.0%} intervals.</p>{chart}{details('Table', table(heads, rows))}"
     )
 
 
-def estimators(result: Replay, one: TargetResult) -> str:
+def estimators(result: Replay, target: TargetResult) -> str:
+    """Show the target's quality by every estimator, and four kinds of interval of the gain."""
     primary = result.settings.primary
-    rows = list(one.estimates["reward"].items())
+    rows = list(target.estimates["reward"].items())
     chart = chart_html(
         lambda width: charts.forest(rows, width, title="Quality, 0 to 1", zero=False, bold=primary),
         "Quality by every estimator with intervals",
@@ -90,20 +81,21 @@ def estimators(result: Replay, one: TargetResult) -> str:
     )
     intervals = table(
         ["interval of the gain", "value", "low", "high"],
-        [[name, *ends(e, sign=True)] for name, e in one.intervals.items()],
+        [[name, *ends(e, sign=True)] for name, e in target.intervals.items()],
     )
     return (
-        f"<h2>Do the estimators agree?</h2><p>Quality of {escape(one.label)} by every estimator; "
-        f"{escape(primary)} "
-        f"decides. Estimators that differ by more than their intervals are a warning.{aside}</p>{chart}"
-        f"{folded('Table, all policies', tables)}{folded('Four kinds of interval', intervals)}"
+        f"<h2>Do the estimators agree?</h2><p>Quality of {escape(target.label)} by every estimator; "
+        f"{escape(primary)} decides. Estimators that differ by more than their intervals are a warning."
+        f"{aside}</p>{chart}"
+        f"{details('Table, all policies', tables)}{details('Four kinds of interval', intervals)}"
     )
 
 
-def slices(result: Replay, one: TargetResult) -> str:
-    if not one.slices:
+def slices(result: Replay, target: TargetResult) -> str:
+    """Show the gain in each slice of the log; nothing without slices."""
+    if not target.slices:
         return ""
-    rows = [(f"{part.by}={part.value}", part.gain) for part in one.slices]
+    rows = [(f"{part.by}={part.value}", part.gain) for part in target.slices]
     chart = chart_html(
         lambda width: charts.forest(rows, width, title="Gain in quality", zero=True),
         "Gain in quality by slice",
@@ -135,31 +127,33 @@ def slices(result: Replay, one: TargetResult) -> str:
         for part in each.slices
     ]
     return (
-        f"<h2>Where does it gain?</h2><p>Gain of {escape(one.label)} in quality, slice by slice. With "
-        "many slices some "
-        f"intervals miss 0 by chance.</p>{chart}{folded('Table, all policies', table(heads, body))}"
+        f"<h2>Where does it gain?</h2><p>Gain of {escape(target.label)} in quality, slice by slice. With "
+        f"many slices some intervals miss 0 by chance.</p>{chart}"
+        f"{details('Table, all policies', table(heads, body))}"
     )
 
 
-def weights(result: Replay, one: TargetResult) -> str:
-    chart = chart_html(lambda width: charts.weights(one, width), "Histogram of importance weights")
+def weights(result: Replay, target: TargetResult) -> str:
+    """Show the importance weights and what they leave of the log."""
+    chart = chart_html(lambda width: charts.weights(target, width), "Histogram of importance weights")
     edges = WEIGHT_EDGES.tolist()
-    rows = [[f"{edges[i]:.3g}", f"{count:,}"] for i, count in enumerate(one.histogram) if count]
+    rows = [[f"{edges[i]:.3g}", f"{count:,}"] for i, count in enumerate(target.histogram) if count]
     sizes = table(
         ["policy", "decisions", "ESS"],
         [[e.label, f"{e.n:,}", f"{e.effective_size:,.0f}"] for e in result.targets],
     )
     return (
-        f"<h2>How much does the log say?</h2><p>Weights of {escape(one.label)}: a decision of weight 5 "
-        "stands for five. "
-        f"The log is worth {one.effective_size:,.0f} of the policy's own decisions.</p>{chart}"
-        f"{folded('Table', table(['weight from', 'decisions'], rows) + sizes)}"
+        f"<h2>How much does the log say?</h2><p>Weights of {escape(target.label)}: a decision of weight 5 "
+        f"stands for five. The log is worth {target.effective_size:,.0f} of the policy's own decisions.</p>"
+        f"{chart}"
+        f"{details('Table', table(['weight from', 'decisions'], rows) + sizes)}"
     )
 
 
-def time(result: Replay, one: TargetResult) -> str:
+def time(result: Replay, target: TargetResult) -> str:
+    """Quality of both policies over time."""
     chart = chart_html(
-        lambda width: charts.over_time(result, one, width), "Quality over time of both policies"
+        lambda width: charts.over_time(result, target, width), "Quality over time of both policies"
     )
     rows = [
         [
@@ -168,17 +162,17 @@ def time(result: Replay, one: TargetResult) -> str:
             number(part.incumbent.value),
             *ends(part.target),
         ]
-        for part in one.over_time
+        for part in target.over_time
     ]
     heads = ["middle of the span (UTC)", "decisions", "as logged", "target", "low", "high"]
     return (
         "<h2>Quality over time</h2><p>The same spans for both; a target that learns starts from nothing "
-        "at the left."
-        f"</p>{chart}{folded('Table', table(heads, rows))}"
+        f"at the left.</p>{chart}{details('Table', table(heads, rows))}"
     )
 
 
 def win_map(result: Replay) -> str:
+    """Quality by task and provider."""
     chart = chart_html(lambda width: charts.win_map(result.cells, width), "Quality by task and provider")
     rows = [
         [
@@ -194,32 +188,33 @@ def win_map(result: Replay) -> str:
     heads = ["task", "provider", "decisions", "quality", "s.e. at most", "USD per 1,000"]
     return (
         "<h2>Who wins where?</h2><p>Quality of always one provider, by task (SNIPS); the best of each "
-        "row is framed. "
-        f"Cheap providers stand on the left.</p>{chart}{folded('Table', table(heads, rows))}"
+        f"row is framed. Cheap providers stand on the left.</p>{chart}{details('Table', table(heads, rows))}"
     )
 
 
 def diagnostics(result: Replay) -> str:
+    """Show the checks of every target."""
     top = result.headline
-    first, *rest = [_findings(one) for one in (top, *(o for o in result.targets if o is not top))]
+    others = [_findings(target) for target in result.targets if target is not top]
     return (
         "<h2>Can the log be trusted?</h2><p>A check that fails names no winner, whatever the intervals "
-        "say.</p>" + first + (folded("The other policies", "".join(rest)) if rest else "")
+        f"say.</p>{_findings(top)}" + (details("The other policies", "".join(others)) if others else "")
     )
 
 
-def _findings(one: TargetResult) -> str:
-    """A list and not a table: on a phone the sentences of a table would be an inch wide."""
+def _findings(target: TargetResult) -> str:
+    """List the checks; on a phone the sentences of a table would be an inch wide."""
     entries = "".join(
-        f"<li><b class={'passes' if f.passed else 'fails'}>{'passed' if f.passed else 'FAILS'}</b> "
-        f"<b>{escape(f.name)}</b>: {f.measured:.3g} (limit {f.limit:.3g}). "
-        f"{escape(f.text)}</li>"
-        for f in one.findings
+        f"<li>{_PASSED if finding.passed else _FAILED} "
+        f"<b>{escape(finding.name)}</b>: {finding.measured:.3g} (limit {finding.limit:.3g}). "
+        f"{escape(finding.text)}</li>"
+        for finding in target.findings
     )
-    return f"<h3>{escape(one.label)}</h3><ul class=others>{entries}</ul>"
+    return f"<h3>{escape(target.label)}</h3><ul class=others>{entries}</ul>"
 
 
 def how(result: Replay) -> str:
+    """Show the settings of the replay."""
     settings = result.settings
     rows = [
         ["estimator that decides", settings.primary],
@@ -237,6 +232,7 @@ def how(result: Replay) -> str:
 
 
 def definitions() -> str:
+    """Show the glossary of the page."""
     entries = "".join(f"<dt>{escape(word)}</dt><dd>{escape(meaning)}</dd>" for word, meaning in DEFINITIONS)
     return f"<h2>What every number means</h2><dl>{entries}</dl>"
 

@@ -10,21 +10,23 @@ from fairlead.experiments.ope.intervals import Estimate
 
 
 def number(value: float, digits: int = 4, *, sign: bool = False) -> str:
-    """A number, or a dash where there is none."""
+    """Format a number, or a dash if it is not finite."""
     if not math.isfinite(value):
         return "–"
     return f"{value:{'+' if sign else ''}.{digits}f}".replace("-", "−")
 
 
-def ends(one: Estimate, digits: int = 4, *, sign: bool = False, scale: float = 1.0) -> list[str]:
-    """Value, low and high."""
-    return [number(scale * value, digits, sign=sign) for value in (one.value, one.low, one.high)]
+def ends(estimate: Estimate, digits: int = 4, *, sign: bool = False, scale: float = 1.0) -> list[str]:
+    """Format the value and both ends of the interval."""
+    return [
+        number(scale * value, digits, sign=sign) for value in (estimate.value, estimate.low, estimate.high)
+    ]
 
 
 def table(
     heads: Sequence[str], rows: Iterable[Sequence[str]], *, strong: str = "", text: Sequence[int] = ()
 ) -> str:
-    """A table that scrolls where it is too wide; the row whose first cell is ``strong`` stands out."""
+    """Build a table that scrolls if it is too wide; the row whose first cell is ``strong`` stands out."""
     head = "".join(f"<th scope='col'>{escape(name)}</th>" for name in heads)
     body = []
     for row in rows:
@@ -37,8 +39,8 @@ def table(
     )
 
 
-def folded(summary: str, content: str) -> str:
-    """What opens at a click."""
+def details(summary: str, content: str) -> str:
+    """Content that opens at a click on its summary."""
     return f"<details><summary>{escape(summary)}</summary>{content}</details>"
 
 

@@ -175,7 +175,8 @@ def verdict(result: Result) -> str:
 
 def write_chart(result: Result, path: Path) -> None:
     """The cost–quality plane with providers, best fixed mix, router, supervised reference and oracle."""
-    from fairlead.experiments.charts.cost_quality import PlanePoint, cost_quality_chart, save_chart
+    from fairlead.experiments.charts.cost_quality import PlanePoint, cost_quality_chart
+    from fairlead.experiments.charts.theme import save_chart
 
     table, policy = result.table, shown_policy(result.settings.policies)
     rows = split_rows(table, result.settings)[1]

@@ -1,9 +1,9 @@
-"""What a target policy is, and how one is named."""
+"""Target policies and their names."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Final, Protocol
 
@@ -18,31 +18,30 @@ from fairlead.optimizer.types import FloatArray
 
 COLUMN: Final = "column"
 PEER: Final = "linucb"
-PLAIN: Final = ("uniform", COLUMN)
+STATIC: Final = ("uniform", COLUMN)
 NAMES: Final = "default, greedy, uniform, fixed:PROVIDER, linucb, squarecb[:GAMMA], FILE.yaml, column"
 
 
 class Target(Protocol):
-    """Gives the probabilities of a policy for the parts of a log, which come in its order."""
+    """A policy that gives its probabilities for the parts of a log, which come in their order."""
 
     def probabilities(self, columns: LogBatch) -> FloatArray:
-        """Shape (n, k): each row sums to 1 and is 0 where a provider was not eligible.
+        """Return probabilities of shape (n, k): rows sum to 1, and ineligible providers have 0.
 
-        Those of a decision depend on what the log says before it and never on what came of it or of a later
-        one.
+        Those of a decision depend on the log before it, never on its own outcome or a later decision.
         """
         ...
 
 
 class LearningTarget(Target, Protocol):
-    """A target that learns, decision by decision: `Target.probabilities` answers and learns each in turn."""
+    """A target that learns: `Target.probabilities` answers each decision, then learns from it."""
 
     def answer(self, columns: LogBatch, row: int) -> FloatArray:
-        """Its probabilities for one decision of a part, shape (k,), by what it has learned so far."""
+        """Return the probabilities for one decision of a part, shape (k,), from what was learned before."""
         ...
 
     def learn(self, columns: LogBatch, row: int) -> None:
-        """Learn what came of the decision that was answered last."""
+        """Learn the logged choice and outcome of the decision that was answered last."""
         ...
 
 
@@ -51,9 +50,12 @@ NO_GOAL: Final = Goal()
 
 @dataclass(frozen=True, kw_only=True)
 class TargetSpec:
-    """A target by name, with the goal it aims at and how late it hears a reward, in decisions.
+    """A target by name, with its goal and the delay of its rewards, in decisions.
 
-    Plain data, so that any process can make the policy from it: see `targets.make.make_target`.
+    Plain data, so that any process can make the policy from it: see `targets.factory.make_target`.
+
+    >>> TargetSpec(name="policies/support.yaml").label, TargetSpec(name="fixed:acme/small").learns
+    ('support', False)
     """
 
     name: str
@@ -62,8 +64,8 @@ class TargetSpec:
 
     @property
     def learns(self) -> bool:
-        """Whether the policy has to see the log in order; others answer for any part by itself."""
-        return self.name not in PLAIN and not self.name.startswith("fixed:")
+        """Whether the policy has to read the log in order; others answer for any part by itself."""
+        return self.name not in STATIC and not self.name.startswith("fixed:")
 
     @property
     def is_file(self) -> bool:
@@ -72,31 +74,31 @@ class TargetSpec:
 
     @property
     def label(self) -> str:
-        """What reports call it: the name, and its goal where it has one of its own."""
+        """The name in reports, with the goal if the target has one of its own."""
         name = Path(self.name).stem if self.is_file else self.name
         return name if self.goal == NO_GOAL or not self.learns else f"{name} @ {self.goal}"
 
 
 def target_specs(names: Sequence[str], goals: Sequence[Goal], *, feedback_delay: int) -> list[TargetSpec]:
-    """One target per name and goal; what does not learn, and a file that states its own, has no goal."""
+    """Return a target per name and goal; those that do not learn, and files with their own, have none.
+
+    >>> [spec.label for spec in target_specs(["uniform", "greedy"], [Goal(wtp_usd=0.01)], feedback_delay=0)]
+    ['uniform', 'greedy @ wtp 0.01']
+    """
     if feedback_delay < 0:
         raise InvalidInput(f"the feedback delay is {feedback_delay}: give a number of decisions, at least 0")
-    found: dict[TargetSpec, None] = {}
+    specs = []
     for name in names:
-        for goal in goals or [NO_GOAL]:
-            spec = TargetSpec(name=name, goal=goal, feedback_delay=feedback_delay)
-            found[
-                spec
-                if spec.learns and not spec.is_file
-                else TargetSpec(name=name, feedback_delay=feedback_delay)
-            ] = None
-    return list(found)
+        plain = TargetSpec(name=name, feedback_delay=feedback_delay)
+        has_goal = plain.learns and not plain.is_file
+        specs += [replace(plain, goal=goal) for goal in goals or [NO_GOAL]] if has_goal else [plain]
+    return list(dict.fromkeys(specs))
 
 
 def goals_of(
     log: Log, *, wtp_usd: float | None, budget_usd: float | None, frontier: int | None
 ) -> list[Goal]:
-    """What targets aim at: one willingness to pay or budget, or ``frontier`` of the first.
+    """Return what targets aim at: one willingness to pay or budget, or ``frontier`` of the first.
 
     A frontier runs from a tenth of the cheapest and a hundred times the dearest provider's mean cost: there,
     cost is all that counts, and hardly counts.
@@ -115,7 +117,7 @@ def goals_of(
 
 
 def check_target(spec: TargetSpec, log: Log) -> None:
-    """Raise `InvalidInput` for a target that this log cannot be judged by."""
+    """Raise `InvalidInput` for a target that cannot be evaluated on this log."""
     if spec.is_file:
         if not Path(spec.name).is_file():
             raise InvalidInput(f"target {spec.name}: there is no such file: check the path")
@@ -123,15 +125,14 @@ def check_target(spec: TargetSpec, log: Log) -> None:
         if not log.has_targets:
             raise InvalidInput(
                 f"{log.path} has no column target_propensities, which the target 'column' is read from: "
-                "write it "
-                "into the log"
+                "write it into the log"
             )
     elif spec.name.startswith("fixed:"):
         if spec.name.removeprefix("fixed:") not in log.providers:
             raise InvalidInput(
                 f"target {spec.name!r} names no provider of the log: choose among {', '.join(log.providers)}"
             )
-    elif spec.name not in (*PLAIN, PEER):
+    elif spec.name not in (*STATIC, PEER):
         try:
             policy_from_name(spec.name, providers=log.providers)
         except InvalidInput as error:

@@ -1,4 +1,4 @@
-"""Making a target from its name: the one place that knows every kind."""
+"""Targets made from their names: the only module that knows every kind."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ _MOST_BYTES = 1 << 30
 
 
 def make_target(spec: TargetSpec, log: Log, reader: Reader) -> Target:
-    """The policy that a name stands for, for this log; one that learns has learned nothing yet."""
+    """Make the policy that a name stands for; one that learns has learned nothing yet."""
     check_target(spec, log)
     if spec.name == "uniform":
         return UniformTarget()
@@ -58,9 +58,9 @@ def make_target(spec: TargetSpec, log: Log, reader: Reader) -> Target:
 
 
 def list_price(fact: ProviderFacts) -> Prices | None:
-    """What a glance at a price list tells before the first request: the mean cost of a call, to one digit.
+    """Return what a price list says before the first request: the mean cost of a call, to one digit.
 
-    None where the log has no cost of the provider. It does not look at quality; see
+    None if the log has no cost of the provider. It does not look at quality; see
     `outcome_table.price_list`.
     """
     if not fact.mean_cost_usd >= 0.0:
@@ -70,7 +70,7 @@ def list_price(fact: ProviderFacts) -> Prices | None:
 
 
 def _blocks(log: Log, declared: Sequence[Any] = ()) -> tuple[Block, ...]:
-    """The blocks of the log's features: as declared, else one of a unit per coordinate; none without any."""
+    """Return the blocks of the log's features: those declared, or one with a width per coordinate."""
     if not log.width:
         return ()
     if not declared:
@@ -79,27 +79,27 @@ def _blocks(log: Log, declared: Sequence[Any] = ()) -> tuple[Block, ...]:
     width = sum(block.width for block in blocks)
     if width != log.width:
         raise InvalidInput(
-            f"the blocks are {width} wide and the features of {log.path} {log.width}: declare those of "
-            "the log"
+            f"the blocks are {width} wide and the features of {log.path} {log.width}: "
+            "declare those of the log"
         )
     return blocks
 
 
 def _declared(path: Path, spec: TargetSpec, log: Log) -> Target:
-    """A router as a YAML file declares it: the fields of a route, its policy, and blocks of features."""
+    """Make the router that a YAML file declares: the fields of a route, its policy, blocks of features."""
     try:
-        found = yaml.safe_load(path.read_text(encoding="utf-8"))
+        declaration = yaml.safe_load(path.read_text(encoding="utf-8"))
     except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
         raise InvalidInput(
             f"target {path} cannot be read as YAML ({' '.join(str(error).split())}): mend it"
         ) from None
-    if not isinstance(found, dict):
+    if not isinstance(declaration, dict):
         raise InvalidInput(
             f"target {path} declares no router: write the fields of a route, as in docs/replay.md"
         )
-    policy, blocks = str(found.pop("policy", "default")), found.pop("blocks", [])
+    policy, blocks = str(declaration.pop("policy", "default")), declaration.pop("blocks", [])
     try:
-        route = from_json(Route, found)
+        route = from_json(Route, declaration)
         if not {provider.name for provider in route.providers} & set(log.providers):
             raise InvalidInput(
                 f"none of its providers is in the log: choose among {', '.join(log.providers)}"
@@ -116,20 +116,19 @@ def _declared(path: Path, spec: TargetSpec, log: Log) -> Target:
 
 
 def _all_features(log: Log, reader: Reader) -> tuple[FloatArray, dict[int, int]]:
-    """Of all decisions, and where each part begins in them, by its first row's number in the file."""
+    """Features of all decisions, and where each part begins, by its first row's number in the file."""
     encoder = context_encoder()
     width = log.width or encoder.width
     if log.rows * width * 8 > _MOST_BYTES:
         raise InvalidInput(
             f"linucb keeps the features of all {log.rows:,} decisions in memory, "
-            f"{log.rows * width * 8 / 1e9:.1f} GB: "
-            "judge a shorter log, or greedy instead"
+            f"{log.rows * width * 8 / 1e9:.1f} GB: judge a shorter log, or greedy instead"
         )
-    found, starts, start = [], {}, 0
+    parts, starts, start = [], {}, 0
     for part in log.parts():
         columns = reader.read(part, contexts=True)
         if len(columns):
-            found.append(features_of(columns, encoder))
+            parts.append(features_of(columns, encoder))
             starts[int(columns.row[0])] = start
             start += len(columns)
-    return np.vstack(found), starts
+    return np.vstack(parts), starts

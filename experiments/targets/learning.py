@@ -1,8 +1,8 @@
-"""Targets that learn: they see the log in its order, and answer each decision before they learn of it.
+"""Targets that learn: they read the log in order, and answer each decision before they learn from it.
 
-So a policy is never judged by what it has learned from: its probabilities for a decision depend on what came
-before, and importance weights of such a policy keep their expectation of 1 (docs/adr/0010). What it learns
-from are the logged choices and what came of them, whoever made them.
+So a policy is never evaluated on what it has learned from: its probabilities for a decision depend on earlier
+decisions only, and its importance weights keep their expectation of 1 (docs/adr/0010). It learns from the
+logged choices and their outcomes, whichever policy made them.
 """
 
 from __future__ import annotations
@@ -26,29 +26,29 @@ from fairlead.optimizer.router import Router
 from fairlead.optimizer.types import Context, Decision, Feedback, FloatArray, Outcome, Prices, Route
 
 TOKENS: Final = "input_tokens"
-"""The attribute that says how long a request is, where a log has it."""
+"""The attribute with the length of a request, if a log has it."""
 
 _KEPT: Final = 20_000
-"""Decisions that a router keeps open, beyond those whose rewards are still to come."""
+"""Decisions that a router keeps open, besides those whose rewards are still to come."""
 
 
 def features_of(columns: LogBatch, encoder: Encoder) -> FloatArray:
-    """The log's own features, or those that the encoder makes of task and attributes; shape (n, d)."""
+    """Return the log's own features, or those that the encoder makes of task and attributes; shape (n, d)."""
     if columns.features is not None:
         return columns.features
     return encoder.encode_many(columns.contexts())
 
 
 def context_encoder() -> Encoder:
-    """What is looked at where a log has no features."""
+    """Return the encoder for logs that have no features."""
     return Encoder([TaskLabel(), Attributes()])
 
 
 class RouterTarget:
-    """The router itself, with any policy, learning from the log as it goes.
+    """The router itself, with any policy, learning from the log.
 
     ``own_budget`` paces a budget by what this target would have spent itself; without it a budget of the
-    route is kept by the money in the log, which is right where this router wrote it.
+    route is paced by the spend in the log, which is right if this router wrote it.
     """
 
     def __init__(
@@ -65,8 +65,8 @@ class RouterTarget:
         self._router = Router(route, blocks=tuple(blocks) or self._encoder.blocks, policy=policy)
         self._on_route = {provider.name: j for j, provider in enumerate(route.providers)}
         self._names = tuple(names)
-        # The place of each provider of the log on the route, −1 for one that is not on it.
-        self._place = np.array([self._on_route.get(name, -1) for name in names])
+        # Column on the route of each provider of the log, −1 for one that is not on it.
+        self._columns = np.array([self._on_route.get(name, -1) for name in names])
         self._own_budget = own_budget
         self._delay = feedback_delay
         self._waiting: deque[tuple[int, Feedback]] = deque()
@@ -75,14 +75,14 @@ class RouterTarget:
         self._part: LogBatch | None = None
 
     def probabilities(self, columns: LogBatch) -> FloatArray:
-        """Answer, then learn what was logged, decision by decision."""
-        return _in_turn(self, columns)
+        """Answer each decision, then learn what was logged."""
+        return _play(self, columns)
 
     def answer(self, columns: LogBatch, row: int) -> FloatArray:
-        """Its probabilities for one decision."""
+        """Return the probabilities for one decision, shape (k,)."""
         self._asked, able = None, self._able(columns, row)
         if not able:
-            # Nobody that this router knows may serve: it would answer by its default, the cheapest here.
+            # No provider of this router may serve: it would fall back to its default, the cheapest here.
             return _certain(int(columns.eligible[row].argmax()), len(self._names))
         context, pacer = self._context(columns, row), self._own_budget
         decision = self._router.decide(
@@ -94,33 +94,33 @@ class RouterTarget:
             objective=None if pacer is None else pacer.objective(),
         )
         self._asked = decision, context, able
-        found: FloatArray = np.where(self._place >= 0, decision.probabilities[self._place], 0.0)
-        return found
+        by_column = decision.probabilities[self._columns]
+        return np.where(self._columns >= 0, by_column, 0.0)
 
     def _able(self, columns: LogBatch, row: int) -> tuple[str, ...]:
-        return tuple(self._names[j] for j in np.flatnonzero(columns.eligible[row] & (self._place >= 0)))
+        return tuple(self._names[j] for j in np.flatnonzero(columns.eligible[row] & (self._columns >= 0)))
 
     def _context(self, columns: LogBatch, row: int) -> Context:
         if self._part is not columns:
             self._part = columns
             self._rows = features_of(columns, self._encoder)
             self._contexts = columns.contexts() if columns.attributes is not None else None
-        known = self._contexts[row] if self._contexts is not None else None
-        tokens = known.attributes.get(TOKENS) if known is not None else None
+        logged = self._contexts[row] if self._contexts is not None else None
+        tokens = logged.attributes.get(TOKENS) if logged is not None else None
         return Context(
-            task=known.task if known is not None else None,
+            task=logged.task if logged is not None else None,
             features=self._rows[row],
             input_tokens=float(tokens) if isinstance(tokens, (int, float)) else None,
         )
 
     def learn(self, columns: LogBatch, row: int) -> None:
-        """Learn the decision that was answered last, as it was logged."""
+        """Learn the logged choice and outcome of the decision that was answered last."""
         if self._asked is None:
             return
         decision, context, able = self._asked
         router = self._router
         if self._own_budget is not None:
-            self._own_budget.decided(router, context, able, decision)
+            self._own_budget.record(decision, router=router, context=context, candidates=able)
         chosen = self._names[int(columns.provider[row])]
         if chosen in self._on_route:
             router.learn(replace(decision, selected=chosen))
@@ -148,10 +148,10 @@ class RouterTarget:
 
 
 class RidgeTarget:
-    """Plain LinUCB (`players.RidgePlayer`), learning from the log as it goes. Its choices are certain.
+    """Plain LinUCB (`players.RidgePlayer`), learning from the log. Its choices are certain.
 
-    It keeps the features of all decisions, ``rows`` of shape (n, d), in memory. ``starts`` has the place of
-    every part in them, by the number of the part's first row in the file.
+    It keeps the features of all decisions, ``rows`` of shape (n, d), in memory. ``starts`` has the first row
+    of every part among them, by that row's number in the file.
     """
 
     def __init__(
@@ -172,17 +172,17 @@ class RidgeTarget:
         self._waiting: deque[tuple[int, int, int, Feedback]] = deque()
 
     def probabilities(self, columns: LogBatch) -> FloatArray:
-        """Answer, then learn what was logged, decision by decision."""
-        return _in_turn(self, columns)
+        """Answer each decision, then learn what was logged."""
+        return _play(self, columns)
 
     def answer(self, columns: LogBatch, row: int) -> FloatArray:
-        """Its probabilities for one decision."""
+        """Return the probabilities for one decision, shape (k,)."""
         absent = tuple(np.flatnonzero(~columns.eligible[row]).tolist())
         step = self._starts[int(columns.row[0])] + row
         return _certain(self._player.choose(step, absent), columns.eligible.shape[1])
 
     def learn(self, columns: LogBatch, row: int) -> None:
-        """Learn the decision that was answered last, as it was logged."""
+        """Learn the logged choice and outcome of the decision that was answered last."""
         step, player = self._starts[int(columns.row[0])] + row, self._player
         column = int(columns.provider[row])
         cost, reward = float(columns.cost_usd[row]), float(columns.reward[row])
@@ -197,14 +197,14 @@ class RidgeTarget:
 
 
 def _certain(chosen: int, k: int) -> FloatArray:
-    found = np.zeros(k)
-    found[chosen] = 1.0
-    return found
+    probabilities = np.zeros(k)
+    probabilities[chosen] = 1.0
+    return probabilities
 
 
-def _in_turn(target: LearningTarget, columns: LogBatch) -> FloatArray:
-    found = np.zeros(columns.eligible.shape)
+def _play(target: LearningTarget, columns: LogBatch) -> FloatArray:
+    probabilities = np.zeros(columns.eligible.shape)
     for row in range(len(columns)):
-        found[row] = target.answer(columns, row)
+        probabilities[row] = target.answer(columns, row)
         target.learn(columns, row)
-    return found
+    return probabilities

@@ -1,4 +1,4 @@
-"""A budget kept by what a target would have spent itself, and not by what the log's own policy spent."""
+"""A budget that is paced by what a target would have spent, not by what the log's own policy spent."""
 
 from __future__ import annotations
 
@@ -26,16 +26,18 @@ class OwnBudget:
         self._since = 0
 
     def objective(self) -> Objective | None:
-        """What money is worth at this moment; None where it does not count."""
+        """Return what money is worth at this moment; None if it does not count."""
         return _worth(self._pacer.shadow_price)
 
-    def decided(self, router: Router, context: Context, able: tuple[str, ...], decision: Decision) -> None:
+    def record(
+        self, decision: Decision, *, router: Router, context: Context, candidates: tuple[str, ...]
+    ) -> None:
         """Book the decision's expected spend; solve the shadow price again every few decisions."""
         spend = float(decision.probabilities @ decision.expected[2])
         self._pacer.request(spend, at_s=decision.at_s)
-        self._window.append((context, able))
+        self._window.append((context, candidates))
         self._since += 1
-        # Often at first, when every decision changes what is believed.
+        # Often at first, when every decision changes the beliefs.
         if self._since >= min(_SOLVE_EVERY, 1 + self._pacer.requests // 4):
             self._solve(router, decision)
             self._since = 0
@@ -43,12 +45,12 @@ class OwnBudget:
     def _solve(self, router: Router, decision: Decision) -> None:
         def spend_at(shadow_price: float) -> float:
             total = 0.0
-            for context, able in self._window:
-                asked = router.decide(
-                    context, decision_id="asked", draw=0.5, candidates=able, at_s=decision.at_s,
+            for context, candidates in self._window:
+                answer = router.decide(
+                    context, decision_id="asked", draw=0.5, candidates=candidates, at_s=decision.at_s,
                     objective=_worth(shadow_price),
                 )  # fmt: skip
-                total += float(asked.probabilities @ asked.expected[2])
+                total += float(answer.probabilities @ answer.expected[2])
             return total / len(self._window)
 
         self._pacer.update(spend_at, least_usd=float(decision.expected[2].min()))

@@ -1,4 +1,4 @@
-"""Targets that learn nothing: their probabilities follow from who is eligible, or stand in the log."""
+"""Targets that learn nothing: their probabilities follow from eligibility, or are read from the log."""
 
 from __future__ import annotations
 
@@ -9,36 +9,36 @@ from fairlead.optimizer.types import FloatArray
 
 
 class UniformTarget:
-    """Every eligible provider alike."""
+    """Every eligible provider with equal probability."""
 
     def probabilities(self, columns: LogBatch) -> FloatArray:
-        """1 / number of the eligible."""
+        """Return 1 / (number of eligible providers)."""
         shares: FloatArray = columns.eligible / columns.eligible.sum(axis=1, keepdims=True)
         return shares
 
 
 class FixedTarget:
-    """Always one provider; where it was not eligible, the first that was: providers are ordered by cost."""
+    """Always one provider, or the first eligible one if it is not eligible: providers are ordered by cost."""
 
     def __init__(self, column: int) -> None:
         self._column = column
 
     def probabilities(self, columns: LogBatch) -> FloatArray:
-        """One for the provider, zero for the rest."""
+        """Return 1 for the provider, 0 for the others."""
         able = columns.eligible[:, self._column]
         chosen = np.where(able, self._column, columns.eligible.argmax(axis=1))
-        found = np.zeros(columns.eligible.shape)
-        found[np.arange(len(columns)), chosen] = 1.0
-        return found
+        probabilities = np.zeros(columns.eligible.shape)
+        probabilities[np.arange(len(columns)), chosen] = 1.0
+        return probabilities
 
 
 class ColumnTarget:
-    """A policy of the user's own, whose probabilities stand in the log."""
+    """A policy of the user's own, whose probabilities are a column of the log."""
 
     def probabilities(self, columns: LogBatch) -> FloatArray:
-        """The column `target_propensities`, scaled to a sum of exactly 1."""
-        given = columns.target_propensities
-        if given is None:
+        """Return the column `target_propensities`, scaled to a sum of exactly 1."""
+        logged = columns.target_propensities
+        if logged is None:
             raise ValueError("the log has no target_propensities: check the target against the log first")
-        scaled: FloatArray = given / given.sum(axis=1, keepdims=True)
+        scaled: FloatArray = logged / logged.sum(axis=1, keepdims=True)
         return scaled

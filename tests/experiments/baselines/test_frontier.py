@@ -158,7 +158,7 @@ def test_the_published_values_of_paretobandit() -> None:
     mean_cost, _ = provider_means(table.quality[val], table.cost_usd[val])
     budgets = np.geomspace(mean_cost.min(), mean_cost.max(), 7)
     published = [0.7986, 0.8756, 0.9308, 0.9457, 0.9560, 0.9633, 0.9633]
-    found = oracle(table.quality[test], table.cost_usd[test]).quality_at(budgets)
-    np.testing.assert_allclose(found, published, atol=3e-4)
+    reference = oracle(table.quality[test], table.cost_usd[test]).quality_at(budgets)
+    np.testing.assert_allclose(reference, published, atol=3e-4)
     hull = best_fixed_mix(*provider_means(table.quality[test], table.cost_usd[test]))
     np.testing.assert_allclose(hull.quality, [0.793, 0.923, 0.932], atol=6e-4)

@@ -10,7 +10,8 @@ import numpy as np
 import pytest
 
 from fairlead.experiments.baselines.frontier import Hull, best_fixed_mix
-from fairlead.experiments.charts.cost_quality import PlanePoint, cost_quality_chart, save_chart
+from fairlead.experiments.charts.cost_quality import PlanePoint, cost_quality_chart
+from fairlead.experiments.charts.theme import save_chart
 
 PROVIDERS = [
     PlanePoint(name=f"maker/model-{i}", cost_usd=cost, quality=quality)
@@ -39,7 +40,7 @@ def full_chart() -> alt.LayerChart:
 
 
 def rows(chart: alt.LayerChart) -> list[list[dict[str, Any]]]:
-    """The data of every layer."""
+    """Return the data of every layer."""
     spec = chart.to_dict()
     return [
         list(layer["data"].get("values") or spec["datasets"][layer["data"]["name"]])
@@ -72,11 +73,10 @@ def test_axes_have_units_and_costs_are_logarithmic() -> None:
 
 
 def test_names_do_not_cover_each_other_or_leave_the_plot(tmp_path: Path) -> None:
-    drawn = save_chart(full_chart(), tmp_path / "c.svg").read_text(encoding="utf-8")
+    svg = save_chart(full_chart(), tmp_path / "c.svg").read_text(encoding="utf-8")
     pattern = r'text-anchor="(start|end)" transform="translate\(([\d.]+),([\d.]+)\)"[^>]*>(maker/model-\d)<'
     boxes = {
-        name: (float(x) - 80 * (anchor == "end"), float(y))
-        for anchor, x, y, name in re.findall(pattern, drawn)
+        name: (float(x) - 80 * (anchor == "end"), float(y)) for anchor, x, y, name in re.findall(pattern, svg)
     }
     assert set(boxes) == {p.name for p in PROVIDERS}
     for (x0, y0), (x1, y1) in combinations(boxes.values(), 2):

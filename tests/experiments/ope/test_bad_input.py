@@ -1,6 +1,4 @@
-"""What must not reach an estimator is refused in one sentence that names the row, the value and the
-remedy.
-"""
+"""Bad input is refused in one sentence that names the row, the value and the remedy."""
 
 from __future__ import annotations
 
@@ -107,8 +105,8 @@ def test_the_largest_weights_there_can_be_stay_finite() -> None:
     )
     for estimator in (ips, snips):
         terms = estimator(huge)
-        found = asymptotic(Moments.of(terms))
-        assert math.isfinite(found.value) and math.isfinite(found.standard_error)
+        estimate = asymptotic(Moments.of(terms))
+        assert math.isfinite(estimate.value) and math.isfinite(estimate.standard_error)
         assert not math.isnan(percentile(resample(terms, seed=0, resamples=100)).low)
 
 

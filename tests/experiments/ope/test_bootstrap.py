@@ -14,7 +14,7 @@ from fairlead.experiments.ope.intervals import asymptotic
 from fairlead.experiments.ope.moments import Moments, difference, merge
 from fairlead.experiments.ope.terms import Terms
 from fairlead.optimizer.errors import InvalidInput
-from tests.experiments.ope.logs import random_batch
+from tests.experiments.ope.random_logs import random_batch
 
 
 def test_counts_have_the_moments_of_a_poisson_count() -> None:
@@ -36,8 +36,8 @@ def test_every_resample_is_divided_by_its_own_weights() -> None:
     """With equal rewards a renormalised estimate cannot vary; one divided by the log's mean weight does."""
     log = random_batch(400, 4, seed=1)
     equal = Terms(weighted=0.7 * log.weight, weight=log.weight)
-    found = percentile(resample(equal, seed=0, resamples=200))
-    assert found.low == pytest.approx(0.7) and found.high == pytest.approx(0.7)
+    estimate = percentile(resample(equal, seed=0, resamples=200))
+    assert estimate.low == pytest.approx(0.7) and estimate.high == pytest.approx(0.7)
 
 
 def test_the_sums_are_those_of_the_counts_that_were_drawn() -> None:
@@ -45,8 +45,8 @@ def test_the_sums_are_those_of_the_counts_that_were_drawn() -> None:
     ones = resample(Terms(plain=np.ones(n)), seed=3, resamples=100)
     np.testing.assert_array_equal(ones.sums[:, 0], ones.counts)
     parts = [np.where(np.arange(n) % 3 == j, 2.0, 0.0) for j in range(3)]
-    drawn = resample({f"{j}": Terms(plain=part) for j, part in enumerate(parts)}, seed=3, resamples=100)
-    np.testing.assert_array_equal(drawn.sums[:, [0, 3, 6]].sum(axis=1), 2.0 * ones.counts)
+    resamples = resample({f"{j}": Terms(plain=part) for j, part in enumerate(parts)}, seed=3, resamples=100)
+    np.testing.assert_array_equal(resamples.sums[:, [0, 3, 6]].sum(axis=1), 2.0 * ones.counts)
     assert ones.counts.mean() == pytest.approx(n, rel=0.02)
     assert ones.counts.std(ddof=1) == pytest.approx(math.sqrt(n), rel=0.3)
 
@@ -54,12 +54,12 @@ def test_the_sums_are_those_of_the_counts_that_were_drawn() -> None:
 def test_spread_over_resamples_is_the_delta_method_s() -> None:
     log = random_batch(5_000, 4, seed=2)
     terms = {"ips": ips(log), "snips": snips(log)}
-    drawn, moments = resample(terms, seed=0), Moments.of(terms)
+    resamples, moments = resample(terms, seed=0), Moments.of(terms)
     for contrast in ("ips", "snips", difference("ips", "snips")):
-        found, expected = percentile(drawn, contrast), asymptotic(moments, contrast)
-        assert found.value == pytest.approx(expected.value, rel=1e-12)
-        assert found.standard_error == pytest.approx(expected.standard_error, rel=0.06)
-        assert found.half_width == pytest.approx(expected.half_width, rel=0.1)
+        estimate, expected = percentile(resamples, contrast), asymptotic(moments, contrast)
+        assert estimate.value == pytest.approx(expected.value, rel=1e-12)
+        assert estimate.standard_error == pytest.approx(expected.standard_error, rel=0.06)
+        assert estimate.half_width == pytest.approx(expected.half_width, rel=0.1)
 
 
 def test_partitions_are_resampled_apart_and_added() -> None:
@@ -70,25 +70,25 @@ def test_partitions_are_resampled_apart_and_added() -> None:
         resample(Terms(weighted=a, weight=b), seed=5, partition=i)
         for i, (a, b) in enumerate(zip(*(np.split(column, cuts) for column in columns), strict=True))
     ]
-    found = percentile(merge(parts))
+    estimate = percentile(merge(parts))
     whole = percentile(resample(snips(log), seed=5))
-    assert found.n == 3_000
-    assert found.value == pytest.approx(whole.value, rel=1e-12)
-    assert found.half_width == pytest.approx(whole.half_width, rel=0.15)
+    assert estimate.n == 3_000
+    assert estimate.value == pytest.approx(whole.value, rel=1e-12)
+    assert estimate.half_width == pytest.approx(whole.half_width, rel=0.15)
     assert not np.array_equal(parts[0].counts, parts[2].counts)
 
 
 def test_resamples_without_weight_open_the_interval() -> None:
     weight = np.zeros(40)
     weight[0] = 1.0  # absent from 37 % of the resamples
-    found = percentile(resample(Terms(weighted=weight * 0.5, weight=weight), seed=0, resamples=400))
-    assert (found.value, found.low, found.high) == (0.5, -math.inf, math.inf)
-    assert math.isnan(found.standard_error)
+    estimate = percentile(resample(Terms(weighted=weight * 0.5, weight=weight), seed=0, resamples=400))
+    assert (estimate.value, estimate.low, estimate.high) == (0.5, -math.inf, math.inf)
+    assert math.isnan(estimate.standard_error)
 
 
 def test_one_decision_has_no_interval() -> None:
-    found = percentile(resample(Terms(plain=np.array([0.4])), seed=0, resamples=100))
-    assert (found.value, found.low, found.high) == (0.4, -math.inf, math.inf)
+    estimate = percentile(resample(Terms(plain=np.array([0.4])), seed=0, resamples=100))
+    assert (estimate.value, estimate.low, estimate.high) == (0.4, -math.inf, math.inf)
 
 
 @pytest.mark.parametrize(

@@ -15,7 +15,7 @@ from fairlead.experiments.ope.importance import ips, snips
 from fairlead.experiments.ope.moments import Moments
 from fairlead.experiments.ope.terms import Terms
 from fairlead.optimizer.errors import InvalidInput
-from tests.experiments.ope.logs import random_batch
+from tests.experiments.ope.random_logs import random_batch
 
 
 def mean_of(*values: float) -> Moments:
@@ -26,13 +26,13 @@ def test_the_formulas() -> None:
     log = math.log(2.0 / 0.05)  # each side takes half of the error of the whole
     moments = Moments.of(Terms(plain=np.tile([0.0, 0.2, 0.4, 0.6, 0.8], 100)))
     reach = math.sqrt(2.0 * (500 * 0.08 / 499) * log / 500.0) + 7.0 * 0.8 * log / (3.0 * 499.0)
-    found = empirical_bernstein(moments, low=0.0, high=0.8, level=0.9)
-    assert (found.low, found.high) == pytest.approx((0.4 - reach, 0.4 + reach))
+    estimate = empirical_bernstein(moments, low=0.0, high=0.8, level=0.9)
+    assert (estimate.low, estimate.high) == pytest.approx((0.4 - reach, 0.4 + reach))
 
 
 def test_the_interval_stays_within_the_range() -> None:
-    found = empirical_bernstein(mean_of(0.1, 0.9, 0.5), low=0.0, high=1.0)
-    assert (found.low, found.high) == (0.0, 1.0)
+    estimate = empirical_bernstein(mean_of(0.1, 0.9, 0.5), low=0.0, high=1.0)
+    assert (estimate.low, estimate.high) == (0.0, 1.0)
 
 
 def test_ranges_that_the_terms_leave_are_refused() -> None:
@@ -65,16 +65,16 @@ def test_levels_are_checked(level: float) -> None:
 
 
 def test_one_decision_bounds_nothing() -> None:
-    found = empirical_bernstein(mean_of(0.5), low=0.0, high=1.0)
-    assert (found.low, found.high) == (0.0, 1.0)
+    estimate = empirical_bernstein(mean_of(0.5), low=0.0, high=1.0)
+    assert (estimate.low, estimate.high) == (0.0, 1.0)
 
 
 def test_the_ratio_s_interval_ends_where_the_bound_of_the_residuals_touches_zero() -> None:
     log = random_batch(4_000, 3, seed=0)
     limit = 60.0
-    found = bernstein_ratio(Moments.of(snips(log)), largest_weight=limit)
-    assert 0.0 < found.low < found.value < found.high < 1.0
-    for end, inward in ((found.low, 1e-6), (found.high, -1e-6)):
+    estimate = bernstein_ratio(Moments.of(snips(log)), largest_weight=limit)
+    assert 0.0 < estimate.low < estimate.value < estimate.high < 1.0
+    for end, inward in ((estimate.low, 1e-6), (estimate.high, -1e-6)):
         for v, excluded in ((end - inward, True), (end + inward, False)):
             residual = Moments.of(Terms(plain=log.weight * (log.reward - v)))
             around = empirical_bernstein(residual, low=-limit * v, high=limit * (1.0 - v))
@@ -86,7 +86,7 @@ def test_bounds_hold_far_more_often_than_they_promise() -> None:
     for seed in range(200):
         log = random_batch(300, 2, seed=seed, floor=0.5)
         truth = 0.5  # mean rewards are uniform and independent of both policies
-        found = empirical_bernstein(Moments.of(ips(log)), low=0.0, high=4.0)
+        estimate = empirical_bernstein(Moments.of(ips(log)), low=0.0, high=4.0)
         ratio = bernstein_ratio(Moments.of(snips(log)), largest_weight=4.0)
-        held += (found.low <= truth <= found.high) and (ratio.low <= truth <= ratio.high)
+        held += (estimate.low <= truth <= estimate.high) and (ratio.low <= truth <= ratio.high)
     assert held >= 198

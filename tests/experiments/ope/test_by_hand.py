@@ -67,8 +67,8 @@ def test_the_standard_error_of_a_mean_and_of_a_ratio() -> None:
 
 
 def test_the_interval_of_four_decisions_takes_student_s_quantile() -> None:
-    found = asymptotic(Moments.of(importance.on_policy(DECISIONS)))
-    assert found.half_width == pytest.approx(3.182446 * found.standard_error, rel=1e-6)
+    estimate = asymptotic(Moments.of(importance.on_policy(DECISIONS)))
+    assert estimate.half_width == pytest.approx(3.182446 * estimate.standard_error, rel=1e-6)
 
 
 def test_what_two_policies_share_cancels_in_their_difference() -> None:
@@ -81,8 +81,8 @@ def test_what_two_policies_share_cancels_in_their_difference() -> None:
 
 
 def test_one_decision_has_a_value_and_no_interval() -> None:
-    one = LoggedBatch(reward=[0.3], action=[0], propensity=[1.0], target=[[1.0]], q_hat=[[0.2]])
-    for terms in (importance.ips(one), importance.snips(one), doubly_robust.sndr(one)):
-        found = asymptotic(Moments.of(terms))
-        assert found.value == pytest.approx(0.3)
-        assert (found.low, found.high) == (-math.inf, math.inf)
+    single = LoggedBatch(reward=[0.3], action=[0], propensity=[1.0], target=[[1.0]], q_hat=[[0.2]])
+    for terms in (importance.ips(single), importance.snips(single), doubly_robust.sndr(single)):
+        estimate = asymptotic(Moments.of(terms))
+        assert estimate.value == pytest.approx(0.3)
+        assert (estimate.low, estimate.high) == (-math.inf, math.inf)

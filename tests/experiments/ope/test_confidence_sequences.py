@@ -1,6 +1,4 @@
-"""Confidence sequences: the boundary against numerical integration, coverage at all times at once,
-refusals.
-"""
+"""Confidence sequences: the boundary by numerical integration, coverage at all times at once, refusals."""
 
 from __future__ import annotations
 
@@ -24,7 +22,7 @@ from fairlead.experiments.ope.importance import ips, snips
 from fairlead.experiments.ope.logged import LoggedBatch
 from fairlead.experiments.ope.moments import Moments
 from fairlead.optimizer.errors import InvalidInput
-from tests.experiments.ope.logs import random_batch
+from tests.experiments.ope.random_logs import random_batch
 
 
 @pytest.mark.parametrize(
@@ -47,13 +45,13 @@ def test_the_closed_mixture_is_the_integral(s: float, v: float, rho: float) -> N
 
 def test_the_boundary_is_where_the_mixture_reaches_one_over_alpha() -> None:
     alpha, variance = 0.025, np.array([0.5, 3.0, 40.0, 1_000.0])
-    found = sequences._boundary(variance, alpha, 500.0)
+    estimate = sequences._boundary(variance, alpha, 500.0)
     log = -2.0 * math.log(alpha)
     rho = 500.0 / (log + math.log1p(log))
-    reached = sequences._log_mixture(found, variance, rho)
+    reached = sequences._log_mixture(estimate, variance, rho)
     assert (reached >= -math.log(alpha) - 1e-9).all()
-    assert (sequences._log_mixture(0.98 * found, variance, rho) < -math.log(alpha)).all()
-    assert (np.diff(found) > 0.0).all()
+    assert (sequences._log_mixture(0.98 * estimate, variance, rho) < -math.log(alpha)).all()
+    assert (np.diff(estimate) > 0.0).all()
 
 
 def test_heavy_tails_break_a_sequence_no_more_often_than_promised() -> None:
@@ -123,8 +121,8 @@ def test_the_past_of_a_sequence_does_not_depend_on_its_future() -> None:
 def test_the_asymptotic_member_is_wider_than_the_normal_interval_and_not_twice() -> None:
     log = random_batch(5_000, 3, seed=0)
     moments = Moments.of({"ips": ips(log), "snips": snips(log)})
-    found = asymptotic_sequence(moments, "snips")
-    assert 1.96 < found.half_width / found.standard_error < 3.5
+    estimate = asymptotic_sequence(moments, "snips")
+    assert 1.96 < estimate.half_width / estimate.standard_error < 3.5
 
 
 def test_what_the_theory_does_not_cover_is_refused() -> None:

@@ -1,6 +1,4 @@
-"""Diagnostics: each passes on a sound log and fails, with what is missing, on one that is wrong in its
-way.
-"""
+"""Diagnostics: each passes on a sound log and fails, with what is missing, on a log with its fault."""
 
 from __future__ import annotations
 
@@ -40,32 +38,32 @@ def failed(*findings: diagnostics.Finding) -> set[str]:
 
 def test_a_sound_log_passes_everything() -> None:
     log = sound_log()
-    found = diagnose(weights(log, np.full((4_000, 3), 1 / 3)), LogCounts.of(**log))
-    assert len(found) == 7
-    assert not failed(*found)
-    assert all(math.isfinite(finding.measured) for finding in found)
+    findings = diagnose(weights(log, np.full((4_000, 3), 1 / 3)), LogCounts.of(**log))
+    assert len(findings) == 7
+    assert not failed(*findings)
+    assert all(math.isfinite(finding.measured) for finding in findings)
 
 
 def test_the_effective_size_is_kish_s_and_says_how_many_more() -> None:
-    found = diagnostics.effective_size(WeightCounts.of(weight=np.array([2.0, 0.0, 1.0, 1.0])))
-    assert found.measured == pytest.approx(16.0 / 6.0)
-    assert not found.passed
-    assert found.more_decisions == math.ceil(4 * (100.0 / (16.0 / 6.0) - 1.0))
+    finding = diagnostics.effective_size(WeightCounts.of(weight=np.array([2.0, 0.0, 1.0, 1.0])))
+    assert finding.measured == pytest.approx(16.0 / 6.0)
+    assert not finding.passed
+    assert finding.more_decisions == math.ceil(4 * (100.0 / (16.0 / 6.0) - 1.0))
     assert diagnostics.effective_size(WeightCounts.of(weight=np.ones(100))).passed
 
 
 def test_one_heavy_weight_is_named() -> None:
     weight = np.ones(1_000)
     weight[3] = 200.0
-    found = diagnostics.weight_share(WeightCounts.of(weight=weight))
-    assert found.measured == pytest.approx(200.0 / 1_199.0)
-    assert not found.passed
-    assert found.more_decisions is not None and found.more_decisions > 2_000
+    finding = diagnostics.weight_share(WeightCounts.of(weight=weight))
+    assert finding.measured == pytest.approx(200.0 / 1_199.0)
+    assert not finding.passed
+    assert finding.more_decisions is not None and finding.more_decisions > 2_000
 
 
 def test_no_weight_at_all_fails_without_a_promise() -> None:
-    found = diagnose(WeightCounts.of(weight=np.zeros(500)))
-    assert {"effective sample size", "share of the largest weight", "mean weight"} <= failed(*found)
+    findings = diagnose(WeightCounts.of(weight=np.zeros(500)))
+    assert {"effective sample size", "share of the largest weight", "mean weight"} <= failed(*findings)
     assert diagnostics.effective_size(WeightCounts.of(weight=np.zeros(5))).more_decisions is None
 
 
@@ -74,8 +72,8 @@ def test_wrong_propensities_move_the_mean_weight() -> None:
     target = np.full((4_000, 3), 1 / 3)
     rows = np.arange(4_000)
     weight = target[rows, log["selected"]] / (0.8 * log["logging"][rows, log["selected"]])
-    found = diagnostics.mean_weight(WeightCounts.of(weight=weight))
-    assert not found.passed and "propensities are wrong" in found.text
+    finding = diagnostics.mean_weight(WeightCounts.of(weight=weight))
+    assert not finding.passed and "propensities are wrong" in finding.text
     assert diagnostics.mean_weight(WeightCounts.of(weight=np.full(9, 1.0 + 1e-13))).passed
     assert diagnostics.mean_weight(WeightCounts.of(weight=np.array([3.0]))).passed  # one says nothing
 
@@ -91,11 +89,11 @@ def test_mean_weight_raises_few_false_alarms() -> None:
 def test_choices_without_support_are_counted() -> None:
     log = sound_log(100)
     log["logging"][:10] = [0.5, 0.5, 0.0]
-    found = diagnostics.support(
+    finding = diagnostics.support(
         weights({**log, "selected": np.zeros(100, int)}, np.tile([0.2, 0.3, 0.5], (100, 1)))
     )
-    assert found.measured == pytest.approx(0.05)
-    assert not found.passed
+    assert finding.measured == pytest.approx(0.05)
+    assert not finding.passed
     unknown = diagnostics.support(WeightCounts.of(weight=np.ones(3)))
     assert unknown.passed and math.isnan(unknown.measured)
 
@@ -104,9 +102,9 @@ def test_calibration_finds_propensities_that_were_not_used() -> None:
     log = sound_log()
     assert diagnostics.calibration(LogCounts.of(**log)).passed
     biased = LogCounts.of(**{**log, "selected": np.where(np.arange(4_000) % 10 == 0, 1, log["selected"])})
-    found = diagnostics.calibration(biased, providers=("small", "middle", "large"))
-    assert not found.passed
-    assert found.text.startswith("middle was drawn")
+    finding = diagnostics.calibration(biased, providers=("small", "middle", "large"))
+    assert not finding.passed
+    assert finding.text.startswith("middle was drawn")
 
 
 def test_calibration_raises_few_false_alarms() -> None:
@@ -129,24 +127,24 @@ def test_a_certain_choice_that_was_not_made_is_proof() -> None:
 
 def test_fallbacks_are_counted() -> None:
     log = sound_log(200)
-    found = diagnostics.fallback_served(
+    finding = diagnostics.fallback_served(
         LogCounts.of(
             **{**log, "served": np.where(np.arange(200) < 10, (log["selected"] + 1) % 3, log["selected"])}
         )
     )
-    assert found.measured == pytest.approx(0.05)
-    assert not found.passed
+    assert finding.measured == pytest.approx(0.05)
+    assert not finding.passed
 
 
 def test_feedback_that_depends_on_the_provider_is_found() -> None:
     log = sound_log()
     rng = np.random.default_rng(1)
     rates = np.array([0.7, 0.5, 0.7])
-    found = diagnostics.missing_feedback(
+    finding = diagnostics.missing_feedback(
         LogCounts.of(**{**log, "has_reward": rng.random(4_000) < rates[log["selected"]]})
     )
-    assert not found.passed
-    assert found.measured > 0.08
+    assert not finding.passed
+    assert finding.measured > 0.08
     for share in (0.0, 1.0):
         even = {**log, "has_reward": np.full(4_000, share == 1.0)}
         assert diagnostics.missing_feedback(LogCounts.of(**even)).passed

@@ -32,8 +32,9 @@ def test_the_examples_of_a_module_run(name: str) -> None:
 
 
 def test_every_public_name_has_an_example() -> None:
-    """But constants and types, and the weights, each of which is a formula."""
+    """But constants and types, the weights, each of which is a formula, and what `FixedMix` shows."""
     without = {"ESTIMATORS", "Contrast", "Recommendation", "clip", "shrink", "sub_gaussian", "switch"}
+    without.add("estimate_fixed_mix")
     for name in set(ope.__all__) - without:
         assert ">>> " in (getattr(ope, name).__doc__ or ""), name
 

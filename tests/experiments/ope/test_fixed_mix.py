@@ -40,14 +40,14 @@ def known_log(n: int, seed: int) -> dict[str, Terms]:
 
 
 def test_the_hull_is_that_of_the_means_and_a_mixture_lifts_nothing() -> None:
-    found = estimate_fixed_mix(resample(known_log(20_000, seed=0), seed=0, resamples=300), **NAMES)
+    mix = estimate_fixed_mix(resample(known_log(20_000, seed=0), seed=0, resamples=300), **NAMES)
     truth = best_fixed_mix(COST[:3], QUALITY[:3])
-    assert found.providers == (0, 1, 2)  # the fourth was never chosen
-    assert found.hull.providers == truth.providers == (0, 2)
-    np.testing.assert_allclose(found.hull.quality, truth.quality, atol=0.02)
-    np.testing.assert_allclose(found.hull.cost_usd, truth.cost_usd, rtol=0.02)
-    assert found.lift.low < 0.0 < found.lift.high
-    assert found.lift.half_width < 0.03
+    assert mix.providers == (0, 1, 2)  # the fourth was never chosen
+    assert mix.hull.providers == truth.providers == (0, 2)
+    np.testing.assert_allclose(mix.hull.quality, truth.quality, atol=0.02)
+    np.testing.assert_allclose(mix.hull.cost_usd, truth.cost_usd, rtol=0.02)
+    assert mix.lift.low < 0.0 < mix.lift.high
+    assert mix.lift.half_width < 0.03
 
 
 def test_the_interval_of_the_lift_holds_the_truth() -> None:

@@ -20,7 +20,7 @@ from fairlead.experiments.ope.intervals import asymptotic
 from fairlead.experiments.ope.logged import LoggedBatch
 from fairlead.experiments.ope.moments import Moments
 from fairlead.experiments.tables.outcome_table import read_outcome_table
-from tests.experiments.ope.logs import random_batch
+from tests.experiments.ope.random_logs import random_batch
 from tests.paths import ROOT
 
 TABLE = ROOT / "data" / "synthetic_support.parquet"
@@ -68,9 +68,9 @@ def test_nominal_intervals_hold_the_truth_nearly_as_often_as_they_say(world: Wor
 
 
 def test_every_interval_of_one_log_is_judged(world: World) -> None:
-    found = judge_log(world, 0, decisions=400)
-    assert set(found) == set(TARGETS)
-    for held in found.values():
+    by_target = judge_log(world, 0, decisions=400)
+    assert set(by_target) == set(TARGETS)
+    for held in by_target.values():
         assert len(held) == 16
         assert all(math.isfinite(width) and width > 0.0 for _, width in held.values())
 

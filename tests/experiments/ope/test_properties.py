@@ -9,7 +9,6 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from fairlead.experiments.ope.bootstrap import resample
 from fairlead.experiments.ope.doubly_robust import (
     clipped_dr,
     dm,
@@ -19,14 +18,12 @@ from fairlead.experiments.ope.doubly_robust import (
     sub_gaussian_dr,
     switch_dr,
 )
-from fairlead.experiments.ope.estimators import ESTIMATORS, WITHOUT_MODEL
 from fairlead.experiments.ope.importance import clipped_ips, ips, on_policy, snips, sub_gaussian_ips
 from fairlead.experiments.ope.intervals import asymptotic
 from fairlead.experiments.ope.logged import LoggedBatch
 from fairlead.experiments.ope.moments import Moments, merge
 from fairlead.experiments.ope.terms import Terms
-from fairlead.optimizer.errors import InvalidInput
-from tests.experiments.ope.logs import random_batch
+from tests.experiments.ope.random_logs import random_batch
 
 some_logs = st.builds(
     random_batch,
@@ -84,15 +81,6 @@ def test_unlimited_lambdas_give_the_plain_estimators(log: LoggedBatch) -> None:
     np.testing.assert_allclose(sub_gaussian_dr(log, lam=0.0).plain, dr(log).plain)
 
 
-@given(some_logs, st.permutations(range(6)))
-def test_the_order_of_providers_does_not_matter(log: LoggedBatch, order: list[int]) -> None:
-    order = [j for j in order if j < log.target.shape[1]]
-    place = np.argsort(order)
-    moved = replace(log, target=log.target[:, order], q_hat=log.q_hat[:, order], action=place[log.action])
-    for name in set(ESTIMATORS) - {"replay"}:  # of equally likely providers, replay takes the first
-        assert ESTIMATORS[name](moved).value == pytest.approx(ESTIMATORS[name](log).value, abs=1e-10)
-
-
 @settings(deadline=None)
 @given(st.integers(2, 400), st.integers(1, 5), st.floats(0.0, 1e6), st.integers(0, 2**32))
 def test_merged_parts_are_the_whole(n: int, parts: int, offset: float, seed: int) -> None:
@@ -101,14 +89,14 @@ def test_merged_parts_are_the_whole(n: int, parts: int, offset: float, seed: int
     whole = Moments.of(Terms(plain=columns[0], weighted=columns[1], weight=columns[2]))
     cuts = np.sort(rng.integers(1, n, size=parts - 1))
     pieces = zip(*(np.split(column, cuts) for column in columns), strict=True)
-    found = merge(Moments.of(Terms(plain=a, weighted=b, weight=c)) for a, b, c in pieces if len(a))
-    assert found.n == whole.n == n
-    np.testing.assert_allclose(found.mean, whole.mean, rtol=1e-13, atol=1e-15 * max(offset, 1.0))
+    merged = merge(Moments.of(Terms(plain=a, weighted=b, weight=c)) for a, b, c in pieces if len(a))
+    assert merged.n == whole.n == n
+    np.testing.assert_allclose(merged.mean, whole.mean, rtol=1e-13, atol=1e-15 * max(offset, 1.0))
     # A spread of 1 around an offset of a million is still known to twelve digits less those of the offset.
-    np.testing.assert_allclose(found.scatter, whole.scatter, rtol=1e-9, atol=1e-8 * n)
-    np.testing.assert_array_equal(found.low, whole.low)
-    np.testing.assert_array_equal(found.high, whole.high)
-    assert asymptotic(found).standard_error == pytest.approx(asymptotic(whole).standard_error, rel=1e-7)
+    np.testing.assert_allclose(merged.scatter, whole.scatter, rtol=1e-9, atol=1e-8 * n)
+    np.testing.assert_array_equal(merged.low, whole.low)
+    np.testing.assert_array_equal(merged.high, whole.high)
+    assert asymptotic(merged).standard_error == pytest.approx(asymptotic(whole).standard_error, rel=1e-7)
 
 
 def test_blocks_of_moments_are_the_whole_too() -> None:
@@ -117,33 +105,3 @@ def test_blocks_of_moments_are_the_whole_too() -> None:
     rows = np.column_stack([log.weight * log.reward, log.weight])
     assert moments.mean[0] == pytest.approx(rows[:, 0].mean(), rel=1e-13)
     np.testing.assert_allclose(moments.scatter[4:6, 4:6] / (len(log) - 1), np.cov(rows.T), rtol=1e-11)
-
-
-@given(some_logs, st.integers(1, 2**16))
-def test_every_estimator_gives_a_number_or_says_why_not(log: LoggedBatch, seed: int) -> None:
-    for name, estimator in ESTIMATORS.items():
-        try:
-            moments = Moments.of(estimator(log))
-            assert np.isfinite(moments.value()), name
-        except InvalidInput as error:
-            assert "mean weight is 0" in str(error), name
-
-
-def test_models_are_asked_for_only_where_they_are_needed() -> None:
-    log = random_batch(50, 3, seed=1, model=False)
-    for name, estimator in ESTIMATORS.items():
-        if name in WITHOUT_MODEL:
-            estimator(log)
-        else:
-            with pytest.raises(InvalidInput, match="q_hat is missing"):
-                estimator(log)
-
-
-def test_estimators_change_none_of_the_columns() -> None:
-    log = random_batch(200, 4, seed=2)
-    before = [column.copy() for column in (log.reward, log.propensity, log.target, log.q_hat)]
-    terms = {name: estimator(log) for name, estimator in ESTIMATORS.items()}
-    Moments.of(terms)
-    resample(terms, seed=0, resamples=100)
-    for old, new in zip(before, (log.reward, log.propensity, log.target, log.q_hat), strict=True):
-        np.testing.assert_array_equal(old, new)

@@ -78,20 +78,20 @@ def test_estimators_equal_the_reference(name: str, decisions: LoggedBatch, expec
 
 @pytest.mark.parametrize("name", TUNED)
 def test_tuning_equals_the_reference(name: str, decisions: LoggedBatch, expected: dict[str, Any]) -> None:
-    found = TUNED[name](decisions)
+    actual = TUNED[name](decisions)
     value, lam = expected[name]
-    assert found.terms.value == pytest.approx(value, rel=0.0, abs=1e-9)
-    assert found.lam == lam
+    assert actual.terms.value == pytest.approx(value, rel=0.0, abs=1e-9)
+    assert actual.lam == lam
 
 
 def test_bounds_equal_the_reference(decisions: LoggedBatch, expected: dict[str, Any]) -> None:
     moments = Moments.of(importance.ips(decisions))
-    found = {
+    actual = {
         # One-sided at .05: the lower end of the interval at .9, over the range of the terms that were seen.
         "bernstein_lb": empirical_bernstein(moments, low=0.0, high=moments.high[0], level=0.9).low,
         "t_lb": asymptotic(moments, level=0.9).low,
     }
-    assert found == pytest.approx({name: expected[name] for name in found}, rel=0.0, abs=1e-9)
+    assert actual == pytest.approx({name: expected[name] for name in actual}, rel=0.0, abs=1e-9)
 
 
 def test_every_reference_value_is_compared(expected: dict[str, Any]) -> None:
@@ -107,10 +107,10 @@ def test_snips_intervals_are_those_that_renormalise(decisions: LoggedBatch, expe
     # The reference takes normal quantiles and divides by n.
     delta = asymptotic(Moments.of(terms))
     assert (delta.low, delta.high) == pytest.approx(expected["snipw_ci_delta"], abs=2e-5)
-    drawn = percentile(resample(terms, seed=1))
-    assert (drawn.low, drawn.high) == pytest.approx(expected["snipw_ci_renormalised"], abs=3e-3)
+    bootstrap = percentile(resample(terms, seed=1))
+    assert (bootstrap.low, bootstrap.high) == pytest.approx(expected["snipw_ci_renormalised"], abs=3e-3)
     naive_low, naive_high = expected["snipw_ci_obp"]
-    assert naive_high - naive_low > 2.5 * (drawn.high - drawn.low)
+    assert naive_high - naive_low > 2.5 * (bootstrap.high - bootstrap.low)
 
 
 @pytest.mark.parametrize("campaign", ["men", "women"])
@@ -125,14 +125,14 @@ def test_the_open_bandit_sample_gives_the_published_library_s_values(campaign: s
         propensity=log["propensity_score"],
         target=shares[log["position"] - 1],
     )
-    found = {
+    actual = {
         "n": len(decisions),
         "random_mean": importance.on_policy(decisions).value,
         "ipw": importance.ips(decisions).value,
         "snipw": importance.snips(decisions).value,
         "bts_on_policy": float(served["click"].mean()),
     }
-    assert found == pytest.approx(expected, rel=0.0, abs=1e-9)
+    assert actual == pytest.approx(expected, rel=0.0, abs=1e-9)
 
 
 def _columns(name: str) -> dict[str, np.ndarray[Any, Any]]:
@@ -142,17 +142,15 @@ def _columns(name: str) -> dict[str, np.ndarray[Any, Any]]:
 
 
 def _thompson_shares(campaign: str) -> np.ndarray[Any, Any]:
-    """Share of every item at each of three positions, shape (3, items), in the 100,000 rankings of that
-    library.
-    """
+    """Share of every item at three positions, shape (3, items), in that library's 100,000 rankings."""
     name = campaign.upper()
     successes = np.array(getattr(prior, f"{name}_SUCCESSES"), dtype=np.float64)
     failures = np.array(getattr(prior, f"{name}_FAILURES"), dtype=np.float64)
     rounds, items = 100_000, len(successes)
     # numpy's legacy generator, because the stored values were drawn with it.
-    drawn = np.random.RandomState(12345).beta(successes, failures, size=(rounds, items))
-    first = np.argsort(drawn, axis=1)[:, ::-1][:, :3]
-    return np.stack([np.bincount(first[:, place], minlength=items) / rounds for place in range(3)])
+    samples = np.random.RandomState(12345).beta(successes, failures, size=(rounds, items))
+    first = np.argsort(samples, axis=1)[:, ::-1][:, :3]
+    return np.stack([np.bincount(first[:, position], minlength=items) / rounds for position in range(3)])
 
 
 def test_infinite_lambda_changes_no_weight(decisions: LoggedBatch) -> None:

@@ -1,6 +1,4 @@
-"""Replay by rejection: Li et al.'s rule on uniform logs, rejection sampling on others, a policy that
-learns.
-"""
+"""Replay by rejection: Li et al.'s rule on uniform logs, rejection sampling on others, learning policies."""
 
 from __future__ import annotations
 
@@ -13,17 +11,17 @@ from fairlead.optimizer.errors import InvalidInput
 
 
 class Fixed:
-    """Always the same distribution; remembers what it was told."""
+    """Always the same distribution; remembers what it learned."""
 
     def __init__(self, *chances: float) -> None:
         self._chances = np.array(chances)
-        self.told: list[tuple[int, int, float]] = []
+        self.learned: list[tuple[int, int, float]] = []
 
     def probabilities(self, row: int) -> Vector:
         return self._chances
 
     def learn(self, row: int, action: int, reward: float) -> None:
-        self.told.append((row, action, reward))
+        self.learned.append((row, action, reward))
 
 
 class FollowTheLeader:
@@ -34,8 +32,8 @@ class FollowTheLeader:
 
     def probabilities(self, row: int) -> Vector:
         mean = np.where(self._count > 0.0, self._total / np.maximum(self._count, 1.0), np.inf)
-        found: Vector = 0.8 * np.eye(len(mean))[mean.argmax()] + 0.2 / len(mean)
-        return found
+        probabilities: Vector = 0.8 * np.eye(len(mean))[mean.argmax()] + 0.2 / len(mean)
+        return probabilities
 
     def learn(self, row: int, action: int, reward: float) -> None:
         self._total[action] += reward
@@ -51,7 +49,7 @@ def test_a_uniform_log_keeps_exactly_what_agrees() -> None:
         propensity=np.full(4, 0.5),
         draws=np.full(4, 0.999),
     )
-    assert policy.told == [(0, 1, 0.1), (2, 1, 0.3)]
+    assert policy.learned == [(0, 1, 0.1), (2, 1, 0.3)]
     assert terms.value == pytest.approx(0.2)
 
 

@@ -1,6 +1,4 @@
-"""Cross-fitted reward models: no sight of their own reward, no dependence on order, nothing beyond the
-range.
-"""
+"""Cross-fitted reward models: blind to a decision's own reward, to order, and within the range."""
 
 from __future__ import annotations
 
@@ -27,11 +25,11 @@ def linear_log(n: int, seed: int) -> tuple[Matrix, Vector, Integers]:
 @pytest.mark.parametrize(("kind", "error"), [("ridge", 0.02), ("boosting", 0.15)])
 def test_models_recover_what_is_there(kind: str, error: float) -> None:
     features, reward, action = linear_log(900, seed=0)
-    found = cross_fit(
+    predicted = cross_fit(
         kind, features=features, reward=reward, action=action, providers=3, folds=random_folds(900, seed=0)
     )
-    assert np.sqrt(np.mean((found[np.arange(900), action] - reward) ** 2)) < error
-    assert np.sqrt(np.mean((found[:, 0] - 0.5 * features[:, 0]) ** 2)) < 2 * error
+    assert np.sqrt(np.mean((predicted[np.arange(900), action] - reward) ** 2)) < error
+    assert np.sqrt(np.mean((predicted[:, 0] - 0.5 * features[:, 0]) ** 2)) < 2 * error
 
 
 @pytest.mark.parametrize("kind", ["ridge", "boosting", "mean"])
@@ -50,7 +48,7 @@ def test_equal_folds_give_equal_predictions_in_any_order() -> None:
     features, reward, action = linear_log(200, seed=2)
     folds = random_folds(200, seed=3)
     order = np.random.default_rng(0).permutation(200)
-    found = cross_fit("mean", features=features, reward=reward, action=action, providers=3, folds=folds)
+    predicted = cross_fit("mean", features=features, reward=reward, action=action, providers=3, folds=folds)
     moved = cross_fit(
         "mean",
         features=features[order],
@@ -59,7 +57,7 @@ def test_equal_folds_give_equal_predictions_in_any_order() -> None:
         providers=3,
         folds=folds[order],
     )
-    np.testing.assert_allclose(moved, found[order], rtol=1e-12)
+    np.testing.assert_allclose(moved, predicted[order], rtol=1e-12)
 
 
 def test_a_provider_seldom_seen_is_predicted_by_the_mean_of_all() -> None:
@@ -67,10 +65,10 @@ def test_a_provider_seldom_seen_is_predicted_by_the_mean_of_all() -> None:
     action = np.where(action == 2, 0, action)
     action[0] = 2
     for kind in ("ridge", "mean"):
-        found = cross_fit(
+        predicted = cross_fit(
             kind, features=features, reward=reward, action=action, providers=4, folds=np.arange(200) % 2
         )
-        np.testing.assert_allclose(found[::2, 3], reward[1::2].mean())
+        np.testing.assert_allclose(predicted[::2, 3], reward[1::2].mean())
     boosted = cross_fit(
         "boosting", features=features, reward=reward, action=action, providers=4, folds=np.arange(200) % 2
     )
@@ -80,10 +78,10 @@ def test_a_provider_seldom_seen_is_predicted_by_the_mean_of_all() -> None:
 def test_predictions_stay_within_the_rewards() -> None:
     features, reward, action = linear_log(120, seed=4)
     features[0] *= 1e6
-    found = cross_fit(
+    predicted = cross_fit(
         "ridge", features=features, reward=reward, action=action, providers=3, folds=np.arange(120) % 4
     )
-    assert reward.min() <= found.min() and found.max() <= reward.max()
+    assert reward.min() <= predicted.min() and predicted.max() <= reward.max()
 
 
 def test_constant_features_do_no_harm() -> None:

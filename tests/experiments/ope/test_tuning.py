@@ -12,7 +12,7 @@ from fairlead.experiments.ope.logged import LoggedBatch
 from fairlead.experiments.ope.tuning import slope
 from fairlead.experiments.ope.weights import Tame, clip, shrink, switch
 from fairlead.optimizer.errors import InvalidInput
-from tests.experiments.ope.logs import random_batch
+from tests.experiments.ope.random_logs import random_batch
 
 
 @pytest.mark.parametrize("tame", [clip, switch, shrink])
@@ -27,10 +27,10 @@ def test_weights_of_one_need_no_taming(tame: Tame) -> None:
         target=np.full((n, 2), 0.5),
         q_hat=np.full((n, 2), 0.5),
     )
-    found = slope(log, tame, model=True)
+    tuned = slope(log, tame, model=True)
     if tame is not shrink:
-        assert found.terms.value == pytest.approx(log.reward.mean(), abs=1e-12)
-    assert found.lam in (1.0, 2.0, 5.0, 10.0, 50.0, 100.0, math.inf)
+        assert tuned.terms.value == pytest.approx(log.reward.mean(), abs=1e-12)
+    assert tuned.lam in (1.0, 2.0, 5.0, 10.0, 50.0, 100.0, math.inf)
 
 
 def test_slope_takes_the_narrowest_of_what_agrees() -> None:
@@ -47,9 +47,9 @@ def test_slope_takes_the_narrowest_of_what_agrees() -> None:
 def test_slope_gives_up_what_contradicts_wider_intervals() -> None:
     """Clipping at almost nothing gives a narrow interval far below the other, which must not be believed."""
     log = random_batch(5_000, 3, seed=1)
-    found = slope(log, clip, model=False, candidates=(1e-6, math.inf))
-    assert found.lam == math.inf
-    assert found.terms.value == ips(log).value
+    tuned = slope(log, clip, model=False, candidates=(1e-6, math.inf))
+    assert tuned.lam == math.inf
+    assert tuned.terms.value == ips(log).value
 
 
 def test_one_candidate_is_chosen_and_none_is_refused() -> None:
@@ -62,6 +62,6 @@ def test_one_candidate_is_chosen_and_none_is_refused() -> None:
 
 
 def test_one_decision_leaves_the_weights_alone() -> None:
-    one = LoggedBatch(reward=[1.0], action=[0], propensity=[0.1], target=[[1.0, 0.0]])
-    found = slope(one, clip, model=False)
-    assert (found.lam, found.terms.value) == (math.inf, 10.0)
+    single = LoggedBatch(reward=[1.0], action=[0], propensity=[0.1], target=[[1.0, 0.0]])
+    tuned = slope(single, clip, model=False)
+    assert (tuned.lam, tuned.terms.value) == (math.inf, 10.0)

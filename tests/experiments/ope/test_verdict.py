@@ -27,9 +27,9 @@ def gain(value: float, half: float, n: int = 1_000) -> Estimate:
 
 
 def test_an_interval_above_nothing_promotes() -> None:
-    found = recommend(gain(0.03, 0.02), [GOOD], target="linucb", incumbent="uniform")
-    assert found.recommendation == "promote"
-    assert found.sentence == (
+    verdict = recommend(gain(0.03, 0.02), [GOOD], target="linucb", incumbent="uniform")
+    assert verdict.recommendation == "promote"
+    assert verdict.sentence == (
         "Promote linucb: against uniform it earns +0.03 quality "
         "(interval +0.01 to +0.05 at 95%, 1,000 decisions)."
     )
@@ -48,17 +48,17 @@ def test_a_margin_asks_for_more_than_nothing() -> None:
 
 
 def test_between_the_two_it_says_how_many_more() -> None:
-    found = recommend(gain(0.02, 0.034), [GOOD], target="a", incumbent="b")
-    assert found.recommendation == "not enough evidence"
-    assert found.more_decisions == 1_900  # 1,000 · (1.7² − 1) = 1,890
-    assert "about 1,900 more decisions at this exploration rate" in found.sentence
+    verdict = recommend(gain(0.02, 0.034), [GOOD], target="a", incumbent="b")
+    assert verdict.recommendation == "not enough evidence"
+    assert verdict.more_decisions == 1_900  # 1,000 · (1.7² − 1) = 1,890
+    assert "about 1,900 more decisions at this exploration rate" in verdict.sentence
 
 
 def test_equal_policies_are_not_told_to_wait_for_ever() -> None:
     for value in (0.0, 0.001):
-        found = recommend(gain(value, 0.05), [GOOD], target="a", incumbent="b")
-        assert found.more_decisions is None
-        assert "too close" in found.sentence
+        verdict = recommend(gain(value, 0.05), [GOOD], target="a", incumbent="b")
+        assert verdict.more_decisions is None
+        assert "too close" in verdict.sentence
     assert more_decisions(gain(0.1, math.inf)) is None
 
 
@@ -66,19 +66,19 @@ def test_a_failed_check_names_no_winner() -> None:
     bad = Finding(
         name="b", measured=20.0, limit=100.0, passed=False, text="Only 20 of 100.", more_decisions=812
     )
-    found = recommend(gain(0.5, 0.01), [GOOD, bad], target="a", incumbent="b")
-    assert found.recommendation == "not enough evidence"
-    assert found.more_decisions == 820
-    assert "Promote" not in found.sentence and "Only 20 of 100." in found.sentence
-    assert "820 more decisions" in found.sentence
+    verdict = recommend(gain(0.5, 0.01), [GOOD, bad], target="a", incumbent="b")
+    assert verdict.recommendation == "not enough evidence"
+    assert verdict.more_decisions == 820
+    assert "Promote" not in verdict.sentence and "Only 20 of 100." in verdict.sentence
+    assert "820 more decisions" in verdict.sentence
 
 
 def test_where_waiting_does_not_help_it_is_not_advised() -> None:
     waits = Finding(name="b", measured=0.0, limit=1.0, passed=False, text="Few.", more_decisions=10)
     broken = Finding(name="c", measured=0.0, limit=1.0, passed=False, text="Wrong propensities.")
-    found = recommend(gain(0.5, 0.01), [waits, broken], target="a", incumbent="b")
-    assert found.more_decisions is None
-    assert "Few. Wrong propensities." in found.sentence and "more decisions" not in found.sentence
+    verdict = recommend(gain(0.5, 0.01), [waits, broken], target="a", incumbent="b")
+    assert verdict.more_decisions is None
+    assert "Few. Wrong propensities." in verdict.sentence and "more decisions" not in verdict.sentence
 
 
 @pytest.mark.parametrize(
@@ -89,9 +89,9 @@ def test_counts_are_round_up_to_two_digits(count: float, expected: int) -> None:
 
 
 def test_an_interval_without_ends_is_too_small_a_log() -> None:
-    found = recommend(gain(0.1, math.inf, n=1), [GOOD], target="a", incumbent="b")
-    assert found.recommendation == "not enough evidence"
-    assert "too few for an interval" in found.sentence
+    verdict = recommend(gain(0.1, math.inf, n=1), [GOOD], target="a", incumbent="b")
+    assert verdict.recommendation == "not enough evidence"
+    assert "too few for an interval" in verdict.sentence
 
 
 def test_margins_are_numbers() -> None:

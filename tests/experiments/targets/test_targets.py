@@ -52,7 +52,7 @@ ROUTES = {
 
 
 def served(route: Route, n: int) -> list[Event]:
-    """What a router logged: some requests rule providers out, some never get a reward."""
+    """Return what a router logged: some requests rule providers out, some never get a reward."""
     router, rng = Router(route, encoder=Encoder([SurfaceFeatures()])), np.random.default_rng(7)
     events: list[Event] = []
     for i in range(n):
@@ -121,8 +121,8 @@ def test_no_decision_is_judged_by_what_came_of_it_or_later(tmp_path: Path, name:
     before, after = played(path, name, columns), played(path, name, replace(columns, reward=reward))
     np.testing.assert_array_equal(before[:151], after[:151])
     assert (before[151:] != after[151:]).any()
-    for found in (before, after):
-        np.testing.assert_allclose(found.sum(axis=1), 1.0, atol=1e-12)
+    for probabilities in (before, after):
+        np.testing.assert_allclose(probabilities.sum(axis=1), 1.0, atol=1e-12)
 
 
 @pytest.mark.parametrize("name", ["default", "linucb"])
@@ -148,8 +148,8 @@ def test_learners_find_out_what_is_good(tmp_path: Path) -> None:
 def test_a_budget_is_kept_by_what_the_target_would_have_spent(tmp_path: Path, budget_usd: float) -> None:
     """The log spends 0.0235 a decision, and the targets their own budget."""
     path = write_jsonl(tmp_path / "log.jsonl", drawn_lines(1200))
-    found = played(path, "default", columns_of(path), goal=Goal(budget_usd=budget_usd))
-    spent = found[200:] @ np.array([0.001, 0.01, 0.1])
+    probabilities = played(path, "default", columns_of(path), goal=Goal(budget_usd=budget_usd))
+    spent = probabilities[200:] @ np.array([0.001, 0.01, 0.1])
     assert spent.mean() == pytest.approx(budget_usd, rel=0.15)
 
 
@@ -177,7 +177,7 @@ def test_specs_and_labels() -> None:
 
 
 @pytest.mark.parametrize(
-    ("name", "content", "told"),
+    ("name", "content", "message"),
     [
         ("absent.yaml", None, "there is no such file"),
         ("a.yaml", "name: [", "cannot be read as YAML"),
@@ -190,12 +190,12 @@ def test_specs_and_labels() -> None:
         ("best", None, "there is no policy 'best'"),
     ],
 )
-def test_targets_that_cannot_be(tmp_path: Path, name: str, content: str | None, told: str) -> None:
+def test_targets_that_cannot_be(tmp_path: Path, name: str, content: str | None, message: str) -> None:
     path = write_jsonl(tmp_path / "log.jsonl", lines(30))
     if content is not None:
         (tmp_path / name).write_text(content, encoding="utf-8")
     named = str(tmp_path / name) if name.endswith(".yaml") else name
-    with pytest.raises(InvalidInput, match=told) as caught:
+    with pytest.raises(InvalidInput, match=message) as caught:
         played(path, named, columns_of(path))
     assert "\n" not in str(caught.value)
 
@@ -203,6 +203,6 @@ def test_targets_that_cannot_be(tmp_path: Path, name: str, content: str | None, 
 def test_a_router_that_does_not_know_all_providers_chooses_among_its_own(tmp_path: Path) -> None:
     path = write_jsonl(tmp_path / "log.jsonl", drawn_lines(120))
     route = Route(name="two", providers=tuple(Provider(name=name) for name in (NAMES[2], NAMES[0])))
-    found = played(path, str(declared(tmp_path / "two.yaml", route)), columns_of(path))
-    assert (found[:, 1] == 0.0).all()
-    np.testing.assert_allclose(found.sum(axis=1), 1.0)
+    probabilities = played(path, str(declared(tmp_path / "two.yaml", route)), columns_of(path))
+    assert (probabilities[:, 1] == 0.0).all()
+    np.testing.assert_allclose(probabilities.sum(axis=1), 1.0)
