@@ -19,7 +19,7 @@ def attributes(width: int = 32, **declared: Any) -> FloatArray:
     return row
 
 
-def place(coordinates: FloatArray) -> int:
+def column(coordinates: FloatArray) -> int:
     """Of the only coordinate in use."""
     assert np.count_nonzero(coordinates) == 1
     return int(np.flatnonzero(coordinates)[0])
@@ -35,9 +35,9 @@ def test_task_is_one_hot(task: str, width: int) -> None:
 def test_places_are_pinned() -> None:
     """A log written by one release is read by the next, so labels must stay where they are."""
     tasks = TaskLabel().transform([Request(task=task) for task in ("chat", "Chat", "summary", "東京")])
-    assert [place(row) for row in tasks] == [0, 17, 18, 31]
-    assert place(attributes(tier="gold")) == 30
-    assert place(attributes(tools=3)) == 17
+    assert [column(row) for row in tasks] == [0, 17, 18, 31]
+    assert column(attributes(tier="gold")) == 30
+    assert column(attributes(tools=3)) == 17
 
 
 def test_labels_spread_evenly() -> None:
@@ -49,7 +49,7 @@ def test_labels_spread_evenly() -> None:
 
 def test_kinds_of_value_are_kept_apart() -> None:
     rows = [attributes(4_096, flag=value) for value in (True, False, "True", "False", 1)]
-    assert len({place(row) for row in rows}) == 5
+    assert len({column(row) for row in rows}) == 5
 
 
 def test_key_and_value_are_kept_apart() -> None:
@@ -60,8 +60,8 @@ def test_key_and_value_are_kept_apart() -> None:
 
 @pytest.mark.parametrize(("value", "size"), [(0, 0.0), (1, 0.29), (10, 1.0), (-1_000, -2.53), (10**6, 4.84)])
 def test_numbers_keep_their_order(value: float, size: float) -> None:
-    one = attributes(n=1)
-    coordinate = attributes(n=value)[place(one)] * np.sign(one[place(one)])
+    first = attributes(n=1)
+    coordinate = attributes(n=value)[column(first)] * np.sign(first[column(first)])
     assert coordinate == pytest.approx(size, abs=0.01)
     assert coordinate == pytest.approx(math.asinh(value) / 3)
 

@@ -28,7 +28,7 @@ def test_norm_is_root_of_width(embedding: Any) -> None:
 
 @given(
     # Large enough that multiplying by the factor here does not itself round to zero.
-    arrays(np.float64, 16, elements=st.floats(-1e3, 1e3)).filter(lambda found: np.abs(found).max() > 1e-100),
+    arrays(np.float64, 16, elements=st.floats(-1e3, 1e3)).filter(lambda a: np.abs(a).max() > 1e-100),
     st.floats(1e-3, 1e3),
 )
 def test_only_the_direction_counts(embedding: Any, factor: float) -> None:

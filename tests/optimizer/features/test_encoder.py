@@ -52,7 +52,7 @@ def test_blocks_stand_side_by_side() -> None:
     vectors = whole.encode_many(REQUESTS)
     np.testing.assert_array_equal(vectors[:, whole.slices["task"]], TaskLabel(width=8).transform(REQUESTS))
     np.testing.assert_array_equal(vectors[:, whole.slices["surface"]], SurfaceFeatures().transform(REQUESTS))
-    assert [place.stop - place.start for place in whole.slices.values()] == [24, 8, 32, EMBEDDING_WIDTH]
+    assert [part.stop - part.start for part in whole.slices.values()] == [24, 8, 32, EMBEDDING_WIDTH]
 
 
 def test_one_and_many_agree_to_the_last_bit() -> None:

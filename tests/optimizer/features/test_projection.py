@@ -93,14 +93,14 @@ def test_set_of_prompts_decides() -> None:
 
 def test_seed_and_width_and_terms_decide() -> None:
     many = prompts() + sentences(COOKING + SAILING, n=120, seed=3)
-    made = [
+    projections = [
         TextProjection.fit(many, width=8),
         TextProjection.fit(many, width=9),
         TextProjection.fit(many, width=8, seed=1),
         TextProjection.fit(many, width=8, max_terms=20),
     ]
-    assert len({projection.version for projection in made}) == len(made)
-    assert len(made[-1].state()["columns"]) == 20
+    assert len({projection.version for projection in projections}) == len(projections)
+    assert len(projections[-1].state()["columns"]) == 20
 
 
 def test_few_prompts_keep_the_width() -> None:

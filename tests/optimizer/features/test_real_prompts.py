@@ -18,7 +18,7 @@ TABLES = Path(os.environ.get("FAIRLEAD_DATA", ROOT / ".." / "shared" / "data")) 
 
 
 def table(name: str, *, n: int) -> list[tuple[str, str]]:
-    """The first n different prompts, by text, and their tasks."""
+    """Read the first n different prompts, by text, and their tasks."""
     duckdb = pytest.importorskip("duckdb", reason="duckdb reads the outcome tables")
     path = TABLES / f"{name}.parquet"
     if not path.exists():
@@ -45,10 +45,10 @@ def test_surface_features_are_about_unit_size(name: str) -> None:
 def test_projection_tells_tasks_apart(name: str, accuracy: float) -> None:
     """Nearest task centre, on prompts that the projection was not fitted on."""
     rows = table(name, n=2_000)
-    known, fresh = rows[:1_000], rows[1_000:]
-    projection = TextProjection.fit(prompt for prompt, _ in known)
-    coordinates = projection.transform([Request(text=prompt) for prompt, _ in known])
-    tasks = np.array([task for _, task in known])
+    learned, fresh = rows[:1_000], rows[1_000:]
+    projection = TextProjection.fit(prompt for prompt, _ in learned)
+    coordinates = projection.transform([Request(text=prompt) for prompt, _ in learned])
+    tasks = np.array([task for _, task in learned])
     names = sorted(set(tasks))
     centres = np.array([coordinates[tasks == task].mean(axis=0) for task in names])
     points = projection.transform([Request(text=prompt) for prompt, _ in fresh])

@@ -104,8 +104,8 @@ def test_second_opinion(text: str) -> None:
         "variety": len(set(words)) / max(len(words), 1),
     }
     for name, value in expected.items():
-        scale, found = features[name]
-        assert found == pytest.approx(np.clip((value - scale.centre) / scale.spread, -8, 8))
+        scale, values = features[name]
+        assert values == pytest.approx(np.clip((value - scale.centre) / scale.spread, -8, 8))
 
 
 @given(st.text(st.characters(min_codepoint=0x80, categories=None), min_size=1, max_size=50))
@@ -137,5 +137,5 @@ def test_version_stands_for_these_numbers() -> None:
         for name, value in sorted(vars(vocabulary).items())
         if name.isupper()
     ]
-    found = VERSION, fingerprint(rounded), fingerprint(*looked_for)
-    assert found == ("surface-1", "a24a7d8fcefa", "1994cca21fd5"), "raise surface.VERSION, then pin anew"
+    values = VERSION, fingerprint(rounded), fingerprint(*looked_for)
+    assert values == ("surface-1", "a24a7d8fcefa", "1994cca21fd5"), "raise surface.VERSION, then pin anew"

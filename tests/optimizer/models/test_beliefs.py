@@ -18,12 +18,12 @@ def beliefs(**prices) -> Beliefs:
     return Beliefs(BLOCKS, [Provider(name=name, prices=price) for name, price in priced.items()])
 
 
-def predicted(found, row=(1.0, 0.0, 0.0), tokens=100.0):
-    return found.predict(np.array([row]), tokens)
+def predicted(learned, row=(1.0, 0.0, 0.0), tokens=100.0):
+    return learned.predict(np.array([row]), tokens)
 
 
-def weighed(found, shadow_price, latency_weight):
-    return utility(predicted(found), shadow_price=shadow_price, latency_weight=latency_weight)
+def weighed(learned, shadow_price, latency_weight):
+    return utility(predicted(learned), shadow_price=shadow_price, latency_weight=latency_weight)
 
 
 def listed(input_tokens, *, small=TYPICAL_OUTPUT_TOKENS, large=TYPICAL_OUTPUT_TOKENS) -> list[float]:
@@ -31,23 +31,23 @@ def listed(input_tokens, *, small=TYPICAL_OUTPUT_TOKENS, large=TYPICAL_OUTPUT_TO
     return [(input_tokens * 1.0 + small * 4.0) / 1e6, 0.001 + (input_tokens * 10.0 + large * 50.0) / 1e6]
 
 
-def taught(found, n=200, seed=1):
+def taught(learned, n=200, seed=1):
     """Small is good at .6 and answers at typical length, large at .8 and at twice that."""
     rng = np.random.default_rng(seed)
     for seq in range(n):
         row = quantise(rng.normal(size=2))
         for name, quality, multiple in (("small", 0.6, 1.0), ("large", 0.8, 2.0)):
-            found.quality.add(name, row, quality + 0.1 * rng.normal(), seq=seq)
-            found.cost.add(name, row, multiple * rng.lognormal(-0.02, 0.2), seq=seq)
-    found.quality.refit()
-    found.cost.refit()
-    found.derive()
-    return found
+            learned.quality.add(name, row, quality + 0.1 * rng.normal(), seq=seq)
+            learned.cost.add(name, row, multiple * rng.lognormal(-0.02, 0.2), seq=seq)
+    learned.quality.refit()
+    learned.cost.refit()
+    learned.derive()
+    return learned
 
 
 def test_before_anything_is_learned_cost_is_as_listed_and_quality_even():
-    found = beliefs()
-    prediction = predicted(found)
+    learned = beliefs()
+    prediction = predicted(learned)
     np.testing.assert_allclose(prediction.cost_usd[0], listed(100.0))
     np.testing.assert_allclose(prediction.quality, 0.5)
     assert np.isnan(prediction.latency_s).all()
@@ -55,29 +55,31 @@ def test_before_anything_is_learned_cost_is_as_listed_and_quality_even():
 
 
 def test_quality_and_the_length_of_answers_are_learned():
-    found = taught(beliefs())
-    prediction = predicted(found)
+    learned = taught(beliefs())
+    prediction = predicted(learned)
     np.testing.assert_allclose(prediction.quality[0], [0.6, 0.8], atol=0.03)
     np.testing.assert_allclose(prediction.cost_usd[0], listed(100.0, small=300, large=600), rtol=0.05)
 
 
 def test_a_new_price_scales_the_cost_at_once():
-    found = taught(beliefs())
-    before = predicted(found)
-    found.configure([Provider(name="small", prices=SMALL), Provider(name="large", prices=LARGE.scaled(0.25))])
-    after = predicted(found)
+    learned = taught(beliefs())
+    before = predicted(learned)
+    learned.configure(
+        [Provider(name="small", prices=SMALL), Provider(name="large", prices=LARGE.scaled(0.25))]
+    )
+    after = predicted(learned)
     np.testing.assert_allclose(after.cost_usd[0], before.cost_usd[0] * [1.0, 0.25])
     # Of the output's price alone, only what the answer costs changes.
     dearer = Prices(input_usd_per_mtok=1.0, output_usd_per_mtok=8.0)
-    found.configure([Provider(name="small", prices=dearer), Provider(name="large", prices=LARGE)])
+    learned.configure([Provider(name="small", prices=dearer), Provider(name="large", prices=LARGE)])
     answer = before.cost_usd[0, 0] - 100 * 1.0 / 1e6
-    np.testing.assert_allclose(predicted(found).cost_usd[0], before.cost_usd[0] + [answer, 0.0])
+    np.testing.assert_allclose(predicted(learned).cost_usd[0], before.cost_usd[0] + [answer, 0.0])
     np.testing.assert_array_equal(after.quality, before.quality)
 
 
 def test_a_cost_that_nobody_knows_is_the_dearest_known_and_never_nothing():
-    found = beliefs(small=SMALL, large=LARGE, unknown=None)
-    cost = predicted(found, tokens=0.0).cost_usd[0]
+    learned = beliefs(small=SMALL, large=LARGE, unknown=None)
+    cost = predicted(learned, tokens=0.0).cost_usd[0]
     assert cost[2] == cost[:2].max()
     assert (predicted(beliefs(one=None, two=None)).cost_usd > 0).all()
 
@@ -88,35 +90,35 @@ def test_a_free_provider_has_a_cost_of_next_to_nothing():
 
 
 def test_utility_is_quality_less_what_cost_and_latency_weigh():
-    found = taught(beliefs())
+    learned = taught(beliefs())
     for name, latency in (("small", 0.5), ("large", 2.0)):
-        found.latency[name].add(latency, 0)
-        found.mark_served(name)
-    prediction = predicted(found)
-    mean, spread = weighed(found, 30.0, 0.1)
+        learned.latency[name].add(latency, 0)
+        learned.mark_served(name)
+    prediction = predicted(learned)
+    mean, spread = weighed(learned, 30.0, 0.1)
     expected = prediction.quality[0] - 30.0 * prediction.cost_usd[0] - 0.1 * np.array([0.5, 2.0])
     np.testing.assert_allclose(mean[0], expected)
-    _, free = weighed(found, 0.0, 0.0)
+    _, free = weighed(learned, 0.0, 0.0)
     assert (spread >= free).all() and (free >= SMOOTHING).all()
 
 
 def test_an_unknown_latency_is_taken_to_be_that_of_the_others():
-    found = taught(beliefs())
-    mean, _ = weighed(found, 0.0, 5.0)
-    np.testing.assert_allclose(mean, predicted(found).quality)
-    found.latency["small"].add(2.0, 0)
-    found.mark_served("small")
-    mean, _ = weighed(found, 0.0, 0.1)
-    np.testing.assert_allclose(mean, predicted(found).quality - 0.2)
+    learned = taught(beliefs())
+    mean, _ = weighed(learned, 0.0, 5.0)
+    np.testing.assert_allclose(mean, predicted(learned).quality)
+    learned.latency["small"].add(2.0, 0)
+    learned.mark_served("small")
+    mean, _ = weighed(learned, 0.0, 0.1)
+    np.testing.assert_allclose(mean, predicted(learned).quality - 0.2)
 
 
 def test_failures_take_their_share_of_quality():
-    found = taught(beliefs())
-    before = predicted(found).quality[0]
+    learned = taught(beliefs())
+    before = predicted(learned).quality[0]
     for seq in range(40):
-        found.failure["large"].add(seq, failed=seq % 2 == 0)
-    found.mark_served("large")
-    after = predicted(found)
+        learned.failure["large"].add(seq, failed=seq % 2 == 0)
+    learned.mark_served("large")
+    after = predicted(learned)
     assert after.expected[5, 0, 1] == pytest.approx(0.5, abs=0.06)
     np.testing.assert_allclose(after.quality[0], before * (1.0 - after.expected[5, 0]))
 
@@ -128,33 +130,33 @@ def test_exploration_width_is_less_than_the_whole_belief():
 
 
 def test_other_features_forget_quality_and_cost_and_keep_the_rest():
-    found = taught(beliefs())
-    found.latency["small"].add(0.5, 0)
-    found.quality.changes["large"] = 7
-    found.restart((Block("other", 5, isotropic=True),))
-    assert found.quality.count("small") == 0
-    assert found.latency["small"].count == 1
-    assert found.quality.changes == {"large": 7}
-    assert predicted(found, row=np.ones(6)).quality.shape == (1, 2)
+    learned = taught(beliefs())
+    learned.latency["small"].add(0.5, 0)
+    learned.quality.changes["large"] = 7
+    learned.restart((Block("other", 5, isotropic=True),))
+    assert learned.quality.count("small") == 0
+    assert learned.latency["small"].count == 1
+    assert learned.quality.changes == {"large": 7}
+    assert predicted(learned, row=np.ones(6)).quality.shape == (1, 2)
 
 
 def test_levels_are_explored_fully_at_first_and_again_after_a_change():
-    found = taught(beliefs())
+    learned = taught(beliefs())
 
     def share() -> float:
         """Explored part of the spread at the average context, where there is none but the level's."""
-        at = found.quality.posterior.centre
-        prediction = predicted(found, at)
+        at = learned.quality.posterior.centre
+        prediction = predicted(learned, at)
         return float(np.sqrt(prediction.explored_variance[0, 0] / prediction.expected[1, 0, 0] ** 2))
 
-    found.quality.since_change = 0
+    learned.quality.since_change = 0
     assert share() == pytest.approx(1.0)
-    found.quality.since_change = 10**6
+    learned.quality.since_change = 10**6
     assert share() == pytest.approx(PROVIDER_WIDTH, abs=1e-3)
     # Who joins later has its own beginning.
-    found.quality.add_arrival("small", 7, 0)
+    learned.quality.add_arrival("small", 7, 0)
     assert share() == pytest.approx(1.0)
-    found.quality.add_arrival("small", 7, 10**6)
+    learned.quality.add_arrival("small", 7, 10**6)
     assert share() == pytest.approx(PROVIDER_WIDTH, abs=1e-3)
-    found.quality.mark_change("small", 10**6, [])
-    assert found.quality.since_change == 0
+    learned.quality.mark_change("small", 10**6, [])
+    assert learned.quality.since_change == 0

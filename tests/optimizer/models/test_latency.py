@@ -45,7 +45,9 @@ def test_latencies_in_any_order_and_taken_back_leave_the_same_belief():
     plain, other = LatencyBelief(), LatencyBelief()
     for latency in latencies:
         plain.add(latency, 0)
-    signed = [(one, 1) for one in latencies + latencies[:50]] + [(one, -1) for one in latencies[:50]]
+    signed = [(latency, 1) for latency in latencies + latencies[:50]] + [
+        (latency, -1) for latency in latencies[:50]
+    ]
     random.Random(3).shuffle(signed)
     for latency, sign in signed:
         other.add(latency, 0, sign=sign)

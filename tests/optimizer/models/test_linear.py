@@ -11,13 +11,13 @@ BLOCKS = (Block("context", WIDTH, isotropic=False),)
 
 
 def belief(*names) -> LinearBelief:
-    found = LinearBelief(BLOCKS, prior_mean=0.5, prior_variance=0.1)
-    found.set_providers(names or ("a", "b"))
-    return found
+    linear = LinearBelief(BLOCKS, prior_mean=0.5, prior_variance=0.1)
+    linear.set_providers(names or ("a", "b"))
+    return linear
 
 
 def stream(n, seed=0, level=0.5):
-    """(provider, row, target, order) of n observations, turn by turn."""
+    """Yield (provider, row, target, seq) of n observations, turn by turn."""
     rng = np.random.default_rng(seed)
     for seq in range(n):
         features = rng.normal(size=WIDTH)
@@ -25,18 +25,18 @@ def stream(n, seed=0, level=0.5):
         yield "ab"[seq % 2], quantise(features), target, seq
 
 
-def fold(found, seen, sign=1):
+def fold(linear, seen, sign=1):
     for name, row, target, seq in seen:
-        found.add(name, row, target, seq=seq, sign=sign)
-    return found
+        linear.add(name, row, target, seq=seq, sign=sign)
+    return linear
 
 
 def assert_same(first, second):
-    one, other = first.statistics(), second.statistics()
-    assert one.keys() == other.keys()
-    for name in one:
-        for key in one[name]:
-            np.testing.assert_array_equal(one[name][key], other[name][key])
+    left, right = first.statistics(), second.statistics()
+    assert left.keys() == right.keys()
+    for name in left:
+        for key in left[name]:
+            np.testing.assert_array_equal(left[name][key], right[name][key])
 
 
 def test_batch_and_one_at_a_time_end_in_the_same_posterior():
@@ -54,101 +54,101 @@ def test_batch_and_one_at_a_time_end_in_the_same_posterior():
 
 
 def test_one_request_is_predicted_as_among_many():
-    found = fold(belief(), stream(100))
-    found.refit()
+    linear = fold(belief(), stream(100))
+    linear.refit()
     rows = np.column_stack([np.ones(5), np.random.default_rng(1).normal(size=(5, WIDTH))])
-    mean, variance = found.predict(rows)
+    mean, variance = linear.predict(rows)
     for i in range(5):
-        one_mean, one_variance = found.predict(rows[i : i + 1])
+        one_mean, one_variance = linear.predict(rows[i : i + 1])
         np.testing.assert_allclose(one_mean[0], mean[i], rtol=1e-12)
         np.testing.assert_allclose(one_variance[0], variance[i], rtol=1e-9)
-    expected = np.einsum("nd,kde,ne->nk", rows, found.posterior.cov, rows)
+    expected = np.einsum("nd,kde,ne->nk", rows, linear.posterior.cov, rows)
     np.testing.assert_allclose(variance, expected, rtol=1e-9)
 
 
 def test_a_change_moves_what_lay_before_it_to_the_past():
     seen = list(stream(100))
-    found = fold(belief(), seen)
+    linear = fold(belief(), seen)
     later = [(row, target) for name, row, target, seq in seen if name == "a" and seq >= 60]
-    found.mark_change("a", 60, later)
-    assert found.count("a") == 20
-    assert found.count("b") == 50
+    linear.mark_change("a", 60, later)
+    assert linear.count("a") == 20
+    assert linear.count("b") == 50
     clean = belief()
     clean.changes["a"] = 60
-    assert_same(found, fold(clean, seen))
+    assert_same(linear, fold(clean, seen))
 
 
 def test_the_past_counts_for_a_few_observations_only():
-    found = belief("a")
+    linear = belief("a")
     rng = np.random.default_rng(2)
     for seq in range(2_000):
-        found.add("a", quantise(rng.normal(size=WIDTH)), 0.9 + 0.1 * rng.normal(), seq=seq)
+        linear.add("a", quantise(rng.normal(size=WIDTH)), 0.9 + 0.1 * rng.normal(), seq=seq)
     recent = [(quantise(rng.normal(size=WIDTH)), 0.5 + 0.1 * rng.normal()) for _ in range(45)]
-    found.mark_change("a", 2_000, [])
-    found.refit()
-    at = found.posterior.centre[None]
-    _, wide = found.predict(at)
+    linear.mark_change("a", 2_000, [])
+    linear.refit()
+    at = linear.posterior.centre[None]
+    _, wide = linear.predict(at)
     for i, (row, target) in enumerate(recent):
-        found.add("a", row, target, seq=2_000 + i)
-    found.refit()
-    mean, narrow = found.predict(at)
+        linear.add("a", row, target, seq=2_000 + i)
+    linear.refit()
+    mean, narrow = linear.predict(at)
     share = PAST_WORTH / (PAST_WORTH + 45)
     assert mean[0, 0] == pytest.approx(share * 0.9 + (1 - share) * 0.5, abs=0.05)
     assert narrow[0, 0] < wide[0, 0]
 
 
 def test_a_change_widens_the_belief():
-    found = fold(belief(), stream(400))
-    found.refit()
-    at = found.posterior.centre[None]
-    _, before = found.predict(at)
-    found.mark_change("a", 400, [])
-    assert found.needs_fit
-    found.refit()
-    _, after = found.predict(at)
+    linear = fold(belief(), stream(400))
+    linear.refit()
+    at = linear.posterior.centre[None]
+    _, before = linear.predict(at)
+    linear.mark_change("a", 400, [])
+    assert linear.needs_fit
+    linear.refit()
+    _, after = linear.predict(at)
     assert after[0, 0] > 5 * before[0, 0]
     assert after[0, 1] < 3 * before[0, 1]
 
 
 def test_late_and_withdrawn_observations_fall_on_their_own_side_of_a_change():
     seen = list(stream(100))
-    late = [one for one in seen if one[3] % 5 == 0]
-    early = [one for one in seen if one[3] % 5 != 0]
-    found = fold(belief(), early)
+    late = [row for row in seen if row[3] % 5 == 0]
+    early = [row for row in seen if row[3] % 5 != 0]
+    linear = fold(belief(), early)
     later = [(row, target) for name, row, target, seq in early if name == "a" and seq >= 50]
-    found.mark_change("a", 50, later)
-    fold(found, late[::-1])
-    fold(found, seen[10:20], sign=-1)
+    linear.mark_change("a", 50, later)
+    fold(linear, late[::-1])
+    fold(linear, seen[10:20], sign=-1)
     clean = belief()
     clean.changes["a"] = 50
     fold(clean, seen[:10] + seen[20:])
-    assert_same(found, clean)
+    assert_same(linear, clean)
 
 
 def test_a_second_change_moves_the_boundary_and_keeps_every_observation():
     seen = list(stream(120))
-    found = fold(belief(), seen)
+    linear = fold(belief(), seen)
     for since in (40, 90):
-        found.mark_change("a", since, [(r, y) for name, r, y, seq in seen if name == "a" and seq >= since])
+        linear.mark_change("a", since, [(r, y) for name, r, y, seq in seen if name == "a" and seq >= since])
     clean = belief()
     clean.changes["a"] = 90
-    assert_same(found, fold(clean, seen))
+    assert_same(linear, fold(clean, seen))
 
 
 def test_the_posterior_is_due_as_observations_grow():
-    found = belief("a", "b")
+    linear = belief("a", "b")
     fits = []
     for name, row, target, seq in stream(2_000):
-        found.add(name, row, target, seq=seq)
-        if found.needs_fit:
-            found.refit()
+        linear.add(name, row, target, seq=seq)
+        if linear.needs_fit:
+            linear.refit()
             fits.append(seq + 1)
     assert fits[:5] == [1, 2, 3, 4, 6]
     gaps = np.diff(fits)
     # Never less often than the growth of all observations asks for, nor much more often.
     assert all(gap <= max(1, (GROWTH - 1) * at + 1) for gap, at in zip(gaps, fits, strict=False))
     assert len(fits) < 40
-    assert found.version == len(fits) + 1
+    assert linear.version == len(fits) + 1
 
 
 def gaussian(seed, d=4):
@@ -200,57 +200,57 @@ def test_an_observation_that_a_belief_does_not_hold_is_not_taken_from_it():
 
 
 def test_between_two_fits_the_belief_follows_what_comes():
-    found = fold(belief(), stream(200))
-    found.refit()
-    version = found.version
+    linear = fold(belief(), stream(200))
+    linear.refit()
+    version = linear.version
     late = list(stream(230, seed=5))[200:]
-    fold(found, late)
-    assert found.version == version and not found.needs_fit
+    fold(linear, late)
+    assert linear.version == version and not linear.needs_fit
     row = np.array([[1.0, 0.3, -0.2]])
-    followed, width = found.predict(row)
-    found.refit()
-    fitted, exact = found.predict(row)
+    followed, width = linear.predict(row)
+    linear.refit()
+    fitted, exact = linear.predict(row)
     np.testing.assert_allclose(followed, fitted, atol=0.02)
     np.testing.assert_allclose(width, exact, rtol=0.5)
     np.testing.assert_allclose(
-        found.level_variance, (found.posterior.cov @ found.posterior.centre) @ found.posterior.centre
+        linear.level_variance, (linear.posterior.cov @ linear.posterior.centre) @ linear.posterior.centre
     )
 
 
 def test_taking_back_what_the_belief_cannot_spare_makes_a_fit_due():
-    found = belief("a")
+    linear = belief("a")
     row = quantise(np.array([8.0, -8.0]))
-    found.add("a", row, 0.9, seq=0, sign=-1)
-    assert found.needs_fit
+    linear.add("a", row, 0.9, seq=0, sign=-1)
+    assert linear.needs_fit
 
 
 def test_a_provider_that_leaves_and_returns_is_remembered():
-    found = fold(belief(), stream(200))
-    found.refit()
-    before = found.posterior.mean.copy()
-    found.set_providers(("b",))
-    assert found.posterior.mean.shape == (1, WIDTH + 1)
-    found.set_providers(("a", "b", "c"))
-    np.testing.assert_allclose(found.posterior.mean[:2], before, atol=0.01)
-    assert found.count("c") == 0
+    linear = fold(belief(), stream(200))
+    linear.refit()
+    before = linear.posterior.mean.copy()
+    linear.set_providers(("b",))
+    assert linear.posterior.mean.shape == (1, WIDTH + 1)
+    linear.set_providers(("a", "b", "c"))
+    np.testing.assert_allclose(linear.posterior.mean[:2], before, atol=0.01)
+    assert linear.count("c") == 0
 
 
 def test_members_are_named_and_sum_to_one():
-    found = fold(belief(), stream(200))
-    found.refit()
-    assert sum(found.members.values()) == pytest.approx(1.0)
-    assert sum(weight for name, weight in found.members.items() if name.startswith("all@")) > 0.99
+    linear = fold(belief(), stream(200))
+    linear.refit()
+    assert sum(linear.members.values()) == pytest.approx(1.0)
+    assert sum(weight for name, weight in linear.members.items() if name.startswith("all@")) > 0.99
 
 
 def test_judgements_since_a_change_are_counted_by_the_order_of_decisions():
-    found = belief("a", "b")
-    fold(found, list(stream(60)))
-    assert found.since_change == 60
-    found.mark_change("a", 60, [])
-    assert found.since_change == 0
+    linear = belief("a", "b")
+    fold(linear, list(stream(60)))
+    assert linear.since_change == 60
+    linear.mark_change("a", 60, [])
+    assert linear.since_change == 0
     # Late news of what was decided before the change does not count, what was decided after it does.
-    fold(found, list(stream(100))[40:])
-    assert found.since_change == 40
+    fold(linear, list(stream(100))[40:])
+    assert linear.since_change == 40
 
 
 def test_conditioning_stays_a_belief_over_a_hundred_thousand_observations():

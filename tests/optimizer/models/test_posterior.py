@@ -20,7 +20,7 @@ def mixture(*blocks) -> Mixture:
 
 
 def sums_of(data) -> Sums:
-    """``data``: one (rows with intercept, targets) per provider."""
+    """Sum up ``data``: (rows with intercept, targets) of each provider."""
     return Sums(
         np.array([x.T @ x for x, _ in data]),
         np.array([x.T @ y for x, y in data]),
@@ -33,8 +33,8 @@ def with_intercept(features) -> np.ndarray:
     return np.column_stack([np.ones(len(features)), features])
 
 
-def sample(rng, weights, n, noise=0.2):
-    """One provider's data: y = weights · (1, features) + noise."""
+def sample(rng, weights, n, *, noise=0.2):
+    """Draw one provider's data: y = weights · (1, features) + noise."""
     rows = with_intercept(rng.normal(size=(n, len(weights) - 1)))
     return rows, rows @ np.asarray(weights) + noise * rng.normal(size=n)
 
@@ -111,11 +111,11 @@ def sequential_evidence(hand: ByHand, precision) -> float:
     total = 0.0
     for x, y in hand.data:
         for i in range(len(y)):
-            seen, told = x[:i], y[:i]
+            seen, targets = x[:i], y[:i]
             a = seen.T @ seen + np.diag(precision)
-            w = np.linalg.solve(a, seen.T @ told)
+            w = np.linalg.solve(a, seen.T @ targets)
             shape = 1.0 + i / 2
-            rate = hand.spread + (told @ told - w @ seen.T @ told) / 2
+            rate = hand.spread + (targets @ targets - w @ seen.T @ targets) / 2
             scale = np.sqrt(rate / shape * (1.0 + x[i] @ np.linalg.solve(a, x[i])))
             total += student.logpdf(y[i], 2 * shape, loc=x[i] @ w, scale=scale)
     return total
@@ -183,13 +183,13 @@ def test_a_shifted_and_scaled_feature_says_the_same():
     model = mixture(block(2))
     plain = model.fit(sums_of(data))
     moved = [(x * [1.0, 3.0, 0.5] + np.outer(x[:, 0], [0.0, 2.0, -1.0]), y) for x, y in data]
-    other = model.fit(sums_of(moved))
+    second = model.fit(sums_of(moved))
     # Equal but for the few imagined observations of unit variance in the scale.
-    np.testing.assert_allclose(other.weights, plain.weights, atol=0.02)
+    np.testing.assert_allclose(second.weights, plain.weights, atol=0.02)
     for (x, _), (z, _), i in zip(data, moved, range(2), strict=True):
-        np.testing.assert_allclose(z[:50] @ other.mean[i], x[:50] @ plain.mean[i], atol=1e-4)
+        np.testing.assert_allclose(z[:50] @ second.mean[i], x[:50] @ plain.mean[i], atol=1e-4)
         before = np.einsum("nd,de,ne->n", x[:50], plain.cov[i], x[:50])
-        after = np.einsum("nd,de,ne->n", z[:50], other.cov[i], z[:50])
+        after = np.einsum("nd,de,ne->n", z[:50], second.cov[i], z[:50])
         np.testing.assert_allclose(after, before, rtol=0.02)
 
 
@@ -199,9 +199,9 @@ def test_a_shifted_feature_says_exactly_the_same():
     model = mixture(block(1))
     plain = model.fit(sums_of(data))
     moved = [(x + np.outer(x[:, 0], [0.0, 5.0]), y) for x, y in data]
-    other = model.fit(sums_of(moved))
-    np.testing.assert_allclose(other.weights, plain.weights, rtol=1e-6)
-    np.testing.assert_allclose(moved[0][0] @ other.mean[0], data[0][0] @ plain.mean[0], atol=1e-9)
+    second = model.fit(sums_of(moved))
+    np.testing.assert_allclose(second.weights, plain.weights, rtol=1e-6)
+    np.testing.assert_allclose(moved[0][0] @ second.mean[0], data[0][0] @ plain.mean[0], atol=1e-9)
 
 
 def test_shifted_targets_shift_the_belief():
@@ -209,10 +209,10 @@ def test_shifted_targets_shift_the_belief():
     data = [sample(rng, [0.5, 0.2], 30), sample(rng, [0.6, -0.1], 40)]
     model = mixture(block(1))
     plain = model.fit(sums_of(data))
-    other = model.fit(sums_of([(x, y + 3.0) for x, y in data]))
-    np.testing.assert_allclose(other.weights, plain.weights, rtol=1e-6)
-    np.testing.assert_allclose(other.mean - plain.mean, [[3.0, 0.0]] * 2, atol=1e-9)
-    np.testing.assert_allclose(other.cov, plain.cov, rtol=1e-6, atol=1e-12)
+    second = model.fit(sums_of([(x, y + 3.0) for x, y in data]))
+    np.testing.assert_allclose(second.weights, plain.weights, rtol=1e-6)
+    np.testing.assert_allclose(second.mean - plain.mean, [[3.0, 0.0]] * 2, atol=1e-9)
+    np.testing.assert_allclose(second.cov, plain.cov, rtol=1e-6, atol=1e-12)
 
 
 def test_a_provider_without_observations_starts_from_what_the_others_know():
@@ -239,17 +239,17 @@ def test_a_fit_is_a_pure_function_of_the_sums():
     for name in ("mean", "cov", "noise", "weights", "centre"):
         np.testing.assert_array_equal(getattr(first, name), getattr(again, name))
     after = (sums.gram, sums.moment, sums.square, sums.count)
-    for one, other in zip(before, after, strict=True):
-        np.testing.assert_array_equal(one, other)
+    for first, second in zip(before, after, strict=True):
+        np.testing.assert_array_equal(first, second)
 
 
 def test_providers_in_another_order_believe_the_same():
     rng = np.random.default_rng(15)
     data = [sample(rng, [0.2 * i, 0.1 * i], 20 + i) for i in range(4)]
     model = mixture(block(1))
-    one, other = model.fit(sums_of(data)), model.fit(sums_of(data[::-1]))
-    np.testing.assert_allclose(one.mean, other.mean[::-1], rtol=1e-8, atol=1e-10)
-    np.testing.assert_allclose(one.cov, other.cov[::-1], rtol=1e-6, atol=1e-12)
+    first, second = model.fit(sums_of(data)), model.fit(sums_of(data[::-1]))
+    np.testing.assert_allclose(first.mean, second.mean[::-1], rtol=1e-8, atol=1e-10)
+    np.testing.assert_allclose(first.cov, second.cov[::-1], rtol=1e-6, atol=1e-12)
 
 
 def test_covariances_are_symmetric_and_positive():

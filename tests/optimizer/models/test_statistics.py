@@ -17,14 +17,14 @@ observations = st.lists(
 
 
 def folded(seen, sign=1, into=None) -> Statistics:
-    found = into or Statistics(width=WIDTH)
+    statistics = into or Statistics(width=WIDTH)
     for features, target in seen:
-        found.add(quantise(np.array(features)), target, sign=sign)
-    return found
+        statistics.add(quantise(np.array(features)), target, sign=sign)
+    return statistics
 
 
 def truth(seen, bits=16):
-    """The sums as Python's whole numbers, which never overflow and never round."""
+    """Sum in Python's whole numbers, which never overflow and never round."""
     size = WIDTH + 1
     gram, moment, square = [[0] * size for _ in range(size)], [0] * size, 0
     for features, target in seen:
@@ -39,11 +39,11 @@ def truth(seen, bits=16):
 
 
 def assert_same(first: Statistics, second: Statistics) -> None:
-    one, other = first.state(), second.state()
-    assert one.keys() == other.keys()
-    for key in one:
-        assert one[key].dtype == np.int64
-        np.testing.assert_array_equal(one[key], other[key])
+    left, right = first.state(), second.state()
+    assert left.keys() == right.keys()
+    for key in left:
+        assert left[key].dtype == np.int64
+        np.testing.assert_array_equal(left[key], right[key])
 
 
 @given(observations, st.randoms(use_true_random=False))
@@ -57,12 +57,14 @@ def test_any_order_gives_the_same_bits(seen, random):
 @given(observations, observations, st.randoms(use_true_random=False))
 @settings(max_examples=60, deadline=None)
 def test_what_was_taken_back_leaves_no_trace(kept, repeated, random):
-    signed = [(one, 1) for one in kept + repeated] + [(one, -1) for one in repeated]
+    signed = [(observation, 1) for observation in kept + repeated] + [
+        (observation, -1) for observation in repeated
+    ]
     random.shuffle(signed)
-    found = Statistics(width=WIDTH)
-    for one, sign in signed:
-        folded([one], sign, into=found)
-    assert_same(found, folded(kept))
+    statistics = Statistics(width=WIDTH)
+    for observation, sign in signed:
+        folded([observation], sign, into=statistics)
+    assert_same(statistics, folded(kept))
 
 
 @given(observations, st.integers(0, 25))
@@ -88,12 +90,12 @@ def test_sums_are_exact(seen):
 @given(observations)
 @settings(max_examples=30, deadline=None)
 def test_state_round_trips_and_is_a_copy(seen):
-    found = folded(seen)
-    state = found.state()
+    statistics = folded(seen)
+    state = statistics.state()
     restored = Statistics.from_state(state)
-    assert_same(restored, found)
+    assert_same(restored, statistics)
     state["gram"] += 1
-    assert_same(restored, found)
+    assert_same(restored, statistics)
 
 
 def test_a_run_longer_than_one_block_of_summation_stays_exact():
@@ -112,14 +114,14 @@ def test_eight_million_observations_at_the_bounds_neither_overflow_nor_round(bit
     limit = 2.0 ** (19 - bits)
     seen = [([8.0, -8.0, 8.0 - 2.0**-16], limit), ([8.0, 8.0, -8.0], -limit), ([8.0, 8.0, 1e-5], limit)]
     seen += [([8.0, -8.0, 0.3], limit)]
-    found = Statistics(width=WIDTH, target_bits=bits)
-    folded(seen, into=found)
+    statistics = Statistics(width=WIDTH, target_bits=bits)
+    folded(seen, into=statistics)
     for _ in range(21):
-        found.merge(found)
+        statistics.merge(statistics)
     gram, moment, square = truth(seen, bits)
     times = 1 << 21
-    state = found.state()
-    assert found.count == 1 << 23
+    state = statistics.state()
+    assert statistics.count == 1 << 23
     assert state["gram"].tolist() == [[value * times for value in row] for row in gram]
     assert state["moment"].tolist() == [value * times for value in moment]
     assert state["scalars"].tolist()[:2] == [square * times, 1 << 23]
@@ -134,9 +136,9 @@ def test_targets_and_features_beyond_the_bounds_count_as_the_bounds():
 
 
 def test_sums_are_in_the_units_of_the_observations():
-    found = Statistics(width=1, target_bits=12)
-    found.add(quantise(np.array([0.5])), 3.0)
-    gram, moment, square = found.sums()
+    statistics = Statistics(width=1, target_bits=12)
+    statistics.add(quantise(np.array([0.5])), 3.0)
+    gram, moment, square = statistics.sums()
     np.testing.assert_array_equal(gram, [[1.0, 0.5], [0.5, 0.25]])
     np.testing.assert_array_equal(moment, [3.0, 1.5])
     assert square == 9.0
@@ -145,9 +147,9 @@ def test_sums_are_in_the_units_of_the_observations():
 def posterior(parts):
     """Of one provider, from (statistics, share) pairs, as forgetting weighs them."""
     sums = [(part.sums(), part.count, share) for part, share in parts]
-    gram = sum(share * found[0] for found, _, share in sums)
-    moment = sum(share * found[1] for found, _, share in sums)
-    square = sum(share * found[2] for found, _, share in sums)
+    gram = sum(share * part[0] for part, _, share in sums)
+    moment = sum(share * part[1] for part, _, share in sums)
+    square = sum(share * part[2] for part, _, share in sums)
     count = sum(share * n for _, n, share in sums)
     stacked = Sums(gram[None], moment[None], np.array([square]), np.array([float(count)]))
     return Mixture(CONTEXT, prior_mean=0.5, prior_variance=0.1).fit(stacked)
@@ -162,17 +164,17 @@ def test_after_ten_million_observations_the_posterior_is_that_of_an_exact_solve(
         features = rng.normal(size=(40, WIDTH)) * [1.0, 0.01, 2.0] + [0.0, 3.0, 0.0]
         rows = np.array([quantise(row) for row in features]) / 2.0**ROW_BITS
         targets = np.rint((rows @ weights + 0.1 * rng.normal(size=40)) * 2**16) / 2**16
-        found = Statistics(width=WIDTH)
+        statistics = Statistics(width=WIDTH)
         for row, target in zip(rows, targets, strict=True):
-            found.add(row * 2.0**ROW_BITS, float(target))
-        return rows, targets, found
+            statistics.add(row * 2.0**ROW_BITS, float(target))
+        return rows, targets, statistics
 
-    rows, targets, found = stream(weights)
+    rows, targets, statistics = stream(weights)
     for _ in range(18):
-        found.merge(found)
-    assert found.count > 10_000_000
+        statistics.merge(statistics)
+    assert statistics.count > 10_000_000
     gram, moment = rows.T @ rows * 2.0**18, rows.T @ targets * 2.0**18
-    parts = [(found, 1.0)]
+    parts = [(statistics, 1.0)]
     if forgetting:
         old_rows, old_targets, old = stream(-weights)
         for _ in range(18):
@@ -186,12 +188,13 @@ def test_after_ten_million_observations_the_posterior_is_that_of_an_exact_solve(
     exact = np.linalg.solve(gram, moment)
     at = rows.mean(axis=0)
     assert abs(belief.mean[0] @ at - exact @ at) < 1e-6
-    np.testing.assert_allclose(belief.mean[0], explicit(belief, gram, moment, parts), rtol=0, atol=1e-8)
+    np.testing.assert_allclose(belief.mean[0], explicit(belief, (gram, moment), parts), rtol=0, atol=1e-8)
     assert np.linalg.eigvalsh(belief.cov[0]).min() > 0
 
 
-def explicit(belief, gram, moment, parts):
+def explicit(belief, total_sums, parts):
     """Mean of the mixture, each member by orthogonal factorisation in the data's own coordinates."""
+    gram, moment = total_sums
     total = sum(part.count * share for part, share in parts)
     centre, level = gram[0, 1:] / total, moment[0] / total
     scale = np.sqrt(((np.diag(gram)[1:] / total - centre**2) * total + 4.0) / (total + 4.0))
@@ -210,7 +213,9 @@ def explicit(belief, gram, moment, parts):
         inner = to @ gram @ to.T
         if name.endswith("pooled"):
             a = inner + np.diag(precision)
-            noise = member_noise(inner, own, precision, spread, total, parts, level)
+            noise = member_noise(
+                inner + np.diag(precision), own, spread=spread, total=total, parts=parts, level=level
+            )
             common_prior = np.where(precision >= 1e7, 1e7, precision * 0.25)
             common_prior[0] = 0.01
             tie = np.diag(precision) / noise
@@ -226,8 +231,8 @@ def explicit(belief, gram, moment, parts):
     return mean @ to
 
 
-def member_noise(inner, own, precision, spread, total, parts, level):
+def member_noise(precision, own, *, spread, total, parts, level):
     square = sum(share * (part.sums()[2] - 2 * level * part.sums()[1][0]) for part, share in parts)
     square += level**2 * total
-    rest = square - own @ np.linalg.solve(inner + np.diag(precision), own)
+    rest = square - own @ np.linalg.solve(precision, own)
     return (spread + rest / 2) / (1 + total / 2)

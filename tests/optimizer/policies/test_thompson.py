@@ -22,30 +22,32 @@ def test_agrees_with_a_million_draws(k: int, decades: int) -> None:
         np.bincount((utility + spread * rng.standard_normal((100_000, k))).argmax(axis=1), minlength=k)
         for _ in range(10)
     )
-    found = Thompson().probabilities(utility[None], spread[None])[0]
-    assert np.abs(found - wins / 1e6).max() < 1.5e-3
+    probabilities = Thompson().probabilities(utility[None], spread[None])[0]
+    assert np.abs(probabilities - wins / 1e6).max() < 1.5e-3
 
 
 @given(st.floats(-3, 3), st.floats(1e-4, 1), st.floats(1e-4, 1))
 def test_two_providers_have_the_closed_form(gap: float, first: float, second: float) -> None:
-    found = Thompson().probabilities(np.array([[gap, 0.0]]), np.array([[first, second]]))[0]
-    assert found[0] == pytest.approx(ndtr(gap / np.hypot(first, second)), abs=1e-6)
+    probabilities = Thompson().probabilities(np.array([[gap, 0.0]]), np.array([[first, second]]))[0]
+    assert probabilities[0] == pytest.approx(ndtr(gap / np.hypot(first, second)), abs=1e-6)
 
 
 @given(st.integers(1, 30), st.floats(0, 1), st.floats(-1, 1))
 def test_equal_beliefs_share_equally(k: int, spread: float, utility: float) -> None:
-    found = Thompson().probabilities(np.full((1, k), utility), np.full((1, k), spread))
-    assert np.abs(found - 1 / k).max() < 1e-14
+    probabilities = Thompson().probabilities(np.full((1, k), utility), np.full((1, k), spread))
+    assert np.abs(probabilities - 1 / k).max() < 1e-14
 
 
 def test_certainty_is_greedy() -> None:
-    found = Thompson().probabilities(np.array([[0.1, 0.5, 0.5, 0.4]]), np.zeros((1, 4)))
-    assert found.tolist() == [[0, 0.5, 0.5, 0]]
+    probabilities = Thompson().probabilities(np.array([[0.1, 0.5, 0.5, 0.4]]), np.zeros((1, 4)))
+    assert probabilities.tolist() == [[0, 0.5, 0.5, 0]]
 
 
 def test_squarecb_by_hand() -> None:
-    found = SquareCB(gamma=10).probabilities(np.array([[0.5, 0.3, -np.inf, 0.0]]), np.zeros((1, 4)))[0]
-    assert found == pytest.approx([1 - 1 / 5 - 1 / 8, 1 / 5, 0, 1 / 8])
+    probabilities = SquareCB(gamma=10).probabilities(np.array([[0.5, 0.3, -np.inf, 0.0]]), np.zeros((1, 4)))[
+        0
+    ]
+    assert probabilities == pytest.approx([1 - 1 / 5 - 1 / 8, 1 / 5, 0, 1 / 8])
 
 
 @pytest.mark.parametrize("seed", range(40))
@@ -60,5 +62,5 @@ def test_the_integral_equals_a_dense_one(seed):
     others = np.prod(cdf, axis=0) / np.maximum(cdf, 1e-300)
     density = np.exp(-0.5 * z * z) / sd[:, None] / np.sqrt(2 * np.pi)
     expected = np.trapezoid(density * others, at, axis=1)
-    found = Thompson().probabilities(mean[None], sd[None])[0]
-    np.testing.assert_allclose(found, expected, atol=5e-5)
+    probabilities = Thompson().probabilities(mean[None], sd[None])[0]
+    np.testing.assert_allclose(probabilities, expected, atol=5e-5)

@@ -47,9 +47,9 @@ def check(
     ],
 )
 def test_rules(rules: Constraints, expected: dict[str, str]) -> None:
-    found = check(rules)
-    assert found.keys() == expected.keys()
-    assert all(expected[name] in reason for name, reason in found.items())
+    ineligible = check(rules)
+    assert ineligible.keys() == expected.keys()
+    assert all(expected[name] in reason for name, reason in ineligible.items())
 
 
 def test_candidates_window_and_health() -> None:
@@ -60,8 +60,8 @@ def test_candidates_window_and_health() -> None:
         check(Constraints(), candidates=("c",))
     assert check(Constraints(), tokens=1000) == {}
     assert "takes 1000 tokens" in check(Constraints(), tokens=1001)[A.name]
-    found = ConstraintChecker((SICK,), Constraints()).check(input_tokens=1)
-    assert found == {SICK.name: "is marked unhealthy"}
+    ineligible = ConstraintChecker((SICK,), Constraints()).check(input_tokens=1)
+    assert ineligible == {SICK.name: "is marked unhealthy"}
 
 
 def test_merge_takes_the_tighter() -> None:
@@ -73,7 +73,7 @@ def test_merge_takes_the_tighter() -> None:
 
 
 @pytest.mark.parametrize(
-    ("rules", "told"),
+    ("rules", "message"),
     [
         (Constraints(allow=()), "allow is empty"),
         (Constraints(allow=("opnai/*",)), "'opnai/\\*', which matches no provider"),
@@ -82,7 +82,7 @@ def test_merge_takes_the_tighter() -> None:
         (Constraints(deny=("openai/*",), capabilities=frozenset({"tools"})), "leave no provider"),
     ],
 )
-def test_contradictions(rules: Constraints, told: str) -> None:
-    with pytest.raises(InvalidInput, match=told):
+def test_contradictions(rules: Constraints, message: str) -> None:
+    with pytest.raises(InvalidInput, match=message):
         check_contradictions(rules, (A, B))
     check_contradictions(Constraints(), (A, SICK))

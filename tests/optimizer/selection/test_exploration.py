@@ -12,14 +12,14 @@ CHANCES = np.array([0.6, 0.3, 0.1])
 
 
 def added(share=0.1, after=NAMES) -> Newcomers:
-    found = Newcomers(share=share)
-    found.configure(("old", "other"), after, share=share)
-    return found
+    newcomers = Newcomers(share=share)
+    newcomers.configure(("old", "other"), after, share=share)
+    return newcomers
 
 
-def with_quotas(found, chances=CHANCES, *, names=NAMES, cost=COST, counts=(), ruled_out=(), target=None):
-    found.graduate(dict(counts))
-    return found.with_quotas(
+def with_quotas(newcomers, chances=CHANCES, *, names=NAMES, cost=COST, counts=(), ruled_out=(), target=None):
+    newcomers.graduate(dict(counts))
+    return newcomers.with_quotas(
         chances, names=names, cost_usd=cost, ineligible=dict(ruled_out), target_usd=target
     )
 
@@ -27,21 +27,21 @@ def with_quotas(found, chances=CHANCES, *, names=NAMES, cost=COST, counts=(), ru
 @pytest.mark.parametrize("wanted", [0.0, 0.1, 0.9])
 def test_a_newcomer_gets_its_quota_whatever_the_policy_thinks_of_it(wanted):
     chances = np.array([(1 - wanted) * 2 / 3, (1 - wanted) / 3, wanted])
-    found = with_quotas(added(), chances)
-    np.testing.assert_allclose(found, [0.6, 0.3, 0.1])
+    shares = with_quotas(added(), chances)
+    np.testing.assert_allclose(shares, [0.6, 0.3, 0.1])
     assert chances[2] == wanted
 
 
 def test_newcomers_share_one_quota():
     names = (*NAMES, "newer")
-    found = with_quotas(added(after=names), np.full(4, 0.25), names=names, cost=np.full(4, 1e-3))
-    np.testing.assert_allclose(found, [0.45, 0.45, 0.05, 0.05])
+    shares = with_quotas(added(after=names), np.full(4, 0.25), names=names, cost=np.full(4, 1e-3))
+    np.testing.assert_allclose(shares, [0.45, 0.45, 0.05, 0.05])
 
 
 def test_a_dear_newcomer_takes_no_more_than_its_share_of_the_budget():
-    found = with_quotas(added(), cost=np.array([1e-3, 2e-3, 0.5]), target=1e-3)
-    assert found[2] * 0.5 == pytest.approx(0.1 * 1e-3)
-    assert found.sum() == pytest.approx(1.0)
+    shares = with_quotas(added(), cost=np.array([1e-3, 2e-3, 0.5]), target=1e-3)
+    assert shares[2] * 0.5 == pytest.approx(0.1 * 1e-3)
+    assert shares.sum() == pytest.approx(1.0)
 
 
 def test_a_cheap_newcomer_is_still_capped_in_requests():
@@ -69,12 +69,12 @@ def test_where_only_newcomers_may_serve_the_policy_decides():
 
 
 def test_who_leaves_is_forgotten_and_who_stays_is_not_new():
-    found = added()
-    assert found.names == {"new"}
-    found.configure(NAMES, ("old", "new"), share=0.1)
-    assert found.names == {"new"}
-    found.configure(("old", "new"), ("old", "other"), share=0.1)
-    assert "new" not in found.names
+    newcomers = added()
+    assert newcomers.names == {"new"}
+    newcomers.configure(NAMES, ("old", "new"), share=0.1)
+    assert newcomers.names == {"new"}
+    newcomers.configure(("old", "new"), ("old", "other"), share=0.1)
+    assert "new" not in newcomers.names
 
 
 @given(st.lists(st.floats(0, 10), min_size=1, max_size=8), st.floats(0, 5), st.floats(0, 1))

@@ -11,8 +11,8 @@ from tests.optimizer.toy import COST, decided, play, provider, route, router
 
 
 def test_the_declared_default_answers_and_says_why():
-    found = router(route(default_provider="dear"))
-    decision = found.fallback(decision_id="1", reason="the featuriser failed", at_s=3.0, task="sql")
+    served = router(route(default_provider="dear"))
+    decision = served.fallback(decision_id="1", reason="the featuriser failed", at_s=3.0, task="sql")
     assert (decision.selected, decision.propensity) == ("dear", 1.0)
     assert decision.fallback_used == "the featuriser failed"
     again = decode(encode(decision))
@@ -28,14 +28,14 @@ def test_without_a_default_the_first_healthy_provider_answers():
 
 
 def test_what_comes_of_it_is_paid_for_but_teaches_nothing_about_contexts():
-    found = router(route(budget=Budget(usd_per_request=1e-3), default_provider="dear"))
-    play(found, 60)
-    before, spent = decided(found), found.summary()["spent_usd"]
-    found.learn(found.fallback(decision_id="down", reason="x"))
-    assert found.summary()["spent_usd"] == spent
-    found.learn(Feedback(decision_id="down", value=0.0))
-    found.learn(Outcome(decision_id="down", served_provider="dear", cost_usd=0.5, latency_s=9.0))
-    after = decided(found)
-    assert found.summary()["spent_usd"] == pytest.approx(spent + 0.5)
+    served = router(route(budget=Budget(usd_per_request=1e-3), default_provider="dear"))
+    play(served, 60)
+    before, spent = decided(served), served.summary()["spent_usd"]
+    served.learn(served.fallback(decision_id="down", reason="x"))
+    assert served.summary()["spent_usd"] == spent
+    served.learn(Feedback(decision_id="down", value=0.0))
+    served.learn(Outcome(decision_id="down", served_provider="dear", cost_usd=0.5, latency_s=9.0))
+    after = decided(served)
+    assert served.summary()["spent_usd"] == pytest.approx(spent + 0.5)
     np.testing.assert_array_equal(after.expected[:2], before.expected[:2])
     assert after.expected[4, 2] > before.expected[4, 2]

@@ -29,17 +29,17 @@ def route(usd=None, **more) -> Route:
 
 def beliefs(declared) -> Beliefs:
     """Three providers, each better by .1 where it costs ten times as much."""
-    found = Beliefs(BLOCKS, declared.providers)
+    learned = Beliefs(BLOCKS, declared.providers)
     rng = np.random.default_rng(1)
     for seq in range(300):
         row = quantise(rng.normal(size=1))
         for i in range(3):
-            found.quality.add(f"p{i}", row, 0.6 + 0.1 * i + 0.1 * rng.normal(), seq=seq)
-            found.cost.add(f"p{i}", row, 1.0, seq=seq)
-    found.quality.refit()
-    found.cost.refit()
-    found.derive()
-    return found
+            learned.quality.add(f"p{i}", row, 0.6 + 0.1 * i + 0.1 * rng.normal(), seq=seq)
+            learned.cost.add(f"p{i}", row, 1.0, seq=seq)
+    learned.quality.refit()
+    learned.cost.refit()
+    learned.derive()
+    return learned
 
 
 def decision(i, expected_usd=1e-3) -> Decision:
@@ -63,9 +63,9 @@ def decision(i, expected_usd=1e-3) -> Decision:
     )
 
 
-def spend(pacing, found) -> float:
-    """Expected USD of the average request at the price in force."""
-    prediction = found.predict(found.quality.posterior.centre[None], 10.0)
+def spend(pacing, learned) -> float:
+    """Return the expected USD of the average request at the price in force."""
+    prediction = learned.predict(learned.quality.posterior.centre[None], 10.0)
     shadow_price, latency_weight = weights(pacing)
     mean, deviation = utility(prediction, shadow_price=shadow_price, latency_weight=latency_weight)
     return float((Thompson().probabilities(mean, deviation) * prediction.cost_usd).sum())
@@ -78,10 +78,10 @@ def weights(pacing, objective=None):
 @pytest.mark.parametrize("usd", [3e-4, 1e-3, 4e-3])
 def test_from_the_first_request_on_the_price_fits_the_budget(usd):
     declared = route(usd)
-    pacing, found = Pacing(declared, Thompson()), beliefs(declared)
+    pacing, learned = Pacing(declared, Thompson()), beliefs(declared)
     for _ in range(3):
-        pacing.update(found)
-    assert spend(pacing, found) == pytest.approx(usd, rel=0.02)
+        pacing.update(learned)
+    assert spend(pacing, learned) == pytest.approx(usd, rel=0.02)
 
 
 def test_without_budget_only_the_willingness_to_pay_counts():
@@ -94,8 +94,8 @@ def test_without_budget_only_the_willingness_to_pay_counts():
 
 def test_a_request_cannot_lift_the_budget_but_can_pay_less():
     declared = route(1e-3)
-    pacing, found = Pacing(declared, Thompson()), beliefs(declared)
-    pacing.update(found)
+    pacing, learned = Pacing(declared, Thompson()), beliefs(declared)
+    pacing.update(learned)
     binding = pacing.shadow_price
     assert binding > 1.0
     assert weights(pacing, Objective(willingness_to_pay_usd=1e6))[0] == binding
@@ -104,25 +104,25 @@ def test_a_request_cannot_lift_the_budget_but_can_pay_less():
 
 def test_a_debt_raises_the_price_and_its_return_lowers_it():
     declared = route(1e-3)
-    pacing, found = Pacing(declared, Thompson()), beliefs(declared)
+    pacing, learned = Pacing(declared, Thompson()), beliefs(declared)
     for i in range(30):
         pacing.record(decision(i))
-    pacing.update(found)
+    pacing.update(learned)
     even = pacing.shadow_price
     pacing.spend(0.1)
-    pacing.update(found)
+    pacing.update(learned)
     indebted = pacing.shadow_price
     assert indebted > even
     pacing.spend(-0.2)
-    pacing.update(found)
+    pacing.update(learned)
     assert pacing.shadow_price < even
     assert pacing.spent_usd == pytest.approx(30e-3 - 0.1)
 
 
 def test_the_floor_spends_no_more_than_its_share_and_spares_what_would_eat_the_budget():
     declared = route(3e-4, exploration_share=0.01)
-    pacing, found = Pacing(declared, Thompson()), beliefs(declared)
-    pacing.update(found)
+    pacing, learned = Pacing(declared, Thompson()), beliefs(declared)
+    pacing.update(learned)
     assert (pacing.floor @ (np.array(COST) - COST[0])) <= 0.01 * 3e-4
     assert pacing.floor[0] == pytest.approx(0.01 / 3)
     assert pacing.floor[2] == 0.0
@@ -136,39 +136,39 @@ def test_a_policy_that_explores_by_itself_or_not_at_all_gets_no_floor():
 
 def test_another_budget_starts_an_account_of_its_own_and_the_same_one_goes_on():
     declared = route(1e-3)
-    pacing, found = Pacing(declared, Thompson()), beliefs(declared)
+    pacing, learned = Pacing(declared, Thompson()), beliefs(declared)
     pacing.record(decision(0))
-    pacing.configure(declared, found)
+    pacing.configure(declared, learned)
     assert pacing.spent_usd == pytest.approx(1e-3)
-    pacing.configure(route(2e-3), found)
+    pacing.configure(route(2e-3), learned)
     assert pacing.spent_usd == 0.0
     assert pacing.target_usd == pytest.approx(2e-3)
-    pacing.configure(route(), found)
+    pacing.configure(route(), learned)
     assert pacing.target_usd is None
 
 
 def test_who_was_judged_seldom_has_a_priced_floor_until_it_is_known():
     declared = route(2e-3)
-    found = Beliefs(BLOCKS, declared.providers)
+    learned = Beliefs(BLOCKS, declared.providers)
     row = quantise(np.zeros(1))
     for seq in range(ENOUGH_FEEDBACK):
-        found.quality.add("p0", row, 0.6, seq=seq)
-        found.quality.add("p2", row, 0.6, seq=seq)
+        learned.quality.add("p0", row, 0.6, seq=seq)
+        learned.quality.add("p2", row, 0.6, seq=seq)
     pacing = Pacing(declared, Thompson())
-    pacing.update(found)
+    pacing.update(learned)
     assert pacing.floor[1] == pytest.approx(UNKNOWN_SHARE / 3)
     assert pacing.floor[0] == pytest.approx(declared.exploration_share / 3)
     for seq in range(ENOUGH_FEEDBACK):
-        found.quality.add("p1", row, 0.6, seq=seq)
-    pacing.update(found)
+        learned.quality.add("p1", row, 0.6, seq=seq)
+    pacing.update(learned)
     assert pacing.floor[1] == pytest.approx(declared.exploration_share / 3)
 
 
 def test_the_floor_of_the_unknown_costs_at_most_its_share_of_the_budget():
     declared = route(2e-3)
-    found = Beliefs(BLOCKS, declared.providers)
+    learned = Beliefs(BLOCKS, declared.providers)
     pacing = Pacing(declared, Thompson())
-    pacing.update(found)
+    pacing.update(learned)
     extra = pacing.floor * (np.array(COST) - min(COST))
     assert extra.sum() <= UNKNOWN_SHARE * 2e-3
     assert pacing.floor[2] < pacing.floor[1]
