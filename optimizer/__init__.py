@@ -13,7 +13,8 @@ Policies
     `Thompson` (the default), `SquareCB`, `EpsilonGreedy`, `LinUCB`, `Greedy`, `Uniform`, `Fixed`; each is a
     `Policy`, and `policy_from_name` makes one from its name
 Errors
-    `InvalidInput`, `NoEligibleProvider`, `UnknownDecision`, `SnapshotError`, `FeatureFileError`
+    `InvalidInput`, `NoEligibleProvider`, `UnknownDecision`, `SnapshotError`, `FeatureFileError`,
+    `MissingExtra` (an optional dependency is not installed)
 
 Names are imported when they are first used, so importing the package alone costs next to nothing.
 
@@ -38,7 +39,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Final
 
 if TYPE_CHECKING:
-    from fairlead.optimizer.errors import InvalidInput, NoEligibleProvider, UnknownDecision
+    from fairlead.optimizer.errors import InvalidInput, MissingExtra, NoEligibleProvider, UnknownDecision
     from fairlead.optimizer.features import (
         Attributes,
         Block,
@@ -111,6 +112,7 @@ __all__ = [
     "InvalidInput",
     "LinUCB",
     "Metric",
+    "MissingExtra",
     "NoEligibleProvider",
     "Objective",
     "Outcome",

@@ -1,14 +1,24 @@
-"""Real stores for the tests of the service: a SQLite file, and a PostgreSQL server out of a wheel."""
+"""What tests share: stores of both kinds, a running service, and the wheel."""
 
 import itertools
+import subprocess
+import sys
 import warnings
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
+import hypothesis
 import psycopg
 import pytest
 
 from tests.api.running import Clock, Running, running
+from tests.paths import ROOT
+
+# What a test asserts does not depend on how fast the machine is.
+hypothesis.settings.register_profile(
+    "fairlead", deadline=None, suppress_health_check=[hypothesis.HealthCheck.too_slow]
+)
+hypothesis.settings.load_profile("fairlead")
 
 _NUMBERS = itertools.count()
 
@@ -82,3 +92,14 @@ def service(tmp_path: Path, clock: Clock) -> Iterator[Running]:
 def admin(service: Running) -> str:
     """A key that may do everything."""
     return service.make_key(None, scopes=["admin"])[1]
+
+
+@pytest.fixture(scope="session")
+def wheel_path(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The wheel of this checkout."""
+    folder = tmp_path_factory.mktemp("wheel")
+    command = [sys.executable, "-m", "build", "--wheel", "--no-isolation", "--outdir", str(folder), str(ROOT)]
+    result = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert result.returncode == 0, result.stdout + result.stderr
+    (path,) = folder.glob("fairlead-*.whl")
+    return path

@@ -1,1 +1,56 @@
-"""Fairlead: a router that learns which LLM provider gives the best trade-off for each kind of request."""
+"""Fairlead: a router that learns which LLM provider gives the best trade-off for each kind of request.
+
+What to declare
+    `Route`, `Provider`, `Prices`, `Objective`, `Budget`, `Constraints`, `Metric`, `Source`
+What to ask, and what to report
+    `Context` → `Decision`; `Outcome`, `Feedback`, `DriftAlarm`, `RouteChanged`
+The router
+    `Router`: `decide`, `learn`, `configure`, `save`, `load`; `read_log` reads the events that it logged
+Features of a request
+    `Encoder` of `SurfaceFeatures`, `TaskLabel`, `Attributes`, `CallerEmbedding`, `TextProjection`; each is a
+    `Featuriser`, and fills one `Block` of the feature vector
+Policies
+    `Thompson` (the default), `SquareCB`, `EpsilonGreedy`, `LinUCB`, `Greedy`, `Uniform`, `Fixed`; each is a
+    `Policy`, and `policy_from_name` makes one from its name
+Errors
+    `InvalidInput`, `NoEligibleProvider`, `UnknownDecision`, `SnapshotError`, `FeatureFileError`,
+    `MissingExtra` (an optional dependency is not installed)
+Off-policy evaluation: what another policy would have earned
+    `fairlead.experiments.ope`: from a `LoggedBatch` through estimators such as `snips` and `dr` to a verdict
+The service and the command line
+    `fairlead serve`, `fairlead simulate`, `fairlead replay`; `fairlead --help` lists them all
+
+All of these but the last two are names of this module. They are imported when they are first used, so that
+`import fairlead` alone costs next to nothing.
+
+>>> from fairlead import Context, Encoder, Feedback, Provider, Route, Router, TaskLabel
+>>> route = Route(name="support-chat", providers=(Provider(name="small"), Provider(name="large")))
+>>> router = Router(route, encoder=Encoder([TaskLabel(width=8)]))
+>>> decision = router.decide(Context(task="billing"), decision_id="d1", draw=0.2)
+>>> decision.selected, round(decision.propensity, 2)
+('small', 0.5)
+>>> router.learn(decision)
+>>> router.learn(Feedback(decision_id="d1", value=0.9))
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from fairlead import optimizer
+
+if TYPE_CHECKING:
+    from fairlead.optimizer import *  # noqa: F403
+
+__all__ = list(optimizer.__all__)
+
+
+def __getattr__(name: str) -> object:
+    """Import a public name when it is first used."""
+    if name in __all__:
+        return globals().setdefault(name, getattr(optimizer, name))
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})
