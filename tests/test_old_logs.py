@@ -42,7 +42,7 @@ def expected_sums(route: str) -> dict[str, np.ndarray]:
 
 
 def sums_of(router: Router) -> dict[str, np.ndarray]:
-    """The whole-number sums of quality and cost, by quantity, provider, side of its last change, and name."""
+    """Return the whole-number sums by quantity, provider, side of its last change, and name."""
     sums = {}
     for quantity, belief in (("quality", router._beliefs.quality), ("cost", router._beliefs.cost)):
         for side, statistics in (("current", belief._current), ("past", belief._past)):

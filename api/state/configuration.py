@@ -126,7 +126,7 @@ class Configuration:
         self.prices[change.id] = self.prices[change.id].model_copy(update={"active": True})
 
     def price_in_force(self, provider: str) -> PriceList | None:
-        """The price list of a provider that applies: the latest one in force."""
+        """Return the price list of a provider that applies: the latest one in force."""
         active = [price for price in self.prices.values() if price.provider == provider and price.active]
         # Of two with the same date the later declared one applies; max keeps the first, so reversed.
         return max(reversed(active), key=lambda price: price.effective_s, default=None)
@@ -137,7 +137,7 @@ class Configuration:
         return [price.id for price in sorted(waiting, key=lambda price: price.effective_s)]
 
     def core_route(self, name: str) -> Route:
-        """A route in the optimizer's own type; `InvalidInput` if it is impossible."""
+        """Build a route in the optimizer's own type; `InvalidInput` if it is impossible."""
         body = self.routes[name]
         missing = [provider for provider in body.providers if provider not in self.providers]
         if missing:
@@ -148,14 +148,7 @@ class Configuration:
             providers=tuple(map(self._provider, body.providers)),
             objective=objective(body.objective),
             budget=None if body.budget is None else Budget(**body.budget.model_dump()),
-            constraints=Constraints(
-                allow=rules.allow,
-                deny=rules.deny,
-                capabilities=frozenset(rules.capabilities),
-                max_cost_usd=rules.max_cost_usd,
-                max_latency_s=rules.max_latency_s,
-                max_tail_latency_s=rules.max_tail_latency_s,
-            ),
+            constraints=Constraints(**{**rules.model_dump(), "capabilities": frozenset(rules.capabilities)}),
             metrics=tuple(Metric(**metric.model_dump()) for metric in body.metrics),
             sources=tuple(Source(name=source, weight=weight) for source, weight in body.sources.items()),
             default_provider=body.default_provider or body.providers[0],
@@ -209,7 +202,7 @@ def _validate(model: type[BaseModel], body: Any) -> Any:
 
 
 def objective(declared: ObjectiveIn) -> Objective:
-    """An objective in the optimizer's own type."""
+    """Build an objective in the optimizer's own type."""
     return Objective(willingness_to_pay_usd=worth_usd(declared), latency_weight=declared.latency_weight)
 
 

@@ -66,7 +66,7 @@ def standing_reason(served: ServedRoute, *, ready: bool) -> str | None:
 
 
 def matching_providers(served: ServedRoute, patterns: tuple[str, ...]) -> tuple[str, ...]:
-    """Providers of the route that match any pattern; a pattern that matches none is a misspelling."""
+    """Return the providers that match any pattern; a pattern that matches none is a misspelling."""
     names = [provider.name for provider in served.router.route.providers]
     for pattern in patterns:
         if not any(fnmatchcase(name, pattern) for name in names):
@@ -119,7 +119,7 @@ def eligible_fallback(
     constraints: Constraints | None,
     candidates: tuple[str, ...] | None,
 ) -> Decision:
-    """A fallback decision for the default provider, or for the first that the request does not rule out."""
+    """Move a fallback to the first eligible provider if the request rules out the route's default."""
     route = served.router.route
     # Limits of cost and latency are left out: they need beliefs, and a fallback has none.
     checker = ConstraintChecker(route.providers, merge(route.constraints, constraints))
@@ -132,7 +132,7 @@ def eligible_fallback(
 
 
 def ranking(decision: Decision, latency_weight: float) -> list[str]:
-    """The eligible providers by expected utility as the decision weighed it, the best first."""
+    """Return the eligible providers by expected utility as the decision weighed it, the best first."""
     quality, _, cost, _, latency, _ = decision.expected
     loss = decision.shadow_price * cost - quality
     if latency_weight:

@@ -240,7 +240,7 @@ class Fold:
             self._reconfigure(name, row.seq)
 
     def preview(self, change: Change) -> tuple[Configuration, list[str]]:
-        """The configuration after a change, and the routes affected; `InvalidInput` if it is impossible."""
+        """Return the configuration after a change and the routes affected; `InvalidInput` if impossible."""
         after = self.config.after(change)
         affected = []
         for name in {**self.config.routes, **after.routes}:
@@ -312,7 +312,7 @@ class Fold:
 
 
 def _event_of(row: Row, event: Logged | None) -> object:
-    """The event of a row, dated by its place in the log; ``event`` is that event without its place."""
+    """Return the event of a row, dated by its seq; ``event`` is that event without its seq, if at hand."""
     if event is None:
         return decode(row.line, seq=row.seq)
     # Together the three copies of a round take 9 µs of some 700.

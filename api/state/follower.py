@@ -31,6 +31,9 @@ from fairlead.api.store import Appended, Query, Row, Store, StoreUnavailable
 SLICE_S: Final = 0.002
 """Longest time that the fold holds the event loop, as far as single events allow."""
 
+MAX_QUEUED: Final = 1_000
+"""Rows that wait to be folded before more are read from the log."""
+
 _LOG = logging.getLogger("fairlead.engine")
 
 
@@ -96,7 +99,7 @@ class Engine:
 
     async def _rebuild(self) -> None:
         started = perf_counter()
-        while not self._stop.is_set():
+        while True:
             try:
                 fold = await self._in_thread(self._rebuild_fold)
                 while fold.seq < self.fold.seq:
@@ -111,8 +114,6 @@ class Engine:
                 self.problem = f"the log could not be folded ({type(error).__name__})"
                 _LOG.exception("the log could not be folded")
                 return
-        else:
-            return
         self.problem = None
         # Decisions made meanwhile are in the log already; the follower reads on from here.
         self._rows.clear()
@@ -174,17 +175,14 @@ class Engine:
                         break
                     # Rows of this process may have been queued while these were read.
                     self._queue([(row, None) for row in rows if row.seq > self._queued])
-                    await self._wait_until(lambda: len(self._rows) < 1_000)
+                    while len(self._rows) >= MAX_QUEUED:
+                        await asyncio.sleep(0.001)
                 self._synced_s = monotonic()
             except StoreUnavailable as error:
                 _LOG.warning("the log cannot be followed: %s", error)
             except Exception:
                 # A process that stops following the log serves a stale state for good; try again later.
                 _LOG.exception("the log could not be followed")
-
-    async def _wait_until(self, test: Callable[[], bool]) -> None:
-        while not test():
-            await asyncio.sleep(0.001)
 
     def _queue(self, rows: list[tuple[Row, Logged | None]]) -> None:
         if not rows:
@@ -260,7 +258,7 @@ class Engine:
         return monotonic() - self._synced_s
 
     def prices_to_activate(self) -> list[Change]:
-        """Changes that put price lists in force whose time has come."""
+        """Return the changes that put price lists in force whose time has come."""
         names = self.fold.config.prices_to_activate(self.clock())
         return [Change("price", name, "activate", None) for name in names]
 

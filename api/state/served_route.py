@@ -114,7 +114,7 @@ class ServedRoute:
         return len(self.router.route.providers) <= self._most_quick
 
     def open_decision(self, decision_id: str) -> OpenDecision:
-        """What the router keeps of an open decision."""
+        """Return what the router keeps of an open decision."""
         decision = self.router.open_decision(decision_id)
         assert decision is not None, f"decision {decision_id!r} is not open"
         return decision

@@ -84,7 +84,7 @@ def save(fold: Fold, folder: Path, *, log: str) -> Path:
 
 
 def paths(folder: Path) -> list[Path]:
-    """The snapshots below a folder, the latest first; none if it cannot be read, since it is a cache."""
+    """Return the snapshots below a folder, the latest first; none if it cannot be read."""
     try:
         names = [path for path in folder.iterdir() if path.name.isascii() and path.name.isdigit()]
         return sorted((path for path in names if path.is_dir()), reverse=True)
