@@ -57,7 +57,7 @@ class Hull:
 
 @dataclass(frozen=True, eq=False)
 class HullSteps:
-    """The hulls of n prompts, taken apart: where each starts and every step up it, best value first.
+    """The hulls of n prompts: the start of each and every step up it, best value first.
 
     `start` (n,) is the column of the cheapest provider. Per step, shape (s,): the `row`, the columns `origin`
     and `target` of the step, and its `slope`, quality gained per USD.
@@ -75,7 +75,7 @@ class HullSteps:
 
 
 def hull_steps(quality: NDArray[np.float64], cost_usd: NDArray[np.float64]) -> HullSteps:
-    """Walk up the upper concave hull of every prompt's providers at once; shape (n, k), NaN where missing."""
+    """Walk up the upper concave hull of every prompt's providers at once; shape (n, k), NaN if missing."""
     absent = np.isnan(quality) | np.isnan(cost_usd)
     if absent.all(axis=1).any():
         prompt = int(np.flatnonzero(absent.all(axis=1))[0])
@@ -128,7 +128,7 @@ def best_fixed_mix(mean_cost_usd: ArrayLike, mean_quality: ArrayLike) -> Hull:
 def provider_means(
     quality: NDArray[np.float64], cost_usd: NDArray[np.float64]
 ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """Mean cost in USD and mean quality of each provider where it has an outcome, shape (k,) each."""
+    """Mean cost in USD and mean quality of each provider over its outcomes, shape (k,) each."""
     absent = np.isnan(quality) | np.isnan(cost_usd)
     count = (~absent).sum(axis=0)
     if not count.all():
@@ -146,7 +146,7 @@ def budget_grid(mean_cost_usd: ArrayLike, mean_quality: ArrayLike, *, count: int
     cost = np.asarray(mean_cost_usd, dtype=np.float64)
     if not cost.min() > 0.0:
         raise ValueError(
-            f"the cheapest provider costs {cost.min()} USD, where no geometric grid starts: name the budgets."
+            f"the cheapest provider costs {cost.min()} USD: name the budgets, since a grid needs more than 0."
         )
     return np.geomspace(cost.min(), _MAX_BUDGET_FACTOR * cost[np.argmax(mean_quality)], count)
 
@@ -154,7 +154,8 @@ def budget_grid(mean_cost_usd: ArrayLike, mean_quality: ArrayLike, *, count: int
 def oracle(quality: NDArray[np.float64], cost_usd: NDArray[np.float64]) -> Hull:
     """Return what full knowledge of every outcome would earn at every mean spend.
 
-    The first corner gives each prompt its cheapest provider. Between corners one prompt is split between two
+    Both have shape (n, k), NaN if a provider has no outcome for a prompt. The first corner gives each prompt
+    its cheapest provider. Between corners one prompt is split between two
     providers, as the linear programme allows: an upper bound for any router on these prompts.
     """
     steps = hull_steps(quality, cost_usd)

@@ -78,7 +78,7 @@ def supervised_reference(
     seeds: Sequence[int] = range(5),
     penalties: Sequence[float] = (1.0, 10.0, 100.0, 1000.0),
 ) -> SupervisedReference:
-    """Score the features, shape (n, d), on outcomes of shape (n, k), NaN where missing.
+    """Score the features, shape (n, d), on outcomes of shape (n, k), NaN if missing.
 
     Every seed draws its own halves. `budgets` are mean USD per request; `penalties` weigh the squared
     coefficients of standardised features against the summed squared error. An empty `features`, shape (n, 0),
@@ -175,7 +175,7 @@ def _score(predicted: _Outcomes, actual: _Outcomes, budgets: _Matrix) -> _Matrix
 
     The policy at a budget is the last point on the path of `_realised` that keeps it, or the first one if
     that is already too dear. It mixes this with the next point to spend the budget exactly, which also serves
-    the case without context, where all prompts move together.
+    the case without context, in which all prompts move together.
     """
     spent, earned = _realised(predicted, actual)
     hull = best_fixed_mix(*provider_means(actual.quality, actual.cost_usd))

@@ -193,7 +193,7 @@ def _tooltip(field: str, title: str) -> list[alt.Tooltip]:
 
 
 def _label_rows(providers: list[_Row], series: list[_Row], plane: _Plane) -> tuple[list[_Row], list[_Row]]:
-    """Place the names, and their leaders, where they cover least."""
+    """Place the names and their leaders so that they cover least."""
     points = [plane.pixel(row) for row in providers]
     measured = [plane.pixel(row) for row in series if "name" in row]
     strokes: list[Point] = []

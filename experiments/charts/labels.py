@@ -1,4 +1,4 @@
-"""Where to put the names of points in a plot, so that they cover each other, marks and lines least.
+"""Placement of the names of points in a plot, so that they cover each other, marks and lines least.
 
 Everything is in pixels from the left and from the top of the plot.
 """
@@ -24,7 +24,7 @@ _Box = tuple[float, float, float, float]  # left, top, right, bottom
 
 @dataclass(frozen=True)
 class Label:
-    """A name with the point `at` which its text starts or ends, and where a leader to it ends, if any."""
+    """A name, the point `at` which its text starts or ends, and the end of its leader, if it has one."""
 
     name: str
     at: Point
@@ -44,7 +44,7 @@ class Plot:
     boxes: list[_Box] = field(default_factory=list)
 
     def label(self, name: str, point: Point) -> Label:
-        """Put the name where its box, the boxes before it considered, does least harm; nearest first."""
+        """Put the name into the box that does least harm, given the boxes before it; nearest first."""
         box = min(_candidates(name, point), key=lambda box: self._clutter(box, point))
         self.boxes.append(box)
         left, top, right, bottom = box

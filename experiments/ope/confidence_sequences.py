@@ -54,9 +54,10 @@ def ips_sequence(batch: LoggedBatch, *, level: float = LEVEL) -> tuple[Vector, V
 
 
 def gain_sequence(batch: LoggedBatch, *, level: float = LEVEL) -> tuple[Vector, Vector]:
-    """Bound the gain of the target over the logging policy, E[(w − 1) r], rewards in [0, 1].
+    """Lower and upper ends, shape (n,) each, for the gain over the logging policy, E[(w − 1) r].
 
-    Both (w − 1) r and (w − 1) (1 − r) are at least −1, and their expectations are opposite.
+    Rewards lie in [0, 1], decisions are in order of time. Both (w − 1) r and (w − 1) (1 − r) are at least −1,
+    and their expectations are opposite.
 
     >>> batch = LoggedBatch(
     ...     reward=np.tile([1.0, 0.0], 500), action=np.tile([0, 1], 500), propensity=np.full(1_000, 0.5),
@@ -75,7 +76,7 @@ def gain_sequence(batch: LoggedBatch, *, level: float = LEVEL) -> tuple[Vector, 
 
 
 def dr_sequence(batch: LoggedBatch, *, largest_weight: float, level: float = LEVEL) -> tuple[Vector, Vector]:
-    """Bound the value by DR at all times, with rewards and predictions in [0, 1].
+    """Lower and upper ends, shape (n,) each, for DR with rewards and predictions in [0, 1].
 
     `largest_weight` bounds every weight that there can be, seen or not: its terms reach down to
     −largest_weight. Shorter than `ips_sequence` if the model is good and that bound is not far away.

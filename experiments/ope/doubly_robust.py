@@ -21,10 +21,8 @@ def correct(batch: LoggedBatch, weight: Vector) -> Terms:
 def dm(batch: LoggedBatch) -> Terms:
     """(1/n) Σ E q̂: the direct method. As biased as the model is wrong, and its interval does not know it.
 
-    >>> batch = LoggedBatch(
-    ...     reward=[1, 0.4], action=[0, 1], propensity=[0.5, 0.8], target=[[1, 0], [0.6, 0.4]],
-    ...     q_hat=[[0.9, 0.2], [0.6, 0.3]],
-    ... )
+    >>> batch = LoggedBatch(reward=[1, 0.4], action=[0, 1], propensity=[0.5, 0.8],
+    ...                     target=[[1, 0], [0.6, 0.4]], q_hat=[[0.9, 0.2], [0.6, 0.3]])
     >>> round(dm(batch).value, 3)
     0.69
     """
@@ -34,10 +32,8 @@ def dm(batch: LoggedBatch) -> Terms:
 def dr(batch: LoggedBatch) -> Terms:
     """(1/n) Σ [E q̂ + w (r − q̂)]: doubly robust (Dudík, Langford and Li 2011).
 
-    >>> batch = LoggedBatch(
-    ...     reward=[1, 0.4], action=[0, 1], propensity=[0.5, 0.8], target=[[1, 0], [0.6, 0.4]],
-    ...     q_hat=[[0.9, 0.2], [0.6, 0.3]],
-    ... )
+    >>> batch = LoggedBatch(reward=[1, 0.4], action=[0, 1], propensity=[0.5, 0.8],
+    ...                     target=[[1, 0], [0.6, 0.4]], q_hat=[[0.9, 0.2], [0.6, 0.3]])
     >>> round(dr(batch).value, 3)
     0.815
     """
@@ -47,10 +43,8 @@ def dr(batch: LoggedBatch) -> Terms:
 def clipped_dr(batch: LoggedBatch, *, lam: float) -> Terms:
     """DR with weights min(w, λ) (Su et al. 2020, the pessimistic shrinkage).
 
-    >>> batch = LoggedBatch(
-    ...     reward=[1, 0.4], action=[0, 1], propensity=[0.5, 0.8], target=[[1, 0], [0.6, 0.4]],
-    ...     q_hat=[[0.9, 0.2], [0.6, 0.3]],
-    ... )
+    >>> batch = LoggedBatch(reward=[1, 0.4], action=[0, 1], propensity=[0.5, 0.8],
+    ...                     target=[[1, 0], [0.6, 0.4]], q_hat=[[0.9, 0.2], [0.6, 0.3]])
     >>> round(clipped_dr(batch, lam=1.0).value, 3)
     0.765
     """
@@ -60,10 +54,8 @@ def clipped_dr(batch: LoggedBatch, *, lam: float) -> Terms:
 def switch_dr(batch: LoggedBatch, *, lam: float) -> Terms:
     """DR if w ≤ λ, the model alone if it is larger (Wang, Agarwal and Dudík 2017).
 
-    >>> batch = LoggedBatch(
-    ...     reward=[1, 0.4], action=[0, 1], propensity=[0.5, 0.8], target=[[1, 0], [0.6, 0.4]],
-    ...     q_hat=[[0.9, 0.2], [0.6, 0.3]],
-    ... )
+    >>> batch = LoggedBatch(reward=[1, 0.4], action=[0, 1], propensity=[0.5, 0.8],
+    ...                     target=[[1, 0], [0.6, 0.4]], q_hat=[[0.9, 0.2], [0.6, 0.3]])
     >>> round(switch_dr(batch, lam=1.0).value, 3)
     0.715
     """
@@ -73,10 +65,8 @@ def switch_dr(batch: LoggedBatch, *, lam: float) -> Terms:
 def shrunk_dr(batch: LoggedBatch, *, lam: float) -> Terms:
     """DR with optimistic shrinkage, weights λ w / (w² + λ) (Su et al. 2020).
 
-    >>> batch = LoggedBatch(
-    ...     reward=[1, 0.4], action=[0, 1], propensity=[0.5, 0.8], target=[[1, 0], [0.6, 0.4]],
-    ...     q_hat=[[0.9, 0.2], [0.6, 0.3]],
-    ... )
+    >>> batch = LoggedBatch(reward=[1, 0.4], action=[0, 1], propensity=[0.5, 0.8],
+    ...                     target=[[1, 0], [0.6, 0.4]], q_hat=[[0.9, 0.2], [0.6, 0.3]])
     >>> round(shrunk_dr(batch, lam=1.0).value, 3)
     0.73
     """
@@ -86,10 +76,8 @@ def shrunk_dr(batch: LoggedBatch, *, lam: float) -> Terms:
 def sub_gaussian_dr(batch: LoggedBatch, *, lam: float) -> Terms:
     """DR with weights w / (1 − λ + λ w), λ in [0, 1] (Metelli, Russo and Restelli 2021).
 
-    >>> batch = LoggedBatch(
-    ...     reward=[1, 0.4], action=[0, 1], propensity=[0.5, 0.8], target=[[1, 0], [0.6, 0.4]],
-    ...     q_hat=[[0.9, 0.2], [0.6, 0.3]],
-    ... )
+    >>> batch = LoggedBatch(reward=[1, 0.4], action=[0, 1], propensity=[0.5, 0.8],
+    ...                     target=[[1, 0], [0.6, 0.4]], q_hat=[[0.9, 0.2], [0.6, 0.3]])
     >>> round(sub_gaussian_dr(batch, lam=0.5).value, 3)
     0.79
     """
@@ -101,10 +89,8 @@ def sndr(batch: LoggedBatch) -> Terms:
 
     Thomas and Brunskill (2016), the per-decision case.
 
-    >>> batch = LoggedBatch(
-    ...     reward=[1, 0.4], action=[0, 1], propensity=[0.5, 0.8], target=[[1, 0], [0.6, 0.4]],
-    ...     q_hat=[[0.9, 0.2], [0.6, 0.3]],
-    ... )
+    >>> batch = LoggedBatch(reward=[1, 0.4], action=[0, 1], propensity=[0.5, 0.8],
+    ...                     target=[[1, 0], [0.6, 0.4]], q_hat=[[0.9, 0.2], [0.6, 0.3]])
     >>> round(sndr(batch).value, 3)
     0.79
     """
