@@ -1,4 +1,4 @@
-"""The router: ask it for a decision, tell it what came of it.
+"""The router: it decides which provider serves a request, and learns from what comes of it.
 
 `decide` changes nothing; `learn` folds one event. The same object serves and replays.
 
@@ -20,7 +20,6 @@ from fairlead.optimizer.learning.learner import Learner
 from fairlead.optimizer.learning.open_decision import OpenDecision
 from fairlead.optimizer.learning.route_history import RouteHistory
 from fairlead.optimizer.models.beliefs import Beliefs, Fitted
-from fairlead.optimizer.persistence.event_log import decode, encode
 from fairlead.optimizer.persistence.route_codec import to_json
 from fairlead.optimizer.persistence.snapshot import read_snapshot, write_snapshot
 from fairlead.optimizer.policies.base import Policy
@@ -30,7 +29,7 @@ from fairlead.optimizer.selection.fallback import fallback
 from fairlead.optimizer.selection.selector import Selector
 from fairlead.optimizer.selection.shadow_price import Solution
 from fairlead.optimizer.summary import summary
-from fairlead.optimizer.types.arrays import from_texts, joined, part, texts
+from fairlead.optimizer.types.arrays import joined, packed, part, unpacked
 from fairlead.optimizer.types.events import Context, Decision, DriftAlarm, Event, FloatArray, RouteChanged
 from fairlead.optimizer.types.route import Constraints, Objective, Route
 from fairlead.optimizer.types.validation import check_learnable, check_request
@@ -40,7 +39,19 @@ class Router:
     """Chooses a provider for each request of one route, and learns from what comes of it.
 
     ``encoder`` turns contexts into features. Clients that compute features themselves give ``blocks``
-    instead, which say what the features are, and contexts with ``features``.
+    instead, which say what the features are, and contexts with ``features``. With ``detect_drift``, a
+    provider whose rewards leave what was predicted raises an alarm; without, alarms come from the log only.
+
+    >>> from fairlead.optimizer import Context, Encoder, Feedback, Provider, Route, TaskLabel
+    >>> route = Route(name="chat", providers=(Provider(name="small"), Provider(name="large")))
+    >>> router = Router(route, encoder=Encoder([TaskLabel(width=8)]))
+    >>> for decision_id, draw, value in [("d1", 0.3, 0.2), ("d2", 0.7, 0.9)]:
+    ...     decision = router.decide(Context(task="sql"), decision_id=decision_id, draw=draw)
+    ...     router.learn(decision)
+    ...     router.learn(Feedback(decision_id=decision_id, value=value))
+    >>> decision = router.decide(Context(task="sql"), decision_id="d3", draw=0.5)
+    >>> decision.selected, round(decision.propensity, 2)
+    ('large', 0.86)
     """
 
     def __init__(
@@ -68,11 +79,14 @@ class Router:
         self._next_seq = 0
 
     def configure(self, route: Route) -> RouteChanged:
-        """Be another route from the next decision on; returns the event, which belongs into the log here."""
+        """Switch to a new route configuration; returns the event, to be logged before the next decision.
+
+        Raises `InvalidInput` if the metrics or sources change, or if no provider could ever be eligible.
+        """
         self.learn(event := RouteChanged(seq=self._next_seq, route=route))
         return event
 
-    def _configured(self, event: RouteChanged) -> None:
+    def _configure(self, event: RouteChanged) -> None:
         check_contradictions(event.route.constraints, event.route.providers)
         if self._learner.configure(event):
             self.route = self._history.latest
@@ -137,17 +151,18 @@ class Router:
     def fallback(
         self, *, decision_id: str, reason: str, at_s: float | None = None, task: str | None = None
     ) -> Decision:
-        """The default provider's decision, for when `decide` failed: it depends on nothing learned."""
+        """Choose the default provider because `decide` failed; this depends on nothing that was learned."""
         route, seq, width = self.route, self._next_seq, self._width
         return fallback(
             route, decision_id=decision_id, reason=reason, seq=seq, width=width, at_s=at_s, task=task
         )
 
     def learn(self, event: Event, *, refit: bool = True) -> None:
-        """Fold one event; what is repeated, late, corrected or reordered ends in the same statistics.
+        """Fold one event; repeated, late, corrected or reordered events end in the same statistics.
 
-        When beliefs or the shadow price must be computed anew, ``refit`` does so at once; otherwise the
-        router `needs_refit`, and `refit` or the next event does it.
+        If beliefs or the shadow price must be computed anew, ``refit`` does so at once; otherwise the router
+        `needs_refit`, and `refit` or the next event does it. Raises `InvalidInput` for an event that no model
+        may see, and `UnknownDecision` for one about a decision that was closed; nothing has changed then.
         """
         beliefs, pacing = self._beliefs, self._pacing
         if pacing.needs_solve or beliefs.needs_fit:
@@ -160,7 +175,7 @@ class Router:
         elif isinstance(event, DriftAlarm):
             self._learner.alarm(event)
         elif isinstance(event, RouteChanged):
-            self._configured(event)
+            self._configure(event)
             self._next_seq = max(self._next_seq, event.seq + 1)
         else:
             self._learner.apply(event)
@@ -175,25 +190,25 @@ class Router:
 
     @property
     def latency_sd_s(self) -> FloatArray:
-        """Spread of each provider's latency in seconds, shape (k,); NaN where too little is known."""
+        """Standard deviation of each provider's latency in seconds, shape (k,); NaN if it is unknown."""
         return self._beliefs.latency_sd_s
 
     @property
     def needs_refit(self) -> bool:
-        """Whether something is to be computed anew, which takes milliseconds, before the next event."""
+        """Whether beliefs or the shadow price must be computed anew, which takes milliseconds."""
         return self._pacing.needs_solve or self._beliefs.needs_fit
 
     @property
     def model_version(self) -> int:
-        """What decisions are made by now: it rises with each step of `refit`."""
+        """Number of the models that decide now; it rises with each step of `refit`."""
         return self._beliefs.version + self._pacing.version
 
     def next_refit(self) -> Fitted | Solution:
-        """The next step of a `refit`; changes nothing, so that another thread may do it meanwhile."""
+        """Compute the next step of a `refit`; changes nothing, so that another thread may do it."""
         return self._beliefs.fit() if self._beliefs.needs_fit else self._pacing.solve(self._beliefs)
 
     def apply_refit(self, step: Fitted | Solution) -> None:
-        """Decide from now on by a step that `next_refit` returned since the latest event."""
+        """Adopt a step that `next_refit` returned since the latest event."""
         if isinstance(step, Solution):
             self._pacing.adopt(step)
         else:
@@ -201,28 +216,28 @@ class Router:
             self._pacing.needs_solve = True
 
     def refit(self) -> None:
-        """Compute anew all that is due: beliefs, then shadow price and floor by them."""
+        """Compute anew whatever needs it: beliefs, then shadow price and floor by them."""
         while self.needs_refit:
             self.apply_refit(self.next_refit())
 
     def rebuild(self, events: Iterable[Event]) -> Router:
-        """Fold a log, such as `read_log` gives; made without ``detect_drift`` where the log has alarms."""
+        """Fold the events of a log (`read_log`); if it has alarms, use a router without ``detect_drift``."""
         for event in events:
             self.learn(event)
         return self
 
     def open_decision(self, decision_id: str) -> OpenDecision | None:
-        """What is in force for a decision that is not closed yet; None for any other."""
+        """Return what is in force for a decision that is not closed yet; None for any other."""
         return self._learner.ledger.get(decision_id)
 
     def open_decisions(self) -> list[OpenDecision]:
-        """All decisions that are not closed yet, by their seq."""
+        """Return all decisions that are not closed yet, by their seq."""
         return self._learner.ledger.decisions()
 
     def close_before(self, seq: int) -> int:
-        """Let go of the decisions before ``seq``, so that memory stays bounded, and say how many.
+        """Close the decisions before ``seq``, so that memory stays bounded; returns how many.
 
-        What was learned of them stays; what still comes for them is refused.
+        What was learned from them stays; events that still come for them are refused.
         """
         return self._learner.ledger.close_before(seq)
 
@@ -232,10 +247,7 @@ class Router:
             beliefs=self._beliefs.state(),
             learner=self._learner.state(),
             pacing=self._pacing.state(),
-            router={
-                "newcomers": texts(sorted(self._newcomers.names)),
-                "configured": texts(encode(event) for event in self._history.events),
-            },
+            router={"saved": packed((sorted(self._newcomers.names), self._history.events))},
         )
         write_snapshot(path, arrays, meta={**self._identity(), "order": self._next_seq, "offset": offset})
 
@@ -247,21 +259,20 @@ class Router:
     def load(self, path: str | Path) -> int:
         """Become the router that was saved, and return its offset; fold the rest of the log on top.
 
-        For a router that has learned nothing, made with the same first route, encoder and policy;
-        configurations since then are in the file. `SnapshotError` where the file is damaged or of another
-        route, encoder, policy or format; this router is then as it was.
+        The router must have learned nothing yet, and have the same first route, encoder and policy;
+        configurations since then are in the file. Raises `SnapshotError` if the file is damaged or of
+        another route, encoder, policy or format; the router is then as it was.
         """
         if self._learner.ledger or self._next_seq:
             raise InvalidInput("this router has learned already: load into a new one of the same route")
         arrays, meta = read_snapshot(path, expected=self._identity())
-        for line in from_texts(arrays["router/configured"]):
-            event = decode(line)
-            assert isinstance(event, RouteChanged)
-            self._configured(event)
+        newcomers, changes = unpacked(arrays["router/saved"], tuple[list[str], list[RouteChanged]])
+        for event in changes:
+            self._configure(event)
         self._beliefs.restore(part(arrays, "beliefs"))
         self._learner.restore(part(arrays, "learner"))
         self._pacing.restore(part(arrays, "pacing"))
-        self._newcomers.names = set(from_texts(arrays["router/newcomers"]))
+        self._newcomers.names = set(newcomers)
         self._next_seq = int(meta["order"] or 0)
         return int(meta["offset"] or 0)
 
@@ -270,7 +281,7 @@ class Router:
     ) -> None:
         """Move to other features: statistics are folded anew from the decisions in ``features``, by id.
 
-        A decision that is not among them no longer counts towards quality and cost.
+        A decision that is not among them no longer counts towards reward and cost.
         """
         width = sum(block.width for block in blocks)
         rows = {name: design_row(vector, width=width)[0, 1:] for name, vector in features.items()}
@@ -280,8 +291,13 @@ class Router:
         self._pacing.update(self._beliefs)
 
     def summary(self) -> dict[str, object]:
-        """What is learned, readable (`optimizer.summary`), and after how many places in the order."""
+        """Summarise what was learned, for people (`optimizer.summary`), and after how many seqs."""
         return {
             "decisions": self._next_seq,
-            **summary(self._beliefs, self._learner, self._pacing, self._newcomers),
+            **summary(
+                beliefs=self._beliefs,
+                learner=self._learner,
+                pacing=self._pacing,
+                newcomers=self._newcomers,
+            ),
         }

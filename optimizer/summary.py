@@ -1,4 +1,4 @@
-"""What a router has learned, readable: for people, and for whoever watches it."""
+"""What a router has learned, in words and numbers for people and for monitoring."""
 
 from __future__ import annotations
 
@@ -14,10 +14,10 @@ from fairlead.optimizer.selection.shadow_price import TYPICAL_INPUT_TOKENS, Paci
 _WORTH_SAYING: Final = 1e-3
 
 
-def summary(beliefs: Beliefs, learner: Learner, pacing: Pacing, newcomers: Newcomers) -> dict[str, object]:
-    """Trust in context, shadow price, spend, and what is believed of each provider for the average request.
+def summary(*, beliefs: Beliefs, learner: Learner, pacing: Pacing, newcomers: Newcomers) -> dict[str, object]:
+    """Trust in context, shadow price, spend, and what is predicted of each provider for the average request.
 
-    Costs are those of a call with 100 input tokens; what is not known is None.
+    Costs are those of a call with 100 input tokens; what is unknown is None.
     """
     prediction = beliefs.predict(beliefs.quality.posterior.centre[None].copy(), TYPICAL_INPUT_TOKENS)
     trusted = sorted(beliefs.quality.members.items(), key=lambda item: -item[1])

@@ -19,7 +19,7 @@ class CostNormalizer:
         self._ledger = ledger
 
     def units(self, decision: OpenDecision, outcome: Outcome) -> float | None:
-        """The cost of an outcome in units of its time; None if it is unknown, or not learned at present."""
+        """Return the cost of an outcome in units of its time; None if unknown or not learned at present."""
         name = outcome.served_provider
         cost, prices, unit = (
             decision.cost_of(outcome),

@@ -1,7 +1,7 @@
-"""Noticing that a provider changed: a test on how far what came of decisions lies from what was expected.
+"""Drift detection: notice that a provider changed by how far rewards lie from what was predicted.
 
-A model can change behind an unchanged name. A sudden change is
-found here within tens of observations, so that what was learned before it can be dropped at once.
+A model can change behind an unchanged name. A sudden change is found within tens of observations, so that
+what was learned before it can be discounted at once.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ _MEMORY: Final = 1024
 
 @dataclass(frozen=True, kw_only=True)
 class DriftSignal:
-    """One change of the mean residual, found at the observation that was given last.
+    """A change of the mean residual, found at the latest observation.
 
     ``since_seq`` is the estimated first decision after the change. ``before`` and ``after`` are
     mean residuals in standard deviations; ``n_after`` counts the observations behind ``after``.
@@ -54,7 +54,7 @@ class DriftDetector:
     """
 
     def __init__(self) -> None:
-        # Imported here because river takes a second to import, which only who detects drift should pay.
+        # Imported here because river takes a second to import, which a router without detection is spared.
         from river.drift import PageHinkley
 
         self._test = PageHinkley(
@@ -69,7 +69,7 @@ class DriftDetector:
         self._seqs: list[int] = []
 
     def update(self, residual: float, seq: int) -> DriftSignal | None:
-        """Take the residual of decision ``seq`` in; say so where it completes the proof of a change."""
+        """Add the residual of decision ``seq``; returns a signal if it completes the evidence of a change."""
         if not math.isfinite(residual):
             raise InvalidInput(
                 f"residual of decision {seq} is {residual}, which is not a finite number: "
@@ -89,7 +89,7 @@ class DriftDetector:
         return signal
 
     def state(self) -> dict[str, NDArray[Any]]:
-        """The remembered observations: ``residuals`` (clipped) and ``orders``, each of shape (n,)."""
+        """Return the remembered observations: ``residuals`` (clipped) and ``seqs``, each of shape (n,)."""
         return {
             "residuals": np.array(self._residuals, dtype=np.float64),
             "seqs": np.array(self._seqs, dtype=np.int64),
@@ -97,11 +97,11 @@ class DriftDetector:
 
     @classmethod
     def from_state(cls, state: Mapping[str, NDArray[Any]]) -> DriftDetector:
-        """The detector that gave `state`."""
+        """Build the detector whose `state` this is."""
         residuals, seqs = state["residuals"], state["seqs"]
         if residuals.ndim != 1 or residuals.shape != seqs.shape or len(residuals) > _MEMORY:
             raise InvalidInput(
-                f"drift state has residuals of shape {residuals.shape} and places of shape {seqs.shape}: "
+                f"drift state has residuals of shape {residuals.shape} and seqs of shape {seqs.shape}: "
                 f"give two vectors of one length, at most {_MEMORY}"
             )
         if not np.isfinite(residuals).all():
@@ -129,7 +129,7 @@ class DriftDetector:
         del self._residuals[:start], self._seqs[:start]
 
     def _signal(self) -> DriftSignal:
-        """Where the change lies: after the lowest (or highest) point of the cumulative sum that alarmed."""
+        """Date the change: after the lowest (or highest) point of the sum that raised the alarm."""
         residuals = np.array(self._residuals)
         deviations = residuals - np.cumsum(residuals) / np.arange(1, len(residuals) + 1)
         rising = np.cumsum(deviations - _ALLOWANCE)

@@ -69,15 +69,15 @@ class Ledger:
         self._providers.add(name)
 
     def get(self, decision_id: str) -> OpenDecision | None:
-        """An open decision by its id."""
+        """Return an open decision by its id; None if there is none."""
         return self._decisions.get(decision_id)
 
     def decisions(self) -> list[OpenDecision]:
-        """All open decisions by their seq."""
+        """Return all open decisions by their seq."""
         return list(self._decisions.values())
 
     def since(self, seq: int) -> list[OpenDecision]:
-        """The open decisions from ``seq`` on, the latest first."""
+        """Return the open decisions from ``seq`` on, the latest first."""
         return list(takewhile(lambda decision: decision.seq >= seq, reversed(self._decisions.values())))
 
     @property
@@ -130,7 +130,7 @@ class Ledger:
         return len(closed)
 
     def state(self) -> State:
-        """The open decisions with what is in force for them, and which decisions are closed."""
+        """Return the open decisions with what is in force for them, and which decisions are closed."""
         saved = _Saved(
             decisions=[_SavedDecision(*_values(decision)) for decision in self._decisions.values()],
             pending=[
@@ -197,7 +197,7 @@ class Ledger:
         self.evicted += len(self._pending.expire())
 
     def _scaled(self, event: Feedback) -> float | None:
-        """The value as a reward in [0, 1]; None if it takes feedback back."""
+        """Return the value as a reward in [0, 1]; None if it takes feedback back."""
         metric = self._metrics.get(event.metric)
         if metric is None:
             raise InvalidInput(

@@ -37,11 +37,11 @@ class PendingEvents(Generic[T]):
             yield from events
 
     def groups(self) -> Iterator[tuple[str, list[T]]]:
-        """Ids of the decisions that are waited for, longest first, and the events that wait for each."""
+        """Yield each decision that is waited for, longest first, with the events that wait for it."""
         return ((decision_id, list(events)) for decision_id, (_, events) in self._groups.items())
 
     def waiting(self, decision_id: str) -> Collection[T]:
-        """The events that wait for a decision, in the order of their arrival."""
+        """Return the events that wait for a decision, in the order of their arrival."""
         group = self._groups.get(decision_id)
         return () if group is None else group[1].keys()
 

@@ -1,7 +1,7 @@
-"""Which route was in force at each place in the order of decisions.
+"""Which configuration of a route was in force at each seq.
 
-A configuration takes effect at its place in the order and not when it arrives, so that decisions are
-always learned under the prices they were made under.
+A configuration takes effect at its seq and not when it arrives, so that decisions are always learned under
+the prices that they were made under.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from fairlead.optimizer.types.route import Prices, Route
 
 
 class RouteHistory:
-    """The configurations of one route, by place in the order; the first is in force from the start."""
+    """The configurations of one route by their seq; the first is in force from the start."""
 
     def __init__(self, first: Route) -> None:
         self._changes: list[tuple[int, int]] = [(-1, 0)]
@@ -24,11 +24,11 @@ class RouteHistory:
         # One mapping a configuration, shared by all decisions under it.
         self._prices: list[dict[str, Prices]] = [prices_of(first)]
         self._kinds: dict[str, str] = {}
-        self._know_kinds()
+        self._update_kinds()
 
     @property
     def latest(self) -> Route:
-        """The configuration of the highest place."""
+        """The configuration of the highest seq."""
         return self._routes[self._changes[-1][1]]
 
     @property
@@ -38,11 +38,11 @@ class RouteHistory:
 
     @property
     def events(self) -> list[RouteChanged]:
-        """All configurations but the first, by place."""
+        """All configurations but the first, by their seq."""
         return [RouteChanged(seq=seq, route=self._routes[i]) for seq, i in self._changes[1:]]
 
     def add(self, event: RouteChanged) -> bool:
-        """Take a configuration in; False where it is known already. `InvalidInput` where it does not fit."""
+        """Add a configuration; False if it is known already, `InvalidInput` if it does not fit the route."""
         first = self._routes[0]
         if event.route.name != first.name:
             raise InvalidInput(
@@ -59,33 +59,33 @@ class RouteHistory:
                 if self._routes[i] == event.route:
                     return False
                 raise InvalidInput(
-                    f"two different configurations of route {first.name!r} are at place {seq} of the "
-                    "order: give each a place of its own"
+                    f"two different configurations of route {first.name!r} have seq {seq}: "
+                    "give each a seq of its own"
                 )
         self._routes.append(event.route)
         self._prices.append(prices_of(event.route))
         insort(self._changes, (event.seq, len(self._routes) - 1))
-        self._know_kinds()
+        self._update_kinds()
         return True
 
-    def _know_kinds(self) -> None:
+    def _update_kinds(self) -> None:
         for _, i in self._changes:
             self._kinds |= {provider.name: kind_of(provider.prices) for provider in self._routes[i].providers}
 
     def prices_at(self, seq: int) -> Mapping[str, Prices]:
-        """The price list of a decision at this place, by provider."""
-        place = bisect_right(self._changes, seq, key=lambda change: change[0]) - 1
-        return self._prices[self._changes[max(place, 0)][1]]
+        """Return the price lists in force at a seq, by provider."""
+        index = bisect_right(self._changes, seq, key=lambda change: change[0]) - 1
+        return self._prices[self._changes[max(index, 0)][1]]
 
     def cost_kind(self, name: str) -> str:
-        """What is learned of a provider's cost, by the latest configuration that has the provider."""
+        """Return what is learned of a provider's cost, by the latest configuration that has the provider."""
         return self._kinds[name]
 
     def names(self) -> list[str]:
-        """Every provider that was ever on the route."""
+        """List every provider that was ever on the route."""
         return list(self._kinds)
 
 
 def prices_of(route: Route) -> dict[str, Prices]:
-    """The price lists of a route's providers, as far as they have one."""
+    """Return the price lists of those of a route's providers that have one."""
     return {provider.name: provider.prices for provider in route.providers if provider.prices is not None}

@@ -24,7 +24,7 @@ _KIND, _FORMAT = "kind", "format"
 
 
 class FeatureFileError(ValueError):
-    """A file that cannot be used: damaged, cut short, or not what it was taken for."""
+    """A file that cannot be used: damaged, cut short, or of another kind."""
 
 
 def write_arrays(path: str | Path, arrays: Mapping[str, NDArray[Any]], *, kind: str, version: int) -> None:
@@ -45,7 +45,7 @@ def write_arrays(path: str | Path, arrays: Mapping[str, NDArray[Any]], *, kind: 
 
 
 def read_arrays(path: str | Path, *, kind: str, version: int) -> dict[str, NDArray[Any]]:
-    """The arrays that `write_arrays` put into the file; FeatureFileError where it is not intact."""
+    """Read the arrays that `write_arrays` wrote; raises `FeatureFileError` if the file is not intact."""
     content = Path(path).read_bytes()
     body, digest = content[:-_DIGEST_CHARS], content[-_DIGEST_CHARS:]
     if not body or _digest(body) != digest:
@@ -55,10 +55,10 @@ def read_arrays(path: str | Path, *, kind: str, version: int) -> dict[str, NDArr
         )
     with np.load(io.BytesIO(content), allow_pickle=False) as archive:
         arrays = {name: archive[name] for name in archive.files}
-    found = str(arrays.pop(_KIND)), int(arrays.pop(_FORMAT))
-    if found != (kind, version):
+    label = str(arrays.pop(_KIND)), int(arrays.pop(_FORMAT))
+    if label != (kind, version):
         raise FeatureFileError(
-            f"{path} is a {found[0]} file in format {found[1]}, but a {kind} file in format {version} "
+            f"{path} is a {label[0]} file in format {label[1]}, but a {kind} file in format {version} "
             "is needed: point to another file, or fit and save again with this release"
         )
     return arrays

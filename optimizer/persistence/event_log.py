@@ -128,9 +128,9 @@ _NOT_ASCII: Final = re.compile(r"[^\x00-\x7f]")
 
 
 def encode(event: Event, *, checked: bool = False) -> str:
-    """The event as one line of ASCII, without its line break; `InvalidInput` if it has no such form.
+    """Write an event as one line of ASCII without a line break; raises `InvalidInput` if that cannot be.
 
-    A decision that a router has just made is ``checked``: its parts fit together and are what they should be.
+    A decision that a router has just made is ``checked``: its parts are known to fit together.
     """
     kind = _KINDS.get(type(event))
     if kind is None:
@@ -147,7 +147,7 @@ def encode(event: Event, *, checked: bool = False) -> str:
 
 
 def _record(event: Event, kind: _Kind) -> _Line:
-    """The record of an event that is checked, field by field."""
+    """Check an event field by field, and return its record."""
     values = dict(zip(kind.line.__struct_encode_fields__[1:], kind.values(event), strict=True))
     fields = {"v": VERSION, "kind": kind.name, **values}
     if isinstance(event, RouteChanged):
@@ -166,7 +166,7 @@ def _record(event: Event, kind: _Kind) -> _Line:
 
 
 def decode(line: str, *, seq: int | None = None) -> Event:
-    """The event that `encode` made the line of; `InvalidInput` for anything else.
+    """Read the event of a line that `encode` wrote; raises `InvalidInput` for anything else.
 
     If the place of the line in a log is known, its ``seq`` takes the place of the seq or revision that the
     line states.
@@ -178,7 +178,7 @@ def decode(line: str, *, seq: int | None = None) -> Event:
 
 
 def read_log(path: str | Path, *, on_partial: Callable[[str], None] | None = None) -> Iterator[Event]:
-    """The events of a file of lines, one by one; an error names the file and the line number.
+    """Yield the events of a file of lines; an error names the file and the line number.
 
     A crash can cut the last line short. Such an end was never acknowledged, so it is left out, and
     ``on_partial`` is called with one sentence about it.
@@ -260,7 +260,7 @@ def _refusal(line: str, error: Exception) -> InvalidInput:
 def _reason(value: object, error: Exception) -> str:
     if isinstance(value, dict):
         version, kind = value.get("v"), value.get("kind")
-        kinds = [known.name for known in _KINDS.values()]
+        kinds = [entry.name for entry in _KINDS.values()]
         if version != VERSION or isinstance(version, bool):
             return f"v is {version!r}, and this release reads {VERSION}"
         if kind not in kinds:

@@ -16,13 +16,13 @@ _STEP: Final = re.compile(r"\.([^.\[]+)|\[(\d+)\]")
 
 
 def to_json(declaration: object) -> dict[str, object]:
-    """A declaration as what `json` writes; sets become sorted lists."""
+    """Convert a declaration to what `json` writes; sets become sorted lists."""
     fields: dict[str, object] = msgspec.to_builtins(declaration, order="deterministic")
     return fields
 
 
 def from_json(kind: type[T], value: object, *, name: str = "") -> T:
-    """The declaration that gave `to_json`; fields that have a default may be left out.
+    """Build the declaration that gave `to_json`; fields that have a default may be left out.
 
     Raises `InvalidInput` with the path of a field that is unknown, missing, of a wrong type or out of range;
     the path begins with ``name``, or else with the name of the type.
@@ -37,7 +37,7 @@ def from_json(kind: type[T], value: object, *, name: str = "") -> T:
 
 
 def explain(error: msgspec.ValidationError, value: object, *, name: str = "") -> str:
-    """A sentence for an error of msgspec: the path below ``name``, the value there, and the reason."""
+    """Explain an error of msgspec: the path below ``name``, the value there, and the reason."""
     reason, _, path = str(error).partition(" - at `$")
     path = path.removesuffix("`").partition("[...]")[0]  # what is in a mapping has no path
     for field, index in _STEP.findall(path):
@@ -51,18 +51,18 @@ def explain(error: msgspec.ValidationError, value: object, *, name: str = "") ->
 
 
 def excerpt(text: str) -> str:
-    """The text in ASCII, cut to a length that fits into a sentence."""
+    """Return the text in ASCII, cut to a length that fits into a sentence."""
     shown = text if text.isascii() and text.isprintable() else ascii(text)[1:-1]
     return shown if len(shown) <= EXCERPT_CHARS else shown[: EXCERPT_CHARS - 1] + "…"
 
 
-def _refuse_unknown_fields(value: object, known: object, path: str) -> None:
+def _refuse_unknown_fields(value: object, declared: object, path: str) -> None:
     # msgspec leaves out what a dataclass has no field for.
-    if isinstance(value, dict) and isinstance(known, dict):
+    if isinstance(value, dict) and isinstance(declared, dict):
         for key, item in value.items():
-            if key not in known:
-                raise InvalidInput(f"{path} has the unknown field {key!r}: choose from {sorted(known)}")
-            _refuse_unknown_fields(item, known[key], f"{path}.{key}")
-    elif isinstance(value, list | tuple) and isinstance(known, list | tuple):
-        for i, (item, fields) in enumerate(zip(value, known, strict=False)):
+            if key not in declared:
+                raise InvalidInput(f"{path} has the unknown field {key!r}: choose from {sorted(declared)}")
+            _refuse_unknown_fields(item, declared[key], f"{path}.{key}")
+    elif isinstance(value, list | tuple) and isinstance(declared, list | tuple):
+        for i, (item, fields) in enumerate(zip(value, declared, strict=False)):
             _refuse_unknown_fields(item, fields, f"{path}[{i}]")

@@ -1,4 +1,4 @@
-"""Learned state as a file: a cache of what the log says, used whole or not at all.
+"""Learned state as a file: a cache of the log, used whole or not at all.
 
 A snapshot is a file of plain arrays as in `fairlead.optimizer.persistence.array_file`: written in one
 step, under a checksum, without pickles. A damaged one is never repaired; the state is
@@ -24,7 +24,7 @@ FORMAT: Final = 3
 
 _KIND: Final = "snapshot"
 _META: Final = "meta"
-# The names of a caller's arrays never meet those of the file itself.
+# A prefix keeps the names of the arrays apart from those of the file itself.
 _ARRAY: Final = "array/"
 
 Meta = Mapping[str, str | int | float | None]
@@ -35,7 +35,7 @@ class SnapshotError(ValueError):
 
 
 def write_snapshot(path: str | Path, arrays: Mapping[str, NDArray[Any]], *, meta: Meta) -> None:
-    """Write arrays and facts about them to ``path``; a crash leaves the old snapshot or the new one."""
+    """Write arrays and metadata to ``path``; a crash leaves the old snapshot or the new one."""
     for name, array in arrays.items():
         if array.dtype.hasobject:
             raise InvalidInput(f"array {name!r} holds Python objects: give numbers, truth values or text")
@@ -44,18 +44,19 @@ def write_snapshot(path: str | Path, arrays: Mapping[str, NDArray[Any]], *, meta
             raise InvalidInput(f"meta {name!r} is {value!r}: give text, a number or None")
         if isinstance(value, float) and not math.isfinite(value):
             raise InvalidInput(f"meta {name!r} is {value!r}: give a finite number or None")
-    facts = np.frombuffer(json.dumps(dict(meta), allow_nan=False).encode("ascii"), dtype=np.uint8)
-    content = {_META: facts, **{_ARRAY + name: array for name, array in arrays.items()}}
+    packed_meta = np.frombuffer(json.dumps(dict(meta), allow_nan=False).encode("ascii"), dtype=np.uint8)
+    content = {_META: packed_meta, **{_ARRAY + name: array for name, array in arrays.items()}}
     write_arrays(path, content, kind=_KIND, version=FORMAT)
 
 
 def read_snapshot(
     path: str | Path, *, expected: Meta | None = None
 ) -> tuple[dict[str, NDArray[Any]], dict[str, str | int | float | None]]:
-    """The arrays and facts that `write_snapshot` wrote; `SnapshotError` where one byte is not as it was.
+    """Read the arrays and metadata that `write_snapshot` wrote.
 
-    Facts that are ``expected`` must be those that were written, or the snapshot is of something else.
-    A file that does not exist raises FileNotFoundError: having no snapshot yet is no fault.
+    Raises `SnapshotError` if one byte is not as it was written, or if the metadata differ from those
+    ``expected``, so that the snapshot is of something else.
+    A file that does not exist raises `FileNotFoundError`: having no snapshot yet is no fault.
     """
     try:
         content = read_arrays(path, kind=_KIND, version=FORMAT)

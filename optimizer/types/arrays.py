@@ -1,4 +1,4 @@
-"""State as plain arrays by name, taken apart into parts and put together again."""
+"""Learned state as plain arrays by name: parts joined into one state, and texts and records as arrays."""
 
 from __future__ import annotations
 
@@ -21,38 +21,38 @@ _LITTLE: Final = np.dtype("<f8")
 
 
 def joined(**parts: Mapping[str, NDArray[Any]]) -> State:
-    """The arrays of all parts, each under ``PART/NAME``."""
+    """Join the arrays of all parts, each under ``PART/NAME``."""
     return {f"{part}/{name}": array for part, arrays in parts.items() for name, array in arrays.items()}
 
 
 def part(state: Mapping[str, NDArray[Any]], name: str) -> State:
-    """What `joined` put under this name."""
+    """Return the part that `joined` put under this name."""
     start = f"{name}/"
     return {key.removeprefix(start): array for key, array in state.items() if key.startswith(start)}
 
 
 def texts(values: Iterable[str]) -> NDArray[Any]:
-    """Texts as one array of bytes, each ended by a zero; none of them may hold one."""
+    """Pack texts as one array of bytes, each ended by a zero; none of them may hold one."""
     return np.frombuffer(b"".join(value.encode() + b"\0" for value in values), dtype=np.uint8)
 
 
 def from_texts(array: NDArray[Any]) -> list[str]:
-    """The texts that `texts` made the array of."""
+    """Return the texts that `texts` packed."""
     return [value.decode() for value in array.tobytes().split(b"\0")[:-1]]
 
 
 def packed(value: object) -> NDArray[np.uint8]:
-    """Structs, dataclasses and plain values as one array of bytes, in MessagePack."""
+    """Pack structs, dataclasses and plain values as one array of bytes, in MessagePack."""
     return np.frombuffer(_PACKER.encode(value), dtype=np.uint8)
 
 
 def unpacked(array: NDArray[Any], kind: type[T]) -> T:
-    """The value that `packed` made the array of; `ValueError` if it is not of this type."""
+    """Return the value that `packed` packed; raises `ValueError` if it is not of this type."""
     return msgspec.msgpack.decode(array.tobytes(), type=kind)
 
 
 def plain(value: object) -> object:
-    """A number or an array of numpy as `msgspec` can write it: a number of Python, or float64 as bytes."""
+    """Convert a number of numpy to one of Python, and an array to the bytes of little-endian float64."""
     if isinstance(value, np.ndarray):
         return np.asarray(value, dtype=_LITTLE).tobytes()
     if isinstance(value, np.generic):
@@ -61,11 +61,11 @@ def plain(value: object) -> object:
 
 
 def array_of(content: bytearray) -> FloatArray:
-    """The array that `plain` wrote, over the same memory; `ValueError` if it is none."""
+    """Return the array that `plain` wrote, over the same memory; raises `ValueError` if there is none."""
     if len(content) % 8:
         raise ValueError(f"{len(content)} bytes, which are no array of float64")
     array = np.frombuffer(content, dtype=_LITTLE)
     return array if _LITTLE.isnative else array.astype(np.float64)
 
 
-_PACKER: Final = msgspec.msgpack.Encoder(enc_hook=plain)
+_PACKER: Final = msgspec.msgpack.Encoder(enc_hook=plain, order="deterministic")

@@ -1,4 +1,4 @@
-"""What is asked, answered and reported: the context, the decision, and what came of it."""
+"""Requests and events: the context, the decision, and what came of it."""
 
 from __future__ import annotations
 
@@ -24,7 +24,15 @@ _NO_ATTRIBUTES: Mapping[str, str | float | bool] = {}
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Context:
-    """Facts known before choosing. ``features`` bypasses the featurisers with a vector of their width."""
+    """What is known of a request before choosing.
+
+    ``features`` bypasses the featurisers with a vector of their width.
+
+    >>> Context(text="What is the capital of France?", task="geography").tokens
+    7.5
+    >>> Context(input_tokens=12, attributes={"plan": "free"}).tokens
+    12.0
+    """
 
     text: str | None = None
     task: str | None = None
@@ -39,7 +47,7 @@ class Context:
 
     @property
     def tokens(self) -> float:
-        """Input tokens as given, else a quarter of the text's characters."""
+        """Input tokens as stated, or else a quarter of the text's characters."""
         if self.input_tokens is not None:
             return float(self.input_tokens)
         return len(self.text or "") / LETTERS_PER_TOKEN
@@ -47,7 +55,10 @@ class Context:
 
 @dataclass(frozen=True, kw_only=True)
 class Expected:
-    """What is expected of one provider for one request: mean and standard deviation of the belief."""
+    """Mean and standard deviation of what is expected of one provider for one request.
+
+    See `Decision.candidates`.
+    """
 
     quality: float
     quality_sd: float
@@ -59,7 +70,10 @@ class Expected:
 
 @dataclass(frozen=True, kw_only=True)
 class Candidate:
-    """One provider as one decision saw it; ``reason`` says why an ineligible one was ruled out."""
+    """One provider as one decision saw it; ``reason`` says why it was ineligible.
+
+    See `Decision.candidates`.
+    """
 
     provider: str
     propensity: float
@@ -72,8 +86,18 @@ class Candidate:
 class Decision:
     """One logged choice with the full distribution that it was drawn from.
 
-    Arrays run over ``providers`` in the route's order. ``seq`` is the decision's place in the
-    route's one total order: a change of a provider is dated by it. ``features`` has the encoder's width.
+    Arrays run over ``providers`` in the route's order. ``seq`` numbers the decisions and configurations
+    of a route: a change of a provider is dated by it. ``features`` has the encoder's width.
+
+    >>> from fairlead.optimizer import Constraints, Encoder, Provider, Route, Router, TaskLabel
+    >>> providers = (Provider(name="local/small"), Provider(name="lab/large"))
+    >>> route = Route(name="chat", providers=providers, constraints=Constraints(deny=("lab/*",)))
+    >>> router = Router(route, encoder=Encoder([TaskLabel(width=8)]))
+    >>> decision = router.decide(Context(task="sql"), decision_id="d1", draw=0.3)
+    >>> decision.selected, decision.propensity
+    ('local/small', 1.0)
+    >>> [(c.provider, c.eligible, c.expected.quality) for c in decision.candidates]
+    [('local/small', True, 0.5), ('lab/large', False, 0.5)]
     """
 
     id: str
@@ -85,11 +109,11 @@ class Decision:
     features: FloatArray
     input_tokens: float
     expected: FloatArray
-    """Shape (6, n_providers): quality, its sd, cost_usd, its sd, latency_s (NaN where unknown), and the
+    """Shape (6, n_providers): quality, its sd, cost_usd, its sd, latency_s (NaN if unknown), and the
     share of calls that fail."""
     ineligible: Mapping[str, str]
     shadow_price: float
-    """Quality that one USD must bring; 0 where neither budget nor willingness to pay binds."""
+    """Quality that one USD must bring; 0 if neither budget nor willingness to pay binds."""
     floor: FloatArray
     encoder_version: str
     model_version: int
@@ -105,14 +129,14 @@ class Decision:
 
     @property
     def expected_usd(self) -> float:
-        """What the call is expected to cost, 0 where nothing is known of it."""
+        """What the call is expected to cost, 0 if nothing is known of it."""
         cost = float(self.expected[2, self.providers.index(self.selected)])
         return 0.0 if math.isnan(cost) else cost
 
     @property
     def candidates(self) -> tuple[Candidate, ...]:
-        """The distribution and the beliefs behind it, provider by provider."""
-        found = []
+        """The distribution and the predictions behind it, provider by provider."""
+        candidates = []
         for i, name in enumerate(self.providers):
             quality, quality_sd, cost, cost_sd, latency, failure = self.expected[:, i].tolist()
             expected = Expected(
@@ -124,7 +148,7 @@ class Decision:
                 failure=failure,
             )
             reason = self.ineligible.get(name)
-            found.append(
+            candidates.append(
                 Candidate(
                     provider=name,
                     propensity=float(self.probabilities[i]),
@@ -133,11 +157,11 @@ class Decision:
                     expected=expected,
                 )
             )
-        return tuple(found)
+        return tuple(candidates)
 
 
 def _amount(name: str, value: float | None, *, high: float, remedy: str) -> None:
-    # What is as it should be is let through before the check that says what is wrong.
+    # The quick test first: the check that explains what is wrong takes longer.
     if value is None or ((type(value) is float or type(value) is int) and 0 <= value <= high):
         return
     finite(name, value, low=0, high=high, remedy=remedy)
@@ -145,7 +169,18 @@ def _amount(name: str, value: float | None, *, high: float, remedy: str) -> None
 
 @dataclass(frozen=True, kw_only=True)
 class Outcome:
-    """What serving the request really took. The last ``revision`` for a decision is the one in force."""
+    """What serving a request really took; the latest ``revision`` for a decision is in force.
+
+    ``status`` is ok, error, timeout or refused. Without ``cost_usd``, the usage is priced by the price list
+    that was in force at the decision.
+
+    >>> outcome = Outcome(decision_id="d1", served_provider="small", output_tokens=50, latency_s=0.8)
+    >>> outcome.status, outcome.cost_usd
+    ('ok', None)
+    >>> Outcome(decision_id="d1", served_provider="small", latency_s=-1)
+    Traceback (most recent call last):
+    fairlead.optimizer.errors.InvalidInput: latency_s is -1, outside [0, 1e+06]: give seconds of at least 0
+    """
 
     decision_id: str
     served_provider: str
@@ -169,9 +204,15 @@ class Outcome:
 
 @dataclass(frozen=True, kw_only=True)
 class Feedback:
-    """A judgement that comes later, or never, or twice; None as ``value`` takes it back.
+    """A judgement of a decision, which may come late, never or twice.
 
-    The last ``revision`` for one (decision, metric, source) is the one in force.
+    The latest ``revision`` for one (decision, metric, source) is in force; None as ``value`` withdraws it.
+    Values are in the range that the route declares for the metric.
+
+    >>> stars = Feedback(decision_id="d1", value=4.0, metric="stars", source="user")
+    >>> withdrawn = Feedback(decision_id="d1", value=None, metric="stars", source="user", revision=1)
+    >>> stars.revision < withdrawn.revision
+    True
     """
 
     decision_id: str
@@ -187,7 +228,18 @@ class Feedback:
 
 @dataclass(frozen=True, kw_only=True)
 class DriftAlarm:
-    """A provider changed: beliefs from before decision ``since_seq`` count for little from now on."""
+    """A provider changed: what was learned from decisions before ``since_seq`` counts for little from now on.
+
+    ``before`` and ``after`` are mean differences between rewards and what was predicted; ``at_seq`` is the
+    decision whose feedback raised the alarm. A router raises alarms itself; `Router.learn` takes those of
+    others, too.
+
+    >>> alarm = DriftAlarm(
+    ...     provider="small", quantity="quality", since_seq=80, at_seq=119, before=0.0, after=-0.4
+    ... )
+    >>> alarm.at_seq - alarm.since_seq
+    39
+    """
 
     provider: str
     quantity: str
@@ -210,13 +262,21 @@ class DriftAlarm:
 
 @dataclass(frozen=True, kw_only=True)
 class RouteChanged:
-    """The route is configured like this from place ``seq`` on: decisions from there are made under it."""
+    """A configuration of the route: decisions from ``seq`` on are made under it.
+
+    >>> from fairlead.optimizer import Provider, Router
+    >>> router = Router(Route(name="chat", providers=(Provider(name="small"),)))
+    >>> providers = (Provider(name="small"), Provider(name="large"))
+    >>> change = router.configure(Route(name="chat", providers=providers))
+    >>> change.seq, len(router.route.providers)
+    (0, 2)
+    """
 
     seq: int
     route: Route
 
     def __post_init__(self) -> None:
-        finite("order", self.seq, low=0, high=2**53, remedy="give a place in the order, counted from 0")
+        finite("order", self.seq, low=0, high=2**53, remedy="give a seq, counted from 0")
 
 
 Event = Decision | Outcome | Feedback | DriftAlarm | RouteChanged

@@ -17,10 +17,7 @@ PUBLIC = {name: getattr(fairlead.optimizer, name) for name in fairlead.optimizer
 CREATED = [
     name
     for name, value in PUBLIC.items()
-    if isinstance(value, type)
-    and not issubclass(value, Exception)
-    and not hasattr(value, "_is_protocol")
-    and not value.__module__.endswith((".router", ".events"))
+    if isinstance(value, type) and not issubclass(value, Exception) and not hasattr(value, "_is_protocol")
 ]
 
 
