@@ -1,0 +1,60 @@
+"""Every example in a docstring runs, and every public class has one."""
+
+from __future__ import annotations
+
+import doctest
+import importlib
+import inspect
+
+import pytest
+
+import fairlead
+from fairlead.experiments import ope
+from tests.paths import ROOT
+
+FLAGS = doctest.ELLIPSIS | doctest.NORMALIZE_WHITESPACE
+
+# Classes that still lack an example. May only become fewer.
+WITHOUT_EXAMPLE = {
+    "Context",
+    "Decision",
+    "DriftAlarm",
+    "Featuriser",
+    "Feedback",
+    "Outcome",
+    "Policy",
+    "RouteChanged",
+    "Router",
+}
+
+
+def modules_with_examples() -> list[str]:
+    files = [ROOT / ".package" / "fairlead" / "__init__.py"]
+    for package in ("optimizer", "api", "experiments"):
+        files += sorted((ROOT / package).rglob("*.py"))
+    names = []
+    for path in files:
+        if ">>> " in path.read_text(encoding="utf-8"):
+            parts = path.relative_to(ROOT).with_suffix("").parts
+            inside = parts[2:] if parts[0] == ".package" else parts
+            names.append(".".join(("fairlead", *inside)).removesuffix(".__init__"))
+    return names
+
+
+@pytest.mark.parametrize("name", modules_with_examples())
+def test_the_examples_of_a_module_run(name: str) -> None:
+    results = doctest.testmod(importlib.import_module(name), optionflags=FLAGS)
+    assert results.attempted
+    assert not results.failed
+
+
+def test_every_public_class_has_an_example() -> None:
+    without = set()
+    for module in (fairlead, ope):
+        for name in module.__all__:
+            item = getattr(module, name)
+            if inspect.isclass(item) and not issubclass(item, BaseException):
+                # Its own docstring: one that is inherited says nothing of it.
+                if ">>> " not in (item.__dict__.get("__doc__") or ""):
+                    without.add(name)
+    assert without <= WITHOUT_EXAMPLE, f"give each a short example: {sorted(without - WITHOUT_EXAMPLE)}"
