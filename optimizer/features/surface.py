@@ -166,4 +166,4 @@ def _count(raw: bytes, characters: bytes) -> int:
 
 def _occurrences(raw: bytes, marks: tuple[bytes, ...]) -> int:
     """Count how often any of the marks occurs."""
-    return sum([raw.count(mark) for mark in marks])
+    return sum(map(raw.count, marks))

@@ -11,7 +11,7 @@ from tests.installation.environments import Environment, create
 
 @pytest.fixture(scope="session")
 def project(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A folder whose `api`, `optimizer`, `experiments` and `data` may not be run or read by us."""
+    """Make a folder whose `api`, `optimizer`, `experiments` and `data` raise when they are imported."""
     folder = tmp_path_factory.mktemp("project")
     for name in ("api", "optimizer", "experiments", "data"):
         (folder / name).mkdir()
@@ -22,13 +22,13 @@ def project(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="session")
 def light(tmp_path_factory: pytest.TempPathFactory, wheel_path: Path, project: Path) -> Environment:
-    """What `pip install fairlead` gives."""
+    """Make what `pip install fairlead` makes."""
     folder = tmp_path_factory.mktemp("light") / "venv"
     return create(folder, wheel=wheel_path, extras=[], directory=project)
 
 
 @pytest.fixture(scope="session")
 def with_replay(tmp_path_factory: pytest.TempPathFactory, wheel_path: Path, project: Path) -> Environment:
-    """What `pip install 'fairlead[replay]'` gives."""
+    """Make what `pip install 'fairlead[replay]'` makes."""
     folder = tmp_path_factory.mktemp("replay") / "venv"
     return create(folder, wheel=wheel_path, extras=["replay"], directory=project)

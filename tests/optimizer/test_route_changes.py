@@ -38,7 +38,7 @@ FIRST = Route(
 
 
 def priced(**prices: Prices | None) -> Route:
-    """The first route with other price lists."""
+    """Return the first route with other price lists."""
     return replace(
         FIRST,
         providers=tuple(replace(one, prices=prices.get(one.name, one.prices)) for one in FIRST.providers),
@@ -50,7 +50,7 @@ def fresh() -> Router:
 
 
 def played(changes: dict[int, Route], *, n: int = 160, seed: int = 3) -> tuple[Router, list[object]]:
-    """A router that has served, and the log of it: usage, costs, corrections, withdrawals and changes."""
+    """Return a router that has served and its log of usage, costs, corrections, withdrawals and changes."""
     router, rng, log = fresh(), np.random.default_rng(seed), []
 
     def learn(event) -> None:

@@ -43,7 +43,7 @@ def chances(decision) -> dict[str, float]:
 
 
 def contextual(name, features) -> float:
-    """The dear provider is always good; the cheap and the middle one on opposite kinds of request."""
+    """Return the mean quality; the cheap and the middle provider are good at opposite kinds of request."""
     sign = float(np.sign(features[0]))
     return {"cheap": 0.5 - 0.4 * sign, "middle": 0.5 + 0.4 * sign, "dear": 0.6}[name]
 

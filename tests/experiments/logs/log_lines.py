@@ -43,7 +43,10 @@ def write_jsonl(path: Path, content: list[dict[str, Any]]) -> Path:
 def drawn_lines(
     n: int, *, seed: int = 0, logging: tuple[float, ...] = (0.5, 0.3, 0.2)
 ) -> list[dict[str, Any]]:
-    """A log of a known policy in a known world: mean rewards are .3, .5 and .8, and .1 off that by task."""
+    """Draw a log of a known policy in a known world.
+
+    Mean rewards are .3, .5 and .8, and .1 off that by task.
+    """
     rng = np.random.default_rng(seed)
     found = []
     for i in range(n):

@@ -241,7 +241,7 @@ CHOICES = [Choice(f"d{seq}", seq, "abc"[seq]) for seq in range(3)]
 
 
 def final(events) -> dict[str, tuple]:
-    """What is in force in the end; on the way, every change must continue where the last one ended."""
+    """Return what is in force in the end; every change must continue where the last one ended."""
     found = ledger()
     known: dict[str, tuple] = {}
     for event in events:
