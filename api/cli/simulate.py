@@ -44,15 +44,11 @@ class SimulateOptions:
     budget: Annotated[list[float] | None, _goal(help="USD per request. Repeatable.")] = None
     budgets: Annotated[int | None, _goal(help=_BUDGETS)] = None
     wtp: Annotated[list[float] | None, _goal(help="USD per point of quality. Repeatable.")] = None
-    supervised: Annotated[
-        bool, _goal("--supervised/--no-supervised", help="Also compute the full-information reference.")
-    ] = True
+    supervised: Annotated[bool, _goal(help="Also compute the full-information reference.")] = True
     warmup_split: Annotated[str | None, _traffic(help="Learn on this split first.")] = None
     score_split: Annotated[str | None, _traffic(help="Score this split only.")] = None
     providers: Annotated[str | None, _traffic(help="Only these: A,B,C, or wildcards as in openai/*.")] = None
-    task_labels: Annotated[
-        bool, _traffic("--task-labels/--no-task-labels", help="Let policies see the column `task`.")
-    ] = False
+    task_labels: Annotated[bool, _traffic(help="Let policies see the column `task`.")] = False
     features: Annotated[Literal["surface", "projection"], _traffic(help=_FEATURES)] = "projection"
     feedback_delay: Annotated[int, _traffic(help="Decisions until a policy learns the quality.")] = 0
     feedback_rate: Annotated[float, _traffic(help="Share of decisions whose quality is ever learned.")] = 1.0
@@ -62,7 +58,7 @@ class SimulateOptions:
     ] = True
     price_list: Annotated[
         bool,
-        _traffic("--price-list/--no-price-list", help="Give the router prices, recovered from the table."),
+        _traffic(help="Give the router prices, recovered from the table."),
     ] = True
     seeds: Annotated[int, _traffic(help="How many seeds.")] = 5
     jobs: Annotated[int | None, _traffic(help="Processes; one per core if left out.")] = None

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import Any, Final, Literal, NamedTuple, Protocol
 
 COLUMNS: Final = ("seq", "uid", "kind", "route", "decision_id", "at_s", "digest", "line", "extra")
+LAST_SEQ: Final = "SELECT coalesce(max(seq), 0) FROM events"
 PAGE_ROWS: Final = 2_000
 """Rows read at a time, so that a long log is read in bounded memory."""
 
@@ -123,17 +124,20 @@ class Store(Protocol):
     def append(self, rows: Sequence[Row]) -> Appended:
         """Write the new rows at the end, all or none, and return once they are durable."""
 
-    def rows(self, query: Query) -> list[Row]:
-        """Return the rows that match a query."""
-
-    def last_seq(self) -> int:
-        """Return the last seq of the log; 0 if the log is empty."""
-
     def write(self, work: Callable[[Any], Any]) -> Any:
         """Run ``work`` on the writing connection in one transaction; only from the writer's thread."""
 
     def read(self, statement: str, values: Sequence[Any]) -> list[Any]:
-        """Return the rows of an SQL statement."""
+        """Return the rows of an SQL statement, run on a read-only connection of the calling thread."""
+
+    def rows(self, query: Query) -> list[Row]:
+        """Return the events that match a query."""
+        return list(map(Row._make, self.read(*query.sql(self.mark))))
+
+    def last_seq(self) -> int:
+        """Return the last seq of the log; 0 if the log is empty."""
+        ((last,),) = self.read(LAST_SEQ, [])
+        return int(last)
 
     def close(self) -> None:
         """Close every connection; whatever was appended stays."""

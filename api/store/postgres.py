@@ -20,7 +20,17 @@ import sqlalchemy
 from psycopg.conninfo import conninfo_to_dict, make_conninfo
 
 from fairlead.api.store import schema
-from fairlead.api.store.base import COLUMNS, Appended, Query, Row, StoreUnavailable, distinct, match_rows
+from fairlead.api.store.base import (
+    COLUMNS,
+    LAST_SEQ,
+    Appended,
+    Query,
+    Row,
+    Store,
+    StoreUnavailable,
+    distinct,
+    match_rows,
+)
 from fairlead.optimizer.errors import InvalidInput
 
 CHANNEL: Final = "fairlead_events"
@@ -30,7 +40,6 @@ LOCK: Final = 0x6661_6972
 _LOG = logging.getLogger("fairlead.store")
 _RECONNECT_S: Final = 1.0
 _TAKE_LOCK: Final = f"SELECT pg_advisory_xact_lock({LOCK})"
-_LAST_SEQ: Final = "SELECT coalesce(max(seq), 0) FROM events"
 _TYPES: Final = ("text", "text", "text", "text", "float8", "text", "text", "text")
 _INSERT: Final = (
     f"INSERT INTO events ({', '.join(COLUMNS)}) SELECT %s + n, {', '.join(COLUMNS[1:])} "
@@ -102,7 +111,7 @@ async def listen(url: str, wake: Callable[[], None]) -> None:
         await asyncio.sleep(_RECONNECT_S)
 
 
-class PostgresStore:
+class PostgresStore(Store):
     """A log in the tables of one database."""
 
     shared = True
@@ -149,7 +158,7 @@ class PostgresStore:
         with connection.transaction(), connection.cursor(binary=True) as cursor:
             cursor.execute(_TAKE_LOCK)
             # A statement of its own: it must see what the previous holder of the lock committed.
-            (previous,) = cursor.execute(_LAST_SEQ).fetchone() or (0,)
+            (previous,) = cursor.execute(LAST_SEQ).fetchone() or (0,)
             seqs = {uid: seq for seq, uid in cursor.execute(_INSERT, [previous, *columns]).fetchall()}
             if len(seqs) < len(batch):
                 missing = tuple(row.uid for row in batch if row.uid not in seqs)
@@ -181,15 +190,6 @@ class PostgresStore:
             with contextlib.suppress(psycopg.Error):
                 self._writer.close()
             self._writer = None
-
-    def rows(self, query: Query) -> list[Row]:
-        """Return the rows that match a query, read by a connection of the calling thread."""
-        return list(map(Row._make, self.read(*query.sql(self.mark))))
-
-    def last_seq(self) -> int:
-        """Return the last seq of the log; 0 if the log is empty."""
-        ((last,),) = self.read(_LAST_SEQ, [])
-        return int(last)
 
     def read(self, statement: str, values: Sequence[Any]) -> list[Any]:
         """Return the rows of an SQL statement."""

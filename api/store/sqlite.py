@@ -22,17 +22,26 @@ import sqlalchemy
 from sqlalchemy.pool import NullPool
 
 from fairlead.api.store import schema
-from fairlead.api.store.base import COLUMNS, Appended, Query, Row, StoreUnavailable, distinct, match_rows
+from fairlead.api.store.base import (
+    COLUMNS,
+    LAST_SEQ,
+    Appended,
+    Query,
+    Row,
+    Store,
+    StoreUnavailable,
+    distinct,
+    match_rows,
+)
 from fairlead.optimizer.errors import InvalidInput
 
 OLDEST: Final = (3, 37, 0)
 _MAX_ROWS: Final = 64
 _MAX_PARAMETERS: Final = 500
-_LAST_SEQ: Final = "SELECT coalesce(max(seq), 0) FROM events"
 _BUSY_S: Final = 5.0
 
 
-class SQLiteStore:
+class SQLiteStore(Store):
     """A log in the file ``path``, which ``read_only`` stores may read while another process writes."""
 
     shared = False
@@ -145,18 +154,9 @@ class SQLiteStore:
             rows += map(Row._make, connection.execute(*Query(uids=part).sql("?")))
         return rows
 
-    def rows(self, query: Query) -> list[Row]:
-        """Return the rows that match a query, read by a read-only connection of the calling thread."""
-        return list(map(Row._make, self.read(*query.sql("?"))))
-
-    def last_seq(self) -> int:
-        """Return the last seq of the log; 0 if the log is empty."""
-        ((last,),) = self.read(_LAST_SEQ, [])
-        return int(last)
-
     @staticmethod
     def _read_last(connection: sqlite3.Connection) -> int:
-        (last,) = connection.execute(_LAST_SEQ).fetchone()
+        (last,) = connection.execute(LAST_SEQ).fetchone()
         return int(last)
 
     def _reader(self) -> sqlite3.Connection:
