@@ -96,7 +96,7 @@ def test_a_file_that_is_not_there_or_no_text_is_refused() -> None:
 def test_entries_can_be_written_as_others_with_a_difference() -> None:
     path = written("providers: [&a {name: a, tags: [t]}, {<<: *a, name: b}]")
     settings = read_settings(path, environment={})
-    assert [(one.name, one.tags) for one in settings.providers] == [("a", ("t",)), ("b", ("t",))]
+    assert [(name.name, name.tags) for name in settings.providers] == [("a", ("t",)), ("b", ("t",))]
 
 
 def test_a_misspelt_variable_is_refused() -> None:
@@ -147,8 +147,8 @@ def test_a_wrong_database_is_refused_without_its_password(url: str) -> None:
 
 def test_a_port_that_is_taken_is_said_so(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("FAIRLEAD_PORT", "0")
-    with socket.create_server(("127.0.0.1", 0)) as taken:
-        code, output = run("serve", "--port", str(taken.getsockname()[1]))
+    with socket.create_server(("127.0.0.1", 0)) as blocker:
+        code, output = run("serve", "--port", str(blocker.getsockname()[1]))
     assert (code, "cannot be listened on" in output) == (2, True)
     code, output = run("serve", "--check", "--port", "70000")
     assert (code, "65535" in output) == (2, True)

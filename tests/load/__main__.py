@@ -39,23 +39,23 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--minutes", type=_positive, default=1.0, metavar="M", help="of the soak")
     parser.add_argument("--rate", type=_positive, default=200.0, metavar="R", help="decisions/s of the soak")
     parser.add_argument("--json", type=Path, metavar="FILE", help="write the results there too")
-    given = parser.parse_args(arguments)
-    if given.json is not None and not given.json.parent.is_dir():
-        parser.error(f"--json {given.json}: there is no folder {given.json.parent}; make it first")
+    chosen = parser.parse_args(arguments)
+    if chosen.json is not None and not chosen.json.parent.is_dir():
+        parser.error(f"--json {chosen.json}: there is no folder {chosen.json.parent}; make it first")
     print(f"Load of the machine before: {os.getloadavg()[0]:.1f} on {os.cpu_count()} cores.\n", flush=True)
     sections = []
     try:
         with TemporaryDirectory(prefix="fairlead-load-") as name, contextlib.ExitStack() as stack:
             server = None
-            if given.store == "postgres":
-                server = given.postgres or stack.enter_context(postgres(Path(name) / "server"))
-            for title in given.only or SECTIONS:
+            if chosen.store == "postgres":
+                server = chosen.postgres or stack.enter_context(postgres(Path(name) / "server"))
+            for title in chosen.only or SECTIONS:
                 options = Options(
                     folder=Path(name) / title,
                     url=None if server is None else new_database(server),
-                    seconds=given.seconds,
-                    minutes=given.minutes,
-                    rate=given.rate,
+                    seconds=chosen.seconds,
+                    minutes=chosen.minutes,
+                    rate=chosen.rate,
                 )
                 started = time.perf_counter()
                 sections.append(SECTIONS[title](options))
@@ -64,9 +64,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except InvalidInput as error:
         print(f"benchmarks: {error}", file=sys.stderr)
         return 2
-    if given.json is not None:
-        content = {"store": given.store, "sections": [section.plain() for section in sections]}
-        write_atomically(given.json, json_text(content))
+    if chosen.json is not None:
+        content = {"store": chosen.store, "sections": [section.plain() for section in sections]}
+        write_atomically(chosen.json, json_text(content))
     return 0
 
 

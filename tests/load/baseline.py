@@ -75,8 +75,8 @@ def application(fold: Fold, engine: sqlalchemy.Engine) -> FastAPI:
             order[0] += 1
             row = Row.decision(line, decision_id=name, route=asked.route, at_s=at_s)
             fold.apply(row._replace(seq=order[0]), decision)
-        made: dict[str, Any] = msgspec.json.decode(msgspec.json.encode(decision_answer(decision, {}, at_s)))
-        return made
+        answer: dict[str, Any] = msgspec.json.decode(msgspec.json.encode(decision_answer(decision, {}, at_s)))
+        return answer
 
     return app
 

@@ -49,35 +49,35 @@ class Loaded:
         return 1e3 * float(np.percentile(self.refused_s, percentile)) if self.refused_s else float("nan")
 
 
-async def _one(connection: Connection, asked: Asked, due: float, found: Loaded) -> None:
-    found.sent += 1
+async def _send(connection: Connection, asked: Asked, *, due_s: float, result: Loaded) -> None:
+    result.sent += 1
     try:
         reply = await connection.request(asked.method, asked.path, asked.body, timeout_s=LATE_S)
     except (ConnectionError, TimeoutError):
-        found.statuses[0] += 1
+        result.statuses[0] += 1
         connection.close()
         return
-    found.statuses[reply.status] += 1
+    result.statuses[reply.status] += 1
     if 200 <= reply.status < 300:
-        found.accepted_s.append(perf_counter() - due)
+        result.accepted_s.append(perf_counter() - due_s)
     elif reply.status in (429, 503):
-        found.refused_s.append(reply.seconds)
-        found.without_retry_after += "retry-after" not in reply.headers
+        result.refused_s.append(reply.seconds)
+        result.without_retry_after += "retry-after" not in reply.headers
 
 
 async def closed_loop(port: int, asked: Iterator[Asked], *, connections: int, seconds: float) -> Loaded:
     """So many connections, each sending the next request when the one before is answered."""
-    found, started = Loaded(), perf_counter()
+    result, started = Loaded(), perf_counter()
 
     async def client() -> None:
         connection = await Connection.open(port)
         while perf_counter() - started < seconds and not connection.closed:
-            await _one(connection, next(asked), perf_counter(), found)
+            await _send(connection, next(asked), due_s=perf_counter(), result=result)
         connection.close()
 
     await asyncio.gather(*(client() for _ in range(connections)))
-    found.close(perf_counter() - started)
-    return found
+    result.close(perf_counter() - started)
+    return result
 
 
 async def open_loop(
@@ -87,45 +87,45 @@ async def open_loop(
 
     Bounded in count by rate × seconds. A request for which no connection is free waits here, and that counts.
     """
-    found = [Loaded() for _ in streams]
+    results = [Loaded() for _ in streams]
     free: asyncio.LifoQueue[Connection] = asyncio.LifoQueue()
-    made = 0
+    opened = 0
     waiting: set[asyncio.Task[None]] = set()
 
-    async def send(asked: Asked, due: float, into: Loaded) -> None:
-        nonlocal made
-        if free.empty() and made < most:
-            made += 1
+    async def send(asked: Asked, due_s: float, into: Loaded) -> None:
+        nonlocal opened
+        if free.empty() and opened < most:
+            opened += 1
             connection = await Connection.open(port)
         else:
             connection = await free.get()
         if connection.closed:
             connection = await Connection.open(port)
         try:
-            await _one(connection, asked, due, into)
+            await _send(connection, asked, due_s=due_s, result=into)
         finally:
             free.put_nowait(connection)
 
     started = perf_counter()
     total = int(per_s * seconds)
     for i in range(total):
-        due = started + i / per_s
-        wait = due - perf_counter()
+        due_s = started + i / per_s
+        wait = due_s - perf_counter()
         if wait > 0:
             await asyncio.sleep(wait)
         elif i % 4 == 0:
             await asyncio.sleep(0)
-        for stream, into in zip(streams, found, strict=True):
-            task = asyncio.ensure_future(send(next(stream), due, into))
+        for stream, into in zip(streams, results, strict=True):
+            task = asyncio.ensure_future(send(next(stream), due_s, into))
             waiting.add(task)
             task.add_done_callback(waiting.discard)
-    for into in found:
+    for into in results:
         into.close(perf_counter() - started)
     if waiting:
         await asyncio.wait(waiting, timeout=2 * LATE_S)
     while not free.empty():
         free.get_nowait().close()
-    return found
+    return results
 
 
 def probe(port: int, seconds: float) -> Loaded:

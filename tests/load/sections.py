@@ -50,7 +50,7 @@ async def _warm(server: Server, seconds: float) -> None:
 def throughput(options: Options) -> Section:
     """Closed loops at 32 connections, in turns: the empty endpoint, decisions, the baseline."""
     section = Section(number=1, title=f"Throughput at {CONNECTIONS} connections")
-    found: dict[str, list[float]] = {"empty": [], "decisions": [], "baseline": []}
+    goodput: dict[str, list[float]] = {"empty": [], "decisions": [], "baseline": []}
     with (
         serving(options.folder / "one", options.settings("one")) as service,
         serving(
@@ -73,15 +73,22 @@ def throughput(options: Options) -> Section:
                     loaded = await closed_loop(
                         port, asked, connections=CONNECTIONS, seconds=options.seconds / ROUNDS
                     )
-                    found[name].append(loaded.goodput)
+                    goodput[name].append(loaded.goodput)
                     _note_errors(section, name, loaded)
 
         run(measure())
-    for name, values in found.items():
+    for name, values in goodput.items():
         section.show(f"{name}, answers/s", values, digits=0)
-    pairs = list(zip(found["decisions"], found["empty"], found["baseline"], strict=True))
-    section.at_least("decisions / empty endpoint", [median(one / two for one, two, _ in pairs)], 0.5)
-    section.at_least("decisions / baseline", [median(one / three for one, _, three in pairs)], 5.0, digits=1)
+    pairs = list(zip(goodput["decisions"], goodput["empty"], goodput["baseline"], strict=True))
+    section.at_least(
+        "decisions / empty endpoint", [median(decisions / empty for decisions, empty, _ in pairs)], 0.5
+    )
+    section.at_least(
+        "decisions / baseline",
+        [median(decisions / baseline for decisions, _, baseline in pairs)],
+        5.0,
+        digits=1,
+    )
     return section
 
 
@@ -107,19 +114,21 @@ def latency(options: Options) -> Section:
                     served.outcomes(2, prefix=prefix, behind=int(per_s)),
                     served.judgements(3, prefix=prefix, behind=int(per_s)),
                 ]
-                asked, *told = await open_loop(
+                decisions, *others = await open_loop(
                     service.port, streams, per_s=per_s, seconds=options.seconds, most=64
                 )
-                section.show(f"decisions at {per_s:g}/s: sent/s", [asked.rate], digits=0)
-                section.show(f"decisions at {per_s:g}/s: p50, ms", [asked.accepted_ms(50)], digits=1)
+                section.show(f"decisions at {per_s:g}/s: sent/s", [decisions.rate], digits=0)
+                section.show(f"decisions at {per_s:g}/s: p50, ms", [decisions.accepted_ms(50)], digits=1)
                 section.at_most(
-                    f"decisions at {per_s:g}/s: p99, ms", [asked.accepted_ms(99)], bound_ms, digits=1
+                    f"decisions at {per_s:g}/s: p99, ms", [decisions.accepted_ms(99)], bound_ms, digits=1
                 )
                 section.show(
-                    "outcomes and feedback: p99, ms", [max(one.accepted_ms(99) for one in told)], digits=1
+                    "outcomes and feedback: p99, ms",
+                    [max(loaded.accepted_ms(99) for loaded in others)],
+                    digits=1,
                 )
-                for one in (asked, *told):
-                    _note_errors(section, f"at {per_s:g}/s", one)
+                for loaded in (decisions, *others):
+                    _note_errors(section, f"at {per_s:g}/s", loaded)
 
         run(measure())
     return section
@@ -135,10 +144,10 @@ def overload(options: Options) -> Section:
             peak = 0.0
             for connections in (CONNECTIONS, 200):
                 asked = served.decisions(connections)
-                found = await closed_loop(
+                loaded = await closed_loop(
                     service.port, asked, connections=connections, seconds=options.seconds / 2
                 )
-                peak = max(peak, found.goodput)
+                peak = max(peak, loaded.goodput)
             per_s = 10.0 * peak
             seconds = min(options.seconds, _MOST_REQUESTS / per_s)
             # Timed by a process of its own: the one that floods is late by itself.
@@ -200,9 +209,9 @@ def soak(options: Options) -> Section:
                 memory_mb.append(resident_mb(service.pid))
                 sizes.append(_size(options.folder / "four"))
                 await asyncio.sleep(1.0)
-            asked, *told = await load
-            for one in (asked, *told):
-                _note_errors(section, "soak", one)
+            asked, *others = await load
+            for loaded in (asked, *others):
+                _note_errors(section, "soak", loaded)
             return asked
 
         asked = run(measure())

@@ -18,10 +18,21 @@ def test_the_benchmark_reports_every_number_it_promises(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     out = tmp_path / "out.json"
-    given = ["--only", "latency", "--only", "soak", "--seconds", "0.3", "--minutes", "0.05", "--rate", "50"]
-    assert main([*given, "--json", str(out)]) == 0
-    found = json.loads(out.read_text(encoding="utf-8"))
-    latency, soak = found["sections"]
+    arguments = [
+        "--only",
+        "latency",
+        "--only",
+        "soak",
+        "--seconds",
+        "0.3",
+        "--minutes",
+        "0.05",
+        "--rate",
+        "50",
+    ]
+    assert main([*arguments, "--json", str(out)]) == 0
+    loaded = json.loads(out.read_text(encoding="utf-8"))
+    latency, soak = loaded["sections"]
     assert [row["target"] for row in latency["rows"] if row["target"]] == ["≤ 10", "≤ 30"]
     rows = {row["name"]: row["measured"] for row in soak["rows"]}
     assert rows["decisions"] == 150
@@ -40,25 +51,25 @@ def test_an_open_loop_sends_on_time_and_counts_refusals(tmp_path: Path) -> None:
 
     with serving(tmp_path, settings) as server:
         asyncio.run(server.until_ready())
-        (found,) = asyncio.run(open_loop(server.port, [both()], per_s=100.0, seconds=1.0, most=8))
-    assert found.sent == 100
-    assert set(found.statuses) == {200, 429}
-    assert len(found.accepted_s) + len(found.refused_s) == 100
-    assert found.without_retry_after == 0
-    assert found.seconds == pytest.approx(1.0, abs=0.5)
+        (loaded,) = asyncio.run(open_loop(server.port, [both()], per_s=100.0, seconds=1.0, most=8))
+    assert loaded.sent == 100
+    assert set(loaded.statuses) == {200, 429}
+    assert len(loaded.accepted_s) + len(loaded.refused_s) == 100
+    assert loaded.without_retry_after == 0
+    assert loaded.seconds == pytest.approx(1.0, abs=0.5)
 
 
 def test_the_baseline_keeps_what_it_answers(tmp_path: Path) -> None:
     settings = served.settings(tmp_path)
     with serving(tmp_path, settings, environment={}, command=sections._BASELINE) as baseline:
         asked = served.decisions(1)
-        found = asyncio.run(closed_loop(baseline.port, asked, connections=4, seconds=0.5))
-    assert set(found.statuses) == {200}
+        loaded = asyncio.run(closed_loop(baseline.port, asked, connections=4, seconds=0.5))
+    assert set(loaded.statuses) == {200}
     with sqlite3.connect(tmp_path / "baseline.db") as file:
         assert file.execute("PRAGMA journal_mode").fetchone() == ("wal",)
         (kept,) = file.execute("SELECT count(*) FROM kept").fetchone()
     file.close()
-    assert kept == len(found.accepted_s) > 0
+    assert kept == len(loaded.accepted_s) > 0
 
 
 def test_a_benchmark_that_cannot_be_run_says_why(capsys: pytest.CaptureFixture[str]) -> None:

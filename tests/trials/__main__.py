@@ -25,19 +25,19 @@ from tests.trials.replicas import replicas
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run one trial and print what came of it; 1 where something was lost, 2 where it cannot be run."""
-    given = _parser().parse_args(arguments)
+    arguments = _parser().parse_args(arguments)
     logging.getLogger("fairlead").setLevel(logging.ERROR)  # damages are announced a hundred times otherwise
     try:
         with TemporaryDirectory(prefix="fairlead-trial-") as name:
-            result = given.run(given, Path(name))
+            result = arguments.run(arguments, Path(name))
     except InvalidInput as error:
         print(f"trials: {error}", file=sys.stderr)
         return 2
     _clear()
     text = json.dumps(asdict(result), indent=2, allow_nan=False)
     print(text)
-    if given.json is not None:
-        given.json.write_text(text + "\n", encoding="utf-8")
+    if arguments.json is not None:
+        arguments.json.write_text(text + "\n", encoding="utf-8")
     return 1 if result.problems else 0
 
 
@@ -50,10 +50,10 @@ def _parser() -> argparse.ArgumentParser:
     )
     kinds = parser.add_subparsers(required=True, metavar="TRIAL")
 
-    def trial(name: str, run: Any, told: str) -> argparse.ArgumentParser:
-        made = kinds.add_parser(name, help=told)
-        made.set_defaults(run=run)
-        return made
+    def trial(name: str, run: Any, summary: str) -> argparse.ArgumentParser:
+        subparser = kinds.add_parser(name, help=summary)
+        subparser.set_defaults(run=run)
+        return subparser
 
     kill = trial("kill", _kill, "kill -9 at random moments under load")
     kill.add_argument("--cycles", type=_count, default=200, metavar="N")
@@ -78,19 +78,19 @@ def _count(text: str) -> int:
 
 
 @contextlib.contextmanager
-def _database(given: argparse.Namespace, folder: Path) -> Iterator[str]:
-    if given.postgres:
-        yield new_database(given.postgres)
+def _database(arguments: argparse.Namespace, folder: Path) -> Iterator[str]:
+    if arguments.postgres:
+        yield new_database(arguments.postgres)
         return
     with postgres(folder / "server") as url:
         yield new_database(url)
 
 
 def _show(result: object) -> None:
-    told = {name: value for name, value in asdict(result).items() if name != "problems"}  # type: ignore[call-overload]
+    values = {name: value for name, value in asdict(result).items() if name != "problems"}  # type: ignore[call-overload]
     line = ", ".join(
         f"{name} {value:.1f}" if isinstance(value, float) else f"{name} {value}"
-        for name, value in told.items()
+        for name, value in values.items()
     )
     _progress(line)
 
@@ -105,33 +105,37 @@ def _clear() -> None:
     _progress("")
 
 
-def _kill(given: argparse.Namespace, folder: Path) -> object:
-    if given.store == "sqlite":
-        return kill_cycles(folder, cycles=given.cycles, seed=given.seed, told=_show)
-    with _database(given, folder) as url:
-        return kill_cycles(folder, cycles=given.cycles, seed=given.seed, url=url, told=_show)
+def _kill(arguments: argparse.Namespace, folder: Path) -> object:
+    if arguments.store == "sqlite":
+        return kill_cycles(folder, cycles=arguments.cycles, seed=arguments.seed, progress=_show)
+    with _database(arguments, folder) as url:
+        return kill_cycles(folder, cycles=arguments.cycles, seed=arguments.seed, url=url, progress=_show)
 
 
-def _power(given: argparse.Namespace, folder: Path) -> object:
-    return power_cuts(folder, cuts=given.cuts, seed=given.seed, synchronous=given.synchronous, told=_show)
+def _power(arguments: argparse.Namespace, folder: Path) -> object:
+    return power_cuts(
+        folder, cuts=arguments.cuts, seed=arguments.seed, synchronous=arguments.synchronous, progress=_show
+    )
 
 
-def _damage(given: argparse.Namespace, folder: Path) -> object:
-    return damaged_snapshots(folder, times=given.times, seed=given.seed, told=_show)
+def _damage(arguments: argparse.Namespace, folder: Path) -> object:
+    return damaged_snapshots(folder, times=arguments.times, seed=arguments.seed, progress=_show)
 
 
-def _replicas(given: argparse.Namespace, folder: Path) -> object:
-    with _database(given, folder) as url:
-        return replicas(folder, url, seconds=given.seconds, kill_every_s=given.kill_every, seed=given.seed)
+def _replicas(arguments: argparse.Namespace, folder: Path) -> object:
+    with _database(arguments, folder) as url:
+        return replicas(
+            folder, url, seconds=arguments.seconds, kill_every_s=arguments.kill_every, seed=arguments.seed
+        )
 
 
-def _rebuild(given: argparse.Namespace, folder: Path) -> object:
+def _rebuild(arguments: argparse.Namespace, folder: Path) -> object:
     tune_for_serving()  # as `fairlead serve` does
     return rebuild(
         folder,
-        rounds=given.rounds,
-        seed=given.seed,
-        told=lambda done: _progress(f"{done:,} rounds written"),
+        rounds=arguments.rounds,
+        seed=arguments.seed,
+        progress=lambda done: _progress(f"{done:,} rounds written"),
     )
 
 

@@ -80,30 +80,30 @@ class Ledger:
 
         The content of rows up to the place ``since`` was compared before.
         """
-        found = list(self.problems)
+        problems = list(self.problems)
         by_uid = {row.uid: row for row in rows}
         if len(by_uid) != len(rows):
-            found.append("an event is in the log twice")
+            problems.append("an event is in the log twice")
         if any(after.seq <= before.seq for before, after in pairwise(rows)):
-            found.append("the places of the log do not rise")
+            problems.append("the places of the log do not rise")
         lost = [uid for uid in self.acknowledged if uid not in by_uid]
-        found += [f"lost: {uid}" for uid in lost[:MOST_SHOWN]]
+        problems += [f"lost: {uid}" for uid in lost[:MOST_SHOWN]]
         if len(lost) > MOST_SHOWN:
-            found.append(f"lost: {len(lost)} altogether")
-        strange = 0
+            problems.append(f"lost: {len(lost)} altogether")
+        unknown = 0
         for row in rows:
-            known = self.acknowledged.get(row.uid)
-            if known is not None:
-                found += _differences(row, *known) if row.seq > since else []
+            entry = self.acknowledged.get(row.uid)
+            if entry is not None:
+                problems += _differences(row, *entry) if row.seq > since else []
             elif row.kind == "decision" and row.uid not in self.open:
-                strange += 1
+                unknown += 1
             elif row.kind != "config" and row.uid not in self.open:
-                found.append(f"in the log and never sent: {row.uid}")
-        if strange > self.nameless:
-            found.append(
-                f"{strange} decisions in the log that were never answered, and {self.nameless} that may be"
+                problems.append(f"in the log and never sent: {row.uid}")
+        if unknown > self.nameless:
+            problems.append(
+                f"{unknown} decisions in the log that were never answered, and {self.nameless} that may be"
             )
-        return found[: 2 * MOST_SHOWN]
+        return problems[: 2 * MOST_SHOWN]
 
 
 def _differences(row: Row, sent: Sent, answer: Mapping[str, Any]) -> list[str]:
@@ -131,14 +131,14 @@ class Effect:
 
 def in_force(rows: Sequence[Row]) -> dict[str, Effect]:
     """By decision: the last word of each metric and source, and the last outcome, by the order of the log."""
-    found: dict[str, Effect] = {row.decision_id or "": Effect() for row in rows if row.kind == "decision"}
+    effects: dict[str, Effect] = {row.decision_id or "": Effect() for row in rows if row.kind == "decision"}
     for row in rows:
-        if row.kind not in ("outcome", "feedback") or row.decision_id not in found:
+        if row.kind not in ("outcome", "feedback") or row.decision_id not in effects:
             continue
-        event, effect = decode(row.line), found[row.decision_id]
+        event, effect = decode(row.line), effects[row.decision_id]
         if isinstance(event, Feedback):
             effect.values[f"{event.metric}/{event.source}"] = event.value
         else:
             assert isinstance(event, Outcome)
             effect.outcome = event
-    return found
+    return effects

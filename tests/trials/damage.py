@@ -15,7 +15,7 @@ from fairlead.api.state.fold import Fold
 from fairlead.api.store import Store, open_store
 from tests.trials import states
 from tests.trials.logs import write_log
-from tests.trials.settings import as_read, settings
+from tests.trials.settings import read_back, settings
 
 KINDS: Final = ("bit", "cut", "bit", "cut", "missing", "foreign")
 
@@ -24,7 +24,7 @@ KINDS: Final = ("bit", "cut", "bit", "cut", "missing", "foreign")
 class Damaged:
     """How many damages were made, noticed, and answered by the state that the log says."""
 
-    made: int = 0
+    damages: int = 0
     detected: int = 0
     rebuilt: int = 0
     rounds: int = 0
@@ -38,17 +38,17 @@ def damaged_snapshots(
     times: int,
     seed: int,
     rounds: int = 150,
-    told: Callable[[Damaged], None] = lambda r: None,
+    progress: Callable[[Damaged], None] = lambda r: None,
 ) -> Damaged:
     """Damage the latest snapshot of a log so many times, each time another one, and start from it."""
     started = perf_counter()
     rng, result = random.Random(seed), Damaged(rounds=rounds)
-    made = as_read(settings(folder), folder)
-    store = open_store(made.database_url)
+    read_settings = read_back(settings(folder), folder)
+    store = open_store(read_settings.database_url)
     try:
-        fold = write_log(store, made, rounds=rounds, seed=seed)
+        fold = write_log(store, read_settings, rounds=rounds, seed=seed)
         log, clean = snapshots.log_fingerprint(store, fold.seq), states.arrays_of(fold)
-        older = states.folded(states.all_rows(store)[: fold.seq // 2])
+        older = states.fold_rows(states.all_rows(store)[: fold.seq // 2])
         foreign = snapshots.save(older, folder / "foreign", log=log)
         whole = snapshots.save(fold, folder / "whole", log=log)
         if states.differences(states.arrays_of(_loaded(whole, log)), clean):
@@ -57,9 +57,9 @@ def damaged_snapshots(
             state = folder / "state"
             shutil.rmtree(state, ignore_errors=True)
             shutil.copytree(whole, state / whole.name)
-            what = damage(state / whole.name, KINDS[i % len(KINDS)], foreign, rng)
-            _start_from(state, what, store, log, clean, result)
-            told(result)
+            what = damage(state / whole.name, KINDS[i % len(KINDS)], foreign=foreign, rng=rng)
+            _start_from(state, what, store=store, log=log, clean=clean, result=result)
+            progress(result)
     finally:
         store.close()
     result.seconds = perf_counter() - started
@@ -71,9 +71,9 @@ def _loaded(path: Path, log: str) -> Fold:
 
 
 def _start_from(
-    state: Path, what: str, store: Store, log: str, clean: dict[str, states.Array], result: Damaged
+    state: Path, what: str, *, store: Store, log: str, clean: dict[str, states.Array], result: Damaged
 ) -> None:
-    result.made += 1
+    result.damages += 1
     try:
         _loaded(snapshots.paths(state)[0], log)
         result.problems.append(f"not noticed: {what}")
@@ -81,7 +81,7 @@ def _start_from(
         # Whatever it is: the start must survive it, which is what comes next.
         result.detected += 1
     try:
-        wrong = states.differences(states.arrays_of(states.rebuilt(state, store)), clean)
+        wrong = states.differences(states.arrays_of(states.rebuild_state(state, store)), clean)
     except Exception as error:
         result.problems.append(f"the start failed with {type(error).__name__}: {what}")
         return
@@ -89,15 +89,15 @@ def _start_from(
     result.problems += [f"after {what} the state has another {name}" for name in wrong[:3]]
 
 
-def damage(snapshot: Path, kind: str, foreign: Path, rng: random.Random) -> str:
+def damage(snapshot: Path, kind: str, *, foreign: Path, rng: random.Random) -> str:
     """Damage one file of a snapshot; says what was done."""
     path = rng.choice(sorted(snapshot.iterdir()))
     content = bytearray(path.read_bytes())
     if kind == "bit":
-        place, bit = rng.randrange(len(content)), rng.randrange(8)
-        content[place] ^= 1 << bit
+        index, bit = rng.randrange(len(content)), rng.randrange(8)
+        content[index] ^= 1 << bit
         path.write_bytes(content)
-        return f"bit {bit} of byte {place} of {path.name} flipped"
+        return f"bit {bit} of byte {index} of {path.name} flipped"
     if kind == "cut":
         length = rng.randrange(len(content))
         path.write_bytes(content[:length])

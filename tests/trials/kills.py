@@ -76,30 +76,30 @@ class _Trial:
             since = self.clean.seq
             new = states.all_rows(store, after=since)
             self.rows += new
-            states.folded(new, self.clean)
-            found = self.ledger.compare(self.rows, since=since)
+            states.fold_rows(new, self.clean)
+            problems = self.ledger.compare(self.rows, since=since)
             if stopped:
-                found += _saved_differs(self._folder / "state", self.rows, self.clean)
+                problems += _saved_differs(self._folder / "state", self.rows, self.clean)
             elif whole_state:
-                again = states.arrays_of(states.rebuilt(self._folder / "state", store))
+                again = states.arrays_of(states.rebuild_state(self._folder / "state", store))
                 wrong = states.differences(again, states.arrays_of(self.clean))
-                found += [f"the rebuilt state has another {name}" for name in wrong]
+                problems += [f"the rebuilt state has another {name}" for name in wrong]
         finally:
             store.close()
         self._result.states += stopped or whole_state
         self._result.acknowledged, self._result.rows = len(self.ledger.acknowledged), len(self.rows)
         self._result.unanswered = len(self.ledger.open) + self.ledger.nameless
-        return found
+        return problems
 
     def final(self) -> list[str]:
         """Everything once more, from nothing."""
-        found = self.ledger.compare(self.rows) + states.effects_differ(self.rows, self.clean)
+        problems = self.ledger.compare(self.rows) + states.effects_differ(self.rows, self.clean)
         kept = states.arrays_of(self.clean)
-        again = states.arrays_of(states.folded(self.rows))
-        found += [f"a fold from nothing has another {name}" for name in states.differences(again, kept)]
-        once = states.told_once(self.rows, self.clean.routes[ROUTE])
+        again = states.arrays_of(states.fold_rows(self.rows))
+        problems += [f"a fold from nothing has another {name}" for name in states.differences(again, kept)]
+        once = states.clean_sums(self.rows, self.clean.routes[ROUTE])
         wrong = states.differences(once, states.sums_of(kept))
-        return found + [f"a log without repeats has another {name}" for name in wrong]
+        return problems + [f"a log without repeats has another {name}" for name in wrong]
 
 
 def kill_cycles(
@@ -108,7 +108,7 @@ def kill_cycles(
     cycles: int,
     seed: int,
     url: str | None = None,
-    told: Callable[[Killed], None] = lambda result: None,
+    progress: Callable[[Killed], None] = lambda result: None,
 ) -> Killed:
     """Run so many cycles on one log, ``url`` or a SQLite file in ``folder``; stops at the first problem."""
     started = perf_counter()
@@ -120,7 +120,7 @@ def kill_cycles(
         trial.life(stop=stop)
         result.problems += trial.look(stopped=stop, whole_state=cycle % every == 0)
         result.seconds = perf_counter() - started
-        told(result)
+        progress(result)
         if result.problems:
             return result
     result.problems += trial.final()
@@ -149,7 +149,7 @@ async def _life(server: Server, traffic: Traffic, rng: random.Random, *, stop: b
 
 def _saved_differs(folder: Path, rows: Sequence[Row], clean: Fold) -> list[str]:
     try:
-        saved = states.of_snapshot(folder, rows)
+        saved = states.load_snapshot(folder, rows)
     except (IndexError, ValueError, OSError) as error:
         return [f"no snapshot was left that can be used ({error})"]
     if saved.seq != clean.seq:

@@ -53,14 +53,14 @@ def power_cuts(
     cuts: int,
     seed: int,
     synchronous: str = "FULL",
-    told: Callable[[Cut], None] = lambda result: None,
+    progress: Callable[[Cut], None] = lambda result: None,
 ) -> Cut:
     """Cut the power so many times; stops after the life in which something was lost."""
     started = perf_counter()
     result, ledger, rng = Cut(), Ledger(), random.Random(seed)
     work, shadow = folder.absolute() / "work", folder.absolute() / "shadow"
-    for one in (work, shadow):
-        one.mkdir(parents=True, exist_ok=True)
+    for path in (work, shadow):
+        path.mkdir(parents=True, exist_ok=True)
     environment = {"SHADOW_OF": str(work), "SHADOW_TO": str(shadow), "LD_PRELOAD": str(compiled(folder))}
     # Commands of a process whose database is weaker than the service allows, for the negative control.
     command = (
@@ -72,7 +72,9 @@ def power_cuts(
         some = min(CUTS_OF_A_LIFE, cuts - result.cuts)
         try:
             server.start()
-            asyncio.run(_life(server, traffic, rng, some, folder, result, told))
+            asyncio.run(
+                _life(server, traffic, rng, cuts=some, folder=folder, result=result, progress=progress)
+            )
         finally:
             if server.alive():
                 server.kill()
@@ -90,10 +92,11 @@ async def _life(
     server: Server,
     traffic: Traffic,
     rng: random.Random,
+    *,
     cuts: int,
     folder: Path,
     result: Cut,
-    told: Callable[[Cut], None],
+    progress: Callable[[Cut], None],
 ) -> None:
     await server.until_ready()
     await traffic.settle(server.port)
@@ -109,7 +112,7 @@ async def _life(
         finally:
             os.kill(server.pid, signal.SIGCONT)
         result.cuts += 1
-        told(result)
+        progress(result)
     server.kill()
     await load
 
@@ -123,19 +126,19 @@ def _look(folder: Path, ledger: Ledger, result: Cut) -> None:
     store = open_store(url)
     try:
         rows = states.all_rows(store)
-        again = states.rebuilt(folder / "work" / "state", store)
+        again = states.rebuild_state(folder / "work" / "state", store)
     finally:
         store.close()
-    found = ledger.compare(rows)
-    there = {row.uid for row in rows}
-    result.lost += sum(uid not in there for uid in ledger.acknowledged)
+    problems = ledger.compare(rows)
+    uids = {row.uid for row in rows}
+    result.lost += sum(uid not in uids for uid in ledger.acknowledged)
     result.rows = len(rows)
-    clean = states.folded(rows)
+    clean = states.fold_rows(rows)
     if ROUTE in clean.routes:
-        found += states.effects_differ(rows, clean)
+        problems += states.effects_differ(rows, clean)
         wrong = states.differences(states.arrays_of(again), states.arrays_of(clean))
-        found += [f"the rebuilt state has another {name}" for name in wrong]
-    result.problems += found[: MOST_SHOWN - len(result.problems)]
+        problems += [f"the rebuilt state has another {name}" for name in wrong]
+    result.problems += problems[: MOST_SHOWN - len(result.problems)]
 
 
 def compiled(folder: Path) -> Path:

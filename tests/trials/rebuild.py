@@ -12,7 +12,7 @@ from fairlead.api.state import snapshots
 from fairlead.api.store import open_store
 from tests.trials import states
 from tests.trials.logs import write_log
-from tests.trials.settings import as_read, settings
+from tests.trials.settings import read_back, settings
 
 
 @dataclass
@@ -37,21 +37,21 @@ def rebuild(
     seed: int,
     open_decisions: int = 50_000,
     url: str | None = None,
-    told: Callable[[int], None] = lambda done: None,
+    progress: Callable[[int], None] = lambda done: None,
 ) -> Rebuilt:
     """Write a log of so many rounds, fold it from nothing, and start from a snapshot of it."""
-    given = settings(folder, url)
-    given["routes"][0]["max_open_decisions"] = open_decisions
-    made, result = as_read(given, folder), Rebuilt(rounds=rounds)
-    store = open_store(made.database_url)
+    content = settings(folder, url)
+    content["routes"][0]["max_open_decisions"] = open_decisions
+    read_settings, result = read_back(content, folder), Rebuilt(rounds=rounds)
+    store = open_store(read_settings.database_url)
     state = folder / "state"
     shutil.rmtree(state, ignore_errors=True)
     try:
         started = perf_counter()
-        served = write_log(store, made, rounds=rounds, seed=seed, told=told)
+        served = write_log(store, read_settings, rounds=rounds, seed=seed, progress=progress)
         result.write_s = perf_counter() - started
         wall, cpu = perf_counter(), process_time()
-        again = states.rebuilt(state, store)
+        again = states.rebuild_state(state, store)
         result.rebuild_wall_s, result.rebuild_cpu_s = perf_counter() - wall, process_time() - cpu
         result.cpu_s_per_million = result.rebuild_cpu_s * 1e6 / rounds
         expected = states.arrays_of(served)
@@ -59,7 +59,7 @@ def rebuild(
         result.problems += [f"the rebuilt state has another {name}" for name in wrong]
         snapshots.save(again, state, log=snapshots.log_fingerprint(store, again.seq))
         wall = perf_counter()
-        loaded = states.rebuilt(state, store)
+        loaded = states.rebuild_state(state, store)
         result.snapshot_s = perf_counter() - wall
         wrong = states.differences(states.arrays_of(loaded), expected)
         result.problems += [f"the state from the snapshot has another {name}" for name in wrong]

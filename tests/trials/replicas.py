@@ -15,7 +15,7 @@ from typing import Any, Final
 
 from fairlead.api.store import open_store
 from tests.trials import states
-from tests.trials.acknowledged import Ledger
+from tests.trials.acknowledged import Ledger, Sent
 from tests.trials.servers import Server
 from tests.trials.settings import BUDGET_USD, PROVIDERS, ROUTE, WIDTH, settings
 from tests.trials.traffic import Traffic
@@ -73,19 +73,20 @@ class Customers:
         name, rng = f"c{self._name}-{self._count}", self._rng
         features = [round(rng.uniform(-1.0, 1.0), 3) for _ in range(WIDTH)]
         body: dict[str, Any] = {"route": ROUTE, "features": features, "input_tokens": 400, "id": name}
-        made = await self._traffic.post(connection, "decision", "/v1/decisions", body, f"d:{name}")
-        if made is None:
+        sent = Sent("decision", "/v1/decisions", body, f"d:{name}")
+        decision = await self._traffic.post(connection, sent)
+        if decision is None:
             await asyncio.sleep(0.02)
             return
-        selected = made["selected"]
+        selected = decision["selected"]
         cost = _COST_USD[selected] * rng.uniform(0.7, 1.3)
-        told = {"id": "o", "cost_usd": cost, "latency_s": 1.0}
+        outcome = {"id": "o", "cost_usd": cost, "latency_s": 1.0}
         path = f"/v1/decisions/{name}/outcome"
-        await self._traffic.post(connection, "outcome", path, told, f"o::{name}/o")
+        await self._traffic.post(connection, Sent("outcome", path, outcome, f"o::{name}/o"))
         good = float(rng.random() < _QUALITY[selected] + 0.1 * features[0])
-        judged = {"id": f"f{name}", "decision_id": name, "value": good}
+        feedback = {"id": f"f{name}", "decision_id": name, "value": good}
         for _ in range(1 + (rng.random() < 0.2)):
-            await self._traffic.post(connection, "feedback", "/v1/feedback", judged, f"f::f{name}")
+            await self._traffic.post(connection, Sent("feedback", "/v1/feedback", feedback, f"f::f{name}"))
 
 
 def replicas(folder: Path, url: str, *, seconds: float, kill_every_s: float, seed: int) -> Replicated:
@@ -96,14 +97,14 @@ def replicas(folder: Path, url: str, *, seconds: float, kill_every_s: float, see
     try:
         for server in servers:
             server.start()
-        asyncio.run(_load(servers, ledger, rng, seconds, kill_every_s, result))
+        asyncio.run(_load(servers, ledger, rng, seconds=seconds, kill_every_s=kill_every_s, result=result))
         for server in servers:
             server.stop()
     finally:
         for server in servers:
             if server.alive():
                 server.kill()
-    _compare(folder, url, ledger, result)
+    _compare(folder, url, ledger=ledger, result=result)
     result.seconds = perf_counter() - started
     return result
 
@@ -112,6 +113,7 @@ async def _load(
     servers: list[Server],
     ledger: Ledger,
     rng: random.Random,
+    *,
     seconds: float,
     kill_every_s: float,
     result: Replicated,
@@ -145,28 +147,28 @@ async def _until_even(servers: list[Server], timeout_s: float = 60.0) -> None:
     connections = [await Connection.open(server.port) for server in servers]
     async with asyncio.timeout(timeout_s):
         while True:
-            places = {(await one.request("GET", "/readyz")).json()["seq"] for one in connections}
-            if len(places) == 1:
+            seqs = {(await connection.request("GET", "/readyz")).json()["seq"] for connection in connections}
+            if len(seqs) == 1:
                 break
             await asyncio.sleep(0.05)
-    for one in connections:
-        one.close()
+    for connection in connections:
+        connection.close()
 
 
-def _compare(folder: Path, url: str, ledger: Ledger, result: Replicated) -> None:
+def _compare(folder: Path, url: str, *, ledger: Ledger, result: Replicated) -> None:
     store = open_store(url, read_only=True)
     try:
         rows = states.all_rows(store)
     finally:
         store.close()
-    clean = states.folded(rows)
+    clean = states.fold_rows(rows)
     expected = states.arrays_of(clean)
     for i in range(REPLICAS):
-        saved = states.of_snapshot(folder / f"r{i}" / "state", rows)
+        saved = states.load_snapshot(folder / f"r{i}" / "state", rows)
         wrong = states.differences(states.arrays_of(saved), expected)
         result.problems += [f"replica {i} has another {name}" for name in wrong]
     served = clean.routes[ROUTE]
-    once = states.differences(states.told_once(rows, served), states.sums_of(expected))
+    once = states.differences(states.clean_sums(rows, served), states.sums_of(expected))
     result.problems += ledger.compare(rows) + states.effects_differ(rows, clean)
     result.problems += [f"a log without repeats has another {name}" for name in once]
     result.decisions, result.unanswered = served.decisions, len(ledger.open) + ledger.nameless

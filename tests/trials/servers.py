@@ -47,8 +47,8 @@ class Server:
     ) -> None:
         folder.mkdir(parents=True, exist_ok=True)
         self._config, self._report = folder / "fairlead.yaml", folder / "report.txt"
-        given = {"host": "127.0.0.1", "port": 0, **settings}
-        self._config.write_text(yaml.safe_dump(given), encoding="utf-8")
+        content = {"host": "127.0.0.1", "port": 0, **settings}
+        self._config.write_text(yaml.safe_dump(content), encoding="utf-8")
         self._environment, self._command = environment, command or _COMMAND
         self._process: BaseProcess | subprocess.Popen[bytes] | None = None
         self.port = 0
@@ -63,7 +63,7 @@ class Server:
         """Start it; returns once it listens."""
         self._report.write_bytes(b"")
         if self._environment is None:
-            child = _prepared().Process(target=_serve, args=[str(self._config), str(self._report)])
+            child = _fork_server().Process(target=_serve, args=[str(self._config), str(self._report)])
             child.start()
             self._process = child
         else:
@@ -76,11 +76,11 @@ class Server:
                     stderr=report,
                 )
         end = time.monotonic() + START_S
-        while (found := _LISTENS.search(self.report())) is None:
+        while (match := _LISTENS.search(self.report())) is None:
             if not self.alive() or time.monotonic() > end:
                 raise ServerFailed(self.report()[-2_000:])
             time.sleep(0.005)
-        self.port = int(found.group(1))
+        self.port = int(match.group(1))
         return self
 
     def report(self) -> str:
@@ -143,7 +143,7 @@ def serving(
             server.kill()
 
 
-def _prepared() -> Any:
+def _fork_server() -> Any:
     context = multiprocessing.get_context("forkserver")
     context.set_forkserver_preload(["tests.trials.preloaded"])
     return context
@@ -162,6 +162,6 @@ def _serve(config: str, report: str) -> None:
 
 def free_port() -> int:
     """A port that nobody listens on at this moment."""
-    with socket.create_server(("127.0.0.1", 0)) as found:
-        port: int = found.getsockname()[1]
+    with socket.create_server(("127.0.0.1", 0)) as listening:
+        port: int = listening.getsockname()[1]
         return port

@@ -16,11 +16,11 @@ _USD_PER_MTOK: Final = {"a/small": 0.2, "b/middle": 1.0, "c/large": 8.0}
 BUDGET_USD: Final = 0.001
 
 
-def as_read(given: dict[str, Any], folder: Path) -> Settings:
+def read_back(content: dict[str, Any], folder: Path) -> Settings:
     """What the service reads from a file with these settings, which is left in ``folder``."""
     folder.mkdir(parents=True, exist_ok=True)
     path = folder / "fairlead.yaml"
-    path.write_text(yaml.safe_dump(given), encoding="utf-8")
+    path.write_text(yaml.safe_dump(content), encoding="utf-8")
     return read_settings(path, environment={})
 
 

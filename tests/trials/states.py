@@ -32,10 +32,10 @@ _SUMS: Final = ("gram", "moment", "scalars")
 
 def all_rows(store: Store, *, after: int = 0) -> list[Row]:
     """The log from a place on."""
-    found: list[Row] = []
-    while rows := store.rows(Query(after=found[-1].seq if found else after)):
-        found += rows
-    return found
+    log: list[Row] = []
+    while rows := store.rows(Query(after=log[-1].seq if log else after)):
+        log += rows
+    return log
 
 
 def new_fold() -> Fold:
@@ -44,38 +44,38 @@ def new_fold() -> Fold:
     return Fold(parked_wait_s=fields["parked_wait_s"].default, parked_limit=fields["parked_limit"].default)
 
 
-def folded(rows: Iterable[Row], fold: Fold | None = None) -> Fold:
+def fold_rows(rows: Iterable[Row], fold: Fold | None = None) -> Fold:
     """A clean fold: each row once, in the order of the log, read from its line."""
-    made = new_fold() if fold is None else fold
+    result = new_fold() if fold is None else fold
     for row in rows:
-        made.apply(row)
-    return made
+        result.apply(row)
+    return result
 
 
 def arrays_of(fold: Fold) -> dict[str, Array]:
     """Everything in a fold, as arrays by name."""
-    found: dict[str, Array] = {"fold": packed(fold.state())}
+    arrays_by_name: dict[str, Array] = {"fold": packed(fold.state())}
     with TemporaryDirectory() as folder:
         for name, served in fold.routes.items():
             path = Path(folder) / "router.npz"
             served.router.save(path, offset=fold.seq)
             arrays, meta = read_snapshot(path)
-            found |= {f"{name}: {key}": value for key, value in arrays.items()}
-            found[f"{name}: meta"] = np.array(json.dumps(meta, sort_keys=True))
-    return found
+            arrays_by_name |= {f"{name}: {key}": value for key, value in arrays.items()}
+            arrays_by_name[f"{name}: meta"] = np.array(json.dumps(meta, sort_keys=True))
+    return arrays_by_name
 
 
-def differences(one: Mapping[str, Array], other: Mapping[str, Array]) -> list[str]:
+def differences(left: Mapping[str, Array], right: Mapping[str, Array]) -> list[str]:
     """Names of the arrays that are not the same in both, bit for bit."""
-    names = sorted(one.keys() | other.keys())
+    names = sorted(left.keys() | right.keys())
     return [
         name
         for name in names
-        if name not in one
-        or name not in other
-        or one[name].dtype != other[name].dtype
-        or one[name].shape != other[name].shape
-        or one[name].tobytes() != other[name].tobytes()
+        if name not in left
+        or name not in right
+        or left[name].dtype != right[name].dtype
+        or left[name].shape != right[name].shape
+        or left[name].tobytes() != right[name].tobytes()
     ]
 
 
@@ -85,16 +85,16 @@ def sums_of(arrays: Mapping[str, Array]) -> dict[str, Array]:
     Where an alarm falls depends on when feedback arrived, and so on more than what was said; the same log
     has the same alarms in every process, and `differences` of all arrays sees them.
     """
-    found: dict[str, Array] = {}
+    sums: dict[str, Array] = {}
     for name, value in arrays.items():
         head, _, end = name.rpartition("/")
         if end in _SUMS:
             key = f"{head.replace('/past', '/current')}/{end}"
-            found[key] = found[key] + value if key in found else value
-    return found
+            sums[key] = sums[key] + value if key in sums else value
+    return sums
 
 
-def of_snapshot(folder: Path, rows: Sequence[Row]) -> Fold:
+def load_snapshot(folder: Path, rows: Sequence[Row]) -> Fold:
     """The fold in the latest snapshot below a folder, which must be whole and of this log."""
     latest = snapshots.paths(folder)[0]
     at = next(row for row in rows if row.seq == int(latest.name))
@@ -102,7 +102,7 @@ def of_snapshot(folder: Path, rows: Sequence[Row]) -> Fold:
     return snapshots.load(latest, new_fold, log=log)
 
 
-def rebuilt(folder: Path, store: Store) -> Fold:
+def rebuild_state(folder: Path, store: Store) -> Fold:
     """What a service makes at its start: the latest snapshot that is whole, and the log from there on."""
     fold = snapshots.latest_fold(folder, store, new_fold)
     return snapshots.rebuild(fold, store, until=store.last_seq())
@@ -120,25 +120,25 @@ def cost_usd(decision: OpenDecision) -> float | None:
 
 def effects_differ(rows: Sequence[Row], fold: Fold) -> list[str]:
     """Decisions of which a fold holds something else in force than the log says by a model of its own."""
-    found = []
+    problems = []
     for name, effect in in_force(rows).items():
         if name not in fold.open:
-            found.append(f"decision {name} is not in the state")
+            problems.append(f"decision {name} is not in the state")
             continue
         decision = fold.routes[fold.open[name].route].open_decision(name)
         values = feedback_of(decision)
         if values != effect.values:
-            found.append(f"decision {name} is judged {values} and the log says {effect.values}")
+            problems.append(f"decision {name} is judged {values} and the log says {effect.values}")
         reported = effect.outcome.cost_usd if effect.outcome is not None else None
         if reported is not None and cost_usd(decision) != reported:
-            found.append(f"decision {name} costs {cost_usd(decision)} and the log says {reported}")
-    return found
+            problems.append(f"decision {name} costs {cost_usd(decision)} and the log says {reported}")
+    return problems
 
 
-def told_once(rows: Sequence[Row], served: ServedRoute) -> dict[str, Array]:
+def clean_sums(rows: Sequence[Row], served: ServedRoute) -> dict[str, Array]:
     """The sufficient statistics of a clean log: every decision, then the last word on each, said once."""
     config = [row for row in rows if row.kind == "config"]
-    fold = folded(config)
+    fold = fold_rows(config)
     router = fold.routes[served.body.name].router
     decisions = [row for row in rows if row.kind == "decision" and row.route == served.body.name]
     for row in decisions:
@@ -156,6 +156,6 @@ def told_once(rows: Sequence[Row], served: ServedRoute) -> dict[str, Array]:
             last[event.decision_id, "outcome"] = replace(event, served_provider=served_by, revision=row.seq)
         elif isinstance(event, Feedback):
             last[event.decision_id, event.metric, event.source] = replace(event, revision=row.seq)
-    for said in last.values():
-        router.learn(said)
+    for event in last.values():
+        router.learn(event)
     return sums_of(arrays_of(fold))

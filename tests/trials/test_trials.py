@@ -55,7 +55,7 @@ def test_a_power_cut_is_noticed_where_commits_are_not_synced(tmp_path: Path) -> 
 def test_damaged_snapshots_are_noticed_and_answered_by_a_rebuild(tmp_path: Path) -> None:
     result = damaged_snapshots(tmp_path, times=12, seed=1, rounds=20)
     assert result.problems == []
-    assert (result.made, result.detected, result.rebuilt) == (12, 12, 12)
+    assert (result.read_settings, result.detected, result.rebuilt) == (12, 12, 12)
 
 
 def test_replicas_learn_the_same_while_they_die(tmp_path: Path, postgres_url: str) -> None:
@@ -67,18 +67,18 @@ def test_replicas_learn_the_same_while_they_die(tmp_path: Path, postgres_url: st
 
 def test_feedback_in_any_order_ends_in_the_statistics_of_the_clean_one(tmp_path: Path) -> None:
     """Posted early, shuffled, repeated and corrected; compared with a log that says each last word once."""
-    rng, made = random.Random(5), trial.as_read(trial.settings(tmp_path), tmp_path)
-    said = []
+    rng, read_settings = random.Random(5), trial.read_back(trial.settings(tmp_path), tmp_path)
+    bodies = []
     for i in range(30):
         for name in range(2):
-            said.append(
+            bodies.append(
                 {"id": f"f{i}-{name}", "decision_id": f"d{i}", "value": rng.random(), "source": "human"}
             )
-    said += rng.sample(said, 20)
-    rng.shuffle(said)
-    service = Running(made).until_ready()
+    bodies += rng.sample(bodies, 20)
+    rng.shuffle(bodies)
+    service = Running(read_settings).until_ready()
     try:
-        for i, body in enumerate(said):
+        for i, body in enumerate(bodies):
             service.post("/v1/feedback", body, status=200)
             if i % 2 == 0 and i < 60:
                 ask = {
@@ -91,18 +91,18 @@ def test_feedback_in_any_order_ends_in_the_statistics_of_the_clean_one(tmp_path:
         fold = service.service.engine.fold
         served = states.arrays_of(fold)
         # A repetition is no correction: each counts where it came first.
-        first = {body["id"]: body for body in said}.values()
+        first = {body["id"]: body for body in bodies}.values()
         last = {body["decision_id"]: body["value"] for body in first}
         decisions = fold.routes[trial.ROUTE].router.open_decisions()
         values = {decision.id: states.feedback_of(decision) for decision in decisions}
         assert values == {name: {"quality/human": value} for name, value in last.items()}
     finally:
         service.stop()
-    store = open_store(made.database_url, read_only=True)
+    store = open_store(read_settings.database_url, read_only=True)
     rows = states.all_rows(store)
     store.close()
     assert sum(row.kind == "feedback" for row in rows) == 60
-    once = states.told_once(rows, states.folded(rows).routes[trial.ROUTE])
+    once = states.clean_sums(rows, states.fold_rows(rows).routes[trial.ROUTE])
     assert any(array.any() for array in once.values())
     assert states.differences(once, states.sums_of(served)) == []
 

@@ -48,18 +48,18 @@ class Traffic:
             return self._early.pop()
         return self._new_decision(self._next("d") if self._rng.random() < 0.75 else None)
 
-    def _new_decision(self, given: str | None) -> Sent:
+    def _new_decision(self, decision_id: str | None) -> Sent:
         features = [round(self._rng.uniform(-1.0, 1.0), 3) for _ in range(WIDTH)]
         body: dict[str, Any] = {"route": ROUTE, "features": features, "input_tokens": 400}
-        if given is not None:
-            body["id"] = given
-        return Sent("decision", "/v1/decisions", body, f"d:{given}" if given else "")
+        if decision_id is not None:
+            body["id"] = decision_id
+        return Sent("decision", "/v1/decisions", body, f"d:{decision_id}" if decision_id else "")
 
     def outcome(self) -> Sent | None:
         """What serving a decision took."""
         if not self._decisions:
             return None
-        one, name = self._rng.choice(self._decisions), self._next("o")
+        decision_id, name = self._rng.choice(self._decisions), self._next("o")
         body: dict[str, Any] = {"id": name, "latency_s": round(self._rng.uniform(0.1, 5.0), 3)}
         if self._rng.random() < 0.5:
             body["cost_usd"] = round(self._rng.uniform(0.0, 0.003), 6)
@@ -69,7 +69,7 @@ class Traffic:
             body["served_provider"] = self._rng.choice(PROVIDERS)
         if self._rng.random() < 0.05:
             body["status"] = "error"
-        return Sent("outcome", f"/v1/decisions/{one}/outcome", body, f"o::{one}/{name}")
+        return Sent("outcome", f"/v1/decisions/{decision_id}/outcome", body, f"o::{decision_id}/{name}")
 
     def feedback(self) -> Sent | None:
         """A judgement."""
@@ -89,10 +89,10 @@ class Traffic:
 
     def correction(self) -> Sent | None:
         """Another word on what was judged already."""
-        judged = [one for one in self._said[-100:] if one.kind == "feedback"]
-        if not judged:
+        feedback = [sent for sent in self._said[-100:] if sent.kind == "feedback"]
+        if not feedback:
             return None
-        before, name = self._rng.choice(judged), self._next("f")
+        before, name = self._rng.choice(feedback), self._next("f")
         body = {**before.body, "id": name, "value": round(self._rng.uniform(0.0, 1.0), 3)}
         return Sent("feedback", "/v1/feedback", body, f"f::{name}")
 
@@ -121,12 +121,11 @@ class Traffic:
         if sent.uid:
             self._said = [*self._said[-_KEPT:], sent]
 
-    async def post(self, connection: Connection, kind: str, path: str, body: dict[str, Any], uid: str) -> Any:
-        """Send one thing and keep account of it; the answer, None where it was refused for now."""
-        sent = Sent(kind, path, body, uid)
+    async def post(self, connection: Connection, sent: Sent) -> Any:
+        """Send one thing and keep account of it; returns the answer, or None if it was refused for now."""
         await self._say(connection, sent)
-        known = self.ledger.acknowledged.get(uid)
-        return None if known is None else known[1]
+        entry = self.ledger.acknowledged.get(sent.uid)
+        return None if entry is None else entry[1]
 
     async def client(self, port: int) -> None:
         """Say one thing after the other until the service dies."""

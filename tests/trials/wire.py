@@ -11,10 +11,10 @@ from typing import Any, NamedTuple, TypeVar, cast
 
 import httptools
 
-Found = TypeVar("Found")
+Result = TypeVar("Found")
 
 
-def run(work: Coroutine[Any, Any, Found]) -> Found:
+def run(work: Coroutine[Any, Any, Result]) -> Result:
     """As `asyncio.run`, on the event loop that the service has: what clients take, the service lacks."""
     if sys.platform == "win32":
         return asyncio.run(work)
@@ -53,8 +53,8 @@ class Connection(asyncio.Protocol):
     async def open(cls, port: int) -> Connection:
         """Connect."""
         loop = asyncio.get_running_loop()
-        _, made = await loop.create_connection(cls, "127.0.0.1", port)
-        return made
+        _, connection = await loop.create_connection(cls, "127.0.0.1", port)
+        return connection
 
     async def request(
         self,

@@ -39,7 +39,7 @@ def test_features_are_fitted_from_every_kind_of_file(tmp_path: Path) -> None:
     ],
 )
 def test_prompts_that_cannot_be_learned_from_get_one_sentence(
-    tmp_path: Path, name: str, content: str, options: tuple[str, ...], said: str
+    tmp_path: Path, *, name: str, content: str, options: tuple[str, ...], said: str
 ) -> None:
     (tmp_path / name).write_text(content, encoding="utf-8")
     assert_refused(run("fit-features", tmp_path / name, "--out", tmp_path / "f.npz", *options), said)

@@ -24,11 +24,11 @@ COSTS = {"a/cheap": 0.001, "b/mid": 0.002, "c/dear": 0.02}
 
 def rows(n: int = 90) -> list[dict[str, Any]]:
     rng = np.random.default_rng(1)
-    found = []
+    content = []
     for i in range(n):
         kind = i % 2
         for model, rates in RATES.items():
-            found.append(
+            content.append(
                 {
                     "prompt_id": f"p{i}", "split": "val" if i < n // 2 else "test", "task": f"t{kind}",
                     "prompt": f"{KINDS[kind]} number {i} item{rng.integers(50)}", "model": model,
@@ -36,7 +36,7 @@ def rows(n: int = 90) -> list[dict[str, Any]]:
                     "input_tokens": 20, "output_tokens": 50, "latency_s": 0.5,
                 }
             )  # fmt: skip
-    return found
+    return content
 
 
 def write(path: Path, content: list[dict[str, Any]]) -> Path:
@@ -59,17 +59,17 @@ def simulated(table: Path, *options: object, quick: tuple[object, ...] = QUICK) 
     out = table.parent / "out.json"
     result = run("simulate", table, *quick, *options, "--json", out, "--quiet")
     assert result.exit_code == 0, result.output
-    found: dict[str, Any] = json.loads(out.read_text(), parse_constant=lambda name: pytest.fail(name))
-    return found
+    result: dict[str, Any] = json.loads(out.read_text(), parse_constant=lambda name: pytest.fail(name))
+    return result
 
 
 def test_the_records_have_the_promised_schema(table: Path) -> None:
-    found = simulated(table, "--seeds", 2)
+    result = simulated(table, "--seeds", 2)
     measured = ["mean_quality", "mean_cost_usd", "utilisation", "best_fixed_mix_at_spend", "lift"]
     wanted = ["policy", "budget_usd", "wtp_usd", "seed", "n", *measured]
     wanted += [f"{name}_second_half" for name in measured] + ["share"]
-    assert [record["seed"] for record in found["records"]] == [0, 1]
-    for record in found["records"]:
+    assert [record["seed"] for record in result["records"]] == [0, 1]
+    for record in result["records"]:
         assert list(record)[: len(wanted)] == wanted
         assert record["n"] == 90
         assert sum(record["share"].values()) == pytest.approx(1.0)
@@ -77,12 +77,12 @@ def test_the_records_have_the_promised_schema(table: Path) -> None:
         assert record["utilisation"] == pytest.approx(record["mean_cost_usd"] / 0.003)
         assert record["utilisation_after_1000"] is None
         assert len(record["phase_quality"]) == 3
-    summary = found["summary"]
+    summary = result["summary"]
     assert {"policies", "overall", "oracle", "supervised", "providers", "settings", "versions"} <= set(
         summary
     )
     (policy,) = summary["policies"]
-    qualities = [record["mean_quality"] for record in found["records"]]
+    qualities = [record["mean_quality"] for record in result["records"]]
     assert policy["mean"]["mean_quality"] == pytest.approx(np.mean(qualities))
     assert policy["standard_error"]["mean_quality"] == pytest.approx(np.std(qualities, ddof=1) / np.sqrt(2))
 
@@ -123,13 +123,13 @@ def test_goals(table: Path) -> None:
 
 
 def test_splits_providers_labels_and_feedback(table: Path) -> None:
-    found = simulated(table, "--warmup-split", "val", "--score-split", "test", "--task-labels",
+    result = simulated(table, "--warmup-split", "val", "--score-split", "test", "--task-labels",
                       "--features", "surface", "--feedback-delay", 5, "--feedback-rate", 0.5,
                       "--no-price-list", "--providers", "a/*,c/dear")  # fmt: skip
-    (record,) = found["records"]
+    (record,) = result["records"]
     assert record["n"] == 45
     assert list(record["share"]) == ["a/cheap", "c/dear"]
-    assert found["summary"]["providers"]["a/cheap"]["price_list"] == {"source": "none"}
+    assert result["summary"]["providers"]["a/cheap"]["price_list"] == {"source": "none"}
 
 
 def test_changes(table: Path) -> None:
@@ -160,10 +160,10 @@ def test_missing_cells_are_counted_and_never_chosen(tmp_path: Path) -> None:
     content = [row for row in rows() if row["model"] != "c/dear" or int(row["prompt_id"][1:]) >= 30]
     table = write(tmp_path / "table.csv", content)
     for policy in ("default", "uniform", "fixed:c/dear", "linucb"):
-        found = simulated(table, "--policy", policy)
-        assert found["summary"]["providers"]["c/dear"]["missing"] == 30
-        assert found["records"][0]["share"]["c/dear"] <= 2 / 3 + 1e-9
-        assert "c/dear lacks an outcome for 30 of 90" in found["summary"]["notes"][0]
+        result = simulated(table, "--policy", policy)
+        assert result["summary"]["providers"]["c/dear"]["missing"] == 30
+        assert result["records"][0]["share"]["c/dear"] <= 2 / 3 + 1e-9
+        assert "c/dear lacks an outcome for 30 of 90" in result["summary"]["notes"][0]
 
 
 def test_the_terminal_shows_a_table_and_a_sentence(table: Path) -> None:
@@ -221,7 +221,7 @@ def test_the_terminal_shows_a_table_and_a_sentence(table: Path) -> None:
     ],
 )  # fmt: skip
 def test_a_bad_option_gets_one_sentence(
-    table: Path, monkeypatch: pytest.MonkeyPatch, options: list[str], said: str
+    table: Path, monkeypatch: pytest.MonkeyPatch, *, options: list[str], said: str
 ) -> None:
     monkeypatch.chdir(table.parent)
     result = run("simulate", table, "--json", "left.json", "--csv", "left.csv", *options)
@@ -234,7 +234,7 @@ def test_a_bad_option_gets_one_sentence(
     [("quality", "nan", "quality"), ("quality", 1.5, "quality"), ("cost_usd", -1, "cost_usd"),
      ("cost_usd", "inf", "cost_usd"), ("latency_s", -1, "latency_s"), ("quality", "good", "quality")],
 )  # fmt: skip
-def test_a_bad_cell_gets_one_sentence(tmp_path: Path, column: str, value: object, said: str) -> None:
+def test_a_bad_cell_gets_one_sentence(tmp_path: Path, *, column: str, value: object, said: str) -> None:
     content = rows(10)
     content[4][column] = value
     assert_refused(run("simulate", write(tmp_path / "table.csv", content)), said)

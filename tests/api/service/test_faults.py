@@ -133,7 +133,7 @@ def test_a_clock_that_jumps_breaks_nothing(tmp_path: Path) -> None:
     made = trial.settings(tmp_path)
     made["routes"][0]["budget"] = {"usd_per_day": 5.0}
     made["routes"][0]["reward_wait_s"] = 3_600.0
-    settings = trial.as_read(made, tmp_path)
+    settings = trial.read_back(made, tmp_path)
     given = {name: getattr(settings, name) for name in ("providers", "prices", "routes")}
     body = {"route": trial.ROUTE, "features": [0.1] * trial.WIDTH, "input_tokens": 400}
     with running(tmp_path, clock=lambda: now[0], **given) as service:
@@ -186,7 +186,7 @@ def test_sigterm_answers_what_is_in_flight(tmp_path: Path) -> None:
     rows = states.all_rows(store)
     store.close()
     assert {row.decision_id for row in rows if row.kind == "decision"} == {f"d{i}" for i in range(8)}
-    saved = states.of_snapshot(tmp_path / "state", rows)
+    saved = states.load_snapshot(tmp_path / "state", rows)
     assert saved.seq == rows[-1].seq, "a snapshot of everything was left"
 
 

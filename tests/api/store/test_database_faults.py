@@ -9,6 +9,7 @@ import threading
 import time
 import warnings
 from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -56,11 +57,29 @@ class Crashing:
 
 @pytest.fixture
 def crashing(tmp_path: Path) -> Iterator[Crashing]:
-    made = Crashing(tmp_path / "server")
+    server = Crashing(tmp_path / "server")
     try:
-        yield made
+        yield server
     finally:
-        made.end()
+        server.end()
+
+
+def ask_until(
+    done: threading.Event, service: Running, number: int, *, acknowledged: list[str], statuses: set[int]
+) -> None:
+    """Ask for decisions as a client does: the same request again, until it is answered."""
+    count = 0
+    while not done.is_set():
+        name = f"d{number}-{count}"
+        body = {"route": "quickstart", "prompt": "x", "id": name}
+        response = service.client.post("/v1/decisions", json=body)
+        statuses.add(response.status_code)
+        if response.status_code == 200:
+            acknowledged.append(name)
+            count += 1
+        else:
+            assert response.headers["retry-after"]
+            time.sleep(0.05)
 
 
 def test_a_server_that_crashes_is_waited_for_and_nothing_acknowledged_is_lost(
@@ -69,24 +88,9 @@ def test_a_server_that_crashes_is_waited_for_and_nothing_acknowledged_is_lost(
     acknowledged: list[str] = []
     statuses: set[int] = set()
     done = threading.Event()
-
-    def ask(service: Running, number: int) -> None:
-        count = 0
-        while not done.is_set():
-            name = f"d{number}-{count}"
-            body = {"route": "quickstart", "prompt": "x", "id": name}
-            # As a client does: the same request again, until it is answered.
-            response = service.client.post("/v1/decisions", json=body)
-            statuses.add(response.status_code)
-            if response.status_code == 200:
-                acknowledged.append(name)
-                count += 1
-            else:
-                assert response.headers["retry-after"]
-                time.sleep(0.05)
-
     with running(tmp_path, crashing.url) as service:
-        threads = [threading.Thread(target=ask, args=[service, i]) for i in range(3)]
+        ask = partial(ask_until, done, service, acknowledged=acknowledged, statuses=statuses)
+        threads = [threading.Thread(target=ask, args=[i]) for i in range(3)]
         for thread in threads:
             thread.start()
         service.until(lambda: len(acknowledged) > 30)
@@ -174,16 +178,17 @@ class Severing:
             server = socket.socket(socket.AF_UNIX)
             server.connect(self._target)
             commit = threading.Event()
-            for source, sink, watch in ((client, server, self._asked), (server, client, self._answered)):
-                threading.Thread(target=self._carry, args=[source, sink, watch, commit], daemon=True).start()
+            asked, answered = partial(self._asked, commit=commit), partial(self._answered, commit=commit)
+            for source, sink, watch in ((client, server, asked), (server, client, answered)):
+                threading.Thread(target=self._carry, args=[source, sink, watch], daemon=True).start()
 
-    def _asked(self, data: bytes, commit: threading.Event) -> bool:
+    def _asked(self, data: bytes, *, commit: threading.Event) -> bool:
         if self.armed and b"COMMIT" in data:
             self.armed = False
             commit.set()
         return True
 
-    def _answered(self, data: bytes, commit: threading.Event) -> bool:
+    def _answered(self, data: bytes, *, commit: threading.Event) -> bool:
         # The server has committed by the time that it answers; the answer never arrives.
         if commit.is_set() and b"COMMIT" in data:
             self.cuts += 1
@@ -194,27 +199,26 @@ class Severing:
     def _carry(
         source: socket.socket,
         sink: socket.socket,
-        watch: Callable[[bytes, threading.Event], bool],
-        commit: threading.Event,
+        watch: Callable[[bytes], bool],
     ) -> None:
         try:
-            while (data := source.recv(65_536)) and watch(data, commit):
+            while (data := source.recv(65_536)) and watch(data):
                 sink.sendall(data)
         except OSError:
             pass
-        for one in (source, sink):
+        for end in (source, sink):
             with contextlib.suppress(OSError):
-                one.shutdown(socket.SHUT_RDWR)
-            one.close()
+                end.shutdown(socket.SHUT_RDWR)
+            end.close()
 
     def close(self) -> None:
         self._listening.close()
 
 
 def test_a_commit_whose_answer_is_lost_counts_once(tmp_path: Path, postgres_url: str) -> None:
-    given: dict[str, Any] = psycopg.conninfo.conninfo_to_dict(postgres_url)
-    line = Severing(f"{given['host']}/.s.PGSQL.{given.get('port', '5432')}")
-    url = f"postgresql://{given['user']}@127.0.0.1:{line.port}/{given['dbname']}"
+    info: dict[str, Any] = psycopg.conninfo.conninfo_to_dict(postgres_url)
+    line = Severing(f"{info['host']}/.s.PGSQL.{info.get('port', '5432')}")
+    url = f"postgresql://{info['user']}@127.0.0.1:{line.port}/{info['dbname']}"
     try:
         with running(tmp_path, url) as service:
             service.decide(id="d1")
@@ -224,15 +228,17 @@ def test_a_commit_whose_answer_is_lost_counts_once(tmp_path: Path, postgres_url:
             assert line.cuts == 1
             assert service.post("/v1/decisions", body, status=200) == answer
             line.armed = True
-            told = service.post("/v1/feedback", {"decision_id": "d2", "value": 1.0, "id": "f"}, status=200)
+            feedback = service.post(
+                "/v1/feedback", {"decision_id": "d2", "value": 1.0, "id": "f"}, status=200
+            )
             assert line.cuts == 2
-            assert told["state"] == "joined"
+            assert feedback["state"] == "joined"
             line.armed = True
             unnamed = service.decide()
             assert line.cuts == 3
             service.until(service.settled)
-            found = service.get("/v1/decisions/d2")
-            assert [event["kind"] for event in found["events"]] == ["feedback"]
+            history = service.get("/v1/decisions/d2")
+            assert [event["kind"] for event in history["events"]] == ["feedback"]
             assert written(url) == ["d1", "d2", unnamed["id"]]
             assert service.get("/v1/routes/quickstart/state")["decisions"] == 3
     finally:

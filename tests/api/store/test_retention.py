@@ -15,10 +15,10 @@ DAY_S = 86_400.0
 
 def traffic(service: Running, name: str, rounds: int) -> None:
     for i in range(rounds):
-        made = service.decide(id=f"{name}{i}")
+        decision = service.decide(id=f"{name}{i}")
         body = {"cost_usd": 0.25, "status": "error" if i == 0 else "ok"}
-        service.post(f"/v1/decisions/{made['id']}/outcome", body, status=200)
-        service.post("/v1/feedback", {"decision_id": made["id"], "value": 0.5}, status=200)
+        service.post(f"/v1/decisions/{decision['id']}/outcome", body, status=200)
+        service.post("/v1/feedback", {"decision_id": decision["id"], "value": 0.5}, status=200)
     service.until(service.settled)
 
 
@@ -55,7 +55,7 @@ def test_old_events_go_and_the_state_can_still_be_rebuilt(tmp_path: Path, store_
     snapshots.rebuild(fold, store, until=store.last_seq())
     assert bits(fold, tmp_path / "after") == before
     sums = store.read("SELECT sum(decisions), sum(outcomes), sum(failures), sum(cost_usd) FROM rollups", [])
-    assert [float(one) for one in sums[0]] == [10.0, 10.0, 1.0, 2.5]
+    assert [float(total) for total in sums[0]] == [10.0, 10.0, 1.0, 2.5]
     assert store.read("SELECT sum(feedback), sum(value_sum) FROM rollups", [])[0][1] == 5.0
     assert retention.base_seq(store) == 35
     # A snapshot from before the base is of no use: what came after it is gone.

@@ -68,16 +68,16 @@ def test_what_comes_while_a_commit_runs_shares_the_next_one(gate: Gate) -> None:
         await asyncio.sleep(0.01)
         assert writer.depth == 31
         gate.open.set()
-        found = [await task for task in [first, *others]]
+        written = [await task for task in [first, *others]]
         await writer.close()
         assert writer.depth == 0
-        return found
+        return written
 
     committed: list[Appended] = []
-    found = asyncio.run(play())
+    written = asyncio.run(play())
     assert gate.batches == [1, 30]
-    assert [kept.seq for ((kept, _),) in found] == list(range(1, 32))
-    assert [one.seq for appended in committed for one in appended.rows] == list(range(1, 32))
+    assert [kept.seq for ((kept, _),) in written] == list(range(1, 32))
+    assert [event.seq for appended in committed for event in appended.rows] == list(range(1, 32))
     gate.close()
 
 
@@ -124,7 +124,7 @@ def test_a_failed_commit_is_told_to_everybody_in_it_and_forgotten(gate: Gate) ->
         results = await asyncio.gather(
             *[writer.append([row(f"r{i}")]) for i in range(5)], return_exceptions=True
         )
-        assert all(isinstance(one, StoreUnavailable) for one in results)
+        assert all(isinstance(result, StoreUnavailable) for result in results)
         assert (writer.failing, writer.depth) == ("the disk is full", 0)
         gate.failure = None
         await writer.append([row("after")])
@@ -132,7 +132,7 @@ def test_a_failed_commit_is_told_to_everybody_in_it_and_forgotten(gate: Gate) ->
         await writer.close()
 
     asyncio.run(play())
-    assert [one.uid for one in gate.rows(Query())] == ["d:after"]
+    assert [event.uid for event in gate.rows(Query())] == ["d:after"]
     gate.close()
 
 
@@ -141,17 +141,17 @@ def test_one_event_that_cannot_be_written_does_not_take_others_with_it(gate: Gat
         writer = new_writer(gate)
         writer.start()
         gate.open.clear()
-        tasks = [asyncio.create_task(writer.append([one])) for one in (row("a"), bad, row("b"))]
+        tasks = [asyncio.create_task(writer.append([item])) for item in (row("a"), bad, row("b"))]
         await asyncio.sleep(0.01)
         gate.open.set()
-        found = await asyncio.gather(*tasks, return_exceptions=True)
+        results = await asyncio.gather(*tasks, return_exceptions=True)
         await writer.close()
-        return list(found)
+        return list(results)
 
     bad = row("bad")._replace(line=None)  # type: ignore[arg-type]
     results = asyncio.run(play())
-    assert [isinstance(one, Exception) for one in results] == [False, True, False]
-    assert {one.uid for one in gate.rows(Query())} == {"d:a", "d:b"}
+    assert [isinstance(item, Exception) for item in results] == [False, True, False]
+    assert {event.uid for event in gate.rows(Query())} == {"d:a", "d:b"}
     gate.close()
 
 
@@ -212,8 +212,8 @@ def test_a_full_disk_is_a_problem_until_there_is_space_again(tmp_path: Path) -> 
 def test_relaxed_decisions_are_answered_before_they_are_written(tmp_path: Path) -> None:
     with running(tmp_path, durability="relaxed") as service:
         ids = [service.decide()["id"] for _ in range(20)]
-        told = service.post("/v1/feedback", {"decision_id": ids[0], "value": 1.0}, status=200)
-        assert told["seq"] is None
+        feedback = service.post("/v1/feedback", {"decision_id": ids[0], "value": 1.0}, status=200)
+        assert feedback["seq"] is None
         # With an id of the client's it matters whether it is new, so that it waits for the commit.
         first = service.decide(id="mine")
         assert service.decide(id="mine") == first
