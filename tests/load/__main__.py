@@ -28,17 +28,8 @@ SECTIONS: Final[dict[str, Callable[[Options], Section]]] = {
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run the sections that are asked for, print each as soon as it is there, write the JSON at the end."""
-    parser = argparse.ArgumentParser(prog="python -m tests.load", description=__doc__)
-    parser.add_argument("--only", choices=tuple(SECTIONS), action="append", help="a section; repeatable")
-    parser.add_argument("--store", choices=("sqlite", "postgres"), default="sqlite")
-    parser.add_argument(
-        "--postgres", metavar="URL", help="a server to make databases on; else one of a wheel"
-    )
-    parser.add_argument("--seconds", type=_positive, default=10.0, metavar="S", help="of each measurement")
-    parser.add_argument("--minutes", type=_positive, default=1.0, metavar="M", help="of the soak")
-    parser.add_argument("--rate", type=_positive, default=200.0, metavar="R", help="decisions/s of the soak")
-    parser.add_argument("--json", type=Path, metavar="FILE", help="write the results there too")
+    """Run the chosen sections, print each as soon as it is done, and write the JSON at the end."""
+    parser = _parser()
     chosen = parser.parse_args(arguments)
     if chosen.json is not None and not chosen.json.parent.is_dir():
         parser.error(f"--json {chosen.json}: there is no folder {chosen.json.parent}; make it first")
@@ -68,6 +59,20 @@ def main(arguments: Sequence[str] | None = None) -> int:
         content = {"store": chosen.store, "sections": [section.plain() for section in sections]}
         write_atomically(chosen.json, json_text(content))
     return 0
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="python -m tests.load", description=__doc__)
+    parser.add_argument("--only", choices=tuple(SECTIONS), action="append", help="a section; repeatable")
+    parser.add_argument("--store", choices=("sqlite", "postgres"), default="sqlite")
+    parser.add_argument(
+        "--postgres", metavar="URL", help="a server to make databases on; else one of a wheel"
+    )
+    parser.add_argument("--seconds", type=_positive, default=10.0, metavar="S", help="of each measurement")
+    parser.add_argument("--minutes", type=_positive, default=1.0, metavar="M", help="of the soak")
+    parser.add_argument("--rate", type=_positive, default=200.0, metavar="R", help="decisions/s of the soak")
+    parser.add_argument("--json", type=Path, metavar="FILE", help="write the results there too")
+    return parser
 
 
 def _positive(text: str) -> float:

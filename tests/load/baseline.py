@@ -55,13 +55,13 @@ class Asked(BaseModel):
 
 
 def application(fold: Fold, engine: sqlalchemy.Engine) -> FastAPI:
-    """The ordinary service."""
+    """Build the ordinary service."""
     app, guard, rng = FastAPI(), threading.Lock(), random.Random(0)
     order = [fold.seq]
 
     @app.post("/v1/decisions")
     def decide_one(asked: Asked) -> dict[str, Any]:
-        """A decision, kept before it is answered."""
+        """Decide, and store the decision before it is answered."""
         served = fold.routes[asked.route]
         context = Context(features=np.array(asked.features), input_tokens=asked.input_tokens)
         name, at_s = secrets.token_hex(12), time.time()

@@ -1,4 +1,4 @@
-"""Clients: closed loops of so many connections, and open loops in which requests come when they come."""
+"""Clients: closed loops with a number of connections, and open loops with a rate of requests."""
 
 from __future__ import annotations
 
@@ -15,12 +15,12 @@ from tests.load.served import Asked, decisions
 from tests.trials.wire import Connection, run
 
 LATE_S: Final = 20.0
-"""A request that is not answered by then is counted as lost."""
+"""A request that is not answered within this time counts as lost."""
 
 
 @dataclass
 class Loaded:
-    """What came back. Latencies count from when a request was due, also where it had to wait to be sent."""
+    """What came back. Latencies count from when a request was due, even if it had to wait to be sent."""
 
     sent: int = 0
     seconds: float = 0.0
@@ -28,24 +28,24 @@ class Loaded:
     """By status; 0 for no answer at all."""
     accepted_s: list[float] = field(default_factory=list)
     refused_s: list[float] = field(default_factory=list)
-    """Of 429 and 503: from when the request was sent, since the client's own queue is not the service's."""
+    """For 429 and 503, from when the request was sent: the client's own queue is not the service's."""
     without_retry_after: int = 0
     goodput: float = 0.0
-    """Answers of 2xx in a second, while requests were coming."""
+    """Answers of 2xx per second, while requests were sent."""
     rate: float = 0.0
-    """Requests that were sent in a second."""
+    """Requests sent per second."""
 
     def close(self, seconds: float) -> None:
-        """No more requests come; what is still answered counts no more towards the rates."""
+        """Fix the rates: later answers no longer count towards them."""
         self.seconds, self.rate = seconds, self.sent / seconds
         self.goodput = len(self.accepted_s) / seconds
 
     def accepted_ms(self, percentile: float) -> float:
-        """Percentile of the latency of what was accepted."""
+        """Percentile of the latency of accepted requests."""
         return 1e3 * float(np.percentile(self.accepted_s, percentile)) if self.accepted_s else float("nan")
 
     def refused_ms(self, percentile: float) -> float:
-        """Percentile of the latency of what was refused."""
+        """Percentile of the latency of refused requests."""
         return 1e3 * float(np.percentile(self.refused_s, percentile)) if self.refused_s else float("nan")
 
 
@@ -66,7 +66,7 @@ async def _send(connection: Connection, asked: Asked, *, due_s: float, result: L
 
 
 async def closed_loop(port: int, asked: Iterator[Asked], *, connections: int, seconds: float) -> Loaded:
-    """So many connections, each sending the next request when the one before is answered."""
+    """Run ``connections`` clients, each sending its next request when the last one is answered."""
     result, started = Loaded(), perf_counter()
 
     async def client() -> None:
@@ -80,32 +80,44 @@ async def closed_loop(port: int, asked: Iterator[Asked], *, connections: int, se
     return result
 
 
+class _Pool:
+    """At most so many connections, opened when they are needed."""
+
+    def __init__(self, port: int, most: int) -> None:
+        self._port, self._most = port, most
+        self._free: asyncio.LifoQueue[Connection] = asyncio.LifoQueue()
+        self._opened = 0
+
+    async def send(self, asked: Asked, *, due_s: float, result: Loaded) -> None:
+        """Send a request over a free connection, or wait for one."""
+        if self._free.empty() and self._opened < self._most:
+            self._opened += 1
+            connection = await Connection.open(self._port)
+        else:
+            connection = await self._free.get()
+        if connection.closed:
+            connection = await Connection.open(self._port)
+        try:
+            await _send(connection, asked, due_s=due_s, result=result)
+        finally:
+            self._free.put_nowait(connection)
+
+    def close(self) -> None:
+        """Close the connections that are free."""
+        while not self._free.empty():
+            self._free.get_nowait().close()
+
+
 async def open_loop(
     port: int, streams: list[Iterator[Asked]], *, per_s: float, seconds: float, most: int
 ) -> list[Loaded]:
-    """Requests of each stream at a fixed rate, whatever becomes of the ones before; ``most`` connections.
+    """Send requests of each stream at a fixed rate, over ``most`` connections, without waiting for answers.
 
-    Bounded in count by rate × seconds. A request for which no connection is free waits here, and that counts.
+    At most rate × seconds requests are sent. The time that one waits for a free connection counts as latency.
     """
     results = [Loaded() for _ in streams]
-    free: asyncio.LifoQueue[Connection] = asyncio.LifoQueue()
-    opened = 0
+    pool = _Pool(port, most)
     waiting: set[asyncio.Task[None]] = set()
-
-    async def send(asked: Asked, due_s: float, into: Loaded) -> None:
-        nonlocal opened
-        if free.empty() and opened < most:
-            opened += 1
-            connection = await Connection.open(port)
-        else:
-            connection = await free.get()
-        if connection.closed:
-            connection = await Connection.open(port)
-        try:
-            await _send(connection, asked, due_s=due_s, result=into)
-        finally:
-            free.put_nowait(connection)
-
     started = perf_counter()
     total = int(per_s * seconds)
     for i in range(total):
@@ -116,18 +128,17 @@ async def open_loop(
         elif i % 4 == 0:
             await asyncio.sleep(0)
         for stream, into in zip(streams, results, strict=True):
-            task = asyncio.ensure_future(send(next(stream), due_s, into))
+            task = asyncio.ensure_future(pool.send(next(stream), due_s=due_s, result=into))
             waiting.add(task)
             task.add_done_callback(waiting.discard)
     for into in results:
         into.close(perf_counter() - started)
     if waiting:
         await asyncio.wait(waiting, timeout=2 * LATE_S)
-    while not free.empty():
-        free.get_nowait().close()
+    pool.close()
     return results
 
 
 def probe(port: int, seconds: float) -> Loaded:
-    """A few clients in this process, to time what others do to the service."""
+    """Run a few clients in this process, to time what others do to the service."""
     return run(closed_loop(port, decisions(77), connections=4, seconds=seconds))

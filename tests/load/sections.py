@@ -37,7 +37,7 @@ class Options:
     rate: float
 
     def settings(self, name: str, **more: Any) -> dict[str, Any]:
-        """Settings of a server of a section."""
+        """Return the settings of a server of a section."""
         folder = self.folder / name
         return served.settings(folder, self.url, **more)
 
@@ -48,7 +48,7 @@ async def _warm(server: Server, seconds: float) -> None:
 
 
 def throughput(options: Options) -> Section:
-    """Closed loops at 32 connections, in turns: the empty endpoint, decisions, the baseline."""
+    """Run closed loops at 32 connections in turns: the empty endpoint, decisions, the baseline."""
     section = Section(number=1, title=f"Throughput at {CONNECTIONS} connections")
     goodput: dict[str, list[float]] = {"empty": [], "decisions": [], "baseline": []}
     with (
@@ -77,6 +77,11 @@ def throughput(options: Options) -> Section:
                     _note_errors(section, name, loaded)
 
         run(measure())
+    _compare_goodput(section, goodput)
+    return section
+
+
+def _compare_goodput(section: Section, goodput: dict[str, list[float]]) -> None:
     for name, values in goodput.items():
         section.show(f"{name}, answers/s", values, digits=0)
     pairs = list(zip(goodput["decisions"], goodput["empty"], goodput["baseline"], strict=True))
@@ -89,7 +94,6 @@ def throughput(options: Options) -> Section:
         5.0,
         digits=1,
     )
-    return section
 
 
 def _note_errors(section: Section, name: str, loaded: Loaded) -> None:
@@ -188,7 +192,7 @@ async def _recovery(service: Server) -> float:
 
 
 def soak(options: Options) -> Section:
-    """A steady load: what memory and files do."""
+    """Keep up a steady load, and watch memory and files."""
     section = Section(number=4, title=f"Soak: {options.minutes:g} min at {options.rate:g} decisions/s")
     with serving(options.folder / "four", options.settings("four", open_decisions=2_000)) as service:
         memory_mb: list[float] = []

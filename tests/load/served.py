@@ -1,4 +1,4 @@
-"""What is put under load: a route of 20 providers and 64 features, and requests for it."""
+"""The service under load: a route of 20 providers and 64 features, and requests for it."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ class Asked(NamedTuple):
 def settings(
     folder: Path, url: str | None = None, *, open_decisions: int = 20_000, **more: Any
 ) -> dict[str, Any]:
-    """Settings of the service under load, as they would be in production but for the limit of one key."""
+    """Return settings as in production, but without a limit per key."""
     return {
         "database_url": url or f"sqlite:///{folder.absolute()}/log.db",
         "state_dir": str(folder.absolute() / "state"),
@@ -51,14 +51,14 @@ def settings(
 
 
 def empty() -> Iterator[Asked]:
-    """Requests for the endpoint that does nothing."""
+    """Yield requests for the endpoint that does nothing."""
     while True:
         yield Asked("GET", "/livez", None)
 
 
 def decisions(seed: int, *, prefix: str = "") -> Iterator[Asked]:
-    """Requests for a choice; with a ``prefix`` they have ids of the client's."""
-    # Written beforehand: what a client takes to write them, the service would lack.
+    """Yield requests for decisions; with a ``prefix`` they have ids of the client's."""
+    # Encoded beforehand, since the client shares the processor with the service.
     bodies = [json.dumps(_body(random.Random(seed * 1_000 + i))).encode() for i in range(500)]
     for i in count():
         body = bodies[i % len(bodies)]
@@ -72,7 +72,7 @@ def _body(rng: random.Random) -> dict[str, Any]:
 
 
 def outcomes(seed: int, *, prefix: str, behind: int) -> Iterator[Asked]:
-    """What serving took, of the decision that was asked for so many requests before."""
+    """Yield outcomes of the decisions that were requested ``behind`` requests before."""
     rng = random.Random(seed)
     for i in count():
         body = {"cost_usd": round(rng.uniform(0.0, 0.002), 6), "latency_s": round(rng.uniform(0.2, 3.0), 3)}
@@ -81,7 +81,7 @@ def outcomes(seed: int, *, prefix: str, behind: int) -> Iterator[Asked]:
 
 
 def judgements(seed: int, *, prefix: str, behind: int) -> Iterator[Asked]:
-    """How good it was."""
+    """Yield feedback on the decisions that were requested ``behind`` requests before."""
     rng = random.Random(seed)
     for i in count():
         body = {"decision_id": f"{prefix}{max(i - behind, i // 2)}", "value": float(rng.random() < 0.7)}

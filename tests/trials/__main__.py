@@ -24,7 +24,7 @@ from tests.trials.replicas import replicas
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run one trial and print what came of it; 1 where something was lost, 2 where it cannot be run."""
+    """Run one trial and print its result; returns 1 if something was lost, 2 if it cannot be run."""
     arguments = _parser().parse_args(arguments)
     logging.getLogger("fairlead").setLevel(logging.ERROR)  # damages are announced a hundred times otherwise
     try:
@@ -96,7 +96,7 @@ def _show(result: object) -> None:
 
 
 def _progress(line: str) -> None:
-    # Where nobody looks, a line that is written over again and again is noise.
+    # In a file, a line that is overwritten again and again is noise.
     if sys.stderr.isatty():
         print(f"\r{line}\033[K", end="", file=sys.stderr, flush=True)
 

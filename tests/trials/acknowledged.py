@@ -1,7 +1,7 @@
-"""What a client was told, to be compared with what the log holds.
+"""A client's record of requests and answers, to be compared with the log.
 
-An event that was answered with 2xx is *acknowledged* and must be in the log as it was answered, once. One
-whose answer never came is *open*: it may be in the log, once, or not. Nothing else may be there.
+An event that was answered with 2xx is *acknowledged* and must be in the log as it was answered, once. An
+event whose answer never came is *open*: it may be in the log, once, or not. Nothing else may be there.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ _OUTCOME: Final = ("decision_id", "cost_usd", "latency_s", "served_provider", "s
 
 @dataclass(frozen=True)
 class Sent:
-    """One event as it was sent. ``uid`` is what the log knows it by; empty where the service chooses it."""
+    """One event as it was sent. ``uid`` is its uid in the log; empty if the service chooses it."""
 
     kind: str
     path: str
@@ -44,17 +44,17 @@ class Ledger:
     nameless: int = 0
     """Decisions without an id of the client's whose answer never came."""
     problems: list[str] = field(default_factory=list)
-    """What was answered that must not be."""
+    """Answers that must not be."""
 
     def sending(self, sent: Sent) -> None:
-        """It is on its way; from here on it may be in the log."""
+        """Note that an event is on its way: from here on it may be in the log."""
         if not sent.uid:
             self.nameless += 1
         elif sent.uid not in self.acknowledged:
             self.open[sent.uid] = sent
 
     def answered(self, sent: Sent, status: int, answer: Mapping[str, Any]) -> None:
-        """Its answer came."""
+        """Note the answer to an event."""
         if status in (429, 503):
             return  # refused for now; it stays open, since a 503 can follow a commit whose answer was lost
         if status != 200:
@@ -76,16 +76,16 @@ class Ledger:
             self.problems.append(text[:400])
 
     def compare(self, rows: Sequence[Row], *, since: int = 0) -> list[str]:
-        """What is wrong with the log, in sentences; none where everything acknowledged is there, once.
+        """Return what is wrong with the log, in sentences; none if every acknowledged event is there, once.
 
-        The content of rows up to the place ``since`` was compared before.
+        The content of rows up to the seq ``since`` was compared before.
         """
         problems = list(self.problems)
         by_uid = {row.uid: row for row in rows}
         if len(by_uid) != len(rows):
             problems.append("an event is in the log twice")
         if any(after.seq <= before.seq for before, after in pairwise(rows)):
-            problems.append("the places of the log do not rise")
+            problems.append("the seqs of the log do not rise")
         lost = [uid for uid in self.acknowledged if uid not in by_uid]
         problems += [f"lost: {uid}" for uid in lost[:MOST_SHOWN]]
         if len(lost) > MOST_SHOWN:
@@ -107,7 +107,7 @@ class Ledger:
 
 
 def _differences(row: Row, sent: Sent, answer: Mapping[str, Any]) -> list[str]:
-    """How a row of the log differs from what was sent and answered."""
+    """Return how a row of the log differs from what was sent and answered."""
     if sent.kind == "decision":
         if msgspec.json.decode(msgspec.json.encode(decision_of(row))) != answer:
             return [f"decision {row.uid} is in the log otherwise than it was answered"]
@@ -123,14 +123,14 @@ def _differences(row: Row, sent: Sent, answer: Mapping[str, Any]) -> list[str]:
 
 @dataclass
 class Effect:
-    """What is in force of one decision, by a model that shares nothing with the service's."""
+    """What is in force for one decision, by a model that shares nothing with the service's."""
 
     values: dict[str, float | None] = field(default_factory=dict)
     outcome: Outcome | None = None
 
 
 def in_force(rows: Sequence[Row]) -> dict[str, Effect]:
-    """By decision: the last word of each metric and source, and the last outcome, by the order of the log."""
+    """Return by decision the last value of each metric and source, and the last outcome, in log order."""
     effects: dict[str, Effect] = {row.decision_id or "": Effect() for row in rows if row.kind == "decision"}
     for row in rows:
         if row.kind not in ("outcome", "feedback") or row.decision_id not in effects:

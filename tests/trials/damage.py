@@ -22,7 +22,7 @@ KINDS: Final = ("bit", "cut", "bit", "cut", "missing", "foreign")
 
 @dataclass
 class Damaged:
-    """How many damages were made, noticed, and answered by the state that the log says."""
+    """How many damages were done, noticed, and answered with the state of the log."""
 
     damages: int = 0
     detected: int = 0
@@ -40,13 +40,13 @@ def damaged_snapshots(
     rounds: int = 150,
     progress: Callable[[Damaged], None] = lambda r: None,
 ) -> Damaged:
-    """Damage the latest snapshot of a log so many times, each time another one, and start from it."""
+    """Damage a copy of the latest snapshot ``times`` times, each differently, and start from it."""
     started = perf_counter()
     rng, result = random.Random(seed), Damaged(rounds=rounds)
-    read_settings = read_back(settings(folder), folder)
-    store = open_store(read_settings.database_url)
+    service_settings = read_back(settings(folder), folder)
+    store = open_store(service_settings.database_url)
     try:
-        fold = write_log(store, read_settings, rounds=rounds, seed=seed)
+        fold = write_log(store, service_settings, rounds=rounds, seed=seed)
         log, clean = snapshots.log_fingerprint(store, fold.seq), states.arrays_of(fold)
         older = states.fold_rows(states.all_rows(store)[: fold.seq // 2])
         foreign = snapshots.save(older, folder / "foreign", log=log)
@@ -78,7 +78,7 @@ def _start_from(
         _loaded(snapshots.paths(state)[0], log)
         result.problems.append(f"not noticed: {what}")
     except Exception:
-        # Whatever it is: the start must survive it, which is what comes next.
+        # Of any kind: the start below must survive it.
         result.detected += 1
     try:
         wrong = states.differences(states.arrays_of(states.rebuild_state(state, store)), clean)
@@ -90,7 +90,7 @@ def _start_from(
 
 
 def damage(snapshot: Path, kind: str, *, foreign: Path, rng: random.Random) -> str:
-    """Damage one file of a snapshot; says what was done."""
+    """Damage one file of a snapshot; returns what was done."""
     path = rng.choice(sorted(snapshot.iterdir()))
     content = bytearray(path.read_bytes())
     if kind == "bit":

@@ -1,4 +1,4 @@
-"""A PostgreSQL server for a trial: one that is named, or one out of a wheel in a folder of its own."""
+"""A PostgreSQL server for a trial: one named by its URL, or one from a wheel in a folder of its own."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ _NUMBERS = itertools.count()
 
 @contextmanager
 def postgres(folder: Path) -> Iterator[str]:
-    """The URL of a running server whose files are in ``folder``; stopped and removed at the end."""
+    """Start a server with its files in ``folder`` and yield its URL; stop and remove it at the end."""
     try:
         # Only trials and tests need it, so it comes with the extra `dev`.
         wheel: Any = importlib.import_module(_WHEEL)
@@ -39,7 +39,7 @@ def postgres(folder: Path) -> Iterator[str]:
 
 
 def new_database(server_url: str) -> str:
-    """The URL of an empty database on a server."""
+    """Create an empty database on a server, and return its URL."""
     name = f"trial_{next(_NUMBERS)}"
     with psycopg.connect(server_url, autocommit=True) as connection:
         connection.execute(f"DROP DATABASE IF EXISTS {name} WITH (FORCE)")

@@ -30,7 +30,7 @@ _LONGEST_S: Final = 0.8
 
 @dataclass
 class Killed:
-    """What came of the cycles. ``problems`` is empty where nothing was lost, doubled or learned otherwise."""
+    """Result of the cycles. ``problems`` is empty if nothing was lost, doubled or learned differently."""
 
     cycles: int = 0
     kills: int = 0
@@ -45,7 +45,7 @@ class Killed:
 
 
 class _Trial:
-    """One log, and what is known of it after each life of the service."""
+    """One log, and what must be in it after each life of the service."""
 
     def __init__(self, folder: Path, url: str | None, *, seed: int, result: Killed) -> None:
         self._folder, self._result, self._seed = folder, result, seed
@@ -56,7 +56,7 @@ class _Trial:
         self.clean = states.new_fold()
 
     def life(self, *, stop: bool) -> None:
-        """One life of the service under load; ``stop``: it ends because it is asked to."""
+        """Run the service under load until it is killed, or asked to end if ``stop``."""
         traffic = Traffic(self.ledger, self._rng, name=f"{self._seed}-{self._result.cycles}")
         server = Server(self._folder, self._settings)
         try:
@@ -70,7 +70,7 @@ class _Trial:
         self._result.stops += stop
 
     def look(self, *, stopped: bool, whole_state: bool) -> list[str]:
-        """What is wrong with the log now, and with the state that the next start would have."""
+        """Return what is wrong with the log now, and with the state that the next start would have."""
         store = open_store(self._settings["database_url"], read_only=True)
         try:
             since = self.clean.seq
@@ -92,7 +92,7 @@ class _Trial:
         return problems
 
     def final(self) -> list[str]:
-        """Everything once more, from nothing."""
+        """Compare everything once more, from nothing."""
         problems = self.ledger.compare(self.rows) + states.effects_differ(self.rows, self.clean)
         kept = states.arrays_of(self.clean)
         again = states.arrays_of(states.fold_rows(self.rows))
@@ -110,7 +110,7 @@ def kill_cycles(
     url: str | None = None,
     progress: Callable[[Killed], None] = lambda result: None,
 ) -> Killed:
-    """Run so many cycles on one log, ``url`` or a SQLite file in ``folder``; stops at the first problem."""
+    """Run cycles on one log, ``url`` or a SQLite file in ``folder``; stops at the first problem."""
     started = perf_counter()
     result = Killed()
     trial = _Trial(folder, url, seed=seed, result=result)
@@ -129,7 +129,7 @@ def kill_cycles(
 
 
 async def _life(server: Server, traffic: Traffic, rng: random.Random, *, stop: bool) -> None:
-    """One life of the service under load, and its end."""
+    """Keep the service under load for a while, then end it."""
     # One that is asked to end before it has learned anything leaves no snapshot; one that is killed may be at
     # any point of its start.
     if stop or rng.random() < 0.8:

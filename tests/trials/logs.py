@@ -1,4 +1,4 @@
-"""Logs as the service writes them, made without it: decisions of the real router, and what came of them."""
+"""Logs as the service writes them, made without it: decisions of the real router, outcomes and feedback."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ def write_log(
     seed: int,
     progress: Callable[[int], None] = lambda done: None,
 ) -> Fold:
-    """Append ``rounds`` decisions, each with an outcome and one judgement; the state they lead to."""
+    """Append ``rounds`` decisions, each with an outcome and one feedback; returns the resulting fold."""
     rng, fold = random.Random(seed), new_fold()
     store_all(store, fold, declared_rows(settings, fold))
     waiting: list[Row] = []
@@ -70,7 +70,7 @@ def _round(name: str, fold: Fold, rng: random.Random, *, at_s: float) -> tuple[D
 
 
 def declared_rows(settings: Settings, fold: Fold) -> list[Row]:
-    """What the settings declare, as rows to be appended."""
+    """Return the rows of what the settings declare."""
     changes = declared_changes(settings, fold, now_s=START_S)
     return [Row.config(change.line(), uid=uid, at_s=START_S) for uid, change in changes]
 

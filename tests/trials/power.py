@@ -1,4 +1,4 @@
-"""Power cuts: of the log only what was synced survives, and everything acknowledged must be in it.
+"""Power cuts: only the synced part of the log survives, and every acknowledged event must be in it.
 
 A library that is loaded into the service keeps a copy of the log's files as of each fsync. The process is
 held for a moment, the copies are taken away, and what is in them is compared with what clients were told.
@@ -36,7 +36,7 @@ _SOURCE: Final = Path(__file__).with_name("shadow.c")
 
 @dataclass
 class Cut:
-    """What came of the cuts. ``lost`` counts acknowledged events that were not in the log after a cut."""
+    """Result of the cuts. ``lost`` counts acknowledged events that were not in the log after a cut."""
 
     cuts: int = 0
     lives: int = 0
@@ -55,7 +55,7 @@ def power_cuts(
     synchronous: str = "FULL",
     progress: Callable[[Cut], None] = lambda result: None,
 ) -> Cut:
-    """Cut the power so many times; stops after the life in which something was lost."""
+    """Cut the power ``cuts`` times; stops after the life in which something was lost."""
     started = perf_counter()
     result, ledger, rng = Cut(), Ledger(), random.Random(seed)
     work, shadow = folder.absolute() / "work", folder.absolute() / "shadow"
@@ -118,7 +118,7 @@ async def _life(
 
 
 def _look(folder: Path, ledger: Ledger, result: Cut) -> None:
-    """What the disk would hold now, against what clients were told so far."""
+    """Compare what the disk would hold now with what was acknowledged."""
     after = folder / "after"
     shutil.rmtree(after, ignore_errors=True)
     shutil.copytree(folder / "shadow", after)
@@ -142,7 +142,7 @@ def _look(folder: Path, ledger: Ledger, result: Cut) -> None:
 
 
 def compiled(folder: Path) -> Path:
-    """The library, compiled for this machine."""
+    """Compile the library for this machine."""
     compiler = shutil.which("cc") or shutil.which("gcc") or shutil.which("clang")
     if compiler is None or sys.platform != "linux":
         raise InvalidInput("power cuts need Linux and a C compiler: install gcc, or run the trial elsewhere")
@@ -156,7 +156,7 @@ def compiled(folder: Path) -> Path:
 
 
 def weaker(synchronous: str) -> None:
-    """Serve with a database that syncs less than the service does: what this trial must notice."""
+    """Serve with a database that syncs less than the service does, which the trial must notice."""
     import sqlite3
 
     from fairlead.api.cli.main import main

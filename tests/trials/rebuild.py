@@ -1,4 +1,4 @@
-"""How long the state takes to be rebuilt from a long log, and that it is the same to the last bit."""
+"""How long it takes to rebuild the state from a long log, and whether it is the same to the last bit."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from tests.trials.settings import read_back, settings
 
 @dataclass
 class Rebuilt:
-    """Seconds of rebuilding, of one core and by the clock on the wall."""
+    """Seconds of rebuilding, in processor time and by the clock."""
 
     rounds: int = 0
     write_s: float = 0.0
@@ -25,7 +25,7 @@ class Rebuilt:
     rebuild_wall_s: float = 0.0
     cpu_s_per_million: float = 0.0
     snapshot_s: float = 0.0
-    """Wall time of a start from a snapshot that is whole."""
+    """Seconds by the clock of a start from a whole snapshot."""
     log_bytes_per_round: float = 0.0
     problems: list[str] = field(default_factory=list)
 
@@ -39,16 +39,16 @@ def rebuild(
     url: str | None = None,
     progress: Callable[[int], None] = lambda done: None,
 ) -> Rebuilt:
-    """Write a log of so many rounds, fold it from nothing, and start from a snapshot of it."""
+    """Write a log of ``rounds`` rounds, fold it from nothing, and start from a snapshot of it."""
     content = settings(folder, url)
     content["routes"][0]["max_open_decisions"] = open_decisions
-    read_settings, result = read_back(content, folder), Rebuilt(rounds=rounds)
-    store = open_store(read_settings.database_url)
+    service_settings, result = read_back(content, folder), Rebuilt(rounds=rounds)
+    store = open_store(service_settings.database_url)
     state = folder / "state"
     shutil.rmtree(state, ignore_errors=True)
     try:
         started = perf_counter()
-        served = write_log(store, read_settings, rounds=rounds, seed=seed, progress=progress)
+        served = write_log(store, service_settings, rounds=rounds, seed=seed, progress=progress)
         result.write_s = perf_counter() - started
         wall, cpu = perf_counter(), process_time()
         again = states.rebuild_state(state, store)

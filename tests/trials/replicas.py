@@ -23,7 +23,7 @@ from tests.trials.wire import Connection
 
 REPLICAS: Final = 3
 _LEAST_DECISIONS: Final = 2_000
-"""Fewer say nothing of the budget: it is kept on average, over a horizon of some hundred decisions."""
+"""Fewer say nothing about the budget, which is kept on average over some hundred decisions."""
 
 _COST_USD: Final = dict(zip(PROVIDERS, (0.0002, 0.001, 0.004), strict=True))
 _QUALITY: Final = dict(zip(PROVIDERS, (0.5, 0.7, 0.9), strict=True))
@@ -31,7 +31,7 @@ _QUALITY: Final = dict(zip(PROVIDERS, (0.5, 0.7, 0.9), strict=True))
 
 @dataclass
 class Replicated:
-    """What came of it. ``spend_ratio`` is what was spent over what the budget allows."""
+    """Result of the trial. ``spend_ratio`` is what was spent over what the budget allows."""
 
     seconds: float = 0.0
     kills: int = 0
@@ -45,7 +45,7 @@ class Replicated:
 
 
 class Customers:
-    """One customer after the other: a decision, what serving it cost, how good it was; some said twice."""
+    """Customers one after the other: a decision, its outcome, its feedback; some feedback is sent twice."""
 
     def __init__(self, ledger: Ledger, rng: random.Random, name: str) -> None:
         self._traffic = Traffic(ledger, rng, name=name)
@@ -90,7 +90,7 @@ class Customers:
 
 
 def replicas(folder: Path, url: str, *, seconds: float, kill_every_s: float, seed: int) -> Replicated:
-    """Load ``REPLICAS`` processes for so long, and compare what each has learned."""
+    """Load ``REPLICAS`` processes for ``seconds``, and compare what each has learned."""
     started, rng = perf_counter(), random.Random(seed)
     result, ledger = Replicated(), Ledger()
     servers = [Server(folder / f"r{i}", settings(folder / f"r{i}", url)) for i in range(REPLICAS)]
@@ -143,7 +143,7 @@ async def _load(
 
 
 async def _until_even(servers: list[Server], timeout_s: float = 60.0) -> None:
-    """Return once every server has folded the same place of the log."""
+    """Return once every server has folded the log up to the same seq."""
     connections = [await Connection.open(server.port) for server in servers]
     async with asyncio.timeout(timeout_s):
         while True:

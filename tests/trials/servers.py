@@ -55,12 +55,12 @@ class Server:
 
     @property
     def pid(self) -> int:
-        """Of the process that was started here."""
+        """Process id of the service."""
         assert self._process is not None and self._process.pid is not None
         return self._process.pid
 
     def start(self) -> Server:
-        """Start it; returns once it listens."""
+        """Start the process; returns once it listens."""
         self._report.write_bytes(b"")
         if self._environment is None:
             child = _fork_server().Process(target=_serve, args=[str(self._config), str(self._report)])
@@ -84,28 +84,28 @@ class Server:
         return self
 
     def report(self) -> str:
-        """What the process wrote to stdout and stderr since its start."""
+        """Return what the process wrote to stdout and stderr since its start."""
         return self._report.read_text(encoding="utf-8", errors="replace")
 
     def alive(self) -> bool:
-        """Whether it still runs."""
+        """Tell whether the process still runs."""
         process = self._process
         if isinstance(process, subprocess.Popen):
             return process.poll() is None
         return process is not None and process.is_alive()
 
     def kill(self) -> None:
-        """End it as ``kill -9`` does."""
+        """Kill the process as ``kill -9`` does."""
         os.kill(self.pid, signal.SIGKILL)
         self.wait()
 
     def stop(self, timeout_s: float = 30.0) -> int:
-        """Ask it to end, as SIGTERM does; its exit code."""
+        """Ask the process to end by SIGTERM; returns its exit code."""
         os.kill(self.pid, signal.SIGTERM)
         return self.wait(timeout_s)
 
     def wait(self, timeout_s: float = 30.0) -> int:
-        """Wait for its end; its exit code."""
+        """Wait for the end of the process; returns its exit code."""
         process = self._process
         assert process is not None
         if isinstance(process, subprocess.Popen):
@@ -134,7 +134,7 @@ def serving(
     environment: Mapping[str, str] | None = None,
     command: str | None = None,
 ) -> Iterator[Server]:
-    """A server that listens, and is gone at the end whatever happened."""
+    """Start a server that listens, and make sure that it is gone at the end."""
     server = Server(folder, settings, environment=environment, command=command)
     try:
         yield server.start()
@@ -161,7 +161,7 @@ def _serve(config: str, report: str) -> None:
 
 
 def free_port() -> int:
-    """A port that nobody listens on at this moment."""
+    """Return a port that is free at this moment."""
     with socket.create_server(("127.0.0.1", 0)) as listening:
         port: int = listening.getsockname()[1]
         return port

@@ -1,4 +1,4 @@
-"""What the service under trial is set to: one route on vectors, small enough to be folded many times."""
+"""Settings of the service under trial: one route on vectors, small enough to be folded many times."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ BUDGET_USD: Final = 0.001
 
 
 def read_back(content: dict[str, Any], folder: Path) -> Settings:
-    """What the service reads from a file with these settings, which is left in ``folder``."""
+    """Write these settings to a file in ``folder`` and read them as the service does."""
     folder.mkdir(parents=True, exist_ok=True)
     path = folder / "fairlead.yaml"
     path.write_text(yaml.safe_dump(content), encoding="utf-8")
@@ -25,7 +25,7 @@ def read_back(content: dict[str, Any], folder: Path) -> Settings:
 
 
 def settings(folder: Path, url: str | None = None, **more: Any) -> dict[str, Any]:
-    """Settings of a service whose files are in ``folder``, on the log ``url`` or a SQLite file there."""
+    """Return settings for files in ``folder``, with the log at ``url`` or in a SQLite file there."""
     return {
         "database_url": url or f"sqlite:///{folder.absolute()}/log.db",
         "state_dir": str(folder.absolute() / "state"),

@@ -1,4 +1,4 @@
-"""What was learned, in a form in which two of them can be compared to the last bit."""
+"""Learned states in a form that can be compared to the last bit."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ _SUMS: Final = ("gram", "moment", "scalars")
 
 
 def all_rows(store: Store, *, after: int = 0) -> list[Row]:
-    """The log from a place on."""
+    """Return the rows of the log after a seq."""
     log: list[Row] = []
     while rows := store.rows(Query(after=log[-1].seq if log else after)):
         log += rows
@@ -39,13 +39,13 @@ def all_rows(store: Store, *, after: int = 0) -> list[Row]:
 
 
 def new_fold() -> Fold:
-    """A fold with the waiting times that are set where nothing else is."""
+    """Return an empty fold with the default limits of parking."""
     fields = Settings.model_fields
     return Fold(parked_wait_s=fields["parked_wait_s"].default, parked_limit=fields["parked_limit"].default)
 
 
 def fold_rows(rows: Iterable[Row], fold: Fold | None = None) -> Fold:
-    """A clean fold: each row once, in the order of the log, read from its line."""
+    """Fold each row once, in the order of the log, as read from its line."""
     result = new_fold() if fold is None else fold
     for row in rows:
         result.apply(row)
@@ -53,7 +53,7 @@ def fold_rows(rows: Iterable[Row], fold: Fold | None = None) -> Fold:
 
 
 def arrays_of(fold: Fold) -> dict[str, Array]:
-    """Everything in a fold, as arrays by name."""
+    """Return everything in a fold, as arrays by name."""
     arrays_by_name: dict[str, Array] = {"fold": packed(fold.state())}
     with TemporaryDirectory() as folder:
         for name, served in fold.routes.items():
@@ -66,7 +66,7 @@ def arrays_of(fold: Fold) -> dict[str, Array]:
 
 
 def differences(left: Mapping[str, Array], right: Mapping[str, Array]) -> list[str]:
-    """Names of the arrays that are not the same in both, bit for bit."""
+    """Return the names of the arrays that are not the same in both, bit for bit."""
     names = sorted(left.keys() | right.keys())
     return [
         name
@@ -80,10 +80,10 @@ def differences(left: Mapping[str, Array], right: Mapping[str, Array]) -> list[s
 
 
 def sums_of(arrays: Mapping[str, Array]) -> dict[str, Array]:
-    """The sufficient statistics among the arrays of a fold: those before and after a drift alarm together.
+    """Return the sufficient statistics of a fold, those before and after a drift alarm added up.
 
-    Where an alarm falls depends on when feedback arrived, and so on more than what was said; the same log
-    has the same alarms in every process, and `differences` of all arrays sees them.
+    When an alarm is raised depends on when feedback arrived, and not only on its content. The same log has
+    the same alarms in every process, and `differences` of all arrays sees them.
     """
     sums: dict[str, Array] = {}
     for name, value in arrays.items():
@@ -95,7 +95,7 @@ def sums_of(arrays: Mapping[str, Array]) -> dict[str, Array]:
 
 
 def load_snapshot(folder: Path, rows: Sequence[Row]) -> Fold:
-    """The fold in the latest snapshot below a folder, which must be whole and of this log."""
+    """Load the fold of the latest snapshot below a folder, which must be whole and of this log."""
     latest = snapshots.paths(folder)[0]
     at = next(row for row in rows if row.seq == int(latest.name))
     log = " ".join(f"{row.uid}@{row.at_s!r}" for row in (rows[0], at))
@@ -103,23 +103,23 @@ def load_snapshot(folder: Path, rows: Sequence[Row]) -> Fold:
 
 
 def rebuild_state(folder: Path, store: Store) -> Fold:
-    """What a service makes at its start: the latest snapshot that is whole, and the log from there on."""
+    """Rebuild the state as a start does: from the latest whole snapshot and the log after it."""
     fold = snapshots.latest_fold(folder, store, new_fold)
     return snapshots.rebuild(fold, store, until=store.last_seq())
 
 
 def feedback_of(decision: OpenDecision) -> dict[str, float | None]:
-    """The values of the feedback in force, by metric and source."""
+    """Return the values of the feedback in force, by metric and source."""
     return {f"{event.metric}/{event.source}": event.value for event in decision.feedback}
 
 
 def cost_usd(decision: OpenDecision) -> float | None:
-    """USD of the outcome in force, as far as it is known."""
+    """Return the cost of the outcome in force; None if it is unknown."""
     return None if decision.outcome is None else decision.cost_of(decision.outcome)
 
 
 def effects_differ(rows: Sequence[Row], fold: Fold) -> list[str]:
-    """Decisions of which a fold holds something else in force than the log says by a model of its own."""
+    """Return the decisions for which a fold differs from an independent reading of the log."""
     problems = []
     for name, effect in in_force(rows).items():
         if name not in fold.open:
@@ -136,7 +136,7 @@ def effects_differ(rows: Sequence[Row], fold: Fold) -> list[str]:
 
 
 def clean_sums(rows: Sequence[Row], served: ServedRoute) -> dict[str, Array]:
-    """The sufficient statistics of a clean log: every decision, then the last word on each, said once."""
+    """Return the sufficient statistics of a clean log: every decision, then the last report of each kind."""
     config = [row for row in rows if row.kind == "config"]
     fold = fold_rows(config)
     router = fold.routes[served.body.name].router

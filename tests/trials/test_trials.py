@@ -55,7 +55,7 @@ def test_a_power_cut_is_noticed_where_commits_are_not_synced(tmp_path: Path) -> 
 def test_damaged_snapshots_are_noticed_and_answered_by_a_rebuild(tmp_path: Path) -> None:
     result = damaged_snapshots(tmp_path, times=12, seed=1, rounds=20)
     assert result.problems == []
-    assert (result.read_settings, result.detected, result.rebuilt) == (12, 12, 12)
+    assert (result.damages, result.detected, result.rebuilt) == (12, 12, 12)
 
 
 def test_replicas_learn_the_same_while_they_die(tmp_path: Path, postgres_url: str) -> None:
@@ -67,7 +67,7 @@ def test_replicas_learn_the_same_while_they_die(tmp_path: Path, postgres_url: st
 
 def test_feedback_in_any_order_ends_in_the_statistics_of_the_clean_one(tmp_path: Path) -> None:
     """Posted early, shuffled, repeated and corrected; compared with a log that says each last word once."""
-    rng, read_settings = random.Random(5), trial.read_back(trial.settings(tmp_path), tmp_path)
+    rng, service_settings = random.Random(5), trial.read_back(trial.settings(tmp_path), tmp_path)
     bodies = []
     for i in range(30):
         for name in range(2):
@@ -76,7 +76,7 @@ def test_feedback_in_any_order_ends_in_the_statistics_of_the_clean_one(tmp_path:
             )
     bodies += rng.sample(bodies, 20)
     rng.shuffle(bodies)
-    service = Running(read_settings).until_ready()
+    service = Running(service_settings).until_ready()
     try:
         for i, body in enumerate(bodies):
             service.post("/v1/feedback", body, status=200)
@@ -98,7 +98,7 @@ def test_feedback_in_any_order_ends_in_the_statistics_of_the_clean_one(tmp_path:
         assert values == {name: {"quality/human": value} for name, value in last.items()}
     finally:
         service.stop()
-    store = open_store(read_settings.database_url, read_only=True)
+    store = open_store(service_settings.database_url, read_only=True)
     rows = states.all_rows(store)
     store.close()
     assert sum(row.kind == "feedback" for row in rows) == 60

@@ -1,4 +1,4 @@
-"""Mixed load as clients make it: decisions, outcomes, feedback, repeats, corrections, and some too early."""
+"""Mixed load as from clients: decisions, outcomes, feedback, repetitions, corrections, and some too early."""
 
 from __future__ import annotations
 
@@ -12,11 +12,11 @@ from tests.trials.settings import PROVIDERS, ROUTE, WIDTH
 from tests.trials.wire import Connection
 
 _KEPT: Final = 400
-"""Latest decisions that more is told of."""
+"""Latest decisions that get outcomes and feedback."""
 
 
 class Traffic:
-    """Clients of one service that keep a ledger of what they were told."""
+    """Clients of one service that keep a ledger of its answers."""
 
     def __init__(self, ledger: Ledger, rng: random.Random, *, name: str) -> None:
         self.ledger = ledger
@@ -43,7 +43,7 @@ class Traffic:
         return f"{prefix}{self._name}-{self._count}"
 
     def decision(self) -> Sent:
-        """A request for a choice; three of four have an id of the client's."""
+        """Return a request for a decision; three of four have an id of the client's."""
         if self._early and self._rng.random() < 0.5:
             return self._early.pop()
         return self._new_decision(self._next("d") if self._rng.random() < 0.75 else None)
@@ -56,7 +56,7 @@ class Traffic:
         return Sent("decision", "/v1/decisions", body, f"d:{decision_id}" if decision_id else "")
 
     def outcome(self) -> Sent | None:
-        """What serving a decision took."""
+        """Return an outcome."""
         if not self._decisions:
             return None
         decision_id, name = self._rng.choice(self._decisions), self._next("o")
@@ -72,7 +72,7 @@ class Traffic:
         return Sent("outcome", f"/v1/decisions/{decision_id}/outcome", body, f"o::{decision_id}/{name}")
 
     def feedback(self) -> Sent | None:
-        """A judgement."""
+        """Return feedback."""
         if not self._decisions:
             return None
         return self._judgement(self._rng.choice(self._decisions))
@@ -88,7 +88,7 @@ class Traffic:
         return Sent("feedback", "/v1/feedback", body, f"f::{name}")
 
     def correction(self) -> Sent | None:
-        """Another word on what was judged already."""
+        """Return feedback that corrects an earlier one."""
         feedback = [sent for sent in self._said[-100:] if sent.kind == "feedback"]
         if not feedback:
             return None
@@ -97,13 +97,13 @@ class Traffic:
         return Sent("feedback", "/v1/feedback", body, f"f::{name}")
 
     def early(self) -> Sent:
-        """Feedback whose decision comes later."""
+        """Return feedback whose decision comes later."""
         later = self._new_decision(self._next("e"))
         self._early.append(later)
         return self._judgement(later.body["id"])
 
     def repeat(self) -> Sent | None:
-        """The same once more, as a client does that did not hear the answer."""
+        """Return an event once more, as a client does that did not get the answer."""
         return self._rng.choice(self._said) if self._said else None
 
     # How it is sent
@@ -128,7 +128,7 @@ class Traffic:
         return None if entry is None else entry[1]
 
     async def client(self, port: int) -> None:
-        """Say one thing after the other until the service dies."""
+        """Send one event after the other until the service dies."""
         weights, ways = zip(*self._ways, strict=True)
         connection = await Connection.open(port)
         try:
@@ -141,7 +141,7 @@ class Traffic:
             connection.close()
 
     async def run(self, port: int, *, clients: int) -> None:
-        """So many clients at once, until the service is gone or this is cancelled."""
+        """Run ``clients`` clients at once, until the service is gone or this is cancelled."""
         await asyncio.gather(*(self.client(port) for _ in range(clients)), return_exceptions=True)
 
     async def settle(self, port: int) -> None:

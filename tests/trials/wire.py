@@ -15,7 +15,7 @@ Result = TypeVar("Found")
 
 
 def run(work: Coroutine[Any, Any, Result]) -> Result:
-    """As `asyncio.run`, on the event loop that the service has: what clients take, the service lacks."""
+    """Run as `asyncio.run`, on the quick event loop of the service: clients share its processor."""
     if sys.platform == "win32":
         return asyncio.run(work)
     import uvloop
@@ -25,7 +25,7 @@ def run(work: Coroutine[Any, Any, Result]) -> Result:
 
 
 class Reply(NamedTuple):
-    """What came back, and when its first byte did."""
+    """An answer, and the seconds until it was complete."""
 
     status: int
     headers: Mapping[str, str]
@@ -33,12 +33,12 @@ class Reply(NamedTuple):
     seconds: float
 
     def json(self) -> Any:
-        """The body as JSON."""
+        """Parse the body as JSON."""
         return json.loads(self.body)
 
 
 class Connection(asyncio.Protocol):
-    """One connection to a service on 127.0.0.1. `request` raises ConnectionError where no answer comes."""
+    """One connection to a service on 127.0.0.1. `request` raises ConnectionError if no answer comes."""
 
     def __init__(self) -> None:
         self._transport: asyncio.Transport | None = None
@@ -89,18 +89,18 @@ class Connection(asyncio.Protocol):
     # What asyncio calls
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        """The connection is there."""
+        """Keep the transport of the new connection."""
         self._transport = cast(asyncio.Transport, transport)
 
     def data_received(self, data: bytes) -> None:
-        """Something came back."""
+        """Parse a part of the answer."""
         try:
             self._parser.feed_data(data)
         except httptools.HttpParserError as error:
             self._fail(ConnectionError(str(error)))
 
     def connection_lost(self, exc: Exception | None) -> None:
-        """The other side hung up, or died."""
+        """Fail the request in flight: the other side hung up, or died."""
         self.closed = True
         self._fail(ConnectionResetError("the connection was closed before the answer"))
 
@@ -111,15 +111,15 @@ class Connection(asyncio.Protocol):
     # What the parser calls
 
     def on_header(self, name: bytes, value: bytes) -> None:
-        """One header of the answer."""
+        """Keep a header of the answer."""
         self._headers[name.decode("latin-1").lower()] = value.decode("latin-1")
 
     def on_body(self, body: bytes) -> None:
-        """A part of the body."""
+        """Keep a part of the body."""
         self._body.append(body)
 
     def on_message_complete(self) -> None:
-        """The answer is whole."""
+        """Finish the request: the answer is complete."""
         if self._done is not None and not self._done.done():
             seconds = perf_counter() - self._started
             status = self._parser.get_status_code()

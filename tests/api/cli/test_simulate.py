@@ -15,7 +15,7 @@ import typer
 from typer.core import TyperGroup
 
 from fairlead.api.cli.main import app
-from tests.api.cli.command_line import assert_refused, run
+from tests.api.cli.command_line import assert_refused, plant_traps, run
 
 KINDS = ("Write a function in Python that sorts a list", "Translate into French: the parcel is late")
 RATES = {"a/cheap": (0.9, 0.1), "b/mid": (0.2, 0.8), "c/dear": (0.85, 0.85)}
@@ -290,3 +290,21 @@ def test_help_imports_neither_the_service_nor_the_algorithm() -> None:
             "sklearn",
             "numba",
         }
+
+
+def test_processes_import_nothing_from_the_working_directory(table: Path, tmp_path: Path) -> None:
+    """As the installed command does: a script that lies elsewhere, with worker processes of its own."""
+    script, project = tmp_path / "command.py", tmp_path / "project"
+    script.write_text("from fairlead.api.cli.main import main\nif __name__ == '__main__': main()\n", "utf-8")
+    project.mkdir()
+    plant_traps(project)
+    arguments = ["simulate", table, "--seeds", 2, "--jobs", 2, "--no-supervised", "--budget", 0.003]
+    done = subprocess.run(
+        [sys.executable, script, *map(str, arguments)],
+        cwd=project,
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert "lift" in done.stdout
+    assert not (project / "ran").exists()

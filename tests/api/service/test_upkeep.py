@@ -12,6 +12,7 @@ from fairlead.api.service.upkeep import ProcessFailed, run_in_process
 from fairlead.api.settings import Settings
 from fairlead.api.state import snapshots
 from fairlead.api.store import open_store
+from tests.api.cli.command_line import plant_traps
 
 
 def test_a_function_returns_its_value_from_a_process_at_low_priority() -> None:
@@ -45,12 +46,7 @@ def test_modules_in_the_working_directory_are_not_imported(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A project's own `api`, or a file named like a module of Python, neither runs nor gets in the way."""
-    trap = "open('ran', 'w').close()\nraise SystemExit('imported from the working directory')\n"
-    for name in ("api", "fairlead", "optimizer", "experiments"):
-        (tmp_path / name).mkdir()
-        (tmp_path / name / "__init__.py").write_text(trap)
-    for name in ("random", "struct", "signal", "multiprocessing", "numpy", "sqlalchemy"):
-        (tmp_path / f"{name}.py").write_text(trap)
+    plant_traps(tmp_path)
     monkeypatch.chdir(tmp_path)
     settings = Settings(database_url=f"sqlite:///{tmp_path}/log.db", state_dir=tmp_path / "state")
     open_store(settings.database_url).close()
