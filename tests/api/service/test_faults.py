@@ -156,7 +156,7 @@ def test_a_clock_that_jumps_breaks_nothing(tmp_path: Path) -> None:
     rows = states.all_rows(store)
     store.close()
     assert [row.seq for row in rows] == sorted(row.seq for row in rows)
-    assert states.differences(states.arrays_of(states.folded(rows)), served) == []
+    assert states.differences(states.arrays_of(states.fold_rows(rows)), served) == []
 
 
 def test_sigterm_answers_what_is_in_flight(tmp_path: Path) -> None:
