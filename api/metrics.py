@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-from bisect import bisect_left
-from collections.abc import Iterator, Sequence
-from itertools import accumulate
+from collections.abc import Iterator
+from dataclasses import dataclass
 from typing import Any, Final
 
-from prometheus_client import CollectorRegistry, Histogram, generate_latest
-from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, HistogramMetricFamily, Metric
+from prometheus_client import CollectorRegistry, Counter, Histogram, generate_latest
+from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
 from prometheus_client.registry import Collector
 
-from fairlead.api.http.middleware import Load
 from fairlead.api.state.follower import Engine
 from fairlead.api.store.writer import Writer
 
@@ -19,135 +17,107 @@ BUCKETS_S: Final = (
     0.00001, 0.00002, 0.00005, 0.0001, 0.0002, 0.0005, 0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5,
     1.0, 2.0, 5.0, 10.0,
 )  # fmt: skip
+STAGES: Final = ("parse", "decide", "encode", "wait", "commit", "answer")
 
 
-_STATUSES: Final = {status: str(status) for status in range(100, 600)}
+@dataclass(slots=True)
+class InFlight:
+    """The number of requests that are being answered."""
 
-
-class Durations(Collector):
-    """A histogram of seconds by one label, for what happens several times in every request.
-
-    The histograms of the client library take a lock and look through the buckets one by one, which took
-    as long as parsing the request. All that is counted here is counted in the event loop's thread.
-    """
-
-    def __init__(self, name: str, told: str, label: str) -> None:
-        self._name, self._told, self._label = name, told, label
-        self._counts: dict[str, list[int]] = {}
-        self._sums: dict[str, float] = {}
-
-    def timed(self, value: str, seconds: float) -> None:
-        """It took so long once more."""
-        counts = self._counts.get(value)
-        if counts is None:
-            counts = self._counts[value] = [0] * (len(BUCKETS_S) + 1)
-            self._sums[value] = 0.0
-        counts[bisect_left(BUCKETS_S, seconds)] += 1
-        self._sums[value] += seconds
-
-    def collect(self) -> Iterator[Metric]:
-        """The histogram as it is now."""
-        family = HistogramMetricFamily(self._name, self._told, labels=[self._label])
-        limits = [*map(str, BUCKETS_S), "+Inf"]
-        for value, counts in sorted(self._counts.items()):
-            buckets = list(zip(limits, map(float, accumulate(counts)), strict=True))
-            family.add_metric([value], buckets, self._sums[value])
-        yield family
-
-
-class Counts(Collector):
-    """A counter by several labels, likewise."""
-
-    def __init__(self, name: str, told: str, labels: Sequence[str]) -> None:
-        self._name, self._told, self._labels = name, told, labels
-        self._counts: dict[tuple[str, ...], int] = {}
-
-    def add(self, values: tuple[str, ...]) -> None:
-        """It happened once more."""
-        self._counts[values] = self._counts.get(values, 0) + 1
-
-    def collect(self) -> Iterator[Metric]:
-        """The counts as they are now."""
-        family = CounterMetricFamily(self._name, self._told, labels=self._labels)
-        for values, count in sorted(self._counts.items()):
-            family.add_metric(values, count)
-        yield family
+    requests: int = 0
 
 
 class Metrics:
-    """What is counted as it happens; the rest is read off the engine when somebody asks."""
+    """Metrics that are counted as events happen; the rest is read from the engine on each scrape."""
 
     def __init__(self) -> None:
         self.registry = CollectorRegistry()
-        self.requests = Counts(
+        self._requests = Counter(
             "fairlead_http_requests",
             "Requests by address, method and status.",
             ("path", "method", "status"),
+            registry=self.registry,
         )
-        self.request_s = Durations(
+        self._request_s = Histogram(
             "fairlead_http_request_duration_seconds",
             "Time from the headers of a request to its answer.",
-            "path",
+            ("path",),
+            buckets=BUCKETS_S,
+            registry=self.registry,
         )
-        self.stages = Durations(
+        stages = Histogram(
             "fairlead_stage_duration_seconds",
             "Time of each stage: parse, decide, encode, wait (for a commit), commit (of a group), answer.",
-            "stage",
+            ("stage",),
+            buckets=BUCKETS_S,
+            registry=self.registry,
         )
-        self.registry.register(self.requests)
-        self.registry.register(self.request_s)
-        self.registry.register(self.stages)
+        self.stages: dict[str, Histogram] = {name: stages.labels(name) for name in STAGES}
         self.commit_rows = Histogram(
             "fairlead_commit_events",
             "Events in one commit.",
             buckets=(1, 2, 5, 10, 20, 50, 100, 200, 500, 1_000),
             registry=self.registry,
         )
+        # Looking up a child by its labels takes longer than counting.
+        self._children: dict[tuple[str, str, int], tuple[Counter, Histogram]] = {}
 
     def observe(self, scope: Any, status: int, seconds: float) -> None:
-        """One request was answered."""
+        """Count one answered request."""
         path = getattr(scope.get("route"), "path", "unmatched")
-        # Methods that nobody declared are many, and whoever sends them can make up more.
-        method = scope["method"] if path != "unmatched" else "any"
-        self.requests.add((path, method, _STATUSES[status]))
-        self.request_s.timed(path, seconds)
+        # There are many undeclared methods, and clients can make up more.
+        self._count((path, scope["method"] if path != "unmatched" else "any", status), seconds)
+
+    def observe_commit(self, seconds: float, rows: int) -> None:
+        """Count one commit of a group of events."""
+        self.stages["commit"].observe(seconds)
+        self.commit_rows.observe(rows)
 
     def refused(self) -> None:
-        """One request was refused before anything was known of it."""
-        self.requests.add(("unmatched", "any", "503"))
+        """Count one request that the server refused before reading it."""
+        self._requests.labels("unmatched", "any", "503").inc()
+
+    def _count(self, labels: tuple[str, str, int], seconds: float) -> None:
+        children = self._children.get(labels)
+        if children is None:
+            path, method, status = labels
+            children = (self._requests.labels(path, method, str(status)), self._request_s.labels(path))
+            self._children[labels] = children
+        children[0].inc()
+        children[1].observe(seconds)
 
     def text(self) -> bytes:
-        """Everything in the format of Prometheus."""
+        """All metrics in the text format of Prometheus."""
         return generate_latest(self.registry)
 
 
 class EngineCollector(Collector):
-    """What is read off the engine, the writer and the load at the time of asking."""
+    """Metrics that are read from the engine and the writer on each scrape."""
 
-    def __init__(self, engine: Engine, writer: Writer, load: Load) -> None:
-        self._engine, self._writer, self._load = engine, writer, load
+    def __init__(self, engine: Engine, writer: Writer, in_flight: InFlight) -> None:
+        self._engine, self._writer, self._in_flight = engine, writer, in_flight
 
     def describe(self) -> list[Metric]:
-        """Nothing beforehand: names do not collide, and the engine may not have started."""
+        """Nothing in advance: names do not collide, and the engine may not have started."""
         return []
 
     def collect(self) -> Iterator[Metric]:
-        """The metrics of this moment."""
+        """Yield the current metrics."""
         yield from self._process()
         yield from self._learning()
         yield from self._routes()
 
     def _process(self) -> Iterator[Metric]:
         engine = self._engine
-        for name, told, value in (
-            ("fairlead_ready", "1 where decisions come from the learned state.", float(engine.ready)),
+        for name, text, value in (
+            ("fairlead_ready", "1 if decisions come from the learned state.", float(engine.ready)),
             ("fairlead_state_age_seconds", "Age of the state that decisions come from.", engine.age_s()),
-            ("fairlead_log_seq", "Place in the log up to which the state has learned.", engine.fold.seq),
+            ("fairlead_log_seq", "Position in the log up to which the state has learned.", engine.fold.seq),
             ("fairlead_rebuild_duration_seconds", "Time that the last rebuild took.", engine.rebuild_s),
-            ("fairlead_requests_in_flight", "Requests being answered.", self._load.requests),
-            ("fairlead_writer_failing", "1 where the last commit failed.", self._writer.failing is not None),
+            ("fairlead_requests_in_flight", "Requests being answered.", self._in_flight.requests),
+            ("fairlead_writer_failing", "1 if the last commit failed.", self._writer.failing is not None),
         ):
-            yield GaugeMetricFamily(name, told, value=float(value))
+            yield GaugeMetricFamily(name, text, value=float(value))
         depth = GaugeMetricFamily("fairlead_queue_depth", "Events that wait, by queue.", labels=["queue"])
         depth.add_metric(["write"], self._writer.depth)
         depth.add_metric(["fold"], engine.lag)
@@ -163,7 +133,7 @@ class EngineCollector(Collector):
     def _learning(self) -> Iterator[Metric]:
         events = CounterMetricFamily(
             "fairlead_events",
-            "Events of the whole log by kind and what became of them.",
+            "Events of the whole log by kind and result.",
             labels=["kind", "state"],
         )
         for (kind, state), count in sorted(self._engine.fold.counts.items()):
@@ -171,7 +141,7 @@ class EngineCollector(Collector):
         yield events
         faults = CounterMetricFamily(
             "fairlead_routing_faults",
-            "Faults inside that the default provider answered for.",
+            "Internal faults after which the default provider was the answer.",
             labels=["route", "fault"],
         )
         for (route, fault), count in sorted(self._engine.faults.items()):
@@ -179,25 +149,25 @@ class EngineCollector(Collector):
         yield faults
 
     def _routes(self) -> Iterator[Metric]:
-        def gauge(name: str, told: str) -> GaugeMetricFamily:
-            return GaugeMetricFamily(name, told, labels=["route"])
+        def gauge(name: str, text: str) -> GaugeMetricFamily:
+            return GaugeMetricFamily(name, text, labels=["route"])
 
         counters = {
-            name: CounterMetricFamily(name, told, labels=["route"])
-            for name, told in (
+            name: CounterMetricFamily(name, text, labels=["route"])
+            for name, text in (
                 ("fairlead_decisions", "Decisions of the whole log."),
-                ("fairlead_fallback_decisions", "Decisions that the default provider answered."),
+                ("fairlead_fallback_decisions", "Decisions answered with the default provider."),
                 ("fairlead_explored_decisions", "Decisions for another provider than the best expected."),
-                ("fairlead_drift_alarms", "Providers found to have changed."),
+                ("fairlead_drift_alarms", "Drift alarms: providers that have changed."),
             )
         }
-        spent = gauge("fairlead_spent_usd", "Money spent, as far as outcomes said; corrections can lower it.")
+        spent = gauge("fairlead_spent_usd", "Money spent, as outcomes reported it; corrections can lower it.")
         price = gauge("fairlead_shadow_price", "Quality that one USD must bring.")
         budget = gauge("fairlead_budget_usd_per_request", "What one request may cost on average now.")
-        opened = gauge("fairlead_open_decisions", "Decisions that something may still come of.")
-        broken = gauge("fairlead_route_broken", "1 where the router is left out and the default answers.")
+        opened = gauge("fairlead_open_decisions", "Decisions that still accept outcomes and feedback.")
+        broken = gauge("fairlead_route_broken", "1 if the router is broken and the default provider answers.")
         for name, served in sorted(self._engine.fold.routes.items()):
-            told = served.router.summary()
+            summary = served.router.summary()
             for metric, value in zip(
                 counters.values(),
                 (served.decisions, served.fallbacks, served.explored, len(served.router.alarms)),
@@ -205,9 +175,9 @@ class EngineCollector(Collector):
             ):
                 metric.add_metric([name], value)
             spent.add_metric([name], served.spent_usd)
-            price.add_metric([name], _number(told["shadow_price"]))
-            if told["target_usd"] is not None:
-                budget.add_metric([name], _number(told["target_usd"]))
+            price.add_metric([name], _number(summary["shadow_price"]))
+            if summary["target_usd"] is not None:
+                budget.add_metric([name], _number(summary["target_usd"]))
             opened.add_metric([name], len(served.router.open_decisions()))
             broken.add_metric([name], float(served.broken is not None))
         yield from counters.values()

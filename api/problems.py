@@ -1,15 +1,15 @@
-"""Errors as problem details (RFC 9457). Of what was sent, only names are repeated in them, and cut."""
+"""Errors as problem details (RFC 9457). They repeat nothing of a request but names of fields, shortened."""
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
-from fastapi import FastAPI, Request, Response
-from fastapi.exceptions import RequestValidationError
+import msgspec
 from pydantic import ValidationError
-from starlette.exceptions import HTTPException
+
+from fairlead.api.schemas.base import ProblemOut
+from fairlead.optimizer.errors import InvalidInput, NoEligibleProvider
 
 MEDIA_TYPE: Final = "application/problem+json"
 MOST_ERRORS: Final = 10
@@ -21,25 +21,32 @@ TITLES: Final[Mapping[str, tuple[int, str]]] = {
     "unauthenticated": (401, "A valid API key is needed"),
     "forbidden": (403, "The API key may not do this"),
     "not-found": (404, "There is no such thing"),
-    "unknown-decision": (404, "The decision is not known"),
-    "method-not-allowed": (405, "Not by this method"),
+    "unknown-decision": (404, "The decision is unknown"),
+    "method-not-allowed": (405, "The address does not take this method"),
     "request-timeout": (408, "The request took too long to arrive"),
     "conflict": (409, "The id belongs to something else"),
-    "too-late": (410, "Nothing counts for this decision any more"),
+    "too-late": (410, "The decision is closed"),
     "too-large": (413, "The body is too large"),
-    "unsupported": (415, "The body is of a kind that is not taken"),
+    "unsupported": (415, "The body has an unsupported format"),
     "invalid": (422, "The request cannot be served as it is"),
     "no-provider": (422, "No provider may serve the request"),
-    "too-many-requests": (429, "Too much from this key"),
+    "too-many-requests": (429, "The API key is over its limit"),
     "fault": (500, "Something is wrong in Fairlead"),
-    "overloaded": (503, "Too busy now"),
-    "unavailable": (503, "The log cannot be written or read now"),
-    "timeout": (503, "It took too long"),
+    "overloaded": (503, "The service is too busy"),
+    "unavailable": (503, "The log is unavailable"),
+    "timeout": (503, "The request took too long to answer"),
 }
 
 
 class Problem(Exception):
-    """An answer that is a problem. ``kind`` is one of `TITLES`."""
+    """An error that is answered with problem details; ``kind`` is one of `TITLES`.
+
+    >>> problem = Problem("too-many-requests", "The limit is 10 requests/s.", retry_after_s=2)
+    >>> problem.status, problem.headers()
+    (429, {'Retry-After': '2'})
+    >>> problem.details().title
+    'The API key is over its limit'
+    """
 
     def __init__(
         self,
@@ -48,6 +55,7 @@ class Problem(Exception):
         *,
         errors: Sequence[Mapping[str, str]] | None = None,
         retry_after_s: int | None = None,
+        allow: str | None = None,
     ) -> None:
         super().__init__(detail)
         self.kind = kind
@@ -55,80 +63,59 @@ class Problem(Exception):
         self.detail = detail
         self.errors = errors
         self.retry_after_s = retry_after_s
+        self.allow = allow
 
-    def body(self) -> dict[str, Any]:
-        """The problem details."""
-        return {
-            "type": f"urn:fairlead:problem:{self.kind}",
-            "title": self.title,
-            "status": self.status,
-            "detail": self.detail,
-            "errors": None if self.errors is None else list(self.errors),
-        }
+    def details(self) -> ProblemOut:
+        """Return the problem details."""
+        errors = None if self.errors is None else [dict(error) for error in self.errors]
+        return ProblemOut(f"urn:fairlead:problem:{self.kind}", self.title, self.status, self.detail, errors)
+
+    def body(self) -> bytes:
+        """Return the problem details as JSON."""
+        return msgspec.json.encode(self.details())
 
     def headers(self) -> dict[str, str]:
-        """Headers that go with it."""
-        found = {}
+        """Headers of the answer, beside its content type."""
+        headers = {}
         if self.retry_after_s is not None:
-            found["Retry-After"] = str(self.retry_after_s)
+            headers["Retry-After"] = str(self.retry_after_s)
+        if self.allow is not None:
+            headers["Allow"] = self.allow
         if self.status == 401:
-            found["WWW-Authenticate"] = 'Bearer realm="fairlead"'
-        return found
-
-    def response(self) -> Response:
-        """The answer."""
-        return Response(
-            json.dumps(self.body()), status_code=self.status, media_type=MEDIA_TYPE, headers=self.headers()
-        )
+            headers["WWW-Authenticate"] = 'Bearer realm="fairlead"'
+        return headers
 
 
 def name_of(parts: Sequence[object]) -> str:
-    """The place of an error, such as body.messages.0.role, cut and in ASCII."""
-    shown = [ascii(str(part)[: _LONGEST_NAME + 1])[1:-1] for part in parts[:12]]
+    """Return the position of an error, such as body.messages.0.role, shortened and in ASCII."""
+    names = [ascii(str(part)[: _LONGEST_NAME + 1])[1:-1] for part in parts[:12]]
     return ".".join(
-        part if len(part) <= _LONGEST_NAME else part[: _LONGEST_NAME - 3] + "..." for part in shown
+        name if len(name) <= _LONGEST_NAME else name[: _LONGEST_NAME - 3] + "..." for name in names
     )
 
 
-def from_validation(error: ValidationError | RequestValidationError, *, where: str = "body") -> Problem:
-    """What a schema says of a request: the first ten errors, with nothing of what was sent."""
-    if isinstance(error, ValidationError):
-        # Asking for the errors makes an object of each, and a hostile body can have a hundred thousand.
-        if error.error_count() > _MANY:
-            return Problem("invalid", f"There are {error.error_count():,} errors in the request.")
-        found = error.errors(include_url=False, include_context=False, include_input=False)
-        start: tuple[str, ...] = (where,)
-    else:
-        found, start = list(error.errors()), ()
-    if any(one["type"] == "json_invalid" for one in found):
+def from_validation(error: ValidationError, *, where: str = "body") -> Problem:
+    """Return the problem for a body that its schema refuses: the first ten errors, without their input."""
+    # Asking for the errors builds an object for each, and a hostile body can have a hundred thousand.
+    if error.error_count() > _MANY:
+        return Problem("invalid", f"There are {error.error_count():,} errors in the request.")
+    return from_errors(
+        error.errors(include_url=False, include_context=False, include_input=False), prefix=(where,)
+    )
+
+
+def from_errors(errors: Sequence[Mapping[str, Any]], *, prefix: tuple[str, ...] = ()) -> Problem:
+    """Return the problem for a list of pydantic's errors, whose places begin with ``prefix``."""
+    if any(error["type"] == "json_invalid" for error in errors):
         return Problem("malformed", "The body is not one whole JSON value in UTF-8, or is nested too deep.")
-    told = [
-        {"where": name_of((*start, *one["loc"])), "message": str(one["msg"])[:300]}
-        for one in found[:MOST_ERRORS]
+    first = [
+        {"where": name_of((*prefix, *error["loc"])), "message": str(error["msg"])[:300]}
+        for error in errors[:MOST_ERRORS]
     ]
-    count = len(found)
-    return Problem("invalid", f"{count} error{'s' if count > 1 else ''} in the request.", errors=told)
+    count = len(errors)
+    return Problem("invalid", f"{count} error{'s' if count > 1 else ''} in the request.", errors=first)
 
 
-def install(app: FastAPI) -> None:
-    """Answer the errors of an application as problems; those that nobody expected are the guard's."""
-
-    async def problem(request: Request, error: Exception) -> Response:
-        assert isinstance(error, Problem)
-        return error.response()
-
-    async def invalid(request: Request, error: Exception) -> Response:
-        assert isinstance(error, RequestValidationError)
-        return from_validation(error).response()
-
-    async def http(request: Request, error: Exception) -> Response:
-        assert isinstance(error, HTTPException)
-        if error.status_code == 405:
-            response = Problem("method-not-allowed", "This address takes other methods.").response()
-            response.headers.update(error.headers or {})
-            return response
-        return Problem("not-found", "There is nothing at this address.").response()
-
-    app.add_exception_handler(Problem, problem)
-    app.add_exception_handler(RequestValidationError, invalid)
-    app.add_exception_handler(HTTPException, http)
+def from_refusal(error: InvalidInput | NoEligibleProvider) -> Problem:
+    """Return the problem for a request that the optimizer refuses."""
+    return Problem("no-provider" if isinstance(error, NoEligibleProvider) else "invalid", str(error))

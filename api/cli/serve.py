@@ -3,22 +3,16 @@
 from __future__ import annotations
 
 import logging
-import socket
 import sys
-from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Final
+from typing import TYPE_CHECKING, Annotated
 
 from typer import Option
 
 from fairlead.api.cli.options import Config
 
 if TYPE_CHECKING:
-    import uvicorn
-
     from fairlead.api.settings import Settings
-
-_BACKLOG: Final = 1024
 
 
 def serve(
@@ -80,6 +74,7 @@ def check_settings(settings: Settings) -> None:
 def run(settings: Settings) -> None:
     """Open everything and serve until interrupted."""
     from fairlead.api.app import create_app
+    from fairlead.api.http.server import bind, new_server
     from fairlead.api.service.auth import check_address
     from fairlead.api.service.service import Service
     from fairlead.api.state.runtime import tune_for_serving
@@ -102,49 +97,6 @@ def run(settings: Settings) -> None:
     server.run(sockets=[listening])
     if not server.started:
         raise InvalidInput("the service did not start; the log above says why")
-
-
-def new_server(app: object, settings: Settings, *, refused: Callable[[], None]) -> uvicorn.Server:
-    """Return uvicorn with bounded waiting and a bounded number of requests; ``refused`` counts the rest."""
-    import uvicorn
-
-    from fairlead.api.http.protocol import protocol
-
-    config = uvicorn.Config(
-        app,  # type: ignore[arg-type]
-        http=protocol(settings.header_timeout_s, most=settings.max_in_flight, refused=refused),
-        ws="none",
-        lifespan="on",
-        log_config=None,
-        access_log=False,
-        server_header=False,
-        backlog=_BACKLOG,
-        timeout_keep_alive=30,
-        timeout_graceful_shutdown=round(settings.shutdown_timeout_s),
-    )
-    return uvicorn.Server(config)
-
-
-def bind(host: str, port: int) -> socket.socket:
-    """Return a listening socket; raises `InvalidInput` if the address is not available."""
-    from fairlead.optimizer.errors import InvalidInput
-
-    listening: socket.socket | None = None
-    try:
-        family, kind, number, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
-        listening = socket.socket(family, kind, number)
-        listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        listening.bind(address)
-        # From here on clients wait, instead of being refused, until the server takes over.
-        listening.listen(_BACKLOG)
-    except OSError as error:
-        if listening is not None:
-            listening.close()
-        reason = error.strerror or str(error)
-        raise InvalidInput(
-            f"{host}:{port} cannot be listened on ({reason}): choose another host or port"
-        ) from None
-    return listening
 
 
 def _configure_logging(level: str) -> None:

@@ -115,7 +115,7 @@ def create_key(
     """
     from pydantic import ValidationError
 
-    from fairlead.api.endpoints.keys import key_change
+    from fairlead.api.service.keys import key_change
     from fairlead.api.settings import read_settings
     from fairlead.optimizer.errors import InvalidInput
 

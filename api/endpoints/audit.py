@@ -1,65 +1,38 @@
-"""The audit trail: who changed what, and when."""
+"""The address of the audit trail: who changed what, and when."""
 
 from __future__ import annotations
 
-import json
-from typing import Annotated, Any
-
-from fastapi import APIRouter, Query, Request, Response
+from fastapi import APIRouter
 
 from fairlead.api import store
-from fairlead.api.http.requests import (
-    Page,
-    StrictRoute,
-    answer,
-    caller_of,
-    decoded_cursor,
-    encoded_cursor,
-    problems,
-)
+from fairlead.api.endpoints.pagination import Paging, decode_cursor, encode_cursor
+from fairlead.api.endpoints.requests import ANYWHERE, Admin
 from fairlead.api.problems import Problem
-from fairlead.api.schemas.configuration import AuditListOut
-from fairlead.api.service.answers import timestamp
-from fairlead.api.service.changes import shown
+from fairlead.api.schemas.base import Page
+from fairlead.api.schemas.configuration import AuditOut
+from fairlead.api.service.changes import audit_entry
 from fairlead.api.service.service import Service
-from fairlead.api.state.configuration import Change
 
 
 def router(service: Service) -> APIRouter:
-    """The address /v1/audit."""
-    api = APIRouter(prefix="/v1", route_class=StrictRoute, tags=["keys"])
+    """Build the address /v1/audit."""
+    api = APIRouter(prefix="/v1", responses=ANYWHERE, tags=["keys"])
 
-    @api.get(
-        "/audit",
-        summary="Read who changed what",
-        response_model=None,
-        responses={200: {"model": AuditListOut}, **problems()},
-    )
-    async def audit(request: Request, page: Annotated[Page, Query()]) -> Response:
+    @api.get("/audit", summary="Read who changed what")
+    async def audit(principal: Admin, query: Paging) -> Page[AuditOut]:
         """All changes of the configuration, the latest first."""
-        caller_of(request, "admin")
-        until = None
-        if page.cursor is not None:
-            until = decoded_cursor(page.cursor)
-            if not isinstance(until, int) or isinstance(until, bool) or not 0 <= until < 2**63:
-                raise Problem("invalid", "The cursor is of another list: begin without it.")
-        query = store.Query(kind="config", newest_first=True, limit=page.limit + 1, until=until)
-        rows = await service.rows(query)
-        items = [_audited(row) for row in rows[: page.limit]]
-        more = len(rows) > page.limit
-        return answer({"items": items, "next_cursor": encoded_cursor(rows[-1].seq) if more else None})
+        until, limit = _seq_of(query.cursor), query.limit
+        rows = await service.rows(store.Query(kind="config", newest_first=True, limit=limit + 1, until=until))
+        cursor = encode_cursor(rows[-1].seq) if len(rows) > limit else None
+        return Page(items=[audit_entry(row) for row in rows[:limit]], next_cursor=cursor)
 
     return api
 
 
-def _audited(row: store.Row) -> dict[str, Any]:
-    change = Change.from_line(row.line)
-    return {
-        "seq": row.seq,
-        "at": timestamp(row.at_s),
-        "by": json.loads(row.metadata).get("by"),
-        "entity": change.entity,
-        "id": change.id,
-        "action": change.action,
-        "body": None if change.body is None else shown(change.body),
-    }
+def _seq_of(cursor: str | None) -> int | None:
+    if cursor is None:
+        return None
+    seq = decode_cursor(cursor)
+    if not isinstance(seq, int) or isinstance(seq, bool) or not 0 <= seq < 2**63:
+        raise Problem("invalid", "The cursor is of another list: begin without it.")
+    return seq

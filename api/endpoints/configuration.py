@@ -1,138 +1,112 @@
-"""Providers and routes: declared, changed, paused and removed, with preview."""
+"""The addresses for providers and routes: declared, changed, paused and removed, with preview."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import Annotated, Any
 
-from fastapi import APIRouter, Query, Request, Response
+from fastapi import APIRouter, Response
 
-from fairlead.api.http.requests import (
-    Page,
-    Preview,
-    StrictRoute,
-    answer,
-    body_of,
-    caller_of,
-    paged,
-    problems,
-    takes,
-)
+from fairlead.api.endpoints.pagination import Paging, page_of
+from fairlead.api.endpoints.patch import patch_body
+from fairlead.api.endpoints.requests import ANYWHERE, Admin, PreviewQuery, Reader, json_body, problems
 from fairlead.api.problems import Problem
-from fairlead.api.schemas.configuration import ChangeOut, ProviderListOut, ProviderOut, RouteListOut, RouteOut
+from fairlead.api.schemas.base import Page
+from fairlead.api.schemas.configuration import ChangeOut, ProviderOut, RouteOut
 from fairlead.api.schemas.declarations import ProviderIn, RouteIn
-from fairlead.api.service.auth import Caller
-from fairlead.api.service.changes import make_change, merged, patch_of
+from fairlead.api.service.changes import Resource, provider_answer, route_answer
 from fairlead.api.service.service import Service
-from fairlead.api.state.configuration import Change
+
+_ROUTE_PATCH = {"budget": {"usd_per_request": 0.003}, "reward_default": None}
+PREVIEW = {"model": ChangeOut, "description": "A preview"}
 
 
 def router(service: Service) -> APIRouter:
-    """The addresses below /v1/providers and /v1/routes."""
-    api = APIRouter(prefix="/v1", route_class=StrictRoute, tags=["configuration"])
-
-    def provider_out(body: ProviderIn) -> dict[str, Any]:
-        config = service.engine.fold.config
-        price = config.price_in_force(body.name)
-        routes = [name for name, route in config.routes.items() if body.name in route.providers]
-        return {**body.model_dump(mode="json"), "price_id": price and price.id, "routes": routes}
-
-    def route_out(body: RouteIn) -> dict[str, Any]:
-        served = service.engine.fold.routes[body.name]
-        return {**body.model_dump(mode="json"), "feature_width": served.width}
-
-    _named(api, service, "provider", ProviderIn, ProviderOut, ProviderListOut, provider_out)
-    _named(api, service, "route", RouteIn, RouteOut, RouteListOut, route_out)
+    """Build the addresses below /v1/providers and /v1/routes."""
+    api = APIRouter(prefix="/v1", responses=ANYWHERE, tags=["configuration"])
+    _add_providers(api, service)
+    _add_routes(api, service)
     return api
 
 
-def _named(
-    api: APIRouter,
-    service: Service,
-    entity: Any,
-    kind: type[Any],
-    out: type[Any],
-    out_list: type[Any],
-    told: Callable[[Any], dict[str, Any]],
-) -> None:
-    """The addresses of what has a name of its own: list, create, read, change, remove."""
-    place = f"/{entity}s"
-    # The names of providers may have slashes.
-    single = place + ("/{name:path}" if entity == "provider" else "/{name}")
+def _add_providers(api: APIRouter, service: Service) -> None:
+    providers = Resource(service, "provider", ProviderIn)
+    path = "/providers/{name:path}"  # names of providers may contain slashes
 
-    def held() -> dict[str, Any]:
-        found: dict[str, Any] = getattr(service.engine.fold.config, f"{entity}s")
-        return found
-
-    def one(name: str, caller: Caller) -> Any:
-        if name not in held() or (entity == "route" and not caller.may_route(name)):
-            raise Problem("not-found", f"There is no {entity} of this name.")
-        return held()[name]
-
-    @api.get(
-        place,
-        summary=f"List {entity}s",
-        response_model=None,
-        responses={200: {"model": out_list}, **problems()},
-    )
-    async def list_all(request: Request, page: Annotated[Page, Query()]) -> Response:
-        caller = caller_of(request, "read")
-        seen = {name: body for name, body in held().items() if entity != "route" or caller.may_route(name)}
-        found = paged(seen, page)
-        return answer({**found, "items": [told(item) for item in found["items"]]})
+    @api.get("/providers", summary="List providers")
+    async def list_providers(principal: Reader, query: Paging) -> Page[ProviderOut]:
+        items, cursor = page_of(providers.all(), query)
+        return Page(items=[provider_answer(service, body) for body in items], next_cursor=cursor)
 
     @api.post(
-        place,
-        summary=f"Create a {entity}",
-        response_model=None,
-        status_code=201,
-        responses={200: {"model": ChangeOut}, 201: {"model": ChangeOut}, **problems(409)},
-        openapi_extra=takes(kind),
+        "/providers", summary="Create a provider", status_code=201, responses={200: PREVIEW, **problems(409)}
     )
-    async def create(request: Request, ask: Annotated[Preview, Query()]) -> Response:
-        caller = caller_of(request, "admin")
-        body = body_of(request, kind)
-        async with service.changing:
-            if body.name in held():
-                raise Problem("conflict", f"There is a {entity} of this name already: change it instead.")
-            change = Change(entity, body.name, "put", body.model_dump(mode="json"))
-            made = await make_change(service, caller, change, preview=ask.preview)
-        return answer(made, status=200 if ask.preview else 201)
+    async def create_provider(
+        *,
+        principal: Admin,
+        query: PreviewQuery,
+        body: Annotated[ProviderIn, json_body(ProviderIn)],
+        response: Response,
+    ) -> ChangeOut:
+        response.status_code = query.status_code
+        return await providers.create(body, principal, preview=query.preview)
 
-    @api.get(
-        single,
-        summary=f"Read a {entity}",
-        response_model=None,
-        responses={200: {"model": out}, **problems(404)},
-    )
-    async def read(request: Request, name: str) -> Response:
-        caller = caller_of(request, "read")
-        return answer(told(one(name, caller)))
+    @api.get(path, summary="Read a provider", responses=problems(404))
+    async def read_provider(principal: Reader, name: str) -> ProviderOut:
+        return provider_answer(service, providers.get(name))
 
-    @api.patch(
-        single,
-        summary=f"Change or pause a {entity}",
-        response_model=None,
-        responses={200: {"model": ChangeOut}, **problems(404, 409)},
-        openapi_extra=takes(patch_of(kind)),
-    )
-    async def change(request: Request, name: str, ask: Annotated[Preview, Query()]) -> Response:
-        """A JSON Merge Patch: the fields that are given change, null gives a field its default again."""
-        caller = caller_of(request, "admin")
-        async with service.changing:
-            body = merged(request, one(name, caller), kind, "name")
-            made = Change(entity, name, "put", body.model_dump(mode="json"))
-            return answer(await make_change(service, caller, made, preview=ask.preview))
+    @api.patch(path, summary="Change or pause a provider", responses=problems(404, 409))
+    async def change_provider(
+        *,
+        principal: Admin,
+        name: str,
+        query: PreviewQuery,
+        patch: Annotated[dict[str, Any], patch_body(ProviderIn, example={"paused": True})],
+    ) -> ChangeOut:
+        """Apply a JSON Merge Patch: the fields in it change, and null restores a field's default."""
+        return await providers.patch(name, patch, principal, preview=query.preview)
 
-    @api.delete(
-        single,
-        summary=f"Remove a {entity}",
-        response_model=None,
-        responses={200: {"model": ChangeOut}, **problems(404, 409)},
-    )
-    async def remove(request: Request, name: str, ask: Annotated[Preview, Query()]) -> Response:
-        caller = caller_of(request, "admin")
-        async with service.changing:
-            one(name, caller)
-            made = Change(entity, name, "remove", None)
-            return answer(await make_change(service, caller, made, preview=ask.preview))
+    @api.delete(path, summary="Remove a provider", responses=problems(404, 409))
+    async def remove_provider(principal: Admin, name: str, query: PreviewQuery) -> ChangeOut:
+        return await providers.remove(name, principal, preview=query.preview)
+
+
+def _add_routes(api: APIRouter, service: Service) -> None:
+    routes = Resource(service, "route", RouteIn)
+
+    @api.get("/routes", summary="List routes")
+    async def list_routes(principal: Reader, query: Paging) -> Page[RouteOut]:
+        visible = {name: body for name, body in routes.all().items() if principal.may_use(name)}
+        items, cursor = page_of(visible, query)
+        return Page(items=[route_answer(service, body) for body in items], next_cursor=cursor)
+
+    @api.post("/routes", summary="Create a route", status_code=201, responses={200: PREVIEW, **problems(409)})
+    async def create_route(
+        *,
+        principal: Admin,
+        query: PreviewQuery,
+        body: Annotated[RouteIn, json_body(RouteIn)],
+        response: Response,
+    ) -> ChangeOut:
+        response.status_code = query.status_code
+        return await routes.create(body, principal, preview=query.preview)
+
+    @api.get("/routes/{name}", summary="Read a route", responses=problems(404))
+    async def read_route(principal: Reader, name: str) -> RouteOut:
+        if not principal.may_use(name):
+            raise Problem("not-found", routes.missing)
+        return route_answer(service, routes.get(name))
+
+    @api.patch("/routes/{name}", summary="Change or pause a route", responses=problems(404, 409))
+    async def change_route(
+        *,
+        principal: Admin,
+        name: str,
+        query: PreviewQuery,
+        patch: Annotated[dict[str, Any], patch_body(RouteIn, example=_ROUTE_PATCH)],
+    ) -> ChangeOut:
+        """Apply a JSON Merge Patch: the fields in it change, and null restores a field's default."""
+        return await routes.patch(name, patch, principal, preview=query.preview)
+
+    @api.delete("/routes/{name}", summary="Remove a route", responses=problems(404, 409))
+    async def remove_route(principal: Admin, name: str, query: PreviewQuery) -> ChangeOut:
+        return await routes.remove(name, principal, preview=query.preview)

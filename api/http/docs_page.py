@@ -26,14 +26,14 @@ details { border-color: #2b3542 } .muted { color: #93a1b1 } a { color: #8ab4ff }
 
 
 def page(document: Mapping[str, Any]) -> str:
-    """The page for a document."""
+    """Return the page for a document."""
     schemas = document["components"]["schemas"]
     groups: dict[str, list[str]] = {}
     for path, methods in document["paths"].items():
         for method, operation in methods.items():
             tag = operation.get("tags", ["other"])[0]
             groups.setdefault(tag, []).append(_operation(path, method, operation))
-    parts = [f"<h2>{escape(tag)}</h2>{''.join(found)}" for tag, found in groups.items()]
+    parts = [f"<h2>{escape(tag)}</h2>{''.join(operations)}" for tag, operations in groups.items()]
     described = "".join(_schema(name, schema) for name, schema in sorted(schemas.items()))
     title = escape(document["info"]["title"])
     return (
@@ -47,29 +47,31 @@ def page(document: Mapping[str, Any]) -> str:
 
 
 def _operation(path: str, method: str, operation: Mapping[str, Any]) -> str:
-    told = [f"<p>{escape(operation.get('description', ''))}</p>"]
+    parts = [f"<p>{escape(operation.get('description', ''))}</p>"]
     rows = "".join(
-        f"<tr><td><code>{escape(one['name'])}</code></td><td>{escape(one['in'])}</td>"
-        f"<td>{escape(one.get('description') or one.get('schema', {}).get('description', ''))}</td></tr>"
-        for one in operation.get("parameters", [])
+        f"<tr><td><code>{escape(parameter['name'])}</code></td><td>{escape(parameter['in'])}</td>"
+        f"<td>{escape({**parameter.get('schema', {}), **parameter}.get('description', ''))}</td></tr>"
+        for parameter in operation.get("parameters", [])
     )
     if rows:
-        told.append(f"<table><tr><th>parameter</th><th>in</th><th></th></tr>{rows}</table>")
+        parts.append(f"<table><tr><th>parameter</th><th>in</th><th></th></tr>{rows}</table>")
     content = operation.get("requestBody", {}).get("content", {}).get("application/json")
     if content:
-        told.append(f"<p>Body: {_kind(content['schema'])}</p>")
-        told.append(_example(content))
+        parts.append(f"<p>Body: {_kind(content['schema'])}</p>")
+        parts.append(_example(content))
     answers = []
-    for status, one in sorted(operation["responses"].items()):
-        content = next(iter(one.get("content", {}).values()), None)
+    for status, response in sorted(operation["responses"].items()):
+        content = next(iter(response.get("content", {}).values()), None)
         schema = {} if content is None else content.get("schema", {})
         answers.append(f"<code>{escape(status)}</code> {_kind(schema)}")
-    told.append(f"<p>Answers: {', '.join(answers)}</p>")
+    parts.append(f"<p>Answers: {', '.join(answers)}</p>")
     good = next(iter(operation["responses"]["200"]["content"].values()))
-    told.append(_example(good))
+    parts.append(_example(good))
     head = f'<span class="method">{method.upper()}</span><code>{escape(path)}</code>'
     summary = escape(operation.get("summary", ""))
-    return f'<details><summary>{head} <span class="muted">{summary}</span></summary>{"".join(told)}</details>'
+    return (
+        f'<details><summary>{head} <span class="muted">{summary}</span></summary>{"".join(parts)}</details>'
+    )
 
 
 def _example(content: Mapping[str, Any]) -> str:
@@ -80,9 +82,9 @@ def _example(content: Mapping[str, Any]) -> str:
 def _schema(name: str, schema: Mapping[str, Any]) -> str:
     needed = set(schema.get("required", ()))
     rows = "".join(
-        f"<tr><td><code>{escape(field)}</code></td><td>{_kind(one)}{' *' if field in needed else ''}</td>"
-        f"<td>{escape(one.get('description', ''))}</td></tr>"
-        for field, one in schema.get("properties", {}).items()
+        f"<tr><td><code>{escape(field)}</code></td><td>{_kind(value)}{' *' if field in needed else ''}</td>"
+        f"<td>{escape(value.get('description', ''))}</td></tr>"
+        for field, value in schema.get("properties", {}).items()
     )
     table = f"<table><tr><th>field</th><th>kind (* needed)</th><th></th></tr>{rows}</table>" if rows else ""
     text = escape(schema.get("description", ""))
@@ -96,9 +98,9 @@ def _kind(schema: Mapping[str, Any]) -> str:
         return f'<a href="#{name}">{name}</a>'
     for joiner in ("anyOf", "oneOf", "allOf"):
         if joiner in schema:
-            return " or ".join(_kind(one) for one in schema[joiner])
+            return " or ".join(_kind(choice) for choice in schema[joiner])
     if "enum" in schema:
-        return " or ".join(f"<code>{escape(json.dumps(one))}</code>" for one in schema["enum"])
+        return " or ".join(f"<code>{escape(json.dumps(choice))}</code>" for choice in schema["enum"])
     if "const" in schema:
         return f"<code>{escape(json.dumps(schema['const']))}</code>"
     if schema.get("type") == "array":

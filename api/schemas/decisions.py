@@ -1,16 +1,19 @@
-"""A decision as it is asked for and answered."""
+"""Requests for decisions, and their answers."""
 
 from __future__ import annotations
 
 from typing import Annotated, Any, Final, Literal, Self
 
+import msgspec
+from msgspec import Meta
 from pydantic import AfterValidator, Field, StringConstraints, model_validator
 
 from fairlead.api.schemas.base import (
-    Answer,
     Id,
     Label,
     Pattern,
+    ProblemOut,
+    QuickAnswer,
     RouteName,
     Seconds,
     Strict,
@@ -22,21 +25,21 @@ from fairlead.api.schemas.base import (
 from fairlead.api.schemas.declarations import LatencyWeight, WillingnessToPay, Worth
 
 MOST_PATTERNS: Final = 500
-"""Patterns of one batch in `candidates` and `constraints.ignore`; one that is repeated counts once."""
+"""Most different patterns in `candidates` and `constraints.ignore` of one batch."""
 
 Prompt = Annotated[str, StringConstraints(max_length=50_000_000)]
 Number = Annotated[float, Field(ge=-1e9, le=1e9)]
 
 
 def _unread(kind: str) -> Any:
-    return Field(default=None, description=f"{kind}; taken, and neither looked at nor kept.")
+    return Field(default=None, description=f"{kind}; accepted, and neither used nor stored.")
 
 
 class Part(Strict):
-    """A part of a message, in the form that chat APIs have; only text is looked at."""
+    """A part of a message, as in chat APIs; only text is used."""
 
     type: Label = Field(description="Its kind, such as text or image_url.")
-    text: Prompt | None = Field(default=None, description="Its text, where it has one.")
+    text: Prompt | None = Field(default=None, description="Its text, if it has any.")
     image_url: dict[str, Any] | None = _unread("An image")
     input_audio: dict[str, Any] | None = _unread("A recording")
     file: dict[str, Any] | None = _unread("A file")
@@ -44,33 +47,33 @@ class Part(Strict):
 
 
 class Message(Strict):
-    """One message of a conversation, in the form that chat APIs have."""
+    """One message of a conversation, as in chat APIs."""
 
-    role: Literal["system", "developer", "user", "assistant", "tool"] = Field(description="Who says it.")
+    role: Literal["system", "developer", "user", "assistant", "tool"] = Field(
+        description="Author of the message."
+    )
     content: Prompt | Annotated[tuple[Part, ...], Field(max_length=1_000)] | None = Field(
-        default=None, description="What is said: a text, or parts; null where there are only calls of tools."
+        default=None, description="A text, or parts; null if there are only tool calls."
     )
     name: Label | None = _unread("Its author's name")
-    tool_calls: Annotated[tuple[dict[str, Any], ...], Field(max_length=1_000)] | None = _unread(
-        "Calls of tools"
-    )
-    tool_call_id: Label | None = _unread("The call that it answers")
+    tool_calls: Annotated[tuple[dict[str, Any], ...], Field(max_length=1_000)] | None = _unread("Tool calls")
+    tool_call_id: Label | None = _unread("The tool call that it answers")
     refusal: Prompt | None = _unread("Why a model refused")
 
 
 class RequestConstraints(Strict):
-    """What this choice must satisfy, on top of the route's own rules."""
+    """Rules that this choice must satisfy, on top of those of the route."""
 
-    max_cost_usd: Usd | None = Field(default=None, description="Most USD that the call is expected to cost.")
+    max_cost_usd: Usd | None = Field(default=None, description="Highest expected cost of the call, in USD.")
     max_latency_s: Seconds | None = Field(
         default=None,
-        description="Most seconds that a call may be expected to take; who has no latency yet is ruled out.",
+        description="Longest expected duration of a call; providers without a latency yet are excluded.",
     )
     capabilities: tuple[Word, ...] = Field(
-        default=(), max_length=64, description="What the provider must be able to do."
+        default=(), max_length=64, description="Capabilities that the provider must have."
     )
     ignore: tuple[Pattern, ...] = Field(
-        default=(), max_length=100, description="Providers not to choose; wildcards as in openai/*."
+        default=(), max_length=100, description="Providers to exclude; wildcards as in openai/*."
     )
 
 
@@ -78,55 +81,73 @@ _CONTENTS = ("messages", "prompt", "features", "embedding")
 
 
 class RequestObjective(Worth):
-    """How this choice weighs quality, cost and latency, where otherwise than the route."""
+    """Weights of quality, cost and latency for this choice, if they differ from the route's."""
 
     willingness_to_pay_usd: WillingnessToPay | None = Field(
         default=None,
-        description="USD that one whole point of quality is worth; null: what the route says. "
-        "For a cost that does not count, give a dial of 10.",
+        description=(
+            "USD that one whole point of quality is worth; null: as on the route. A dial of 10 ignores cost."
+        ),
     )
     latency_weight: LatencyWeight | None = Field(
-        default=None, description="Points of quality per second; null: what the route says."
+        default=None, description="Points of quality per second; null: as on the route."
     )
 
 
 class DecisionIn(Strict):
-    """Which provider shall serve this request?"""
+    """A request for the choice of a provider."""
 
-    route: RouteName = Field(description="The route that it is made on.")
+    route: RouteName = Field(description="The route to decide on.")
     messages: Annotated[tuple[Message, ...], Field(min_length=1, max_length=10_000)] | None = Field(
-        default=None, description="The conversation; one of this, prompt, features and embedding."
+        default=None, description="The conversation. Give one of messages, prompt, features and embedding."
     )
-    prompt: Prompt | None = Field(default=None, description="The request as one text.")
+    prompt: Prompt | None = Field(
+        default=None, description="The request as one text.", examples=["Where is my parcel?"]
+    )
     features: Annotated[tuple[Number, ...], Field(max_length=4_096)] | None = Field(
-        default=None, description="The features themselves, of the width that the route states."
+        default=None, description="The features themselves, as many as the route's `feature_width`."
     )
     embedding: Annotated[tuple[Number, ...], Field(max_length=4_096)] | None = Field(
-        default=None, description="An embedding of the text, of the width that the route declares."
+        default=None, description="An embedding of the text, as wide as the route declares."
     )
-    task: Label | None = Field(default=None, description="Kind of request, to learn by; any short text.")
+    task: Label | None = Field(
+        default=None, description="Kind of request, to learn by; any short text.", examples=["shipping"]
+    )
     attributes: dict[
         Word, Annotated[str, StringConstraints(max_length=200), AfterValidator(_no_nul)] | bool | Number
-    ] = Field(default_factory=dict, max_length=64, description="Facts to learn by, such as a tier.")
+    ] = Field(
+        default_factory=dict,
+        max_length=64,
+        description="Facts to learn by, such as a tier.",
+        examples=[{"tier": "gold"}],
+    )
     input_tokens: Tokens | None = Field(default=None, description="Length of the request; null: estimated.")
     tags: dict[Word, Label] = Field(
-        default_factory=dict, max_length=32, description="Kept with the decision, not looked at."
+        default_factory=dict, max_length=32, description="Stored with the decision, not used."
     )
     session_id: Id | None = Field(
-        default=None, description="A session of several decisions, which feedback can judge together."
+        default=None,
+        description="A session of several decisions, on which feedback can be given together.",
+        examples=["chat-3"],
     )
     candidates: Annotated[tuple[Pattern, ...], Field(min_length=1, max_length=200)] | None = Field(
-        default=None, description="Choose among these only; wildcards as in openai/*."
+        default=None, description="Choose only among these; wildcards as in openai/*."
     )
     constraints: RequestConstraints | None = Field(
-        default=None, description="What the choice must satisfy, on top of the route's rules."
+        default=None,
+        description="Rules that the choice must satisfy, on top of the route's.",
+        examples=[{"max_cost_usd": 0.02, "ignore": ["acme/*"]}],
     )
     objective: RequestObjective | None = Field(
-        default=None, description="How the choice is weighed, where otherwise than on the route."
+        default=None,
+        description="Weights for this choice, if they differ from the route's.",
+        examples=[{"dial": 5}],
     )
     dry_run: bool = Field(default=False, description="Answer without writing or learning anything.")
     id: Id | None = Field(
-        default=None, description="Your own id. The same request with the same id gets the same answer again."
+        default=None,
+        description="Your own id. The same request with the same id gets the same answer again.",
+        examples=["order-17"],
     )
 
     @model_validator(mode="after")
@@ -134,111 +155,124 @@ class DecisionIn(Strict):
         contents = (self.messages, self.prompt, self.features, self.embedding)
         count = 4 - contents.count(None)
         if count > 1:
-            given = [name for name, content in zip(_CONTENTS, contents, strict=True) if content is not None]
+            names = [name for name, content in zip(_CONTENTS, contents, strict=True) if content is not None]
             raise ValueError(
-                f"{' and '.join(given)} are given: give one of messages, prompt, features, embedding"
+                f"{' and '.join(names)} are given: give one of messages, prompt, features, embedding"
             )
         if count == 0 and self.task is None and not self.attributes:
-            raise ValueError(
-                "nothing is said of the request: give one of messages, prompt, features, embedding"
-            )
+            raise ValueError("the request has no content: give one of messages, prompt, features, embedding")
         if self.dry_run and self.id is not None:
-            raise ValueError("a dry run is not kept, so it has no id: leave the id out")
+            raise ValueError("a dry run is not stored, so it has no id: leave the id out")
         return self
 
 
 class DecisionBatchIn(Strict):
-    """Several decisions, each made and kept by itself."""
+    """Several decisions, each made and stored by itself."""
 
     decisions: tuple[DecisionIn, ...] = Field(min_length=1, description="At most `max_batch`.")
 
     @model_validator(mode="after")
     def _few_patterns(self) -> Self:
-        # Each is compiled, which takes half a millisecond: ten thousand held everybody for seconds.
-        found: set[str] = set()
-        for one in self.decisions:
-            found.update(one.candidates or (), one.constraints.ignore if one.constraints else ())
-        if len(found) > MOST_PATTERNS:
+        # Compiling one takes half a millisecond: ten thousand blocked the event loop for seconds.
+        patterns: set[str] = set()
+        for request in self.decisions:
+            patterns.update(
+                request.candidates or (), request.constraints.ignore if request.constraints else ()
+            )
+        if len(patterns) > MOST_PATTERNS:
             raise ValueError(f"a batch may name {MOST_PATTERNS} different patterns: send several batches")
         return self
 
 
-class ExpectedOut(Answer):
-    """What is expected of a provider for this request, each with its standard deviation where known."""
+class ExpectedOut(QuickAnswer, gc=False):
+    """Expectations of a provider for this request; null where nothing is known, as of a fallback."""
 
-    quality: float | None = Field(
-        description="Like all of these null where nothing is known, as of a fallback."
-    )
+    quality: float | None
     quality_sd: float | None
     cost_usd: float | None
     cost_usd_sd: float | None
     latency_s: float | None
-    latency_s_sd: float | None = Field(description="Of single calls; null before the second.")
-    failure: float | None = Field(description="Share of calls that fail.")
+    latency_s_sd: Annotated[float | None, Meta(description="Of single calls; null before the second.")]
+    failure: Annotated[float | None, Meta(description="Share of calls that fail.")]
 
 
-class CandidateOut(Answer):
+class CandidateOut(QuickAnswer, gc=False):
     """A provider as this decision saw it."""
 
     provider: str
     propensity: float
     expected: ExpectedOut
     eligible: bool
-    reason: str | None = Field(description="Why it was ruled out.")
+    reason: Annotated[str | None, Meta(description="Why it was excluded.")]
 
 
-class DecisionOut(Answer):
+_CANDIDATES: Final = msgspec.to_builtins(
+    [
+        CandidateOut("small", 0.75, ExpectedOut(0.7, 0.08, 0.0001, 0.000025, 1.2, 0.6, 0.0), True, None),
+        CandidateOut("large", 0.25, ExpectedOut(0.74, 0.08, 0.003, 0.00075, 2.5, 1.25, 0.0), True, None),
+    ]
+)
+
+
+class DecisionOut(QuickAnswer):
     """The choice, and the distribution that it was drawn from."""
 
-    id: str | None = Field(description="null for a dry run.")
-    created_at: str
-    route: str
-    selected: str
-    propensity: float
-    candidates: list[CandidateOut]
-    fallbacks: list[str] = Field(description="Whom to try next, in this order, should the selected one fail.")
-    explored: bool = Field(description="Whether another provider was expected to be better.")
-    fallback_used: str | None = Field(
-        description="Why the route's default was answered; null for a routed choice."
-    )
-    shadow_price: float = Field(description="Quality that one USD had to bring.")
-    model_version: int = Field(
-        description="Which beliefs and prices made it: rises whenever they are computed anew."
-    )
-    state_seq: int = Field(description="Place in the log up to which the state had learned.")
-    task: str | None
-    session_id: str | None
-    tags: dict[str, str]
+    id: Annotated[str | None, Meta(description="null for a dry run.", examples=["order-17"])]
+    created_at: Annotated[str, Meta(examples=["2026-03-02T09:30:00.000000Z"])]
+    route: Annotated[str, Meta(examples=["quickstart"])]
+    selected: Annotated[str, Meta(examples=["small"])]
+    propensity: Annotated[float, Meta(examples=[0.75])]
+    candidates: Annotated[list[CandidateOut], Meta(examples=[_CANDIDATES])]
+    fallbacks: Annotated[
+        list[str],
+        Meta(
+            description="Providers to try next, in this order, if the selected one fails.",
+            examples=[["large"]],
+        ),
+    ]
+    explored: Annotated[
+        bool, Meta(description="Whether another provider was expected to be better.", examples=[False])
+    ]
+    fallback_used: Annotated[
+        str | None, Meta(description="Why the default provider was answered; null for a routed choice.")
+    ]
+    shadow_price: Annotated[float, Meta(description="Quality that one USD had to bring.", examples=[100.0])]
+    model_version: Annotated[
+        int,
+        Meta(description="Version of beliefs and prices: rises whenever they are refitted.", examples=[41]),
+    ]
+    state_seq: Annotated[
+        int, Meta(description="Position in the log up to which the state had learned.", examples=[1_204])
+    ]
+    task: Annotated[str | None, Meta(examples=["shipping"])]
+    session_id: Annotated[str | None, Meta(examples=["chat-3"])]
+    tags: Annotated[dict[str, str], Meta(examples=[{}])]
 
 
-class ProblemOut(Answer):
-    """Problem details (RFC 9457)."""
-
-    type: str
-    title: str
-    status: int
-    detail: str
-    errors: list[dict[str, str]] | None = Field(
-        default=None, description="The first ten, with where each is."
-    )
-
-
-class DecisionItemOut(Answer):
+class DecisionItemOut(QuickAnswer):
     """One item of a batch: a decision, or the problem with it."""
 
-    status: int
+    status: Annotated[int, Meta(examples=[200])]
     decision: DecisionOut | None = None
     problem: ProblemOut | None = None
 
 
-class DecisionBatchOut(Answer):
-    """The items in the order in which they were asked for."""
+class DecisionBatchOut(QuickAnswer):
+    """The items in the order in which they were sent."""
 
     decisions: list[DecisionItemOut]
 
 
-class EventOut(Answer):
-    """Something that followed a decision."""
+_OUTCOME: Final = {
+    "seq": 1_206,
+    "kind": "outcome",
+    "at": "2026-03-02T09:30:02.000000Z",
+    "body": {"served_provider": "small", "cost_usd": 0.000126, "priced_by": "price_list", "status": "ok"},
+}
+
+
+class EventOut(QuickAnswer):
+    """An outcome of a decision, or feedback on it."""
 
     seq: int
     kind: str
@@ -246,9 +280,12 @@ class EventOut(Answer):
     body: dict[str, Any]
 
 
-class DecisionFullOut(Answer):
+class DecisionFullOut(QuickAnswer):
     """A decision with everything that followed."""
 
     decision: DecisionOut
-    events: list[EventOut]
-    status: Literal["open", "closed"] = Field(description="Whether what comes of it still counts.")
+    events: Annotated[list[EventOut], Meta(examples=[[_OUTCOME]])]
+    status: Annotated[
+        Literal["open", "closed"],
+        Meta(description="Whether outcomes and feedback still count.", examples=["open"]),
+    ]

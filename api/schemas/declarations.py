@@ -1,4 +1,4 @@
-"""Providers, prices, routes and keys, as an operator declares them."""
+"""Providers, prices and routes, as an operator declares them."""
 
 from __future__ import annotations
 
@@ -7,7 +7,8 @@ from typing import Annotated, Literal, Self
 
 from pydantic import Field, model_validator
 
-from fairlead.api.schemas.base import Label, Note, Pattern, ProviderName, RouteName, Strict, Usd, Word
+from fairlead.api.schemas.base import Label, Pattern, ProviderName, RouteName, Strict, Usd, Word
+from fairlead.optimizer.errors import InvalidInput
 
 WillingnessToPay = Annotated[float, Field(ge=1e-9, le=1e9)]
 Dial = Annotated[float, Field(ge=0, le=10)]
@@ -15,80 +16,124 @@ Source = Literal["human", "judge", "code"]
 LatencyWeight = Annotated[float, Field(ge=0, le=1e6)]
 
 
-def _check_time(name: str, given: datetime | None) -> None:
-    if given is None:
+def check_time(name: str, time: datetime | None) -> None:
+    """Raise `ValueError` for a time without a zone, or one that UTC has no year for."""
+    if time is None:
         return
-    if given.tzinfo is None:
+    if time.tzinfo is None:
         raise ValueError(f"{name} has no time zone: end it with Z, as in 2026-01-01T00:00:00Z")
     try:
-        given.astimezone(UTC)
+        time.astimezone(UTC)
     except OverflowError:
-        raise ValueError(f"{name} is in no year from 1 to 9999 in UTC: give a nearer one") from None
+        raise ValueError(f"{name} lies outside the years 1 to 9999 in UTC: give a nearer one") from None
 
 
 class ProviderIn(Strict):
     """A choosable model endpoint."""
 
-    name: ProviderName = Field(description="Its name on routes and in answers.")
+    name: ProviderName = Field(
+        description="Its name on routes and in answers.", examples=["openai/gpt-5-mini"]
+    )
     capabilities: tuple[Word, ...] = Field(
-        default=(), max_length=64, description="What it can do; a request can ask for some of it."
+        default=(),
+        max_length=64,
+        description="What it can do; a request can ask for some of it.",
+        examples=[["tools", "vision"]],
     )
     context_window_tokens: int | None = Field(
-        default=None, ge=1, le=10**9, description="Longer requests rule it out; null: not known."
+        default=None,
+        ge=1,
+        le=10**9,
+        description="Longer requests rule it out; null: unknown.",
+        examples=[400_000],
     )
-    tags: tuple[Word, ...] = Field(default=(), max_length=64, description="For people; not looked at.")
+    tags: tuple[Word, ...] = Field(
+        default=(), max_length=64, description="For people; not used.", examples=[["eu"]]
+    )
     paused: bool = Field(
-        default=False, description="A paused provider is not chosen, and keeps what was learned."
+        default=False,
+        description="A paused provider is not chosen, and keeps its learned state.",
+        examples=[False],
     )
 
 
 class PriceIn(Strict):
-    """A price list of one provider from a date on. Lists are never changed, only followed by others."""
+    """The prices of one provider from a date on. Lists are never changed, only followed by others."""
 
-    provider: ProviderName = Field(description="Whose list it is.")
-    input_usd_per_mtok: Usd = Field(description="USD per million input tokens.")
-    output_usd_per_mtok: Usd = Field(description="USD per million output tokens, reasoning included.")
-    cached_usd_per_mtok: Usd | None = Field(
-        default=None, description="USD per million input tokens read from a cache; null: the input price."
+    provider: ProviderName = Field(
+        description="The provider that it belongs to.", examples=["openai/gpt-5-mini"]
     )
-    per_call_usd: Usd = Field(default=0.0, description="USD for each call, whatever its length.")
+    input_usd_per_mtok: Usd = Field(description="USD per million input tokens.", examples=[0.25])
+    output_usd_per_mtok: Usd = Field(
+        description="USD per million output tokens, including reasoning.", examples=[2.0]
+    )
+    cached_usd_per_mtok: Usd | None = Field(
+        default=None,
+        description="USD per million input tokens read from a cache; null: the input price.",
+        examples=[0.025],
+    )
+    per_call_usd: Usd = Field(
+        default=0.0, description="USD for each call, whatever its length.", examples=[0.0]
+    )
     effective_at: Annotated[datetime, Field(strict=False)] | None = Field(
-        default=None, description="From when the list is in force, with a time zone; null: from now on."
+        default=None,
+        description="When the list comes into force, with a time zone; null: now.",
+        examples=["2026-04-01T00:00:00Z"],
     )
 
     @model_validator(mode="after")
     def _with_zone(self) -> Self:
-        _check_time("effective_at", self.effective_at)
+        check_time("effective_at", self.effective_at)
         return self
+
+    def effective_from_s(self, now_s: float) -> float:
+        """When the list comes into force, in seconds since 1970; `InvalidInput` for a time in the past."""
+        if self.effective_at is None:
+            return now_s
+        if self.effective_at.timestamp() < now_s - 60.0:
+            raise InvalidInput(
+                f"effective_at is {self.effective_at.isoformat()}, which is in the past, and decisions were "
+                "made under another list: leave it out for a list that applies from now on"
+            )
+        return self.effective_at.timestamp()
 
 
 class Worth(Strict):
-    """What quality is worth in USD, in one of two ways."""
+    """The worth of quality in USD, said in one of two ways."""
 
     willingness_to_pay_usd: WillingnessToPay | None = Field(
         default=None, description="USD that one whole point of quality is worth; null: cost does not count."
     )
     dial: Dial | None = Field(
         default=None,
-        description="Instead of it: 0 is cheapest, 10 is best quality, "
-        "each step is worth 2.5 times as much, 5 is 0.01 USD per point.",
+        description=(
+            "Instead of willingness_to_pay_usd: 0 is cheapest, 10 is best quality, each step is worth "
+            "2.5 times as much, 5 is 0.01 USD per point."
+        ),
     )
 
     @model_validator(mode="after")
     def _one_of_both(self) -> Self:
         if self.dial is not None and self.willingness_to_pay_usd is not None:
-            raise ValueError("dial and willingness_to_pay_usd say the same twice: give one of them")
+            raise ValueError("dial and willingness_to_pay_usd say the same twice: give only one of them")
         return self
+
+    @property
+    def worth_usd(self) -> float | None:
+        """USD that a point of quality is worth; None: cost does not count, as with a dial of 10."""
+        if self.dial is None:
+            return self.willingness_to_pay_usd
+        return None if self.dial == 10 else 10.0 ** (-4.0 + 0.4 * self.dial)
 
 
 class ObjectiveIn(Worth):
-    """How quality, cost and latency are weighed: quality − cost / willingness_to_pay − latency × weight."""
+    """The weights in utility = quality − cost / willingness_to_pay − latency × weight."""
 
     latency_weight: LatencyWeight = Field(default=0.0, description="Points of quality per second.")
 
 
 class BudgetIn(Strict):
-    """What may be spent: exactly one of both."""
+    """A spending limit, in exactly one of two forms."""
 
     usd_per_request: Annotated[float, Field(ge=1e-12, le=1e9)] | None = Field(
         default=None, description="USD that a request may cost on average."
@@ -105,21 +150,21 @@ class BudgetIn(Strict):
 
 
 class ConstraintsIn(Strict):
-    """What a choice must satisfy on a route."""
+    """Rules that every choice on a route must satisfy."""
 
     allow: tuple[Pattern, ...] = Field(
         default=("*",), min_length=1, max_length=100, description="Providers to choose from, by patterns."
     )
     deny: tuple[Pattern, ...] = Field(
-        default=(), max_length=100, description="Providers not to choose; wildcards as in openai/*."
+        default=(), max_length=100, description="Providers to exclude; wildcards as in openai/*."
     )
     capabilities: tuple[Word, ...] = Field(
-        default=(), max_length=64, description="What a provider must be able to do."
+        default=(), max_length=64, description="Capabilities that a provider must have."
     )
-    max_cost_usd: Usd | None = Field(default=None, description="Most USD that the call is expected to cost.")
+    max_cost_usd: Usd | None = Field(default=None, description="Highest expected cost of the call, in USD.")
     max_latency_s: Usd | None = Field(
         default=None,
-        description="Most seconds that a call may be expected to take; who has no latency yet is ruled out.",
+        description="Longest expected duration of a call; providers without a latency yet are excluded.",
     )
     max_tail_latency_s: Usd | None = Field(
         default=None, description="Most seconds that 95 % of a provider's calls may take."
@@ -127,9 +172,9 @@ class ConstraintsIn(Strict):
 
 
 class MetricIn(Strict):
-    """One judgement that counts towards the reward."""
+    """One measure that feedback reports and that counts towards the reward."""
 
-    name: Word = Field(default="quality", description="What feedback names it by.")
+    name: Word = Field(default="quality", description="Its name in feedback.")
     low: Annotated[float, Field(ge=-1e9, le=1e9)] = Field(default=0.0, description="Its lowest value.")
     high: Annotated[float, Field(ge=-1e9, le=1e9)] = Field(default=1.0, description="Its highest value.")
     higher_is_better: bool = Field(default=True, description="Its direction.")
@@ -139,9 +184,9 @@ class MetricIn(Strict):
 
 
 class FeaturesIn(Strict):
-    """What is looked at in a request. Fixed for the life of a route, since it learns on these numbers."""
+    """The features of a request. Fixed for the life of a route, since it learns from these numbers."""
 
-    surface: bool = Field(default=True, description="Size, characters and signs of the kind of a prompt.")
+    surface: bool = Field(default=True, description="Size and characters of a prompt, and signs of its kind.")
     task: Annotated[int, Field(ge=0, le=256)] = Field(
         default=16, description="Coordinates of the task label; 0: none."
     )
@@ -149,89 +194,81 @@ class FeaturesIn(Strict):
         default=16, description="Coordinates of the attributes; 0: none."
     )
     embedding: Annotated[int, Field(ge=1, le=1024)] | None = Field(
-        default=None, description="Width of the caller's embedding."
+        default=None, description="Width of the client's embedding."
     )
     projection: Label | None = Field(
-        default=None, description="File of a text projection, made by `fairlead fit-features`."
+        default=None, description="File of a text projection from `fairlead fit-features`."
     )
     vector: Annotated[int, Field(ge=1, le=1024)] | None = Field(
         default=None,
-        description="Width of vectors that the caller sends as `features`, in place of all the others.",
+        description="Width of vectors that the client sends as `features`, in place of all the others.",
     )
 
 
 class RouteIn(Strict):
     """One decision point of a product: its providers, objective, budget and rules."""
 
-    name: RouteName = Field(description="What decisions name it by.")
+    name: RouteName = Field(description="Its name in requests for decisions.", examples=["support-chat"])
     providers: tuple[ProviderName, ...] = Field(
-        min_length=1, max_length=200, description="Who may be chosen; they must have been created."
+        min_length=1,
+        max_length=200,
+        description="Providers to choose from; they must have been created.",
+        examples=[["small", "large"]],
     )
     default_provider: ProviderName | None = Field(
-        default=None, description="Answers when routing fails or is paused; null: the first provider."
+        default=None,
+        description="The answer if routing fails or is paused; null: the first provider.",
+        examples=["large"],
     )
     objective: ObjectiveIn = Field(
-        default=ObjectiveIn(), description="How quality, cost and latency are weighed."
+        default=ObjectiveIn(),
+        description="How quality, cost and latency are weighed.",
+        examples=[{"willingness_to_pay_usd": 0.01, "latency_weight": 0.02}],
     )
-    budget: BudgetIn | None = Field(default=None, description="What may be spent; null: no limit.")
-    constraints: ConstraintsIn = Field(default=ConstraintsIn(), description="What every choice must satisfy.")
+    budget: BudgetIn | None = Field(
+        default=None, description="Spending limit; null: none.", examples=[{"usd_per_request": 0.002}]
+    )
+    constraints: ConstraintsIn = Field(
+        default=ConstraintsIn(),
+        description="Rules that every choice must satisfy.",
+        examples=[{"deny": ["*-preview"], "max_latency_s": 20.0}],
+    )
     metrics: tuple[MetricIn, ...] = Field(
-        default=(MetricIn(),), min_length=1, max_length=32, description="What feedback may judge."
+        default=(MetricIn(),),
+        min_length=1,
+        max_length=32,
+        description="Metrics that feedback may report.",
+        examples=[[{"name": "solved", "weight": 2.0}, {"name": "stars", "low": 1.0, "high": 5.0}]],
     )
     sources: dict[Source, Annotated[float, Field(ge=1e-6, le=1e6)]] = Field(
         default={"human": 1.0, "judge": 1.0, "code": 1.0},
-        description="Weight of each source of feedback within a metric; one that is left out weighs 1.",
+        description="Weight of each source of feedback within a metric; a missing one weighs 1.",
+        examples=[{"human": 3.0, "judge": 1.0, "code": 1.0}],
     )
-    features: FeaturesIn = Field(default=FeaturesIn(), description="What is looked at in a request.")
+    features: FeaturesIn = Field(default=FeaturesIn(), description="The features of a request.")
     reward_wait_s: Annotated[float, Field(ge=1, le=1e9)] = Field(
-        default=604_800.0, description="Seconds in which feedback on a decision is accepted."
+        default=604_800.0,
+        description="Seconds for which feedback on a decision is accepted.",
+        examples=[86_400.0],
     )
     reward_default: Annotated[float, Field(ge=0, le=1)] | None = Field(
-        default=None, description="Quality of a decision without feedback after that time; null: missing."
+        default=None,
+        description="Quality of a decision without feedback after that time; null: missing.",
+        examples=[0.0],
     )
     max_open_decisions: Annotated[int, Field(ge=100, le=10_000_000)] = Field(
-        default=50_000, description="Decisions kept open for feedback; beyond it the oldest is closed early."
+        default=50_000,
+        description="Decisions kept open for feedback; beyond that the oldest is closed early.",
     )
     newcomer_share: Annotated[float, Field(ge=0, le=1)] = Field(
         default=0.2,
-        description="Most of the requests, and of a budget, for getting to know providers added later.",
+        description="Largest share of requests, and of a budget, for exploring providers added later.",
     )
     exploration_share: Annotated[float, Field(ge=0, le=1)] = Field(
         default=0.002,
-        description="Share of the requests, and of a budget, for a floor under every propensity, "
-        "so that other policies can be judged from the log; 0: no floor.",
+        description=(
+            "Share of requests, and of a budget, for a floor under every propensity, so that other policies "
+            "can be evaluated from the log; 0: no floor."
+        ),
     )
-    paused: bool = Field(default=False, description="A paused route answers its default provider.")
-
-
-Scope = Literal["decide", "feedback", "read", "admin"]
-
-
-class KeyIn(Strict):
-    """What an API key may do."""
-
-    name: Label = Field(description="Whose it is, for people.")
-    scopes: tuple[Scope, ...] = Field(
-        min_length=1, max_length=4, description="What it may do; admin includes the others."
-    )
-    routes: tuple[RouteName, ...] | None = Field(
-        default=None, max_length=200, description="Routes that it may be used for; null: all."
-    )
-    sources: tuple[Source, ...] | None = Field(
-        default=None, description="Sources that it may send feedback as; null: all."
-    )
-    expires_at: Annotated[datetime, Field(strict=False)] | None = Field(
-        default=None, description="Until when it is valid, with a time zone; null: until it is removed."
-    )
-    requests_per_s: Annotated[float, Field(ge=1e-6, le=1e6)] | None = Field(
-        default=None, description="Most requests a second; null: as the settings say."
-    )
-    feedback_per_minute: Annotated[int, Field(ge=1, le=10**9)] | None = Field(
-        default=None, description="Most feedback a minute; null: as the settings say."
-    )
-    note: Note = Field(default="", description="For people.")
-
-    @model_validator(mode="after")
-    def _with_zone(self) -> Self:
-        _check_time("expires_at", self.expires_at)
-        return self
+    paused: bool = Field(default=False, description="A paused route answers with its default provider.")

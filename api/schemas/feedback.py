@@ -1,22 +1,33 @@
-"""What came of a decision: the outcome of serving it, and feedback on it."""
+"""What followed a decision: the outcome of serving it, and feedback on it."""
 
 from __future__ import annotations
 
 from typing import Annotated, Literal, Self
 
+from msgspec import Meta
 from pydantic import Field, model_validator
 
-from fairlead.api.schemas.base import Answer, Id, Note, ProviderName, Seconds, Strict, Tokens, Usd, Word
-from fairlead.api.schemas.decisions import ProblemOut
+from fairlead.api.schemas.base import (
+    Id,
+    Note,
+    ProblemOut,
+    ProviderName,
+    QuickAnswer,
+    Seconds,
+    Strict,
+    Tokens,
+    Usd,
+    Word,
+)
 
 
 class UsageIn(Strict):
-    """Tokens, as the provider counted them."""
+    """Token counts, as reported by the provider."""
 
-    input_tokens: Tokens = Field(description="Cached ones included.")
-    output_tokens: Tokens = Field(description="Reasoning included.")
-    cached_tokens: Tokens = Field(default=0, description="Those of the input that were read from a cache.")
-    reasoning_tokens: Tokens = Field(default=0, description="Those of the output that were reasoning.")
+    input_tokens: Tokens = Field(description="Including cached ones.")
+    output_tokens: Tokens = Field(description="Including reasoning.")
+    cached_tokens: Tokens = Field(default=0, description="Part of the input that was read from a cache.")
+    reasoning_tokens: Tokens = Field(default=0, description="Part of the output that was reasoning.")
 
     @model_validator(mode="after")
     def _parts(self) -> Self:
@@ -28,51 +39,70 @@ class UsageIn(Strict):
 
 
 class OutcomeIn(Strict):
-    """What serving the request really took. A later outcome of the same decision replaces it."""
+    """The real cost and duration of serving. A later outcome of the same decision replaces it."""
 
     served_provider: ProviderName | None = Field(
         default=None,
-        description="Who really served it, after a fallback perhaps another; null: the selected one.",
+        description="The provider that served it, after a fallback perhaps another; null: the selected one.",
+        examples=["small"],
     )
     usage: UsageIn | None = Field(
-        default=None, description="Tokens, to be priced, and to learn the length of answers from."
+        default=None,
+        description="Tokens, to price the call and to learn the length of answers from.",
+        examples=[{"input_tokens": 120, "output_tokens": 300, "cached_tokens": 100, "reasoning_tokens": 40}],
     )
     cost_usd: Usd | None = Field(
-        default=None, description="What it cost; null: priced from the list in force at the decision."
+        default=None, description="Cost of the call; null: priced from the list in force at the decision."
     )
-    latency_s: Seconds | None = Field(default=None, description="Seconds until the whole answer was there.")
-    ttft_s: Seconds | None = Field(default=None, description="Seconds until the first token.")
+    latency_s: Seconds | None = Field(
+        default=None, description="Seconds until the whole answer had arrived.", examples=[1.4]
+    )
+    ttft_s: Seconds | None = Field(default=None, description="Seconds until the first token.", examples=[0.3])
     status: Literal["ok", "error", "timeout", "refused"] = Field(
-        default="ok", description="How the call ended; all but ok count as failures of who served."
+        default="ok", description="How the call ended; all but ok count as failures of the provider."
     )
     id: Id | None = Field(default=None, description="Your own id: the same outcome sent again counts once.")
 
 
-class OutcomeOut(Answer):
-    """What was made of an outcome."""
+_Seq = Annotated[
+    int | None, Meta(description="Its position in the log; null while unwritten (relaxed).", examples=[1_206])
+]
+_State = Annotated[
+    Literal["joined", "parked"], Meta(description="parked: waits for its decision.", examples=["joined"])
+]
 
-    id: str
-    decision_id: str
-    seq: int | None = Field(description="Its place in the log; null while it is not written (relaxed).")
-    state: Literal["joined", "parked"]
-    served_provider: str | None
-    cost_usd: float | None
-    priced_by: Literal["reported", "price_list"] | None
+
+class OutcomeOut(QuickAnswer):
+    """The effect of an outcome."""
+
+    id: Annotated[str, Meta(examples=["out_5f0c2a9d7b3e4c1a"])]
+    decision_id: Annotated[str, Meta(examples=["order-17"])]
+    seq: _Seq
+    state: _State
+    served_provider: Annotated[str | None, Meta(examples=["small"])]
+    cost_usd: Annotated[float | None, Meta(examples=[0.000126])]
+    priced_by: Annotated[Literal["reported", "price_list"] | None, Meta(examples=["price_list"])]
 
 
 class FeedbackIn(Strict):
-    """A judgement on a decision. The last one of a metric and source is in force; null takes it back."""
+    """The value of a metric for a decision. The last of each metric and source counts; null retracts it."""
 
-    decision_id: Id | None = Field(default=None, description="The decision that is judged.")
-    session_id: Id | None = Field(default=None, description="Instead: on every open decision of a session.")
-    metric: Word = Field(default="quality", description="One of those that the route declares.")
+    decision_id: Id | None = Field(
+        default=None, description="The decision that it is about.", examples=["order-17"]
+    )
+    session_id: Id | None = Field(default=None, description="Instead: every open decision of a session.")
+    metric: Word = Field(default="quality", description="One of the metrics that the route declares.")
     value: Annotated[float, Field(ge=-1e9, le=1e9)] | None = Field(
-        description="Within the metric's range; null takes back what was said of it before."
+        description="Within the metric's range; null retracts the value before.", examples=[1.0]
     )
     source: Literal["human", "judge", "code"] = Field(
-        default="code", description="Who judges: a person, a model, or a program."
+        default="code",
+        description="Origin of the value: a person, a model as judge, or a program.",
+        examples=["human"],
     )
-    comment: Note | None = Field(default=None, description="For people; kept, and shown with the decision.")
+    comment: Note | None = Field(
+        default=None, description="For people; stored, and shown with the decision.", examples=["Solved it."]
+    )
     id: Id | None = Field(default=None, description="Your own id: the same feedback sent again counts once.")
 
     @model_validator(mode="after")
@@ -83,29 +113,29 @@ class FeedbackIn(Strict):
 
 
 class FeedbackBatchIn(Strict):
-    """Several judgements, each kept by itself."""
+    """Several pieces of feedback, each stored by itself."""
 
     feedback: tuple[FeedbackIn, ...] = Field(min_length=1, description="At most `max_batch`.")
 
 
-class FeedbackOut(Answer):
-    """What was made of a judgement."""
+class FeedbackOut(QuickAnswer):
+    """The effect of feedback."""
 
-    id: str
-    seq: int | None = Field(description="Its place in the log; null while it is not written (relaxed).")
-    state: Literal["joined", "parked"] = Field(description="parked: waits for its decision.")
-    decision_ids: list[str]
+    id: Annotated[str, Meta(examples=["fb_0a1b2c3d4e5f6071"])]
+    seq: _Seq
+    state: _State
+    decision_ids: Annotated[list[str], Meta(examples=[["order-17"]])]
 
 
-class FeedbackItemOut(Answer):
-    """One item of a batch: what was made of it, or the problem with it."""
+class FeedbackItemOut(QuickAnswer):
+    """One item of a batch: the effect of the feedback, or the problem with it."""
 
-    status: int
+    status: Annotated[int, Meta(examples=[200])]
     feedback: FeedbackOut | None = None
     problem: ProblemOut | None = None
 
 
-class FeedbackBatchOut(Answer):
+class FeedbackBatchOut(QuickAnswer):
     """The items in the order in which they were sent."""
 
     feedback: list[FeedbackItemOut]

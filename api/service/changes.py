@@ -3,99 +3,201 @@
 from __future__ import annotations
 
 import json
-from typing import Any
+import secrets
+from collections.abc import Mapping
+from typing import Any, Generic, TypeVar
 
-from fastapi import Request
 from pydantic import BaseModel, ValidationError
 
-from fairlead.api.http.requests import arrived, body_of, refused
-from fairlead.api.problems import Problem, from_validation
-from fairlead.api.service.auth import Caller
+from fairlead.api.problems import Problem, from_refusal, from_validation
+from fairlead.api.schemas.configuration import AuditOut, ChangeOut, PriceOut, ProviderOut, RouteOut
+from fairlead.api.schemas.declarations import PriceIn, ProviderIn, RouteIn
+from fairlead.api.service.answers import timestamp
+from fairlead.api.service.auth import Principal
 from fairlead.api.service.service import Service
-from fairlead.api.state.configuration import Change
+from fairlead.api.state.configuration import Change, Entity, PriceList
+from fairlead.api.store import Row
 from fairlead.optimizer.errors import InvalidInput, NoEligibleProvider
 
+Declared = TypeVar("Declared", bound=BaseModel)
+Named = TypeVar("Named", ProviderIn, RouteIn)
+Model = TypeVar("Model", bound=BaseModel)
 
-async def make_change(service: Service, caller: Caller, change: Change, *, preview: bool) -> dict[str, Any]:
+
+async def make_change(service: Service, principal: Principal, change: Change, *, preview: bool) -> ChangeOut:
     """Check a change, write it unless it is a preview, and return once it is in force here."""
     engine = service.engine
-    before = body_in_force(service, change)
+    declared: Mapping[str, BaseModel] = getattr(engine.fold.config, f"{change.entity}s")
+    before = declared[change.id].model_dump(mode="json") if change.id in declared else None
     try:
         _, routes = engine.fold.preview(change)
     except (InvalidInput, NoEligibleProvider) as error:
-        raise refused(error) from None
-    told = {
-        "preview": preview,
-        "seq": None,
-        "entity": change.entity,
-        "id": change.id,
-        "routes": routes,
-        "before": before,
-        "after": None if change.body is None else shown(change.body),
-    }
+        raise from_refusal(error) from None
+    answer = ChangeOut(
+        preview=preview,
+        seq=None,
+        entity=change.entity,
+        id=change.id,
+        routes=routes,
+        before=without_secrets(before),
+        after=without_secrets(change.body),
+    )
     if preview:
-        return told
-    ((row, _),) = await service.append([service.change_row(change, by=caller.key)])
+        return answer
+    ((row, _),) = await service.append([service.change_row(change, by=principal.key)])
     await engine.wait_until_folded(row.seq)
     if row.seq in engine.fold.refused:
-        # Something else was changed in between, by which this became impossible.
+        # Another change came first and made this one impossible.
         raise Problem("conflict", engine.fold.refused[row.seq])
-    return {**told, "seq": row.seq}
+    return answer.model_copy(update={"seq": row.seq})
 
 
-def body_in_force(service: Service, change: Change) -> dict[str, Any] | None:
-    """What is declared now under the id of a change."""
-    held: dict[str, BaseModel] = getattr(service.engine.fold.config, f"{change.entity}s")
-    return shown(held[change.id].model_dump(mode="json")) if change.id in held else None
-
-
-def shown(body: Any) -> dict[str, Any]:
-    """A body without what is not for eyes."""
+def without_secrets(body: Mapping[str, Any] | None) -> dict[str, Any] | None:
+    """Return a declaration without the digests of keys."""
+    if body is None:
+        return None
     return {name: value for name, value in body.items() if name not in ("sha256", "previous_sha256")}
 
 
-def merged(request: Request, known: BaseModel, kind: type[BaseModel], name: str) -> BaseModel:
-    """What is declared with the fields of the body in their place (RFC 7396); `kind` checks the whole."""
-    body_of(request, _Fields)
-    patch = json.loads(arrived(request).body)
-    if patch.get(name, getattr(known, name)) != getattr(known, name):
-        raise Problem("invalid", f"The {name} stays: declare another one instead.")
-    whole = merge_patch(known.model_dump(mode="json", include=set(kind.model_fields)), patch)
+def audit_entry(row: Row) -> AuditOut:
+    """Return a change of the log, for people."""
+    change = Change.from_line(row.line)
+    return AuditOut(
+        seq=row.seq,
+        at=timestamp(row.at_s),
+        by=json.loads(row.metadata).get("by"),
+        entity=change.entity,
+        id=change.id,
+        action=change.action,
+        body=without_secrets(change.body),
+    )
+
+
+def patched(current: BaseModel, patch: Mapping[str, Any], kind: type[Model], *, identity: str) -> Model:
+    """Return the declaration with a JSON Merge Patch applied, checked as a whole by ``kind``.
+
+    The field ``identity`` names the declaration and cannot change.
+    """
+    if patch.get(identity, getattr(current, identity)) != getattr(current, identity):
+        raise Problem("invalid", f"The {identity} cannot change: declare another one instead.")
+    whole = merge_patch(current.model_dump(mode="json", include=set(kind.model_fields)), patch)
     try:
         return kind.model_validate_json(json.dumps(whole))
     except ValidationError as error:
         raise from_validation(error) from None
 
 
-class _Fields(BaseModel):
-    """Any object."""
-
-
 def merge_patch(value: Any, patch: Any) -> Any:
-    """JSON Merge Patch: null removes a field, which then has its default."""
-    if not isinstance(patch, dict):
+    """Apply a JSON Merge Patch (RFC 7396): null removes a field, which then has its default.
+
+    >>> merge_patch({"a": 1, "b": {"c": 2, "d": 3}}, {"a": None, "b": {"c": 4}})
+    {'b': {'c': 4, 'd': 3}}
+    """
+    if not isinstance(patch, Mapping):
         return patch
-    made = dict(value) if isinstance(value, dict) else {}
+    merged = dict(value) if isinstance(value, dict) else {}
     for name, item in patch.items():
         if item is None:
-            made.pop(name, None)
+            merged.pop(name, None)
         else:
-            made[name] = merge_patch(made.get(name), item)
-    return made
+            merged[name] = merge_patch(merged.get(name), item)
+    return merged
 
 
-def patch_of(kind: type[BaseModel]) -> type[BaseModel]:
-    """The schema of a change: the fields of `kind`, none of them needed. For the OpenAPI document."""
+class Declarations(Generic[Declared]):
+    """The declarations of one kind, each by its name or id."""
 
-    def loosen(schema: dict[str, Any]) -> None:
-        schema.pop("required", None)
-        schema["description"] = f"Fields of {kind.__name__} to change; null gives a field its default again."
-        for name, field in schema.get("properties", {}).items():
-            told = {"description": field.pop("description")} if "description" in field else {}
-            schema["properties"][name] = {"anyOf": [field, {"type": "null"}], **told}
+    def __init__(self, service: Service, entity: Entity, *, missing: str) -> None:
+        self.service, self.entity = service, entity
+        self.missing = missing
 
-    name = kind.__name__.replace("In", "Patch")
-    made: type[BaseModel] = type(
-        name, (kind,), {"model_config": {"json_schema_extra": loosen}, "__doc__": ""}
-    )
-    return made
+    def all(self) -> dict[str, Declared]:
+        """Return every declaration, by name or id."""
+        declared: dict[str, Declared] = getattr(self.service.engine.fold.config, f"{self.entity}s")
+        return declared
+
+    def get(self, name: str) -> Declared:
+        """Return one declaration; raises a problem if there is none of the name."""
+        body = self.all().get(name)
+        if body is None:
+            raise Problem("not-found", self.missing)
+        return body
+
+    async def put(self, name: str, body: BaseModel, principal: Principal, *, preview: bool) -> ChangeOut:
+        """Declare something new, or replace a declaration."""
+        change = Change(self.entity, name, "put", body.model_dump(mode="json"))
+        return await make_change(self.service, principal, change, preview=preview)
+
+    async def remove(self, name: str, principal: Principal, *, preview: bool) -> ChangeOut:
+        """Remove a declaration."""
+        async with self.service.changing:
+            self.get(name)
+            change = Change(self.entity, name, "remove", None)
+            return await make_change(self.service, principal, change, preview=preview)
+
+
+class Resource(Declarations[Named]):
+    """Providers or routes, which have names of their own and can be changed."""
+
+    def __init__(self, service: Service, entity: Entity, kind: type[Named]) -> None:
+        super().__init__(service, entity, missing=f"There is no {entity} of this name.")
+        self._kind: type[Named] = kind
+
+    async def create(self, body: Named, principal: Principal, *, preview: bool) -> ChangeOut:
+        """Declare something new."""
+        async with self.service.changing:
+            if body.name in self.all():
+                raise Problem(
+                    "conflict", f"There is a {self.entity} of this name already: change it instead."
+                )
+            return await self.put(body.name, body, principal, preview=preview)
+
+    async def patch(
+        self, name: str, patch: Mapping[str, Any], principal: Principal, *, preview: bool
+    ) -> ChangeOut:
+        """Change some fields."""
+        async with self.service.changing:
+            body = patched(self.get(name), patch, self._kind, identity="name")
+            return await self.put(name, body, principal, preview=preview)
+
+
+def provider_answer(service: Service, body: ProviderIn) -> ProviderOut:
+    """Return a provider as it is answered."""
+    config = service.engine.fold.config
+    price = config.price_in_force(body.name)
+    routes = [name for name, route in config.routes.items() if body.name in route.providers]
+    return ProviderOut(**dict(body), price_id=None if price is None else price.id, routes=routes)
+
+
+def route_answer(service: Service, body: RouteIn) -> RouteOut:
+    """Return a route as it is answered."""
+    width = service.engine.fold.routes[body.name].width
+    return RouteOut(**dict(body), feature_width=width)
+
+
+class PriceLists(Declarations[PriceList]):
+    """Price lists, which are never changed, only followed by others."""
+
+    def __init__(self, service: Service) -> None:
+        super().__init__(service, "price", missing="There is no price list of this id.")
+
+    def answer(self, price: PriceList) -> PriceOut:
+        """Return a list as it is answered."""
+        in_force = self.service.engine.fold.config.price_in_force(price.provider)
+        return PriceOut(
+            **price.model_dump(include=set(PriceIn.model_fields)),
+            id=price.id,
+            effective_from=timestamp(price.effective_s),
+            in_force=in_force is not None and in_force.id == price.id,
+        )
+
+    async def declare(self, body: PriceIn, principal: Principal, *, preview: bool) -> ChangeOut:
+        """Declare a list, in force from its date on, or from now on."""
+        now_s = self.service.clock()
+        try:
+            since_s = body.effective_from_s(now_s)
+        except InvalidInput as error:
+            raise from_refusal(error) from None
+        name = f"price_{secrets.token_hex(8)}"
+        price = PriceList(**dict(body), id=name, effective_s=since_s, active=since_s <= now_s)
+        return await self.put(name, price, principal, preview=preview)

@@ -13,7 +13,7 @@ from typing import Final
 from fairlead.api.schemas.base import Strict
 from fairlead.api.schemas.declarations import ObjectiveIn, PriceIn, ProviderIn, RouteIn
 from fairlead.api.settings import Settings
-from fairlead.api.state.configuration import Change, effective_s
+from fairlead.api.state.configuration import Change
 from fairlead.api.state.fold import Fold
 from fairlead.optimizer.errors import InvalidInput
 
@@ -94,7 +94,7 @@ def _change(entry: Strict, name: str, now_s: float) -> Change:
     if isinstance(entry, RouteIn):
         return Change("route", entry.name, "put", body)
     assert isinstance(entry, PriceIn)
-    since_s = effective_s(entry, now_s)
+    since_s = entry.effective_from_s(now_s)
     full = {**body, "id": name, "effective_s": since_s, "active": since_s <= now_s}
     return Change("price", name, "put", full)
 

@@ -1,23 +1,24 @@
-"""One process of the service: store, writer, engine and what runs beside them, opened and closed together."""
+"""One process of the service: store, writer, engine and background tasks, opened and closed together."""
 
 from __future__ import annotations
 
 import asyncio
 import contextlib
-import hashlib
 import logging
 import time
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from math import ceil
 from time import perf_counter
-from typing import Any, Final
+from typing import Any, Final, TypeVar
 
-from fairlead.api.http.middleware import Load
-from fairlead.api.metrics import EngineCollector, Metrics
+from fairlead.api.metrics import EngineCollector, InFlight, Metrics
 from fairlead.api.problems import Problem
-from fairlead.api.service.auth import Allowance, Authority, Caller
+from fairlead.api.schemas.base import ProblemOut
+from fairlead.api.service.auth import Authenticator, Principal
 from fairlead.api.service.declared import declared_changes
-from fairlead.api.service.randomness import Randomness
+from fairlead.api.service.identity import new_id
+from fairlead.api.service.rate_limit import TokenBucket
 from fairlead.api.service.upkeep import Upkeep
 from fairlead.api.settings import Settings
 from fairlead.api.state.configuration import Change
@@ -33,20 +34,23 @@ _READERS: Final = 4
 _DECLARED_WAIT_S: Final = 5.0
 
 
+Answer = TypeVar("Answer")
+Item = TypeVar("Item")
+
+
 class Service:
-    """Everything behind the endpoints. Opens the store at once, so that a fault is said at the start."""
+    """Everything behind the endpoints. Opens the store at once, so that a fault shows at the start."""
 
     def __init__(self, settings: Settings, *, clock: Callable[[], float] = time.time) -> None:
         self.settings = settings
         self.clock = clock
         self.store = open_store(settings.database_url)
-        self.load = Load()
-        self.changing = asyncio.Lock()
-        """Held from reading what is configured until it is changed: two would undo one another."""
         self.metrics = Metrics()
-        self.random = Randomness()
-        self.allowance = Allowance()
-        self.feedback_allowance = Allowance(burst_s=60.0)
+        self.in_flight = InFlight()
+        self.changing = asyncio.Lock()
+        """Held from reading the configuration until it is changed: two changes would undo one another."""
+        self.requests = TokenBucket()
+        self.feedback = TokenBucket(burst_s=60.0)
         self._readers = ThreadPoolExecutor(_READERS, thread_name_prefix="fairlead-reader")
         self._fitter = ThreadPoolExecutor(
             1, thread_name_prefix="fairlead-fit", initializer=lower_thread_priority
@@ -58,19 +62,14 @@ class Service:
             parked_limit=settings.parked_limit,
             clock=clock,
             in_thread=self.in_thread,
-            fit_in_thread=self.beside,
+            fit_in_thread=self.fit_in_thread,
         )
-
-        def timed(seconds: float, rows: int) -> None:
-            self.metrics.stages.timed("commit", seconds)
-            self.metrics.commit_rows.observe(rows)
-
         self.writer = Writer(
             self.store,
             queue_limit=settings.queue_limit,
-            in_flight=lambda: self.load.requests,
+            in_flight=lambda: self.in_flight.requests,
             committed=self.engine.on_commit,
-            timed=timed,
+            timed=self.metrics.observe_commit,
         )
         self.upkeep = Upkeep(
             settings=settings,
@@ -80,36 +79,40 @@ class Service:
             clock=clock,
             in_thread=self.in_thread,
         )
-        self.authority = Authority(lambda: self.engine.fold.config, clock)
-        self.metrics.registry.register(EngineCollector(self.engine, self.writer, self.load))
+        self.authenticator = Authenticator(lambda: self.engine.fold.config, clock)
+        self.metrics.registry.register(EngineCollector(self.engine, self.writer, self.in_flight))
         self._tasks: list[asyncio.Task[None]] = []
+        self._declared = self._read_declarations()
+
+    def _read_declarations(self) -> list[tuple[str, Change]]:
+        """Read the configuration from the log; return the changes that the settings declare on top."""
         try:
             self.engine.read_configuration()
-            self._declared = declared_changes(settings, self.engine.fold, now_s=clock())
+            return declared_changes(self.settings, self.engine.fold, now_s=self.clock())
         except BaseException:
             self.store.close()
             raise
 
     @property
     def has_keys(self) -> bool:
-        """Whether a key is needed for everything."""
+        """Whether every request needs a key."""
         return bool(self.engine.fold.config.keys)
 
     @property
     def is_full(self) -> bool:
-        """Whether nothing more can be taken in to be written."""
+        """Whether the queue of events to be written is full."""
         return self.writer.depth >= self.settings.queue_limit
 
     async def in_thread(self, work: Callable[..., Any], *arguments: Any) -> Any:
-        """Run something that waits for the disk or the network, beside the event loop."""
+        """Run a function that waits for the disk or the network in another thread."""
         return await asyncio.get_running_loop().run_in_executor(self._readers, work, *arguments)
 
-    async def beside(self, work: Callable[..., Any], *arguments: Any) -> Any:
-        """Run something that takes the processor for long, in a thread that waits for the others."""
+    async def fit_in_thread(self, work: Callable[..., Any], *arguments: Any) -> Any:
+        """Run a long computation in a thread that gives way to the others."""
         return await asyncio.get_running_loop().run_in_executor(self._fitter, work, *arguments)
 
     async def start(self) -> None:
-        """Begin to write, to follow the log and to rebuild what was learned."""
+        """Start the writer, the background tasks and the rebuild of the state."""
         self.writer.start()
         self.engine.start()
         loop = asyncio.get_running_loop()
@@ -126,18 +129,18 @@ class Service:
             last = row.seq
         if self._declared:
             self.engine.wake()
-            # So that the first request finds the routes that the file declares.
+            # The first request should find the routes that the file declares.
             with contextlib.suppress(TimeoutError):
                 async with asyncio.timeout(_DECLARED_WAIT_S):
                     await self.engine.wait_until_folded(last)
 
     async def stop(self) -> None:
-        """Write what waits, save a snapshot, and close everything."""
+        """Write what is queued, save a snapshot, and close everything."""
         for task in self._tasks:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
         await self.writer.close()
-        # What the last commits brought is folded first, so that the snapshot has it.
+        # The events of the last commits are folded first, so that the snapshot has them.
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(5.0):
                 while self.engine.lag:
@@ -151,54 +154,49 @@ class Service:
         self._readers.shutdown(wait=True)
         self.store.close()
 
-    # What goes into the log
+    # The log
 
     async def append(
-        self, rows: Sequence[Row], *, made: Logged | None = None, needs_answer: bool = True
+        self, rows: Sequence[Row], *, event: Logged | None = None, needs_answer: bool = True
     ) -> Written:
-        """Write rows; a problem where that is not possible now.
+        """Write rows to the log; a problem if that is impossible now.
 
-        ``made``: what the line of the one row would be read as. ``needs_answer``: it matters whether they
-        are new, so that even ``relaxed`` waits for the commit.
+        ``event`` is what the line of the only row decodes to, if that is at hand. ``needs_answer``: the
+        caller needs to know whether the rows are new, so that even ``relaxed`` waits for the commit.
         """
-        if made is not None:
-            self.engine.writing[rows[0].uid] = rows[0].line, made
-        try:
-            return await self._append(rows, needs_answer)
-        except BaseException:
-            self.engine.writing.pop(rows[0].uid, None)
-            raise
-
-    async def _append(self, rows: Sequence[Row], needs_answer: bool) -> Written:
+        if event is not None:
+            self.engine.writing[rows[0].uid] = rows[0].line, event
         try:
             if self.settings.durability == "relaxed" and not needs_answer:
                 self.writer.post(rows)
                 return [(row, True) for row in rows]
             return await self.writer.append(rows)
-        except QueueFull:
-            raise Problem("overloaded", "Too much waits to be written.", retry_after_s=1) from None
-        except StoreUnavailable as error:
-            _LOG.warning("%s", error)
-            raise Problem(
-                "unavailable", "The log cannot be written now; send it again.", retry_after_s=1
-            ) from None
+        except BaseException as error:
+            self.engine.writing.pop(rows[0].uid, None)
+            if isinstance(error, QueueFull):
+                raise Problem("overloaded", "The queue of the log is full.", retry_after_s=1) from None
+            if isinstance(error, StoreUnavailable):
+                _LOG.warning("%s", error)
+                raise Problem(
+                    "unavailable", "The log cannot be written now: send it again.", retry_after_s=1
+                ) from None
+            raise
 
     def change_row(self, change: Change, *, by: str | None, uid: str | None = None) -> Row:
-        """The event of a change of the configuration."""
-        name = uid or self.random.name("c:")
-        return Row.config(change.line(), uid=name, at_s=self.clock(), by=by)
+        """Return the event of a change of the configuration."""
+        return Row.config(change.line(), uid=uid or new_id("c:"), at_s=self.clock(), by=by)
 
     async def rows(self, query: Query) -> list[Row]:
-        """Read the log; a problem where that is not possible now."""
+        """Read the log; a problem if that is impossible now."""
         try:
-            found: list[Row] = await self.in_thread(self.store.rows, query)
-            return found
+            rows: list[Row] = await self.in_thread(self.store.rows, query)
+            return rows
         except StoreUnavailable as error:
             _LOG.warning("%s", error)
             raise Problem("unavailable", "The log cannot be read now.", retry_after_s=1) from None
 
     def is_open(self, row: Row) -> bool:
-        """Whether anything may still come of a decision of the log."""
+        """Whether a decision of the log still accepts outcomes and feedback."""
         served = self.engine.fold.routes.get(row.route or "")
         if served is None:
             return False
@@ -206,39 +204,58 @@ class Service:
         return recent and (row.decision_id in self.engine.fold.open or row.seq > self.engine.fold.seq)
 
     def prices_of(self, row: Row) -> Mapping[str, Prices]:
-        """The prices in force at a decision of the log, while it is open."""
+        """Return the prices in force at a decision of the log, while it is open."""
         served = self.engine.fold.routes.get(row.route or "")
-        one = None if served is None else served.router.open_decision(row.decision_id or "")
-        return {} if one is None else one.prices
+        decision = None if served is None else served.router.open_decision(row.decision_id or "")
+        return {} if decision is None else decision.prices
 
-    def check_batch(self, count: int, caller: Caller) -> None:
-        """A problem for a batch that is too long; its items count as requests of the key."""
+    # Limits
+
+    def take_requests(self, principal: Principal, count: int = 1) -> None:
+        """Count requests of a key; a problem if they are more than its rate allows."""
+        per_s = principal.requests_per_s or self.settings.requests_per_s
+        wait_s = self.requests.take(principal.key, per_s=per_s, count=count)
+        if wait_s > 0:
+            raise Problem(
+                "too-many-requests", f"The limit is {per_s:g} requests/s.", retry_after_s=ceil(wait_s)
+            )
+
+    def take_feedback(self, principal: Principal) -> None:
+        """Count one piece of feedback of a key; a problem if it is more than its rate allows."""
+        per_minute = principal.feedback_per_minute or self.settings.feedback_per_minute
+        wait_s = self.feedback.take(principal.key, per_s=per_minute / 60.0)
+        if wait_s > 0:
+            raise Problem(
+                "too-many-requests",
+                f"The limit is {per_minute} feedback events a minute.",
+                retry_after_s=ceil(wait_s),
+            )
+
+    def check_batch(self, count: int, principal: Principal) -> None:
+        """Raise a problem for a batch that is too long; its items count as requests of the key."""
         most = self.settings.max_batch
         if count > most:
             raise Problem("invalid", f"A batch may have {most} items, and this one has {count}.")
-        per_s = caller.requests_per_s or self.settings.requests_per_s
-        wait_s = self.allowance.take(caller.key, per_s=per_s, count=count)
-        if wait_s > 0:
-            raise Problem(
-                "too-many-requests", f"The limit is {per_s:g} requests/s.", retry_after_s=int(wait_s) + 1
-            )
+        self.take_requests(principal, count)
 
     @staticmethod
-    async def each(work: Sequence[Awaitable[object]], *, name: str) -> list[dict[str, Any]]:
-        """The items of a batch side by side, so that they share commits: an answer or a problem for each."""
+    async def gather(
+        work: Iterable[Awaitable[Answer]], item: Callable[[int, Answer | None, ProblemOut | None], Item]
+    ) -> list[Item]:
+        """Run the items of a batch side by side, so that they share commits: an answer or a problem each."""
 
-        async def one(item: Awaitable[object]) -> dict[str, Any]:
+        async def settle(awaitable: Awaitable[Answer]) -> Item:
             try:
-                return {"status": 200, name: await item, "problem": None}
+                return item(200, await awaitable, None)
             except Problem as problem:
-                return {"status": problem.status, name: None, "problem": problem.body()}
+                return item(problem.status, None, problem.details())
 
-        return list(await asyncio.gather(*map(one, work)))
+        return await asyncio.gather(*map(settle, work))
 
-    # What runs beside the requests
+    # Background tasks
 
     async def _tick(self) -> None:
-        """Look for prices whose time has come, and for what other processes wrote."""
+        """Activate price lists whose time has come, and look for events of other processes."""
         while True:
             started = perf_counter()
             try:
@@ -254,8 +271,3 @@ class Service:
             except Exception:
                 _LOG.exception("the regular look at prices and log failed")
             await asyncio.sleep(max(self.settings.poll_s - (perf_counter() - started), 0.01))
-
-
-def idempotent_id(prefix: str, caller: str | None, given: str) -> str:
-    """An id that the same key gets for the same Idempotency-Key, and nobody else."""
-    return f"{prefix}_{hashlib.sha256(f'{caller}:{given}'.encode()).hexdigest()[:32]}"

@@ -5,12 +5,12 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field, fields
-from datetime import datetime
 from typing import Any, Final, Literal, NamedTuple
 
 from pydantic import BaseModel, Field
 
-from fairlead.api.schemas.declarations import KeyIn, ObjectiveIn, PriceIn, ProviderIn, RouteIn, Worth
+from fairlead.api.schemas.declarations import ObjectiveIn, PriceIn, ProviderIn, RouteIn
+from fairlead.api.schemas.keys import KeyIn
 from fairlead.optimizer.errors import InvalidInput
 from fairlead.optimizer.types import Budget, Constraints, Metric, Objective, Prices, Provider, Route
 from fairlead.optimizer.types.route import Source
@@ -203,24 +203,4 @@ def _validate(model: type[BaseModel], body: Any) -> Any:
 
 def objective(declared: ObjectiveIn) -> Objective:
     """Build an objective in the optimizer's own type."""
-    return Objective(willingness_to_pay_usd=worth_usd(declared), latency_weight=declared.latency_weight)
-
-
-def worth_usd(worth: Worth) -> float | None:
-    """USD that a point of quality is worth; None for a dial of 10, which means that cost does not count."""
-    if worth.dial is None:
-        return worth.willingness_to_pay_usd
-    return None if worth.dial == 10 else 10.0 ** (-4.0 + 0.4 * worth.dial)
-
-
-def effective_s(price: PriceIn, now_s: float) -> float:
-    """Time from which a price list applies, in seconds since 1970; `InvalidInput` for one in the past."""
-    if price.effective_at is None:
-        return now_s
-    start: datetime = price.effective_at
-    if start.timestamp() < now_s - 60.0:
-        raise InvalidInput(
-            f"effective_at is {start.isoformat()}, which is in the past, and decisions were made under "
-            "another list: leave it out for a list that applies from now on"
-        )
-    return start.timestamp()
+    return Objective(willingness_to_pay_usd=declared.worth_usd, latency_weight=declared.latency_weight)

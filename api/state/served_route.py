@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any, Final
+from typing import Any, Final, Literal
 
 import msgspec
 import numpy as np
@@ -216,7 +216,9 @@ def _projection(path: str) -> Any:
         ) from None
 
 
-def cost_with_source(outcome: Outcome, prices: Mapping[str, Prices]) -> tuple[float | None, str | None]:
+def cost_with_source(
+    outcome: Outcome, prices: Mapping[str, Prices]
+) -> tuple[float | None, Literal["reported", "price_list"] | None]:
     """USD of an outcome, and whether it was ``reported`` or computed from the ``price_list`` then."""
     if outcome.cost_usd is not None:
         return outcome.cost_usd, "reported"

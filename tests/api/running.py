@@ -14,7 +14,7 @@ import httpx
 from starlette.types import ASGIApp
 
 from fairlead.api.app import create_app
-from fairlead.api.cli.serve import bind, new_server
+from fairlead.api.http.server import bind, new_server
 from fairlead.api.service.service import Service
 from fairlead.api.settings import Settings
 
@@ -83,15 +83,15 @@ class Running:
         return response.json()
 
     def decide(self, **fields: Any) -> Any:
-        """A decision on the route that a new log has."""
+        """Return a decision on the route that a new log has."""
         body = {"route": "quickstart", "prompt": "Where is my parcel?", **fields}
         return self.post("/v1/decisions", body, status=200)
 
     def make_key(self, admin: str | None, **fields: Any) -> tuple[str, str]:
-        """The id of a new key and the key, made by another one, or by nobody where there is none yet."""
+        """Create a key, by another one if there is any; return its id and the key."""
         headers = {} if admin is None else bearer(admin)
-        made = self.post("/v1/keys", {"name": "test", **fields}, status=201, **headers)
-        return made["id"], made["key"]
+        created = self.post("/v1/keys", {"name": "test", **fields}, status=201, **headers)
+        return created["id"], created["key"]
 
     def stop(self) -> None:
         """End as SIGTERM does."""
@@ -112,24 +112,24 @@ class Clock:
 
 
 def bearer(token: str) -> dict[str, str]:
-    """The header that a key is sent in."""
+    """Return the header that a key is sent in."""
     return {"Authorization": f"Bearer {token}"}
 
 
-def settings_for(folder: Path, url: str | None = None, **given: Any) -> Settings:
-    """Settings of a service whose files are in a folder."""
+def settings_for(folder: Path, url: str | None = None, **options: Any) -> Settings:
+    """Return settings of a service whose files are in a folder."""
     database_url = url or f"sqlite:///{folder}/log.db"
-    fields = {"state_dir": folder / "state", "poll_s": 0.2, **given}
+    fields = {"state_dir": folder / "state", "poll_s": 0.2, **options}
     return Settings(database_url=database_url, **fields)
 
 
 @contextmanager
 def running(
-    folder: Path, url: str | None = None, *, clock: Callable[[], float] = time.time, **given: Any
+    folder: Path, url: str | None = None, *, clock: Callable[[], float] = time.time, **options: Any
 ) -> Iterator[Running]:
-    """A ready service, ended at the end."""
-    made = Running(settings_for(folder, url, **given), clock=clock)
+    """Run a service, and yield it once it is ready."""
+    created = Running(settings_for(folder, url, **options), clock=clock)
     try:
-        yield made.until_ready()
+        yield created.until_ready()
     finally:
-        made.stop()
+        created.stop()

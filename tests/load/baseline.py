@@ -23,7 +23,7 @@ from fastapi import FastAPI
 from pydantic import BaseModel
 from sqlmodel import Field, Session, SQLModel
 
-from fairlead.api.cli.serve import bind
+from fairlead.api.http.server import bind
 from fairlead.api.service.answers import decision_answer
 from fairlead.api.settings import read_settings
 from fairlead.api.state.decide import decide

@@ -13,7 +13,7 @@ from typing import Any, Final
 
 import msgspec
 
-from fairlead.api.service.answers import decision_of
+from fairlead.api.service.answers import logged_decision
 from fairlead.api.store.base import Row
 from fairlead.optimizer.persistence.event_log import decode
 from fairlead.optimizer.types import Feedback, Outcome
@@ -109,7 +109,7 @@ class Ledger:
 def _differences(row: Row, sent: Sent, answer: Mapping[str, Any]) -> list[str]:
     """Return how a row of the log differs from what was sent and answered."""
     if sent.kind == "decision":
-        if msgspec.json.decode(msgspec.json.encode(decision_of(row))) != answer:
+        if msgspec.json.decode(msgspec.json.encode(logged_decision(row))) != answer:
             return [f"decision {row.uid} is in the log otherwise than it was answered"]
         return []
     event = decode(row.line)

@@ -37,12 +37,12 @@ def test_the_command_refuses_to_listen_without_keys(tmp_path: Path, monkeypatch:
 
 
 def test_without_keys_only_this_machine_is_served(service: Running) -> None:
-    authority = service.service.authority
+    authenticator = service.service.authenticator
     from fairlead.api.problems import Problem
 
-    assert authority.caller(None, host=b"127.0.0.1:1", client="127.0.0.1").key is None
+    assert authenticator.principal(None, host=b"127.0.0.1:1", client="127.0.0.1").key is None
     with pytest.raises(Problem, match="only this machine"):
-        authority.caller(None, host=b"127.0.0.1", client="192.0.2.7")
+        authenticator.principal(None, host=b"127.0.0.1", client="192.0.2.7")
     assert not is_loopback("192.0.2.7") and is_loopback("::1") and not is_loopback("nonsense")
 
 
@@ -112,8 +112,8 @@ def test_the_last_admin_cannot_be_removed_or_weakened(service: Running, admin: s
 def test_a_key_that_can_change_keys_cannot_be_limited(service: Running, admin: str) -> None:
     for limit in ({"routes": ["quickstart"]}, {"sources": ["human"]}):
         body = {"name": "n", "scopes": ["admin"], **limit}
-        told = service.post("/v1/keys", body, status=422, **bearer(admin))
-        assert "cannot be limited" in told["detail"]
+        report = service.post("/v1/keys", body, status=422, **bearer(admin))
+        assert "cannot be limited" in report["detail"]
     name, _ = service.make_key(admin, scopes=["decide"], routes=["quickstart"])
     patched = service.client.patch(f"/v1/keys/{name}", json={"scopes": ["admin"]}, headers=bearer(admin))
     assert patched.status_code == 422
@@ -125,12 +125,12 @@ def test_a_key_that_can_change_keys_cannot_be_limited(service: Running, admin: s
 def test_each_scope_opens_its_own_addresses_only(service: Running, admin: str) -> None:
     keys = {scope: service.make_key(admin, scopes=[scope])[1] for scope in ("decide", "feedback", "read")}
     service.post("/v1/decisions", {**ASK, "id": "d"}, status=200, **bearer(admin))
-    told = {"decision_id": "d", "value": 1.0}
+    report = {"decision_id": "d", "value": 1.0}
     addresses = {
         "decide": [("POST", "/v1/decisions", ASK), ("POST", "/v1/decisions/batch", {"decisions": [ASK]})],
         "feedback": [
-            ("POST", "/v1/feedback", told),
-            ("POST", "/v1/feedback/batch", {"feedback": [told]}),
+            ("POST", "/v1/feedback", report),
+            ("POST", "/v1/feedback/batch", {"feedback": [report]}),
             ("POST", "/v1/decisions/d/outcome", {"cost_usd": 0.1}),
         ],
         "read": [
@@ -171,7 +171,7 @@ def test_a_key_for_one_route_cannot_touch_another(service: Running, admin: str) 
     assert service.post("/v1/decisions/d/outcome", {"cost_usd": 9.0}, status=403, **bearer(key))
     for path in ("/v1/decisions/d", "/v1/routes/quickstart", "/v1/routes/quickstart/state"):
         assert service.client.get(path, headers=bearer(key)).status_code == 404, path
-    assert [one["name"] for one in service.get("/v1/routes", **bearer(key))["items"]] == ["other"]
+    assert [item["name"] for item in service.get("/v1/routes", **bearer(key))["items"]] == ["other"]
     assert service.post("/v1/decisions", {**ASK, "route": "other"}, status=200, **bearer(key))
 
 
@@ -179,8 +179,8 @@ def test_feedback_sent_ahead_cannot_reach_another_route(service: Running, admin:
     """What waits for its decision is checked against the route once that is known."""
     service.post("/v1/routes", {"name": "other", "providers": ["small"]}, status=201, **bearer(admin))
     _, key = service.make_key(admin, scopes=["feedback"], routes=["other"])
-    told = service.post("/v1/feedback", {"decision_id": "later", "value": 0.0}, status=200, **bearer(key))
-    assert told["state"] == "parked"
+    report = service.post("/v1/feedback", {"decision_id": "later", "value": 0.0}, status=200, **bearer(key))
+    assert report["state"] == "parked"
     service.post("/v1/decisions", {**ASK, "id": "later"}, status=200, **bearer(admin))
     service.until(service.settled)
     assert service.service.engine.fold.counts["feedback", "rejected"] == 1

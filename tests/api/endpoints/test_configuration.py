@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from fairlead.api.endpoints.keys import key_change
+from fairlead.api.service.keys import key_change
 from fairlead.api.state.configuration import Change, Configuration
 from fairlead.optimizer.errors import InvalidInput
 from tests.api.running import Clock, Running
@@ -30,14 +30,14 @@ def test_a_provider_is_created_put_on_a_route_paused_and_removed(service: Runnin
     )
     assert patched.status_code == 200, patched.text
     assert patched.json()["routes"] == ["quickstart"]
-    made = service.decide()
-    assert "acme/new:1" in {one["provider"] for one in made["candidates"]}
+    answer = service.decide()
+    assert "acme/new:1" in {item["provider"] for item in answer["candidates"]}
     assert service.client.patch("/v1/providers/acme/new:1", json={"paused": True}).status_code == 200
-    (one,) = [one for one in service.decide()["candidates"] if one["provider"] == "acme/new:1"]
-    assert (one["eligible"], one["propensity"]) == (False, 0.0)
+    (item,) = [item for item in service.decide()["candidates"] if item["provider"] == "acme/new:1"]
+    assert (item["eligible"], item["propensity"]) == (False, 0.0)
     assert service.get("/v1/providers/acme/new:1")["routes"] == ["quickstart"]
     assert service.client.delete("/v1/providers/acme/new:1").status_code == 200
-    assert "acme/new:1" not in {one["provider"] for one in service.decide()["candidates"]}
+    assert "acme/new:1" not in {item["provider"] for item in service.decide()["candidates"]}
     assert service.client.delete("/v1/providers/acme/new:1").status_code == 404
 
 
@@ -46,8 +46,8 @@ def test_a_provider_removed_while_its_decision_is_open_breaks_nothing(service: R
     service.client.patch("/v1/routes/quickstart", json={"providers": ["small", "large", "third"]})
     service.decide(id="d", candidates=["third"])
     assert service.client.delete("/v1/providers/third").status_code == 200
-    told = service.post("/v1/decisions/d/outcome", {"cost_usd": 0.125, "latency_s": 1.0}, status=200)
-    assert (told["served_provider"], told["state"]) == ("third", "joined")
+    reply = service.post("/v1/decisions/d/outcome", {"cost_usd": 0.125, "latency_s": 1.0}, status=200)
+    assert (reply["served_provider"], reply["state"]) == ("third", "joined")
     assert service.post("/v1/feedback", {"decision_id": "d", "value": 1.0}, status=200)["state"] == "joined"
     state = service.get("/v1/routes/quickstart/state")
     assert state["spent_usd"] == 0.125
@@ -57,12 +57,12 @@ def test_a_provider_removed_while_its_decision_is_open_breaks_nothing(service: R
 def test_a_fallback_that_was_removed_meanwhile_can_still_be_told(service: Running) -> None:
     service.post("/v1/providers", {"name": "third"}, status=201)
     service.client.patch("/v1/routes/quickstart", json={"providers": ["small", "large", "third"]})
-    made = service.decide(id="d", constraints={"ignore": ["third"]})
-    assert made["selected"] != "third"
+    answer = service.decide(id="d", constraints={"ignore": ["third"]})
+    assert answer["selected"] != "third"
     assert service.client.delete("/v1/providers/third").status_code == 200
     body = {"served_provider": "third", "cost_usd": 0.125}
-    told = service.post("/v1/decisions/d/outcome", body, status=200)
-    assert (told["served_provider"], told["state"]) == ("third", "joined")
+    reply = service.post("/v1/decisions/d/outcome", body, status=200)
+    assert (reply["served_provider"], reply["state"]) == ("third", "joined")
     assert service.get("/v1/routes/quickstart/state")["spent_usd"] == 0.125
     service.post("/v1/decisions/d/outcome", {**body, "served_provider": "fourth"}, status=422)
     service.decide(id="later")
@@ -82,17 +82,17 @@ def test_the_only_provider_and_the_default_stay(service: Running) -> None:
 def test_a_price_counts_from_its_date_and_not_for_decisions_before(service: Running, clock: Clock) -> None:
     service.decide(id="before")
     later = {"provider": "small", "input_usd_per_mtok": 7.0, "output_usd_per_mtok": 7.0}
-    made = service.post("/v1/prices", {**later, "effective_at": at(time.time() + 3_600)}, status=201)
+    answer = service.post("/v1/prices", {**later, "effective_at": at(time.time() + 3_600)}, status=201)
     service.decide(id="between")
-    assert service.get(f"/v1/prices/{made['id']}")["in_force"] is False
+    assert service.get(f"/v1/prices/{answer['id']}")["in_force"] is False
     clock.ahead_s = 3_700.0
-    service.until(lambda: service.get(f"/v1/prices/{made['id']}")["in_force"])
+    service.until(lambda: service.get(f"/v1/prices/{answer['id']}")["in_force"])
     service.decide(id="after")
     assert [cost_of(service, name) for name in ("before", "between", "after")] == pytest.approx(
         [0.4, 0.4, 7.0]
     )
     # In force, it stays; only another list can follow it.
-    assert service.client.delete(f"/v1/prices/{made['id']}").status_code == 422
+    assert service.client.delete(f"/v1/prices/{answer['id']}").status_code == 422
     now = service.post("/v1/prices", {**later, "output_usd_per_mtok": 9.0}, status=201)
     assert service.get(f"/v1/prices/{now['id']}")["in_force"]
     service.decide(id="now")
@@ -102,8 +102,8 @@ def test_a_price_counts_from_its_date_and_not_for_decisions_before(service: Runn
 
 def test_a_price_can_be_taken_back_before_its_date_and_not_set_for_the_past(service: Running) -> None:
     body = {"provider": "small", "input_usd_per_mtok": 1.0, "output_usd_per_mtok": 1.0}
-    made = service.post("/v1/prices", {**body, "effective_at": at(time.time() + 3_600)}, status=201)
-    assert service.client.delete(f"/v1/prices/{made['id']}").status_code == 200
+    answer = service.post("/v1/prices", {**body, "effective_at": at(time.time() + 3_600)}, status=201)
+    assert service.client.delete(f"/v1/prices/{answer['id']}").status_code == 200
     assert service.post("/v1/prices", {**body, "effective_at": at(time.time() - 3_600)}, status=422)
     assert service.post("/v1/prices", {**body, "effective_at": "2030-01-01T00:00:00"}, status=422)
     assert service.post("/v1/prices", {**body, "provider": "nobody"}, status=422)
@@ -115,10 +115,10 @@ def test_a_price_can_be_taken_back_before_its_date_and_not_set_for_the_past(serv
 def test_a_preview_says_what_would_change_and_changes_nothing(service: Running) -> None:
     before = service.get("/v1/routes/quickstart")
     patch = {"budget": {"usd_per_request": 0.001}}
-    told = service.client.patch("/v1/routes/quickstart?preview=true", json=patch).json()
-    assert (told["preview"], told["seq"], told["routes"]) == (True, None, ["quickstart"])
-    assert told["before"]["budget"] is None
-    assert told["after"]["budget"] == {"usd_per_request": 0.001, "usd_per_day": None}
+    reply = service.client.patch("/v1/routes/quickstart?preview=true", json=patch).json()
+    assert (reply["preview"], reply["seq"], reply["routes"]) == (True, None, ["quickstart"])
+    assert reply["before"]["budget"] is None
+    assert reply["after"]["budget"] == {"usd_per_request": 0.001, "usd_per_day": None}
     assert service.get("/v1/routes/quickstart") == before
     body = {"name": "another", "providers": ["small"]}
     assert service.client.post("/v1/routes?preview=true", json=body).status_code == 200
@@ -132,7 +132,7 @@ def test_a_preview_says_what_would_change_and_changes_nothing(service: Running) 
     [
         ({"providers": ["nobody"]}, "create that provider first"),
         ({"providers": []}, "error"),
-        ({"name": "other"}, "stays"),
+        ({"name": "other"}, "cannot change"),
         ({"features": {"task": 8}}, "create another route"),
         ({"metrics": [{"name": "speed"}]}, "create another route"),
         ({"constraints": {"capabilities": ["vision"]}}, "no provider has it"),
@@ -160,33 +160,33 @@ def test_changes_that_come_at_once_do_not_undo_one_another(service: Running) -> 
                 lambda patch: service.client.patch("/v1/providers/small", json=patch).status_code, patches
             )
             assert list(codes) == [200] * 4
-            found = service.get("/v1/providers/small")
-            assert all(found[name] == value for patch in patches for name, value in patch.items()), found
+            results = service.get("/v1/providers/small")
+            assert all(results[name] == value for patch in patches for name, value in patch.items()), results
 
 
 def test_of_two_admins_that_remove_each_other_the_log_keeps_one() -> None:
     """Two processes can both find that another admin is left: the second of the events is refused."""
-    made = Configuration()
+    answer = Configuration()
     for name in ("one", "two"):
-        made = made.after(key_change(name, ("admin",))[1])
-    first, second = (Change("key", key_id, "remove", None) for key_id in made.keys)
-    made = made.after(first)
+        answer = answer.after(key_change(name, ("admin",))[1])
+    first, second = (Change("key", key_id, "remove", None) for key_id in answer.keys)
+    answer = answer.after(first)
     with pytest.raises(InvalidInput, match="would be left"):
-        made.after(second)
-    weaker = made.keys[second.id].model_copy(update={"scopes": ("read",)})
+        answer.after(second)
+    weaker = answer.keys[second.id].model_copy(update={"scopes": ("read",)})
     with pytest.raises(InvalidInput, match="would be left"):
-        made.after(Change("key", second.id, "put", weaker.model_dump(mode="json")))
+        answer.after(Change("key", second.id, "put", weaker.model_dump(mode="json")))
 
 
 def test_a_paused_route_answers_its_default_and_says_so(service: Running) -> None:
     service.client.patch("/v1/routes/quickstart", json={"paused": True, "default_provider": "large"})
-    made = service.decide()
-    assert (made["selected"], made["propensity"], made["fallback_used"]) == (
+    answer = service.decide()
+    assert (answer["selected"], answer["propensity"], answer["fallback_used"]) == (
         "large",
         1.0,
         "the route is paused",
     )
-    assert made["candidates"][0]["expected"]["quality"] is None
+    assert answer["candidates"][0]["expected"]["quality"] is None
     assert service.decide(candidates=["small"])["selected"] == "small"
     assert service.get("/v1/routes/quickstart/state")["fallbacks"] == 2
 
@@ -231,28 +231,35 @@ def test_lists_come_in_pages(service: Running) -> None:
     names = [f"p{i:02}" for i in range(7)]
     for name in names:
         service.post("/v1/providers", {"name": name}, status=201)
-    found, cursor = [], ""
+    results, cursor = [], ""
     while True:
         page = service.get(f"/v1/providers?limit=4{cursor}")
         assert len(page["items"]) <= 4
-        found += [one["name"] for one in page["items"]]
+        results += [item["name"] for item in page["items"]]
         if page["next_cursor"] is None:
             break
         cursor = f"&cursor={page['next_cursor']}"
-    assert found == sorted([*names, "small", "large"])
+    assert results == sorted([*names, "small", "large"])
     for query in ("limit=0", "limit=501", "cursor=%ff", "cursor=MQ", "colour=red"):
         assert service.client.get(f"/v1/providers?{query}").status_code == 422, query
 
 
 def test_the_audit_trail_has_every_change_with_who_and_when(service: Running) -> None:
     service.client.patch("/v1/providers/small", json={"paused": True})
-    found: list[Any] = []
+    results: list[Any] = []
     cursor = ""
     while cursor is not None:
         page = service.get(f"/v1/audit?limit=2{cursor and '&cursor=' + cursor}")
-        found += page["items"]
+        results += page["items"]
         cursor = page["next_cursor"]
-    assert [one["entity"] for one in found] == ["provider", "route", "price", "price", "provider", "provider"]
-    assert found[0]["body"]["paused"] is True
-    assert [one["by"] for one in found] == [None] + ["file"] * 5
-    assert [one["seq"] for one in found] == [6, 5, 4, 3, 2, 1]
+    assert [item["entity"] for item in results] == [
+        "provider",
+        "route",
+        "price",
+        "price",
+        "provider",
+        "provider",
+    ]
+    assert results[0]["body"]["paused"] is True
+    assert [item["by"] for item in results] == [None] + ["file"] * 5
+    assert [item["seq"] for item in results] == [6, 5, 4, 3, 2, 1]

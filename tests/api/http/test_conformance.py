@@ -34,30 +34,32 @@ SCOPES = ("decide", "feedback", "read", "admin", "none")
 @pytest.fixture
 def service(tmp_path: Path) -> Iterator[tuple[Running, dict[str, dict[str, str]]]]:
     # One for each scope: what an admin's requests leave behind is not what the others are to meet.
-    with running(tmp_path) as made:
-        made.decide(id="order-17")
-        admin = bearer(made.post("/v1/keys", {"name": "first", "scopes": ["admin"]})["key"])
+    with running(tmp_path) as running_service:
+        running_service.decide(id="order-17")
+        admin = bearer(running_service.post("/v1/keys", {"name": "first", "scopes": ["admin"]})["key"])
         keys = {"admin": admin, "none": {}}
         for scope in ("decide", "feedback", "read"):
-            told = made.client.post("/v1/keys", json={"name": scope, "scopes": [scope]}, headers=admin)
-            keys[scope] = bearer(told.json()["key"])
-        yield made, keys
+            created = running_service.client.post(
+                "/v1/keys", json={"name": scope, "scopes": [scope]}, headers=admin
+            )
+            keys[scope] = bearer(created.json()["key"])
+        yield running_service, keys
 
 
-def with_known_names(made: Running, case: Any) -> None:
+def with_known_names(running_service: Running, case: Any) -> None:
     """Names that exist, where the document lets any be made up: a request that gets further in."""
     folder = case.path.split("/")[2] if case.path.startswith("/v1/") else ""
     ids = {
         "decisions": "order-17",
         "routes": "quickstart",
         "providers": "small",
-        "prices": next(iter(made.service.engine.fold.config.prices), "none"),
-        "keys": next(reversed(made.service.engine.fold.config.keys), "none"),
+        "prices": next(iter(running_service.service.engine.fold.config.prices), "none"),
+        "keys": next(reversed(running_service.service.engine.fold.config.keys), "none"),
     }
     if case.path_parameters and case.method != "DELETE":
         case.path_parameters = dict.fromkeys(case.path_parameters, ids[folder])
     bodies = case.body.values() if isinstance(case.body, dict) else ()
-    for item in (case.body, *(one for value in bodies if isinstance(value, list) for one in value)):
+    for item in (case.body, *(part for value in bodies if isinstance(value, list) for part in value)):
         if not isinstance(item, dict):
             continue
         for name, value in (("route", "quickstart"), ("decision_id", "order-17"), ("provider", "small")):
@@ -73,11 +75,11 @@ def operations(document: dict[str, Any]) -> list[tuple[str, str]]:
     return [(path, method) for path, entry in document["paths"].items() for method in entry]
 
 
-def probe(made: Running, operation: Any, headers: dict[str, str]) -> set[int]:
+def probe(running_service: Running, operation: Any, headers: dict[str, str]) -> set[int]:
     """Send requests of one kind; which statuses came back. Fails where an answer is not of the document."""
     seen: set[int] = set()
 
-    @given(case=operation.as_strategy(), known=st.booleans())
+    @given(case=operation.as_strategy(), use_known_names=st.booleans())
     @settings(
         max_examples=EXAMPLES,
         deadline=None,
@@ -85,9 +87,9 @@ def probe(made: Running, operation: Any, headers: dict[str, str]) -> set[int]:
         derandomize="EXAMPLES" not in os.environ,
         suppress_health_check=list(HealthCheck),
     )
-    def check(case: Any, known: bool) -> None:
-        if known:
-            with_known_names(made, case)
+    def check(case: Any, use_known_names: bool) -> None:
+        if use_known_names:
+            with_known_names(running_service, case)
         response = case.call(headers=headers, timeout=30.0)
         seen.add(response.status_code)
         case.validate_response(response, checks=CHECKS)
@@ -100,23 +102,28 @@ def probe(made: Running, operation: Any, headers: dict[str, str]) -> set[int]:
 def test_every_answer_is_one_of_the_document(
     service: tuple[Running, dict[str, dict[str, str]]], scope: str
 ) -> None:
-    made, keys = service
-    document = made.client.get("/openapi.json").json()
+    running_service, keys = service
+    document = running_service.client.get("/openapi.json").json()
     schema = schemathesis.openapi.from_dict(document)
-    schema.config.update(base_url=f"http://127.0.0.1:{made.port}")
+    schema.config.update(base_url=f"http://127.0.0.1:{running_service.port}")
     if scope in ("decide", "admin"):
         # Of the few that are made up, none may be one that is answered.
         asked = {"route": "quickstart", "prompt": "Where is my parcel?"}
-        assert made.client.post("/v1/decisions", json=asked, headers=keys[scope]).status_code == 200
+        assert (
+            running_service.client.post("/v1/decisions", json=asked, headers=keys[scope]).status_code == 200
+        )
     seen: dict[str, set[int]] = {}
     for path, method in operations(document):
         operation = schema[path][method.upper()]
-        seen[f"{method} {path}"] = probe(made, operation, keys[scope])
+        seen[f"{method} {path}"] = probe(running_service, operation, keys[scope])
     assert len(seen) == len(operations(document))
     statuses = set().union(*seen.values())
     if scope == "none":
         assert not any(
-            200 <= status < 300 for name, found in seen.items() if "/v1/" in name for status in found
+            200 <= status < 300
+            for name, statuses_seen in seen.items()
+            if "/v1/" in name
+            for status in statuses_seen
         )
     else:
         assert statuses & {200, 201}, "something was let in"

@@ -18,8 +18,8 @@ OK = b'{"route":"quickstart","prompt":"x","dry_run":true}'
 @pytest.fixture(scope="module")
 def service(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Running]:
     folder = tmp_path_factory.mktemp("input")
-    with running(folder, request_timeout_s=1.0, header_timeout_s=1.0) as made:
-        yield made
+    with running(folder, request_timeout_s=1.0, header_timeout_s=1.0) as started_service:
+        yield started_service
 
 
 def send(service: Running, body: bytes, path: str = "/v1/decisions", **headers: str) -> tuple[int, Any]:
@@ -199,12 +199,12 @@ def test_strange_ids_in_an_address_are_not_found(service: Running, name: str) ->
 
 
 def received(connection: socket.socket, seconds: float) -> bytes:
-    """What comes until the other side closes; fails where it does not."""
+    """Read until the other side closes; fails if it does not."""
     connection.settimeout(seconds)
-    found = b""
+    received_bytes = b""
     while chunk := connection.recv(65_536):
-        found += chunk
-    return found
+        received_bytes += chunk
+    return received_bytes
 
 
 @pytest.mark.parametrize(
@@ -222,8 +222,10 @@ def test_connections_that_do_not_get_on_are_closed(service: Running, start: byte
     "start",
     [
         b"GET /livez HTTP/1.1\r\nHost: 127.0.0.1\r\nX-Long: ",
-        b"POST /v1/decisions HTTP/1.1\r\nHost: 127.0.0.1\r\nTransfer-Encoding: chunked\r\n\r\n"
-        b"2\r\n{}\r\n0\r\nX-Long: ",
+        (
+            b"POST /v1/decisions HTTP/1.1\r\nHost: 127.0.0.1\r\nTransfer-Encoding: chunked\r\n\r\n"
+            b"2\r\n{}\r\n0\r\nX-Long: "
+        ),
     ],
     ids=["headers", "trailers"],
 )

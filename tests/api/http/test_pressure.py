@@ -36,10 +36,10 @@ def test_too_many_requests_at_once_are_refused(tmp_path: Path, monkeypatch: pyte
             futures = [pool.submit(post, i) for i in range(12)]
             time.sleep(1.0)
             go.set()
-            found = [future.result() for future in futures]
-        assert sorted({code for code, _, _ in found}) == [200, 503]
-        assert sum(code == 200 for code, _, _ in found) == 4
-        assert all(after == "1" for code, _, after in found if code == 503)
+            answers = [future.result() for future in futures]
+        assert sorted({code for code, _, _ in answers}) == [200, 503]
+        assert sum(code == 200 for code, _, _ in answers) == 4
+        assert all(after == "1" for code, _, after in answers if code == 503)
         assert service.decide()["id"]
 
 
@@ -61,7 +61,7 @@ def test_a_refusal_leaves_the_connection_as_it_should_be(
             httpx.Client(base_url=f"http://127.0.0.1:{service.port}") as client,
         ):
             first = pool.submit(service.client.post, "/v1/decisions", json=body)
-            service.until(lambda: service.service.load.requests == 1)
+            service.until(lambda: service.service.in_flight.requests == 1)
             refused = client.post("/v1/decisions", json=body)
             assert (refused.status_code, refused.headers["retry-after"]) == (503, "1")
             assert refused.headers["content-type"] == "application/problem+json"

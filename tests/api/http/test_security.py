@@ -9,7 +9,8 @@ from typing import Any
 
 import pytest
 
-from fairlead.api.service.auth import Allowance, digest
+from fairlead.api.service.auth import digest
+from fairlead.api.service.rate_limit import TokenBucket
 from fairlead.api.state.fold import Fold
 from fairlead.api.store import Query, open_store
 from tests.api.running import Running, bearer, running
@@ -80,8 +81,8 @@ def test_nothing_that_was_sent_is_in_the_logs(
         capfd.readouterr()
     )
     assert "RuntimeError in fail" in written, "what is wrong is said"
-    for told in (secret, admin, admin.partition(".")[2]):
-        assert told not in written
+    for report in (secret, admin, admin.partition(".")[2]):
+        assert report not in written
 
 
 # How much one client can do
@@ -89,12 +90,12 @@ def test_nothing_that_was_sent_is_in_the_logs(
 
 def test_a_bucket_refills_with_time() -> None:
     now = [0.0]
-    allowance = Allowance(clock=lambda: now[0])
-    assert [allowance.take("a", per_s=10) for _ in range(20)] == [0.0] * 20
-    assert allowance.take("a", per_s=10) == pytest.approx(0.1)
-    assert allowance.take("b", per_s=10) == 0.0
+    bucket = TokenBucket(clock=lambda: now[0])
+    assert [bucket.take("a", per_s=10) for _ in range(20)] == [0.0] * 20
+    assert bucket.take("a", per_s=10) == pytest.approx(0.1)
+    assert bucket.take("b", per_s=10) == 0.0
     now[0] += 0.1
-    assert allowance.take("a", per_s=10) == 0.0
+    assert bucket.take("a", per_s=10) == 0.0
 
 
 def test_a_key_over_its_rate_is_told_when_to_come_back(service: Running, admin: str) -> None:
@@ -128,8 +129,8 @@ def test_one_key_cannot_judge_a_decision_without_end(tmp_path: Path) -> None:
         # Neither many at once nor sent ahead of the decision.
         service.decide(id="e")
         batch = {"feedback": [{"decision_id": "e", "value": i / 10} for i in range(5)]}
-        found = service.post("/v1/feedback/batch", batch, status=200)["feedback"]
-        assert [one["status"] for one in found] == codes
+        items = service.post("/v1/feedback/batch", batch, status=200)["feedback"]
+        assert [item["status"] for item in items] == codes
         for status in codes:
             service.post("/v1/feedback", {"decision_id": "f", "value": 1.0}, status=status)
             service.until(service.settled)
@@ -170,9 +171,9 @@ def test_one_source_moves_a_decision_by_its_weight_and_no_further(service: Runni
 def test_a_key_judges_only_as_the_sources_it_may_speak_for(service: Running, admin: str) -> None:
     _, key = service.make_key(admin, scopes=["feedback"], sources=["code"])
     service.post("/v1/decisions", {**ASK, "id": "d"}, status=200, **bearer(admin))
-    told = {"decision_id": "d", "value": 1.0}
-    assert service.post("/v1/feedback", {**told, "source": "human"}, status=403, **bearer(key))
-    assert service.post("/v1/feedback", {**told, "source": "code"}, status=200, **bearer(key))
+    report = {"decision_id": "d", "value": 1.0}
+    assert service.post("/v1/feedback", {**report, "source": "human"}, status=403, **bearer(key))
+    assert service.post("/v1/feedback", {**report, "source": "code"}, status=200, **bearer(key))
 
 
 def test_what_a_key_sent_can_be_left_out_of_a_replay(tmp_path: Path) -> None:
@@ -233,7 +234,7 @@ def test_the_server_does_not_say_what_it_runs_on(service: Running) -> None:
 
 
 def names_in(*names: str) -> set[str]:
-    """The names of the tests in some files below `tests/api`."""
+    """Return the names of the tests in some files below `tests/api`."""
     files = {path.stem.removeprefix("test_"): path for path in (ROOT / "tests/api").rglob("test_*.py")}
     texts = [files[name].read_text(encoding="utf-8") for name in names]
     return set(re.findall(r"^def (test_\w+)", "\n".join(texts), flags=re.MULTILINE))

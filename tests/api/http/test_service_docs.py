@@ -10,7 +10,7 @@ import jsonschema
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
-from fairlead.api.http.requests import TAKEN
+from fairlead.api.schemas.base import Strict
 from fairlead.api.settings import Settings
 from tests.api.running import Running, running
 from tests.paths import ROOT
@@ -20,8 +20,8 @@ PAGE = (ROOT / "docs/service.md").read_text(encoding="utf-8")
 
 @pytest.fixture(scope="module")
 def service(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Running]:
-    with running(tmp_path_factory.mktemp("docs")) as made:
-        yield made
+    with running(tmp_path_factory.mktemp("docs")) as live:
+        yield live
 
 
 def test_every_address_is_documented_and_no_other(service: Running) -> None:
@@ -32,7 +32,7 @@ def test_every_address_is_documented_and_no_other(service: Running) -> None:
     }
     # A name may have slashes, which is no matter for the reader.
     documented = set(re.findall(r"^\| `((?:GET|POST|PATCH|DELETE) /\S+)`", PAGE, flags=re.MULTILINE))
-    assert {one.replace(":path}", "}") for one in declared} == documented
+    assert {entry.replace(":path}", "}") for entry in declared} == documented
 
 
 def test_every_setting_is_documented_with_its_default() -> None:
@@ -50,18 +50,18 @@ def test_every_setting_is_documented_with_its_default() -> None:
 def test_every_metric_is_documented_and_no_other(service: Running) -> None:
     service.client.patch("/v1/routes/quickstart", json={"budget": {"usd_per_request": 0.001}})
     service.decide()
-    found = set()
+    names = set()
     for family in text_string_to_metric_families(service.client.get("/metrics").text):
         if family.type in ("counter", "histogram", "gauge") and not family.name.endswith("_created"):
-            found.add(family.name + ("_total" if family.type == "counter" else ""))
+            names.add(family.name + ("_total" if family.type == "counter" else ""))
     documented = set(re.findall(r"^\| `(fairlead_\w+)` \|", PAGE, flags=re.MULTILINE))
-    assert found == documented
+    assert names == documented
 
 
 def test_the_document_has_a_schema_and_an_example_for_every_body(service: Running) -> None:
     document = service.get("/openapi.json")
     schemas = document["components"]["schemas"]
-    bodies = 0
+    bodies, models = 0, {model.__name__: model for model in Strict.__subclasses__()}
     for path, methods in document["paths"].items():
         for method, operation in methods.items():
             assert operation["summary"], path
@@ -79,7 +79,7 @@ def test_the_document_has_a_schema_and_an_example_for_every_body(service: Runnin
                 whole = {**content["schema"], "components": document["components"]}
                 jsonschema.validate(content["example"], whole)
                 if not name.endswith("Patch"):  # of which no field is needed, whatever its model says
-                    TAKEN[name].model_validate_json(json.dumps(content["example"]))
+                    models[name].model_validate_json(json.dumps(content["example"]))
             else:
                 assert method in ("get", "delete"), path
     assert bodies == 13
@@ -90,12 +90,13 @@ def test_the_document_has_a_schema_and_an_example_for_every_body(service: Runnin
 
 def test_every_field_that_can_be_sent_or_was_learned_is_described(service: Running) -> None:
     schemas = service.get("/openapi.json")["components"]["schemas"]
-    waiting, seen = list(TAKEN.keys() - {"ProblemOut"} | {"BeliefOut", "AlarmOut"}), set()
+    bodies = {name for name in schemas if name.endswith(("In", "Patch"))}
+    waiting, seen = list(bodies | {"BeliefOut", "AlarmOut"}), set()
     while waiting:
         name = waiting.pop()
         seen.add(name)
-        for field, one in schemas[name]["properties"].items():
-            assert one.get("description"), f"{name}.{field}"
+        for field, entry in schemas[name]["properties"].items():
+            assert entry.get("description"), f"{name}.{field}"
         used = set(re.findall(r"#/components/schemas/(\w+)", json.dumps(schemas[name])))
         waiting += used - seen
     assert {"Message", "MetricIn", "RequestConstraints", "RoutePatch"} <= seen
@@ -108,14 +109,14 @@ def test_the_two_commands_of_the_quick_start_change_the_next_decision(service: R
     def run(command: str) -> dict[str, object]:
         arguments = shlex.split(command.replace("localhost:8300", f"127.0.0.1:{service.port}"))
         done = subprocess.run(arguments, capture_output=True, text=True, timeout=30, check=True)
-        found: dict[str, object] = json.loads(done.stdout)
-        return found
+        names: dict[str, object] = json.loads(done.stdout)
+        return names
 
     first = run(commands[0])
     assert run(commands[1])["state"] == "joined"
     second = run(commands[0].replace(', "id": "order-17"', ""))
     first_chances, second_chances = (
-        {one["provider"]: one["propensity"] for one in made["candidates"]}  # type: ignore[attr-defined]
-        for made in (first, second)
+        {entry["provider"]: entry["propensity"] for entry in live["candidates"]}  # type: ignore[attr-defined]
+        for live in (first, second)
     )
     assert any(abs(first_chances[name] - second_chances[name]) > 0.02 for name in first_chances)

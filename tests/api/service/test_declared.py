@@ -57,7 +57,7 @@ def test_a_price_of_the_settings_goes_on_when_its_date_has_passed(tmp_path: Path
 
         def usd() -> float:
             price_id = service.get("/v1/providers/a")["price_id"]
-            found: float = service.get(f"/v1/prices/{price_id}")["input_usd_per_mtok"]
-            return found
+            price: float = service.get(f"/v1/prices/{price_id}")["input_usd_per_mtok"]
+            return price
 
         service.until(lambda: usd() == 2.0)

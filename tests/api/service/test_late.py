@@ -35,8 +35,8 @@ def test_a_session_is_judged_though_some_of_its_decisions_are_too_old(service: R
     service.post("/v1/decisions", {**ask, "id": "old"}, status=200)
     clock.ahead_s = 61.0
     service.post("/v1/decisions", {**ask, "id": "young"}, status=200)
-    told = service.post("/v1/feedback", {"session_id": "s", "value": 1.0}, status=200)
-    assert told["decision_ids"] == ["young"]
+    answer = service.post("/v1/feedback", {"session_id": "s", "value": 1.0}, status=200)
+    assert answer["decision_ids"] == ["young"]
     service.until(service.settled)
     assert service.service.engine.fold.counts["feedback", "joined"] == 1
     clock.ahead_s = 122.0

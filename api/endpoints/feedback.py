@@ -1,0 +1,59 @@
+"""The addresses for outcomes and feedback."""
+
+from __future__ import annotations
+
+from functools import partial
+
+from fairlead.api.endpoints.json_route import JsonRoute
+from fairlead.api.endpoints.requests import RequestInfo
+from fairlead.api.schemas.feedback import (
+    FeedbackBatchIn,
+    FeedbackBatchOut,
+    FeedbackIn,
+    FeedbackOut,
+    OutcomeIn,
+    OutcomeOut,
+)
+from fairlead.api.service.reports import ReportService
+from fairlead.api.service.service import Service
+
+
+def routes(service: Service) -> list[JsonRoute]:
+    """Build the routes for outcomes and feedback."""
+    reports = ReportService(service)
+
+    async def report_outcome(info: RequestInfo, body: OutcomeIn, decision_id: str) -> OutcomeOut:
+        """Learning credits the provider that served; propensities stay with the one that was selected."""
+        return await reports.report_outcome(
+            decision_id, body, principal=info.principal, idempotency_key=info.idempotency_key
+        )
+
+    async def give_feedback(info: RequestInfo, body: FeedbackIn) -> FeedbackOut:
+        """Feedback ahead of its decision waits for it; the last of each metric and source counts."""
+        return await reports.give_feedback(body, info.principal, info.idempotency_key)
+
+    async def give_feedback_batch(info: RequestInfo, body: FeedbackBatchIn) -> FeedbackBatchOut:
+        """Each piece of feedback is stored by itself: some can fail while others succeed."""
+        keys = info.idempotency_keys(len(body.feedback))
+        return FeedbackBatchOut(await reports.give_feedback_batch(body.feedback, info.principal, keys))
+
+    route = partial(JsonRoute, needs="feedback", tag="outcomes and feedback")
+    return [
+        route(
+            "/v1/decisions/{decision_id}/outcome",
+            report_outcome,
+            summary="Report the outcome of a decision",
+            statuses=(404, 409, 410),
+        ),
+        route(
+            "/v1/feedback",
+            give_feedback,
+            summary="Give feedback on a decision",
+            statuses=(404, 409, 410),
+        ),
+        route(
+            "/v1/feedback/batch",
+            give_feedback_batch,
+            summary="Give feedback on several decisions",
+        ),
+    ]

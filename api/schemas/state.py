@@ -1,0 +1,108 @@
+"""Answers about the learned state and the health of the service."""
+
+from __future__ import annotations
+
+from pydantic import Field
+
+from fairlead.api.schemas.base import Answer
+
+
+class BeliefOut(Answer):
+    """Beliefs about a provider for the mean request of a route; null where nothing is known."""
+
+    quality: float = Field(description="Expected quality; a failed call has none.", examples=[0.7])
+    quality_sd: float = Field(description="Standard deviation of that belief.", examples=[0.03])
+    cost_usd: float | None = Field(
+        description="Expected USD of a call with 100 input tokens.", examples=[0.0001]
+    )
+    latency_s: float | None = Field(description="Mean seconds of a call.", examples=[1.2])
+    tail_latency_s: float | None = Field(
+        description="Seconds that 95 % of its calls stay below.", examples=[3.2]
+    )
+    failure: float = Field(description="Share of calls that fail.", examples=[0.0])
+    feedback: int = Field(description="Decisions that it served and that got feedback.", examples=[290])
+    floor: float = Field(description="Its lowest propensity at present.", examples=[0.0])
+    newcomer: bool = Field(
+        description="Whether it was added later and its share is capped.", examples=[False]
+    )
+
+
+class TaskBeliefOut(Answer):
+    """Beliefs about a provider for the mean request of a task."""
+
+    propensity: float = Field(description="Probability with which it would be drawn.", examples=[0.9])
+    quality: float | None = Field(examples=[0.72])
+    quality_sd: float | None = Field(examples=[0.04])
+    cost_usd: float | None = Field(examples=[0.0001])
+
+
+class TaskOut(Answer):
+    """Beliefs about each provider for the mean request of a task."""
+
+    decisions: int = Field(examples=[160])
+    providers: dict[str, TaskBeliefOut]
+
+
+class AlarmOut(Answer):
+    """A provider that has changed; what was observed of it before counts for little since."""
+
+    provider: str = Field(description="The provider that changed.", examples=["small"])
+    quantity: str = Field(description="What changed; only quality is watched.", examples=["quality"])
+    since_order: int = Field(description="Decision from which the change is dated.", examples=[610])
+    at_order: int = Field(description="Decision whose feedback revealed the change.", examples=[700])
+    before: float = Field(description="Mean before the change.", examples=[0.82])
+    after: float = Field(description="Mean since the change.", examples=[0.64])
+
+
+class RouteStateOut(Answer):
+    """The learned state of a route."""
+
+    route: str = Field(examples=["support-chat"])
+    ready: bool = Field(description="False while the state is being rebuilt.", examples=[True])
+    broken: str | None = Field(
+        description="Why the default provider answers every request; null: the router works."
+    )
+    seq: int = Field(description="Position in the log up to which it has learned.", examples=[1_207])
+    age_s: float = Field(
+        description="Seconds since the state was last known to hold the whole log.", examples=[0.0]
+    )
+    decisions: int = Field(examples=[400])
+    fallbacks: int = Field(description="Decisions that the default provider answered.", examples=[0])
+    explored: int = Field(description="Decisions for another provider than the best expected.", examples=[31])
+    open_decisions: int = Field(
+        description="Decisions that still accept outcomes and feedback.", examples=[380]
+    )
+    spent_usd: float = Field(description="Money spent, as far as outcomes reported it.", examples=[0.21])
+    trust: dict[str, float] = Field(
+        description=(
+            "Weight of each source of context: none (no context), task, attributes, surface, or all; "
+            "after the @ how strongly it is held to 0, and pooled with a part common to all providers."
+        ),
+        examples=[{"task@300": 0.81, "none": 0.19}],
+    )
+    shadow_price: float = Field(description="Quality that one USD must bring at present.", examples=[100.0])
+    budget_usd_per_request: float | None = Field(
+        description="What a request may cost now; null: no budget.", examples=[0.002]
+    )
+    budget_spent_usd: float = Field(description="Money booked under the present budget.", examples=[0.21])
+    newcomer_share: float = Field(description="Quota of requests for providers added later.", examples=[0.2])
+    providers: dict[str, BeliefOut]
+    tasks: dict[str, TaskOut] = Field(description="By task label, of the first 64 labels.")
+    alarms: list[AlarmOut] = Field(description="Providers that have changed, the latest last.")
+
+
+class LiveOut(Answer):
+    """The process answers."""
+
+    status: str = Field(examples=["alive"])
+
+
+class ReadyOut(Answer):
+    """Whether decisions come from the learned state, and how old that is."""
+
+    ready: bool = Field(examples=[True])
+    progress: float = Field(description="Share of the log that is folded, from 0 to 1.", examples=[1.0])
+    seq: int = Field(examples=[1_207])
+    age_s: float = Field(examples=[0.0])
+    writing: bool = Field(description="Whether the last commit succeeded.", examples=[True])
+    problem: str | None

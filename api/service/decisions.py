@@ -1,0 +1,238 @@
+"""Decisions: choose a provider, log the whole distribution, and answer once that is durable."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from math import inf
+from time import perf_counter
+from typing import Any
+
+import numpy as np
+
+from fairlead.api.problems import Problem, from_refusal
+from fairlead.api.schemas.base import is_id
+from fairlead.api.schemas.decisions import (
+    DecisionFullOut,
+    DecisionIn,
+    DecisionItemOut,
+    DecisionOut,
+    RequestConstraints,
+    RequestObjective,
+)
+from fairlead.api.service.answers import decision_answer, logged_decision, logged_report
+from fairlead.api.service.auth import Principal
+from fairlead.api.service.identity import digest_of, draw_uniform, idempotent_id, new_id
+from fairlead.api.service.service import Service
+from fairlead.api.state.decide import decide
+from fairlead.api.state.metadata import decode_decision_metadata, decode_report_metadata, encode_metadata
+from fairlead.api.state.served_route import ServedRoute
+from fairlead.api.store import Query, Row, of_session
+from fairlead.optimizer.errors import InvalidInput, NoEligibleProvider
+from fairlead.optimizer.persistence.event_log import encode
+from fairlead.optimizer.types import Constraints, Context, Decision, Objective
+
+
+class DecisionService:
+    """Makes decisions and reads them back."""
+
+    def __init__(self, service: Service) -> None:
+        self._service = service
+        self._stages = service.metrics.stages
+
+    async def decide(
+        self, request: DecisionIn, principal: Principal, idempotency_key: str | None
+    ) -> DecisionOut:
+        """Make one decision, written before it is answered."""
+        service = self._service
+        principal.require_route(request.route)
+        served = service.engine.fold.routes.get(request.route)
+        if served is None:
+            raise Problem("not-found", f"There is no route {request.route!r}.")
+        client_id = request.id
+        if client_id is None and idempotency_key is not None and not request.dry_run:
+            client_id = idempotent_id("dec", principal.key, idempotency_key)
+        try:
+            decision, metadata = self._choose(
+                request, served, decision_id=client_id or new_id("dec_"), key=principal.key
+            )
+        except (InvalidInput, NoEligibleProvider) as error:
+            # A decision that was answered once stands, even if the route's providers have changed since.
+            earlier = None if client_id is None else await self._earlier(client_id, request)
+            if earlier is None:
+                raise from_refusal(error) from None
+            return earlier
+        answer = decision_answer(decision, metadata, decision.at_s or 0.0, stored=not request.dry_run)
+        if request.dry_run:
+            return answer
+        if answer.explored:
+            metadata["explored"] = True
+        digest = "" if client_id is None else digest_of(request)
+        return await self._write(decision, metadata, digest=digest) or answer
+
+    def _choose(
+        self, request: DecisionIn, served: ServedRoute, *, decision_id: str, key: str | None
+    ) -> tuple[Decision, dict[str, Any]]:
+        """Return the decision, and the metadata that are logged with it."""
+        service = self._service
+        started = perf_counter()
+        text, own, draw = text_of(request), served.router.route.objective, draw_uniform()
+        objective = None if request.objective is None else _objective(request.objective, own)
+        decision, fault = decide(
+            served,
+            _context(request, text),
+            decision_id=decision_id,
+            draw=draw,
+            at_s=service.clock(),
+            candidates=request.candidates,
+            constraints=None if request.constraints is None else _constraints(request.constraints),
+            objective=objective,
+            ready=service.engine.ready,
+        )
+        self._stages["decide"].observe(perf_counter() - started)
+        if fault is not None:
+            service.engine.faults[request.route, fault] += 1
+        metadata = {
+            "key": key,
+            "draw": draw,
+            "state_seq": service.engine.fold.seq,
+            **_metadata(request, text if service.settings.store_prompts else None),
+        }
+        spread = served.router.latency_sd_s.round(4).tolist()
+        if decision.fallback_used is None and any(sd == sd for sd in spread):
+            metadata["latency_sd"] = spread
+        latency_weight = (objective or own).latency_weight
+        if latency_weight:
+            metadata["latency_weight"] = latency_weight
+        return decision, metadata
+
+    async def decide_batch(
+        self, requests: Sequence[DecisionIn], principal: Principal, keys: Sequence[str | None]
+    ) -> list[DecisionItemOut]:
+        """Make several decisions, each by itself: some can fail while others succeed."""
+        self._service.check_batch(len(requests), principal)
+        work = [self.decide(*pair) for pair in zip(requests, [principal] * len(keys), keys, strict=True)]
+        return await self._service.gather(work, DecisionItemOut)
+
+    async def read(self, decision_id: str, principal: Principal) -> DecisionFullOut:
+        """Return a decision as it was answered, with everything that followed."""
+        service = self._service
+        # By its own uid: more events may have arrived ahead of it than are read at a time.
+        decisions = await service.rows(Query(uids=(f"d:{decision_id}",))) if is_id(decision_id) else []
+        if not decisions or not principal.may_use(decisions[0].route or ""):
+            raise Problem("unknown-decision", "There is no decision of this id.")
+        row = decisions[0]
+        rows = await service.rows(Query(decision_id=decision_id))
+        reports = [report for report in rows if report.kind in ("outcome", "feedback")]
+        reports += await self._session_feedback(row)
+        answer, prices = logged_decision(row), service.prices_of(row)
+        return DecisionFullOut(
+            answer,
+            [
+                logged_report(report, answer.selected, prices)
+                for report in sorted(reports, key=lambda report: report.seq)
+            ],
+            "open" if service.is_open(row) else "closed",
+        )
+
+    async def _earlier(self, client_id: str, request: DecisionIn) -> DecisionOut | None:
+        """Return the answer that the same request got before, if it did."""
+        rows = await self._service.rows(Query(uids=(f"d:{client_id}",)))
+        return logged_decision(rows[0]) if rows and rows[0].digest == digest_of(request) else None
+
+    async def _write(
+        self, decision: Decision, metadata: dict[str, Any], *, digest: str
+    ) -> DecisionOut | None:
+        """Log a decision. If its id was logged before, return the answer of then; None if it is new."""
+        started = perf_counter()
+        row = Row.decision(
+            encode(decision, checked=True),
+            decision_id=decision.id,
+            route=decision.route,
+            at_s=decision.at_s or 0.0,
+            digest=digest,
+            metadata=encode_metadata(metadata),
+        )
+        encoded = perf_counter()
+        self._stages["encode"].observe(encoded - started)
+        # Another decision may have been logged under an id of the client's: only the log can tell.
+        ((logged, fresh),) = await self._service.append([row], event=decision, needs_answer=bool(digest))
+        self._stages["wait"].observe(perf_counter() - encoded)
+        if fresh:
+            return None
+        if (logged.kind, logged.digest) != (row.kind, row.digest):
+            raise Problem("conflict", "The id belongs to another request: give each request its own.")
+        return logged_decision(logged)
+
+    async def _session_feedback(self, decision: Row) -> list[Row]:
+        """Return the feedback on the session of a decision that arrived while the decision was open."""
+        session = decode_decision_metadata(decision.metadata).session_id
+        if session is None:
+            return []
+        rows = await self._service.rows(Query(decision_id=of_session(session), after=decision.seq))
+        served = self._service.engine.fold.routes.get(decision.route or "")
+        wait_s = inf if served is None else served.body.reward_wait_s
+
+        def applies(row: Row) -> bool:
+            # Feedback from a key for other routes was about other decisions of the session.
+            routes = decode_report_metadata(row.metadata).routes
+            return row.at_s - decision.at_s <= wait_s and (routes is None or decision.route in routes)
+
+        return list(filter(applies, rows))
+
+
+def text_of(request: DecisionIn) -> str | None:
+    """Return the text of a request: the prompt, or the text parts of its messages."""
+    if request.messages is None:
+        return request.prompt
+    parts: list[str] = []
+    for message in request.messages:
+        if isinstance(message.content, str):
+            parts.append(message.content)
+        else:
+            parts += [part.text for part in message.content or () if part.text is not None]
+    return "\n".join(parts)
+
+
+def _context(request: DecisionIn, text: str | None) -> Context:
+    return Context(
+        text=text,
+        task=request.task,
+        attributes=request.attributes,
+        embedding=None if request.embedding is None else np.array(request.embedding, dtype=np.float64),
+        features=None if request.features is None else np.array(request.features, dtype=np.float64),
+        input_tokens=request.input_tokens,
+    )
+
+
+def _constraints(rules: RequestConstraints) -> Constraints:
+    return Constraints(
+        deny=rules.ignore,
+        capabilities=frozenset(rules.capabilities),
+        max_cost_usd=rules.max_cost_usd,
+        max_latency_s=rules.max_latency_s,
+    )
+
+
+def _objective(request: RequestObjective, own: Objective) -> Objective:
+    """Return the weights of a request, completed by the route's own."""
+    says_worth = request.dial is not None or request.willingness_to_pay_usd is not None
+    return Objective(
+        willingness_to_pay_usd=request.worth_usd if says_worth else own.willingness_to_pay_usd,
+        latency_weight=own.latency_weight if request.latency_weight is None else request.latency_weight,
+    )
+
+
+def _metadata(request: DecisionIn, text: str | None) -> dict[str, Any]:
+    """Collect what a replay and a reader of the log need to know about the request."""
+    metadata: dict[str, Any] = {}
+    for name in ("tags", "session_id", "candidates"):
+        value = getattr(request, name)
+        if value:
+            metadata[name] = value
+    for name in ("constraints", "objective"):
+        value = getattr(request, name)
+        if value is not None:
+            metadata[name] = value.model_dump(mode="json", exclude_defaults=True)
+    if text is not None:
+        metadata["prompt"] = text
+    return metadata

@@ -1,0 +1,262 @@
+"""Reports on decisions: the outcome of serving one, and feedback on it."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Sequence
+from typing import Any, Literal
+
+from fairlead.api.problems import Problem, from_refusal
+from fairlead.api.schemas.base import is_id
+from fairlead.api.schemas.feedback import FeedbackIn, FeedbackItemOut, FeedbackOut, OutcomeIn, OutcomeOut
+from fairlead.api.service.auth import Principal
+from fairlead.api.service.identity import digest_of, new_id
+from fairlead.api.service.service import Service
+from fairlead.api.state.metadata import encode_metadata
+from fairlead.api.state.served_route import ServedRoute, cost_with_source
+from fairlead.api.store import Query, Row, of_session
+from fairlead.optimizer.errors import InvalidInput
+from fairlead.optimizer.persistence.event_log import decode, encode
+from fairlead.optimizer.types import Decision, Feedback, Outcome
+
+
+class ReportService:
+    """Accepts outcomes and feedback, and writes them to the log."""
+
+    def __init__(self, service: Service) -> None:
+        self._service = service
+        self._writing: Counter[tuple[str, str]] = Counter()
+        """Feedback that is being written, by key and decision: the state does not count it yet."""
+
+    # Outcomes
+
+    async def report_outcome(
+        self, decision_id: str, report: OutcomeIn, *, principal: Principal, idempotency_key: str | None
+    ) -> OutcomeOut:
+        """Log one outcome."""
+        if not is_id(decision_id):
+            raise Problem("unknown-decision", "There is no decision of this id.")
+        served = self._route_of(decision_id, principal)
+        decision = None if served is None else served.open_decision(decision_id)
+        event = _outcome(decision_id, report, default="" if decision is None else decision.selected)
+        cost: float | None = None
+        source: Literal["reported", "price_list"] | None = None
+        if served is not None and decision is not None:
+            providers = (provider.name for provider in served.router.route.providers)
+            if event.served_provider not in (decision.selected, *decision.prices, *providers):
+                await self._check_candidate(decision_id, event.served_provider)
+            cost, source = cost_with_source(event, decision.prices)
+        client_id = report.id or idempotency_key
+        name = client_id or new_id("out_")
+        metadata = {
+            "ttft_s": report.ttft_s,
+            "reasoning_tokens": None if report.usage is None else report.usage.reasoning_tokens,
+            "priced_usd": cost if source == "price_list" else None,
+        }
+        seq = await self._log(
+            event,
+            # Ids of decisions contain no slash, but both ids may contain colons.
+            uid=f"o:{principal.key or ''}:{decision_id}/{name}",
+            decision_id=decision_id,
+            digest=digest_of(report) if client_id else "",
+            metadata=_sender(principal) | metadata,
+        )
+        state: Literal["joined", "parked"] = "parked" if served is None else "joined"
+        served_provider = event.served_provider or None
+        return OutcomeOut(name, decision_id, seq, state, served_provider, cost, source)
+
+    async def _check_candidate(self, decision_id: str, provider: str) -> None:
+        """Raise a problem unless a provider, which is not on the route any more, was a candidate."""
+        rows = await self._service.rows(Query(uids=(f"d:{decision_id}",)))
+        logged = decode(rows[0].line) if rows else None
+        if not isinstance(logged, Decision) or provider not in logged.providers:
+            raise Problem("invalid", "served_provider is not on the route.")
+
+    # Feedback
+
+    async def give_feedback(
+        self, report: FeedbackIn, principal: Principal, idempotency_key: str | None
+    ) -> FeedbackOut:
+        """Log feedback on one decision, or on the open decisions of a session."""
+        if principal.sources is not None and report.source not in principal.sources:
+            raise Problem("forbidden", "The key may not give feedback as this source.")
+        self._service.take_feedback(principal)
+        client_id = report.id or idempotency_key
+        try:
+            return await self._log_feedback(report, principal, client_id)
+        except Problem as problem:
+            # Feedback that was accepted once stands, even if nothing more would be accepted.
+            if client_id is None or report.decision_id is None or problem.status not in (404, 410, 429):
+                raise
+            rows = await self._service.rows(Query(uids=(f"f:{principal.key or ''}:{client_id}",)))
+            if not rows or rows[0].digest != digest_of(report):
+                raise
+            return FeedbackOut(client_id, rows[0].seq or None, "joined", [report.decision_id])
+
+    async def give_feedback_batch(
+        self, reports: Sequence[FeedbackIn], principal: Principal, keys: Sequence[str | None]
+    ) -> list[FeedbackItemOut]:
+        """Log several pieces of feedback, each by itself: some can fail while others succeed."""
+        self._service.check_batch(len(reports), principal)
+        work = [self.give_feedback(report, principal, key) for report, key in zip(reports, keys, strict=True)]
+        return await self._service.gather(work, FeedbackItemOut)
+
+    async def _log_feedback(
+        self, report: FeedbackIn, principal: Principal, client_id: str | None
+    ) -> FeedbackOut:
+        decision_ids = await self._decision_ids(report)
+        joined = False
+        for decision_id in decision_ids:
+            served = self._route_of(decision_id, principal)
+            if served is not None:
+                _check_value(report, served)
+                joined = True
+            self._check_count(decision_id, principal)
+        name = client_id or new_id("fb_")
+        event = Feedback(
+            decision_id=report.decision_id or "",
+            metric=report.metric,
+            value=report.value,
+            source=report.source,
+        )
+        counted = [(principal.key or "", decision_id) for decision_id in decision_ids]
+        self._writing.update(counted)
+        try:
+            seq = await self._log(
+                event,
+                uid=f"f:{principal.key or ''}:{name}",
+                decision_id=report.decision_id or of_session(report.session_id or ""),
+                digest=digest_of(report) if client_id else "",
+                metadata=_sender(principal) | {"session_id": report.session_id, "comment": report.comment},
+            )
+        finally:
+            for pair in counted:
+                self._writing[pair] -= 1
+                if not self._writing[pair]:
+                    del self._writing[pair]
+        return FeedbackOut(name, seq, "joined" if joined else "parked", decision_ids)
+
+    async def _decision_ids(self, report: FeedbackIn) -> list[str]:
+        """Return the decisions that feedback is about."""
+        if report.decision_id is not None:
+            return [report.decision_id]
+        engine = self._service.engine
+        if not engine.ready:
+            raise Problem("unavailable", "The sessions are still being read: send it again.", retry_after_s=1)
+        # A decision that was answered a moment ago belongs to its session too.
+        await engine.wait_until_folded(engine.written)
+        session = engine.fold.sessions.get(report.session_id or "", ())
+        decision_ids = [decision_id for decision_id in session if not self._is_late(decision_id)]
+        if not decision_ids:
+            raise Problem("unknown-decision", "No open decision belongs to this session.")
+        return decision_ids
+
+    def _is_late(self, decision_id: str) -> bool:
+        """Whether an open decision is too old for reports; the fold closes such decisions in groups."""
+        fold = self._service.engine.fold
+        decision = fold.open[decision_id]
+        return self._service.clock() - decision.at_s > fold.routes[decision.route].body.reward_wait_s
+
+    def _check_count(self, decision_id: str, principal: Principal) -> None:
+        """Raise a problem if the key has sent enough; feedback that waits or is being written counts too."""
+        key, most = principal.key or "", self._service.settings.feedback_per_decision
+        fold = self._service.engine.fold
+        sent, decision = self._writing[key, decision_id], fold.open.get(decision_id)
+        if decision is None:
+            sent += sum(row.uid.startswith(f"f:{key}:") for row, _ in fold.pending.waiting(decision_id))
+        elif decision.by_key is not None:
+            sent += decision.by_key.get(key, 0)
+        if sent >= most:
+            raise Problem(
+                "too-many-requests",
+                f"One key may give feedback on a decision {most} times.",
+                retry_after_s=3_600,
+            )
+
+    # Both
+
+    def _route_of(self, decision_id: str, principal: Principal) -> ServedRoute | None:
+        """Return the route of an open decision, None if the decision is unknown so far.
+
+        Raises a problem if the decision is closed, never came, or is on a route that the key may not use.
+        """
+        fold = self._service.engine.fold
+        decision = fold.open.get(decision_id)
+        if decision is None:
+            if fold.pending.is_closed(decision_id):
+                raise Problem(
+                    "too-late", "The decision is closed: report sooner, or raise the route's reward_wait_s."
+                )
+            if fold.pending.is_given_up(decision_id):
+                wait_s = self._service.settings.parked_wait_s
+                raise Problem("unknown-decision", f"The decision did not come within {wait_s:g} s.")
+            return None
+        principal.require_route(decision.route)
+        served = fold.routes[decision.route]
+        if self._is_late(decision_id):
+            wait_s = served.body.reward_wait_s
+            raise Problem("too-late", f"The route accepts reports for {wait_s:g} s after a decision.")
+        return served
+
+    async def _log(
+        self, event: Outcome | Feedback, *, uid: str, decision_id: str, digest: str, metadata: dict[str, Any]
+    ) -> int | None:
+        """Log a report; its seq, None while it is not written. A problem if its uid is something else's.
+
+        ``digest`` is empty unless the client chose the id, so that the report may have been logged before.
+        """
+        service = self._service
+        decision = service.engine.fold.open.get(decision_id)
+        row = Row.report(
+            encode(event),
+            kind="outcome" if isinstance(event, Outcome) else "feedback",
+            uid=uid,
+            decision_id=decision_id,
+            route=None if decision is None else decision.route,
+            at_s=service.clock(),
+            digest=digest,
+            metadata=encode_metadata(metadata),
+        )
+        ((logged, fresh),) = await service.append([row], event=event, needs_answer=bool(digest))
+        same = (logged.kind, logged.digest, logged.decision_id) == (row.kind, row.digest, row.decision_id)
+        if not fresh and not same:
+            raise Problem("conflict", "The id belongs to another report: give each its own.")
+        return logged.seq or None
+
+
+def _sender(principal: Principal) -> dict[str, Any]:
+    """Return the metadata of every report."""
+    return {"key": principal.key, "routes": principal.routes}
+
+
+def _outcome(decision_id: str, report: OutcomeIn, *, default: str) -> Outcome:
+    """Return the event for a report; ``default`` served it if the report names no provider."""
+    usage = report.usage
+    try:
+        return Outcome(
+            decision_id=decision_id,
+            served_provider=report.served_provider or default,
+            cost_usd=report.cost_usd,
+            input_tokens=None if usage is None else usage.input_tokens,
+            output_tokens=None if usage is None else usage.output_tokens,
+            cached_tokens=None if usage is None else usage.cached_tokens,
+            latency_s=report.latency_s,
+            status=report.status,
+        )
+    except InvalidInput as error:
+        raise from_refusal(error) from None
+
+
+def _check_value(report: FeedbackIn, served: ServedRoute) -> None:
+    """Raise a problem for a metric that the route does not declare, or a value outside its range."""
+    metrics = {metric.name: metric for metric in served.router.route.metrics}
+    metric = metrics.get(report.metric)
+    if metric is None:
+        raise Problem(
+            "invalid", f"The route declares the metrics {', '.join(sorted(metrics))}: choose from them."
+        )
+    try:
+        if report.value is not None:
+            metric.scaled(report.value)
+    except InvalidInput as error:
+        raise from_refusal(error) from None

@@ -1,0 +1,93 @@
+"""The learned state of a route, for people."""
+
+from __future__ import annotations
+
+from typing import Final
+
+from fairlead.api.problems import Problem
+from fairlead.api.schemas.state import AlarmOut, ReadyOut, RouteStateOut, TaskBeliefOut, TaskOut
+from fairlead.api.service.auth import Principal
+from fairlead.api.service.service import Service
+from fairlead.api.state.served_route import ServedRoute
+from fairlead.optimizer.types import Context, DriftAlarm
+
+_MOST_ALARMS: Final = 100
+
+
+def readiness(service: Service) -> ReadyOut:
+    """Whether decisions come from the learned state, and how far a rebuild has got."""
+    engine = service.engine
+    until = engine.rebuild_until
+    progress = 1.0 if engine.ready else (min(engine.rebuilt_to / until, 0.999) if until else 0.0)
+    return ReadyOut(
+        ready=engine.ready,
+        progress=progress,
+        seq=engine.fold.seq if engine.ready else engine.rebuilt_to,
+        age_s=engine.age_s(),
+        writing=service.writer.failing is None,
+        problem=engine.problem or service.writer.failing,
+    )
+
+
+def route_state(service: Service, name: str, principal: Principal) -> RouteStateOut:
+    """Return the learned state of a route; a problem if there is none that the principal may see."""
+    engine = service.engine
+    served = engine.fold.routes.get(name)
+    if served is None or not principal.may_use(name):
+        raise Problem("not-found", "There is no route of this name.")
+    summary = served.router.summary()
+    return RouteStateOut.model_validate(
+        {
+            "route": name,
+            "ready": engine.ready,
+            "broken": served.broken,
+            "seq": engine.fold.seq,
+            "age_s": engine.age_s(),
+            "decisions": served.decisions,
+            "fallbacks": served.fallbacks,
+            "explored": served.explored,
+            "open_decisions": len(served.router.open_decisions()),
+            "spent_usd": served.spent_usd,
+            "trust": summary["trust"],
+            "shadow_price": summary["shadow_price"],
+            "budget_usd_per_request": summary["target_usd"],
+            "budget_spent_usd": summary["spent_usd"],
+            "newcomer_share": summary["newcomer_share"],
+            "providers": summary["providers"],
+            "tasks": {task: _task(service, served, task) for task in sorted(served.tasks)},
+            "alarms": [alarm_answer(alarm) for alarm in served.router.alarms[-_MOST_ALARMS:]],
+        }
+    )
+
+
+def _task(service: Service, served: ServedRoute, task: str) -> TaskOut:
+    """Beliefs for the mean request of a task, found by asking for a decision on it."""
+    count, total, tokens = served.tasks[task]
+    context = Context(features=total / count, input_tokens=tokens / count, task=task)
+    try:
+        decision = served.router.decide(context, decision_id="state", draw=0.5, at_s=service.clock())
+    except Exception:
+        return TaskOut(decisions=count, providers={})  # a router that cannot decide has nothing to show
+    beliefs = {
+        candidate.provider: TaskBeliefOut(
+            propensity=candidate.propensity,
+            quality=candidate.expected.quality,
+            quality_sd=candidate.expected.quality_sd,
+            cost_usd=candidate.expected.cost_usd,
+        )
+        for candidate in decision.candidates
+    }
+    return TaskOut(decisions=count, providers=beliefs)
+
+
+def alarm_answer(alarm: DriftAlarm) -> AlarmOut:
+    """Return an alarm as it is answered."""
+    # The addresses call the seq of a decision its order.
+    return AlarmOut(
+        provider=alarm.provider,
+        quantity=alarm.quantity,
+        since_order=alarm.since_seq,
+        at_order=alarm.at_seq,
+        before=alarm.before,
+        after=alarm.after,
+    )
