@@ -29,8 +29,8 @@ from fairlead.optimizer.selection.fallback import fallback
 from fairlead.optimizer.selection.selector import Selector
 from fairlead.optimizer.selection.shadow_price import Solution
 from fairlead.optimizer.summary import summary
-from fairlead.optimizer.types.arrays import joined, packed, part, unpacked
-from fairlead.optimizer.types.events import Context, Decision, DriftAlarm, Event, FloatArray, RouteChanged
+from fairlead.optimizer.types.arrays import FloatArray, joined, packed, part, unpacked
+from fairlead.optimizer.types.events import Context, Decision, DriftAlarm, Event, RouteChanged
 from fairlead.optimizer.types.route import Constraints, Objective, Route
 from fairlead.optimizer.types.validation import check_learnable, check_request
 

@@ -10,7 +10,7 @@ import numpy as np
 from fairlead.api.state.served_route import ServedRoute
 from fairlead.optimizer.compiled import compiled
 from fairlead.optimizer.errors import InvalidInput, NoEligibleProvider
-from fairlead.optimizer.selection.eligibility import ConstraintChecker, merge, require_eligible
+from fairlead.optimizer.selection.eligibility import ConstraintChecker, require_eligible
 from fairlead.optimizer.types import Constraints, Context, Decision, FloatArray, Objective
 
 
@@ -122,7 +122,7 @@ def eligible_fallback(
     """Move a fallback to the first eligible provider if the request rules out the route's default."""
     route = served.router.route
     # Limits of cost and latency are left out: they need beliefs, and a fallback has none.
-    checker = ConstraintChecker(route.providers, merge(route.constraints, constraints))
+    checker = ConstraintChecker(route.providers, route.constraints, constraints or Constraints())
     ineligible = checker.check(candidates=candidates, input_tokens=0.0)
     require_eligible(ineligible, decision.providers, decision_id=decision.id)
     eligible = [name for name in decision.providers if name not in ineligible]

@@ -10,12 +10,12 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from hashlib import blake2b
-from typing import Any, Final, Protocol
+from typing import Any, ClassVar, Final, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
-from fairlead.optimizer.types.arrays import FloatArray
+from fairlead.optimizer.types.arrays import BOUND, FloatArray
 
 EDGE_CHARS: Final = 8_000
 """Characters read at each end of a text, so that the work on one request is bounded."""
@@ -86,6 +86,41 @@ class Featuriser(Protocol):
 
     def state(self) -> dict[str, NDArray[Any]]:
         """Everything that determines the output, as plain arrays."""
+
+
+class WidthFeaturiser:
+    """A `Featuriser` that is determined by its width, and fills row by row.
+
+    Subclasses give the ``name`` of their block and `_fill`.
+    """
+
+    name: ClassVar[str]
+    isotropic: ClassVar[bool] = False
+
+    def __init__(self, *, width: int) -> None:
+        self._width = checked_width(width)
+
+    @property
+    def block(self) -> Block:
+        return Block(name=self.name, width=self._width, isotropic=self.isotropic)
+
+    @property
+    def version(self) -> str:
+        return f"{self.name}-1-{self._width}"
+
+    def transform(self, contexts: Sequence[Featurisable]) -> FloatArray:
+        coordinates = np.zeros((len(contexts), self._width))
+        for row, context in zip(coordinates, contexts, strict=True):
+            self._fill(row, context)
+        np.clip(coordinates, -BOUND, BOUND, out=coordinates)
+        return coordinates
+
+    def state(self) -> dict[str, NDArray[Any]]:
+        return {"width": np.array(self._width, dtype=np.int64)}
+
+    def _fill(self, row: FloatArray, context: Featurisable) -> None:
+        """Fill in the coordinates of one request, all 0 so far."""
+        raise NotImplementedError
 
 
 def checked_width(width: int, *, name: str = "width") -> int:

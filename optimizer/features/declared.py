@@ -9,21 +9,19 @@ which is 13 % for 5 labels in 32. A wider block makes that rarer.
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
 from hashlib import blake2b
-from typing import Any, Final
+from typing import Final
 
 import numpy as np
-from numpy.typing import NDArray
 
-from fairlead.optimizer.features.base import Block, Featurisable, checked_width, shown
-from fairlead.optimizer.types.arrays import BOUND, FloatArray
+from fairlead.optimizer.features.base import Featurisable, WidthFeaturiser, shown
+from fairlead.optimizer.types.arrays import FloatArray
 
 NUMBER_SCALE: Final = 3.0
 """A number v enters as asinh(v) / NUMBER_SCALE: 1 as .29, 10 as 1.0, 1,000 as 2.5, 1e6 as 4.8."""
 
 
-class TaskLabel:
+class TaskLabel(WidthFeaturiser):
     """One-hot coordinates of the hashed task label; no label gives zeros.
 
     The label is taken as it stands: "Chat" and "chat" are two labels.
@@ -35,29 +33,17 @@ class TaskLabel:
            [0., 0., 0., 0.]])
     """
 
+    name = "task"
+
     def __init__(self, *, width: int = 32) -> None:
-        self._width = checked_width(width)
+        super().__init__(width=width)
 
-    @property
-    def block(self) -> Block:
-        return Block(name="task", width=self._width, isotropic=False)
-
-    @property
-    def version(self) -> str:
-        return f"task-1-{self._width}"
-
-    def transform(self, contexts: Sequence[Featurisable]) -> FloatArray:
-        coordinates = np.zeros((len(contexts), self._width))
-        for row, context in zip(coordinates, contexts, strict=True):
-            if context.task is not None:
-                row[_hashed("task", context.task) % self._width] = 1.0
-        return coordinates
-
-    def state(self) -> dict[str, NDArray[Any]]:
-        return {"width": np.array(self._width, dtype=np.int64)}
+    def _fill(self, row: FloatArray, context: Featurisable) -> None:
+        if context.task is not None:
+            row[_hash("task", context.task) % self._width] = 1.0
 
 
-class Attributes:
+class Attributes(WidthFeaturiser):
     """Signed coordinates of the hashed attributes, added up; no attributes give zeros.
 
     Text and booleans add ±1 at the hash of key and value; numbers add ± their squashed value at
@@ -68,42 +54,27 @@ class Attributes:
     array([[ 0.  , -0.61,  1.  ,  0.  ]])
     """
 
+    name = "attributes"
+
     def __init__(self, *, width: int = 32) -> None:
-        self._width = checked_width(width)
+        super().__init__(width=width)
 
-    @property
-    def block(self) -> Block:
-        return Block(name="attributes", width=self._width, isotropic=False)
-
-    @property
-    def version(self) -> str:
-        return f"attributes-1-{self._width}"
-
-    def transform(self, contexts: Sequence[Featurisable]) -> FloatArray:
-        coordinates = np.zeros((len(contexts), self._width))
-        for row, context in zip(coordinates, contexts, strict=True):
-            self._add(context.attributes, row)
-        np.clip(coordinates, -BOUND, BOUND, out=coordinates)
-        return coordinates
-
-    def state(self) -> dict[str, NDArray[Any]]:
-        return {"width": np.array(self._width, dtype=np.int64)}
-
-    def _add(self, attributes: Mapping[str, str | float | bool], row: FloatArray) -> None:
+    def _fill(self, row: FloatArray, context: Featurisable) -> None:
+        attributes = context.attributes
         # Sorted, so that the last bits of a sum do not depend on the order of declaration.
         for key in sorted(attributes):
             value = attributes[key]
             if isinstance(value, str):
-                hashed, size = _hashed("text", key, value), 1.0
+                code, size = _hash("text", key, value), 1.0
             elif isinstance(value, (bool, np.bool_)):
-                hashed, size = _hashed("truth", key, str(bool(value))), 1.0
+                code, size = _hash("truth", key, str(bool(value))), 1.0
             else:
-                hashed, size = _hashed("number", key), _squashed(key, value)
+                code, size = _hash("number", key), _squash(key, value)
             # The lowest bit is the sign, the others choose the coordinate.
-            row[(hashed >> 1) % self._width] += size if hashed & 1 else -size
+            row[(code >> 1) % self._width] += size if code & 1 else -size
 
 
-def _hashed(*parts: str) -> int:
+def _hash(*parts: str) -> int:
     """Hash to 64 bits, with the lengths, so that ("a", "bc") and ("ab", "c") differ."""
     digest = blake2b(digest_size=8)
     for part in parts:
@@ -113,7 +84,7 @@ def _hashed(*parts: str) -> int:
     return int.from_bytes(digest.digest(), "little")
 
 
-def _squashed(key: str, value: float) -> float:
+def _squash(key: str, value: float) -> float:
     """Return asinh(value) / NUMBER_SCALE; raises `ValueError` unless the value is a finite number."""
     try:
         number = float(value)

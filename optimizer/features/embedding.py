@@ -3,17 +3,16 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from fairlead.optimizer.features.base import Block, Featurisable, checked_width
-from fairlead.optimizer.types.arrays import BOUND, FloatArray
+from fairlead.optimizer.features.base import Featurisable, WidthFeaturiser
+from fairlead.optimizer.types.arrays import FloatArray
 
 
-class CallerEmbedding:
+class CallerEmbedding(WidthFeaturiser):
     """The client's embedding, scaled to norm √width so that a coordinate is about unit size.
 
     Only the direction is kept: providers of embeddings differ in scale, and many normalise
@@ -26,28 +25,14 @@ class CallerEmbedding:
     array([[1.2, 0. , 1.6, 0. ]])
     """
 
-    def __init__(self, *, width: int) -> None:
-        self._width = checked_width(width)
+    name = "embedding"
+    isotropic = True
 
-    @property
-    def block(self) -> Block:
-        return Block(name="embedding", width=self._width, isotropic=True)
+    def _fill(self, row: FloatArray, context: Featurisable) -> None:
+        if context.embedding is not None:
+            row[:] = self._scale(self._validate(context.embedding))
 
-    @property
-    def version(self) -> str:
-        return f"embedding-1-{self._width}"
-
-    def transform(self, contexts: Sequence[Featurisable]) -> FloatArray:
-        coordinates = np.zeros((len(contexts), self._width))
-        for row, context in zip(coordinates, contexts, strict=True):
-            if context.embedding is not None:
-                row[:] = self._scaled(self._checked(context.embedding))
-        return coordinates
-
-    def state(self) -> dict[str, NDArray[Any]]:
-        return {"width": np.array(self._width, dtype=np.int64)}
-
-    def _checked(self, embedding: NDArray[Any]) -> FloatArray:
+    def _validate(self, embedding: NDArray[Any]) -> FloatArray:
         array = np.asarray(embedding)
         if array.shape != (self._width,):
             raise ValueError(
@@ -66,11 +51,11 @@ class CallerEmbedding:
             )
         return vector
 
-    def _scaled(self, vector: FloatArray) -> FloatArray:
+    def _scale(self, vector: FloatArray) -> FloatArray:
         largest = float(np.abs(vector).max())
         if largest == 0.0:
             return vector
         # First to at most 1, so that the squares neither overflow nor vanish.
         vector = vector / largest
         vector *= math.sqrt(self._width) / math.sqrt(float(np.square(vector).sum()))
-        return np.clip(vector, -BOUND, BOUND)
+        return vector

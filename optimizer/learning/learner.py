@@ -17,8 +17,7 @@ from fairlead.optimizer.learning.open_decision import Change, OpenDecision
 from fairlead.optimizer.learning.route_history import RouteHistory
 from fairlead.optimizer.models.beliefs import Beliefs
 from fairlead.optimizer.models.statistics import quantise
-from fairlead.optimizer.types.arrays import State, joined, packed, part, unpacked
-from fairlead.optimizer.types.events import (
+from fairlead.optimizer.types import (
     Decision,
     DriftAlarm,
     Feedback,
@@ -26,6 +25,7 @@ from fairlead.optimizer.types.events import (
     Outcome,
     RouteChanged,
 )
+from fairlead.optimizer.types.arrays import State, joined, packed, part, unpacked
 
 LEAST_SHIFT: Final = 0.5
 """Smallest shift of a residual's mean, in standard deviations, that counts as a change of the provider.

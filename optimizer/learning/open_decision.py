@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Any, NamedTuple, Self
 
 from fairlead.optimizer.models.statistics import quantise
-from fairlead.optimizer.types.events import Decision, Feedback, FloatArray, Outcome
+from fairlead.optimizer.types import Decision, Feedback, FloatArray, Outcome
 from fairlead.optimizer.types.route import Prices
 
 

@@ -16,7 +16,7 @@ from fairlead.optimizer.errors import InvalidInput
 from fairlead.optimizer.models.beliefs import Beliefs
 from fairlead.optimizer.models.prediction import Prediction
 from fairlead.optimizer.policies.base import Policy
-from fairlead.optimizer.selection.eligibility import ConstraintChecker, merge, require_eligible
+from fairlead.optimizer.selection.eligibility import ConstraintChecker, require_eligible
 from fairlead.optimizer.selection.exploration import Newcomers
 from fairlead.optimizer.selection.shadow_price import Pacing
 from fairlead.optimizer.selection.utility import utility
@@ -92,7 +92,7 @@ class Selector:
         shadow_price, latency_weight = pacing.weights(objective, at_s=at_s)
         checker = self._checker
         if constraints is not None:
-            checker = ConstraintChecker(self._route.providers, merge(self._route.constraints, constraints))
+            checker = ConstraintChecker(self._route.providers, self._route.constraints, constraints)
         ineligible = checker.check(candidates=candidates, input_tokens=input_tokens)
         if checker.has_limits:
             self._check_limits(checker, prediction, ineligible)

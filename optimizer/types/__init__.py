@@ -3,6 +3,7 @@
 All are frozen, and checked when they are created. Money is USD, time is seconds, quality is in [0, 1].
 """
 
+from fairlead.optimizer.types.arrays import FloatArray
 from fairlead.optimizer.types.events import (
     Candidate,
     Context,
@@ -11,7 +12,6 @@ from fairlead.optimizer.types.events import (
     Event,
     Expected,
     Feedback,
-    FloatArray,
     Outcome,
     RouteChanged,
 )

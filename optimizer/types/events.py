@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fairlead.optimizer.errors import InvalidInput, finite
-from fairlead.optimizer.types.arrays import FloatArray as FloatArray
+from fairlead.optimizer.types.arrays import FloatArray
 from fairlead.optimizer.types.route import MAX_COST_USD, Route
 
 MAX_LATENCY_S: Final = 1e6

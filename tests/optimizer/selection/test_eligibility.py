@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from fairlead.optimizer.errors import InvalidInput
-from fairlead.optimizer.selection.eligibility import ConstraintChecker, check_contradictions, merge
+from fairlead.optimizer.selection.eligibility import ConstraintChecker, check_contradictions
 from fairlead.optimizer.types import Constraints, Provider
 
 A = Provider(name="openai/a", capabilities=frozenset({"tools"}), context_window_tokens=1000)
@@ -15,9 +15,9 @@ SICK = Provider(name="other/sick", healthy=False)
 
 
 def check(
-    rules: Constraints, *, candidates: tuple[str, ...] | None = None, tokens: float = 10
+    *rules: Constraints, candidates: tuple[str, ...] | None = None, tokens: float = 10
 ) -> dict[str, str]:
-    checker = ConstraintChecker((A, B), rules)
+    checker = ConstraintChecker((A, B), *rules)
     ineligible = checker.check(candidates=candidates, input_tokens=tokens)
     before = dict(ineligible)
     checker.check_limits(
@@ -64,12 +64,19 @@ def test_candidates_window_and_health() -> None:
     assert ineligible == {SICK.name: "is marked unhealthy"}
 
 
-def test_merge_takes_the_tighter() -> None:
+def test_route_and_request_count_together_and_the_tighter_limit() -> None:
     route = Constraints(allow=("openai/*",), max_cost_usd=1, max_latency_s=3)
-    assert merge(route, None) is route and merge(route, Constraints()) is route
-    both = merge(route, Constraints(allow=("*/b",), deny=("x",), max_cost_usd=2, max_tail_latency_s=4))
-    assert (both.max_cost_usd, both.max_latency_s, both.max_tail_latency_s, both.deny) == (1, 3, 4, ("x",))
-    assert check(both).keys() == {A.name, B.name}
+    assert check(route, Constraints()) == check(route)
+    ineligible = check(route, Constraints(allow=("*/b",)))
+    assert ineligible == {A.name: "is not allowed by '*/b'", B.name: "is not allowed by 'openai/*'"}
+    assert check(route, Constraints(deny=("openai/a",)))[A.name] == "is denied by 'openai/a'"
+    tools, vision = (Constraints(capabilities=frozenset({name})) for name in ("tools", "vision"))
+    assert "'tools', 'vision'" in check(tools, vision)[B.name]
+    for other in (1.0, 2.5):
+        limits = Constraints(max_latency_s=other), Constraints(max_latency_s=1.5)
+        lower = min(other, 1.5)
+        assert f"above the latency limit of {lower:g} s" in check(*limits)[A.name]
+        assert check(*limits) == check(*limits[::-1])
 
 
 @pytest.mark.parametrize(
