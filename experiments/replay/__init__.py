@@ -1,4 +1,5 @@
 """`fairlead replay`: judge target policies on a log, in parts that merge, on one machine or many.
 
-log ─► targets ─► part (terms, tallies, moments per part) ─► run (merged) ─► result ─► view, report
+run: log ─► targets ─► partition (sums per part) ─► partial_results (merged) ─► summary ─► result
+result ─► terminal, export (JSON, CSV), experiments/report
 """

@@ -1,4 +1,4 @@
-"""What a log without propensities supports: means of the traffic, and a model estimate that is biased."""
+"""A description of a log without propensities: means of its traffic, and a biased estimate by a model."""
 
 from __future__ import annotations
 
@@ -19,15 +19,14 @@ from fairlead.experiments.ope.reward_models import cross_fit, random_folds
 from fairlead.experiments.targets.learning import context_encoder, features_of
 
 WARNING = (
-    "The direct method trusts its model: where providers were chosen by what kind of request it was, or "
-    "for reasons "
+    "The direct method trusts its model: if providers were chosen by the kind of request, or for reasons "
     "that the log does not hold, it is off by an unknown amount, and no interval says so."
 )
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Description:
-    """The traffic as it was. ``direct`` is the direct method's quality of always choosing each provider."""
+    """Means of the traffic; ``direct`` is the direct method's quality of always choosing each provider."""
 
     path: str
     rows: int
@@ -39,19 +38,23 @@ class Description:
 
 
 def describe(log: Log) -> Description:
-    """Means of a log, whether or not it has propensities; the model is cross-fitted ridge, part by part."""
+    """Describe a log, with or without propensities; the model is cross-fitted ridge, part by part."""
     totals: np.ndarray[Any, Any] = np.zeros(len(log.providers))
     counted = 0
     with Reader(log) as reader:
         for number, part in enumerate(log.parts()):
-            columns = reader.read(part, contexts=True)
-            valued = columns.select(np.flatnonzero(np.isfinite(columns.reward)))
+            batch = reader.read(part, contexts=True)
+            valued = batch.select(np.isfinite(batch.reward))
             if len(valued) < 10:
                 continue
             predicted = cross_fit(
-                "ridge", features=features_of(valued, context_encoder()), reward=valued.reward,
-                action=valued.provider, providers=len(log.providers), folds=random_folds(len(valued),
-                seed=number), )  # fmt: skip
+                "ridge",
+                features=features_of(valued, context_encoder()),
+                reward=valued.reward,
+                action=valued.provider,
+                providers=len(log.providers),
+                folds=random_folds(len(valued), seed=number),
+            )
             totals += predicted.sum(axis=0)
             counted += len(valued)
     judged = [fact for fact in log.facts if fact.judged]
@@ -68,33 +71,38 @@ def describe(log: Log) -> Description:
 
 
 def _mean(pairs: list[tuple[float, int]]) -> float:
-    known = [(value, count) for value, count in pairs if math.isfinite(value)]
-    total = sum(count for _, count in known)
-    return sum(value * count for value, count in known) / total if total else math.nan
+    finite = [(value, count) for value, count in pairs if math.isfinite(value)]
+    total = sum(count for _, count in finite)
+    return sum(value * count for value, count in finite) / total if total else math.nan
 
 
-def json_text(found: Description) -> str:
-    """All of it, as strict JSON."""
-    return files.json_text({**asdict(found), "warning": WARNING})
+def json_text(description: Description) -> str:
+    """Write everything as strict JSON."""
+    return files.json_text({**asdict(description), "warning": WARNING})
 
 
-def show(console: Console, found: Description) -> None:
-    """The table of providers, and what the model's column is worth."""
-    table = Table(title=f"{found.rows:,} decisions as they were", title_justify="left", box=SIMPLE)
+def show(console: Console, description: Description) -> None:
+    """Print the table of providers, and how far its last column can be trusted."""
+    table = Table(title=f"{description.rows:,} decisions as they were", title_justify="left", box=SIMPLE)
     for name in ("provider", "chosen", "mean reward", "USD per 1,000", "latency s", "direct method (biased)"):
         table.add_column(name, justify="left" if name == "provider" else "right")
-    for fact in found.providers:
+    for fact in description.providers:
         table.add_row(
             fact.name, f"{fact.chosen:,}", _shown(fact.mean_reward), _shown(1000.0 * fact.mean_cost_usd),
-            _shown(fact.mean_latency_s), _shown(found.direct.get(fact.name, math.nan)),
+            _shown(fact.mean_latency_s), _shown(description.direct.get(fact.name, math.nan)),
         )  # fmt: skip
     table.add_row(
-        "all", f"{found.rows:,}", _shown(found.mean_reward), _shown(1000.0 * found.mean_cost_usd), "", ""
+        "all",
+        f"{description.rows:,}",
+        _shown(description.mean_reward),
+        _shown(1000.0 * description.mean_cost_usd),
+        "",
+        "",
     )
     console.print(table)
     for sentence in (
-        *found.notes,
-        WARNING if found.direct else "No reward is logged, so only costs are shown.",
+        *description.notes,
+        WARNING if description.direct else "No reward is logged, so only costs are shown.",
     ):
         console.print(sentence, highlight=False)
     console.print("No policy is judged: that takes propensities.", style="bold", highlight=False)

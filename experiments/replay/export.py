@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import io
+from collections.abc import Iterator
 from dataclasses import asdict
 from datetime import UTC, datetime
 from typing import Any
@@ -16,47 +17,43 @@ from fairlead.experiments.replay.result import Replay, SliceResult, TargetResult
 NAMES = {"reward": "quality", "cost_usd": "cost_usd", "latency_s": "latency_s", "utility": "utility"}
 
 
-def _estimate(one: Estimate) -> dict[str, Any]:
-    return asdict(one)
-
-
-def _sliced(one: SliceResult) -> dict[str, Any]:
-    parts = {"incumbent": one.incumbent, "target": one.target, "gain": one.gain}
+def _slice_fields(part: SliceResult) -> dict[str, Any]:
+    estimates = {"incumbent": part.incumbent, "target": part.target, "gain": part.gain}
     return {
-        "by": one.by, "value": one.value, "n": one.n, "effective_size": one.effective_size,
-        **{name: _estimate(part) for name, part in parts.items()},
+        "by": part.by, "value": part.value, "n": part.n, "effective_size": part.effective_size,
+        **{name: asdict(estimate) for name, estimate in estimates.items()},
     }  # fmt: skip
 
 
-def _judged(one: TargetResult) -> dict[str, Any]:
+def _target_fields(target: TargetResult) -> dict[str, Any]:
     return {
-        "target": one.label,
-        "name": one.spec.name,
-        "goal": asdict(one.spec.goal),
-        "n": one.n,
+        "target": target.label,
+        "name": target.spec.name,
+        "goal": asdict(target.spec.goal),
+        "n": target.n,
         "verdict": {
             # The name of the field is older than that of the attribute.
-            "judgement": one.verdict.recommendation,
-            "sentence": one.verdict.sentence,
-            "more_decisions": one.verdict.more_decisions,
+            "judgement": target.verdict.recommendation,
+            "sentence": target.verdict.sentence,
+            "more_decisions": target.verdict.more_decisions,
         },
         "estimates": {
-            NAMES[metric]: {name: _estimate(part) for name, part in some.items()}
-            for metric, some in one.estimates.items()
+            NAMES[metric]: {name: asdict(estimate) for name, estimate in estimates.items()}
+            for metric, estimates in target.estimates.items()
         },
-        "gains": {NAMES[metric]: _estimate(part) for metric, part in one.gains.items()},
-        "intervals": {name: _estimate(part) for name, part in one.intervals.items()},
-        "lift_over_best_fixed_mix": None if one.mix is None else _estimate(one.mix.lift),
-        "findings": [asdict(finding) for finding in one.findings],
-        "shares": dict(one.shares),
-        "effective_size": one.effective_size,
-        "tuned_lambda": dict(one.tuning),
-        "slices": [_sliced(part) for part in one.slices],
+        "gains": {NAMES[metric]: asdict(gain) for metric, gain in target.gains.items()},
+        "intervals": {name: asdict(interval) for name, interval in target.intervals.items()},
+        "lift_over_best_fixed_mix": None if target.mix is None else asdict(target.mix.lift),
+        "findings": [asdict(finding) for finding in target.findings],
+        "shares": dict(target.shares),
+        "effective_size": target.effective_size,
+        "tuned_lambda": dict(target.tuning),
+        "slices": [_slice_fields(part) for part in target.slices],
     }
 
 
 def as_dict(result: Replay) -> dict[str, Any]:
-    """The replay as plain data."""
+    """Return the replay as data for JSON."""
     settings = asdict(result.settings)
     return {
         "log": {
@@ -68,8 +65,8 @@ def as_dict(result: Replay) -> dict[str, Any]:
             "providers": list(result.providers),
             "notes": list(result.notes),
         },
-        "incumbent": {NAMES[metric]: _estimate(part) for metric, part in result.incumbent.items()},
-        "targets": [_judged(one) for one in result.targets],
+        "incumbent": {NAMES[metric]: asdict(estimate) for metric, estimate in result.incumbent.items()},
+        "targets": [_target_fields(target) for target in result.targets],
         "providers_by_task": [asdict(cell) for cell in result.cells],
         "settings": settings,
     }
@@ -80,37 +77,34 @@ def _time(at_s: float) -> str:
 
 
 def json_text(result: Replay) -> str:
-    """All of it, as strict JSON."""
+    """Write everything as strict JSON."""
     return files.json_text(as_dict(result))
 
 
 def csv_text(result: Replay) -> str:
-    """One line per target, slice, metric and estimator."""
+    """Write one line per target, slice, metric and estimator."""
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
     writer.writerow(
         ["target", "slice", "metric", "estimator", "value", "low", "high", "standard_error", "n", "verdict"]
     )
-
-    def write(target: str, where: str, metric: str, name: str, one: Estimate, verdict: str = "") -> None:
-        numbers = [json_value(value) for value in (one.value, one.low, one.high, one.standard_error)]
-        writer.writerow([target, where, metric, name, *numbers, one.n, verdict])
-
-    for judged in result.targets:
-        for metric, some in judged.estimates.items():
-            for name, one in some.items():
-                write(judged.label, "", NAMES[metric], name, one, judged.verdict.recommendation)
-        for metric, one in judged.gains.items():
-            write(
-                judged.label,
-                "",
-                f"{NAMES[metric]} gain",
-                result.settings.primary,
-                one,
-                judged.verdict.recommendation,
-            )
-        for part in judged.slices:
-            where = f"{part.by}={part.value}"
-            write(judged.label, where, "quality", result.settings.primary, part.target)
-            write(judged.label, where, "quality gain", result.settings.primary, part.gain)
+    for target in result.targets:
+        for (slice_name, metric, name), estimate, verdict in _estimates(result, target):
+            ends = (estimate.value, estimate.low, estimate.high, estimate.standard_error)
+            numbers = [json_value(number) for number in ends]
+            writer.writerow([target.label, slice_name, metric, name, *numbers, estimate.n, verdict])
     return text.getvalue()
+
+
+def _estimates(result: Replay, target: TargetResult) -> Iterator[tuple[tuple[str, str, str], Estimate, str]]:
+    """Go through a target's estimates, each with its (slice, metric, estimator) and the verdict if any."""
+    verdict, primary = target.verdict.recommendation, result.settings.primary
+    for metric, estimates in target.estimates.items():
+        for name, estimate in estimates.items():
+            yield ("", NAMES[metric], name), estimate, verdict
+    for metric, gain in target.gains.items():
+        yield ("", f"{NAMES[metric]} gain", primary), gain, verdict
+    for part in target.slices:
+        slice_name = f"{part.by}={part.value}"
+        yield (slice_name, "quality", primary), part.target, ""
+        yield (slice_name, "quality gain", primary), part.gain, ""

@@ -1,4 +1,4 @@
-"""What a replay found: every value with its interval, the diagnostics, and the verdict."""
+"""The result of a replay: every value with its interval, the diagnostics, and the verdict."""
 
 from __future__ import annotations
 
@@ -34,13 +34,13 @@ class SliceResult:
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class TargetResult:
-    """One target.
+    """The result for one target.
 
-    ``estimates`` by metric (``reward``, ``cost_usd``, ``latency_s``, and ``utility`` where there is one) and
-    estimator; ``gains`` by metric, of the target over the logging policy, both by the primary estimator,
-    paired. ``intervals`` are of the
-    gain in the quantity of the verdict, but for empirical Bernstein, which bounds the IPS estimate of
-    quality. ``mix`` compares with the best fixed mix at the target's own spend.
+    ``estimates`` are by metric (``reward``, ``cost_usd``, ``latency_s``, and ``utility`` if there is one) and
+    estimator; ``gains`` by metric are those of the target over the logging policy, both by the primary
+    estimator, paired. ``intervals`` are of the gain in the quantity of the verdict, but for empirical
+    Bernstein, which bounds the IPS estimate of quality. ``mix`` compares with the best fixed mix at the
+    target's own spend.
     """
 
     label: str
@@ -63,7 +63,7 @@ class TargetResult:
 
 @dataclass(frozen=True, kw_only=True)
 class Cell:
-    """What always choosing a provider earns on a task, by SNIPS: quality with its standard error, and USD."""
+    """The quality (with its standard error) and USD of always choosing a provider on a task, by SNIPS."""
 
     task: str
     provider: str
@@ -100,17 +100,17 @@ class Replay:
 
         The best has the highest lift over the best fixed mix, since gains for different goals do not compare.
         """
-        promoted = [one for one in self.targets if one.verdict.recommendation == "promote"]
+        promoted = [target for target in self.targets if target.verdict.recommendation == "promote"]
         return max(promoted, key=_lift) if promoted else self.targets[0]
 
 
-def _lift(one: TargetResult) -> float:
-    return one.gains[one.quantity].value if one.mix is None else one.mix.lift.value
+def _lift(target: TargetResult) -> float:
+    return target.gains[target.quantity].value if target.mix is None else target.mix.lift.value
 
 
 ALL: Final = "(all)"
 
 
 def bucket_middle_s(result: Replay, bucket: int) -> float:
-    """The middle of a span of the log, in seconds since 1970."""
+    """Return the middle of a span of the log, in seconds since 1970."""
     return result.first_s + (bucket + 0.5) * (result.last_s - result.first_s) / TIME_BUCKETS

@@ -45,7 +45,7 @@ def make_result(job: ReplayJob, merged: PartResult) -> Replay:
             )
         parts.append(part)
         try:
-            targets.append(_TargetSummary(job, i, part, merged.log).result())
+            targets.append(_TargetSummary(job, i, part=part, log_part=merged.log).result())
         except InvalidInput as error:
             raise InvalidInput(f"target {settings.targets[i].label}: {error}") from None
     moments = parts[0].moments
@@ -71,9 +71,9 @@ def make_result(job: ReplayJob, merged: PartResult) -> Replay:
 
 
 class _TargetSummary:
-    """What the sums of one target, and those of the log, say of it."""
+    """The result of one target, from its sums and those of the log."""
 
-    def __init__(self, job: ReplayJob, index: int, part: TargetPart, log_part: LogPart) -> None:
+    def __init__(self, job: ReplayJob, index: int, *, part: TargetPart, log_part: LogPart) -> None:
         self._job, self._settings = job, job.settings
         self._spec = job.settings.targets[index]
         self._tuning = job.tuning[index]
@@ -147,7 +147,7 @@ class _TargetSummary:
         return factors
 
     def _gain(self, metric: str) -> WeightedSum:
-        """The target less the logging policy, both by the primary estimator."""
+        """Subtract the logging policy from the target, both by the primary estimator."""
         contrasts = self._contrasts[metric]
         paired = {name: -factor for name, factor in contrasts[PAIRED].items()}
         return {**contrasts[self._settings.primary], **paired}

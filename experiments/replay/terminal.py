@@ -1,4 +1,4 @@
-"""A replay as a person reads it in the terminal: the verdicts, a table, what failed, and the slices."""
+"""A replay in the terminal: a table, the estimators, the slices, and the verdicts in words."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from fairlead.experiments.replay.run import Progress as Stages
 
 @contextmanager
 def stages(console: Console, *, quiet: bool) -> Iterator[Stages]:
-    """A bar per stage of a replay; none where nobody watches."""
+    """Show a bar per stage of a replay, if standard error is a terminal and not ``quiet``."""
     columns = (TextColumn("{task.description}"), BarColumn(), TextColumn("{task.completed}/{task.total}"),
                TimeElapsedColumn(), TimeRemainingColumn())  # fmt: skip
     with Progress(
@@ -33,20 +33,20 @@ def stages(console: Console, *, quiet: bool) -> Iterator[Stages]:
         yield begin
 
 
-def interval(one: Estimate, *, sign: bool = False, digits: int = 4) -> str:
-    """The value and the ends of its interval; dashes for what is unknown."""
-    return _interval(one, f"{'+' if sign else ''}.{digits}f", 1.0)
+def interval(estimate: Estimate, *, sign: bool = False, digits: int = 4) -> str:
+    """Write a value with the ends of its interval, and a dash for what is unknown."""
+    return _interval(estimate, f"{'+' if sign else ''}.{digits}f", 1.0)
 
 
-def money(one: Estimate) -> str:
-    """USD per 1,000 requests with its interval."""
-    return _interval(one, ".4g", 1000.0)
+def money(estimate: Estimate) -> str:
+    """Write a value in USD per 1,000 requests with its interval."""
+    return _interval(estimate, ".4g", 1000.0)
 
 
-def _interval(one: Estimate, form: str, scale: float) -> str:
+def _interval(estimate: Estimate, form: str, scale: float) -> str:
     value, low, high = (
         f"{scale * number:{form}}" if math.isfinite(number) else "–"
-        for number in (one.value, one.low, one.high)
+        for number in (estimate.value, estimate.low, estimate.high)
     )
     return value if low == high == "–" else f"{value} [{low}, {high}]"
 
@@ -64,22 +64,22 @@ def summary_table(result: Replay) -> Table:
     row = ["as logged", interval(result.incumbent["reward"])]
     row += [money(result.incumbent["cost_usd"])] if has_cost else []
     table.add_row(*row, "–", *(["–"] if result.hull is not None else []), f"{result.n:,}", "")
-    for one in result.targets:
-        row = [one.label, interval(one.estimates["reward"][settings.primary])]
-        row += [money(one.estimates["cost_usd"][settings.primary])] if has_cost else []
-        row.append(interval(one.gains[one.quantity], sign=True))
+    for target in result.targets:
+        row = [target.label, interval(target.estimates["reward"][settings.primary])]
+        row += [money(target.estimates["cost_usd"][settings.primary])] if has_cost else []
+        row.append(interval(target.gains[target.quantity], sign=True))
         if result.hull is not None:
-            row.append("–" if one.mix is None else interval(one.mix.lift, sign=True))
-        table.add_row(*row, f"{one.effective_size:,.0f}", one.verdict.recommendation)
+            row.append("–" if target.mix is None else interval(target.mix.lift, sign=True))
+        table.add_row(*row, f"{target.effective_size:,.0f}", target.verdict.recommendation)
     return table
 
 
-def estimators_table(result: Replay, one: TargetResult) -> Table:
-    """Every estimator of one target's quality."""
-    table = Table(title=f"{one.label}: quality by every estimator", title_justify="left", box=SIMPLE)
+def estimators_table(result: Replay, target: TargetResult) -> Table:
+    """Every estimate of one target's quality."""
+    table = Table(title=f"{target.label}: quality by every estimator", title_justify="left", box=SIMPLE)
     table.add_column("estimator")
     table.add_column(f"value [{result.settings.level:.0%} interval]", justify="right")
-    for name, estimate in one.estimates["reward"].items():
+    for name, estimate in target.estimates["reward"].items():
         table.add_row(name, interval(estimate), style="bold" if name == result.settings.primary else "")
     return table
 
@@ -89,24 +89,24 @@ def slices_table(result: Replay) -> Table:
     table = Table(title="Slices: quality", title_justify="left", box=SIMPLE, padding=(0, 1, 0, 0))
     for name in ("slice", "policy", "decisions", "as logged", "target", "gain", "ESS"):
         table.add_column(name, justify="left" if name in ("slice", "policy") else "right")
-    for one in result.targets:
-        for part in one.slices:
+    for target in result.targets:
+        for part in target.slices:
             table.add_row(
-                f"{part.by}={part.value}", one.label, f"{part.n:,}", f"{part.incumbent.value:.4f}",
+                f"{part.by}={part.value}", target.label, f"{part.n:,}", f"{part.incumbent.value:.4f}",
                 interval(part.target), interval(part.gain, sign=True), f"{part.effective_size:,.0f}",
             )  # fmt: skip
     return table
 
 
 def show(console: Console, result: Replay, *, every_estimator: bool) -> None:
-    """The whole answer: table, estimators, slices, notes, and last the verdicts."""
+    """Print the table, the estimators, the slices, the notes, and last the verdicts."""
     console.print(summary_table(result))
     if every_estimator:
-        for one in result.targets:
-            console.print(estimators_table(result, one))
-    if any(one.slices for one in result.targets):
+        for target in result.targets:
+            console.print(estimators_table(result, target))
+    if any(target.slices for target in result.targets):
         console.print(slices_table(result))
     for note in result.notes:
         console.print(note, highlight=False)
-    for one in result.targets:
-        console.print(one.verdict.sentence, highlight=False, style="bold")
+    for target in result.targets:
+        console.print(target.verdict.sentence, highlight=False, style="bold")
