@@ -91,14 +91,8 @@ def show(console: Console, description: Description) -> None:
             fact.name, f"{fact.chosen:,}", _shown(fact.mean_reward), _shown(1000.0 * fact.mean_cost_usd),
             _shown(fact.mean_latency_s), _shown(description.direct.get(fact.name, math.nan)),
         )  # fmt: skip
-    table.add_row(
-        "all",
-        f"{description.rows:,}",
-        _shown(description.mean_reward),
-        _shown(1000.0 * description.mean_cost_usd),
-        "",
-        "",
-    )
+    reward, cost = _shown(description.mean_reward), _shown(1000.0 * description.mean_cost_usd)
+    table.add_row("all", f"{description.rows:,}", reward, cost, "", "")
     console.print(table)
     for sentence in (
         *description.notes,

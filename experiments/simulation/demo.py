@@ -1,4 +1,4 @@
-"""The demonstration: a bundled synthetic table, a price cut, an outage, and what the router made of it."""
+"""The demonstration: the router on a bundled synthetic table, with a price cut and an outage."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ _Columns = NDArray[np.intp]
 
 
 def demo_settings() -> Settings:
-    """The bundled table with its two changes; the middle one of the default budgets is played."""
+    """Make the settings: the two changes of the bundled table, and no supervised reference."""
     return Settings(
         seeds=1,
         supervised=False,
@@ -52,11 +52,11 @@ def demo_settings() -> Settings:
 
 
 def run_demo(console: Console, *, seed: int = 0) -> None:
-    """Play the router, chance and the dearest provider on the same requests, and say what came out."""
+    """Play the router, chance and the dearest provider on the same requests, and print the comparison."""
     started = time.perf_counter()
     table, settings = read_outcome_table(bundled_path(TABLE)), demo_settings()
-    wanted = goals(table, settings)
-    goal = wanted[len(wanted) // 2]
+    goal_list = goals(table, settings)
+    goal = goal_list[len(goal_list) // 2]
     console.print(
         f"[bold]{len(table):,} requests, {len(table.providers)} providers; synthetic data, no real model."
         f"[/bold] Budget {_money(goal.budget_usd or 0.0)} per {_PER:,} requests; only the chosen "
@@ -66,14 +66,14 @@ def run_demo(console: Console, *, seed: int = 0) -> None:
     stream = make_stream(table, settings, seed)
     # The dearest by its list price: the price cut that comes later is no reason to have chosen another.
     dearest = table.providers[-1]
-    played = {
+    traces = {
         "router": play(table, settings, stream, policy="default", goal=goal).columns,
         "uniform": play(table, settings, stream, policy="uniform", goal=goal).columns,
         f"always {dearest}": play(table, settings, stream, policy=f"fixed:{dearest}", goal=goal).columns,
     }
-    console.print(_comparison(stream, goal, played))
-    console.print(_who_serves(table, stream, played["router"]))
-    for sentence in sentences(table, stream, played["router"]):
+    console.print(_comparison(stream, goal, traces))
+    console.print(_who_serves(table, stream, traces["router"]))
+    for sentence in sentences(table, stream, traces["router"]):
         console.print(f"• {sentence}", highlight=False)
     console.print(f"Took {time.perf_counter() - started:.1f} s.", style="dim", highlight=False)
 
@@ -83,17 +83,17 @@ def _money(usd: float) -> str:
 
 
 def _earned(stream: Stream, columns: _Columns) -> tuple[float, float]:
-    """Mean quality and mean cost in USD of the choices."""
+    """Compute the mean quality and the mean cost in USD of the choices."""
     every = np.arange(len(stream))
     return float(stream.quality[every, columns].mean()), float(stream.cost_usd[every, columns].mean())
 
 
-def _comparison(stream: Stream, goal: Goal, played: dict[str, _Columns]) -> Table:
+def _comparison(stream: Stream, goal: Goal, traces: dict[str, _Columns]) -> Table:
     mix = fixed_mix(stream.quality, stream.cost_usd)
     table = Table(title="What it earned", title_justify="left")
     for name in ("policy", "quality", f"USD per {_PER:,}", "best fixed mix at that spend", "lift"):
         table.add_column(name, justify="left" if name == "policy" else "right")
-    for name, columns in played.items():
+    for name, columns in traces.items():
         quality, cost = _earned(stream, columns)
         at_spend = mix.quality_at(cost)
         style = "bold" if name == "router" else ""
@@ -106,7 +106,7 @@ def _comparison(stream: Stream, goal: Goal, played: dict[str, _Columns]) -> Tabl
 
 
 def _who_serves(table: OutcomeTable, stream: Stream, columns: _Columns) -> Table:
-    """The two providers that serve most of each task, over the last third, when most is learned."""
+    """Tabulate the two providers that serve most of each task in the last third, when most is learned."""
     late = len(stream) * 2 // 3
     tasks = np.array([table.tasks[row] for row in stream.rows[late:]])
     shown = Table(title="What it learned: who serves what (last third; tasks were not told)",
@@ -122,7 +122,7 @@ def _who_serves(table: OutcomeTable, stream: Stream, columns: _Columns) -> Table
 
 
 def sentences(table: OutcomeTable, stream: Stream, columns: _Columns) -> Iterator[str]:
-    """What was saved, and how the router met the price cut and the outage."""
+    """Write what was saved, and how the router reacted to the price cut and the outage."""
     quality, cost = _earned(stream, columns)
     dear = len(table.providers) - 1
     top_cost, top_quality = (values[dear] for values in provider_means(stream.quality, stream.cost_usd))
@@ -142,16 +142,16 @@ def sentences(table: OutcomeTable, stream: Stream, columns: _Columns) -> Iterato
         yield f"No fixed mix reaches that quality: the best of them gets {mix.quality[-1]:.3f}."
     cut, outage = DEMO_PRICE_CUT, DEMO_OUTAGE
     column = table.providers.index(cut.provider)
-    before = _share(columns, column, cut.from_step - 400, cut.from_step)
-    after = _share(columns, column, cut.from_step, cut.from_step + 400)
+    before = _share(columns[cut.from_step - 400 : cut.from_step], column)
+    after = _share(columns[cut.from_step : cut.from_step + 400], column)
     yield (
         f"Price cut: {cut.provider} costs {cut.price_factor:.0%} from request {cut.from_step:,} on; its "
         f"share went from {before:.0%} to {after:.0%} within 400 requests."
     )
     column = table.providers.index(outage.provider)
-    before = _share(columns, column, outage.from_step - 200, outage.from_step)
-    after = _share(columns, column, outage.from_step + _REACTION, outage.to_step)
-    later = _share(columns, column, len(columns) - 200, len(columns))
+    before = _share(columns[outage.from_step - 200 : outage.from_step], column)
+    after = _share(columns[outage.from_step + _REACTION : outage.to_step], column)
+    later = _share(columns[-200:], column)
     yield (
         f"Outage: {outage.provider} answers badly in requests {outage.from_step:,} to {outage.to_step:,}; "
         f"its share went from {before:.0%} to {after:.0%} from {_REACTION} requests on, "
@@ -159,5 +159,5 @@ def sentences(table: OutcomeTable, stream: Stream, columns: _Columns) -> Iterato
     )
 
 
-def _share(columns: _Columns, column: int, start: int, stop: int) -> float:
-    return float((columns[start:stop] == column).mean())
+def _share(columns: _Columns, column: int) -> float:
+    return float((columns == column).mean())

@@ -22,22 +22,22 @@ _EVERY_S: Final = 60.0
 def simulated_lines(
     table: OutcomeTable, settings: Settings, *, policy: str, goal: Goal, seed: int
 ) -> Iterator[Line]:
-    """Play the table once and give its decisions as lines, a minute apart.
+    """Play the table once and yield its decisions as lines, a minute apart.
 
-    A feedback that is never told leaves the reward empty. The features of all lines are in the space of the
+    A reward stays empty if its feedback is never revealed. The features of all lines are in the space of the
     last text projection, so that they can be compared.
     """
     check_scenario(table, settings)
     stream = make_stream(table, settings, seed)
-    drawn_from: list[Mapping[int, float]] = []
+    distributions: list[Mapping[int, float]] = []
     trace = play(
         table, settings, stream, policy=policy, goal=goal,
-        watch=lambda step, probabilities: drawn_from.append(probabilities),
+        watch=lambda step, probabilities: distributions.append(probabilities),
     )  # fmt: skip
     features = stream.segments[-1].features
     for step, row in enumerate(stream.rows.tolist()):
         chosen = int(trace.columns[step])
-        chances = drawn_from[step]
+        chances = distributions[step]
         latency = float(table.latency_s[row, chosen])
         line: dict[str, Any] = {
             "decision_id": table.prompt_ids[row],
@@ -49,7 +49,7 @@ def simulated_lines(
             "propensities": list(chances.values()),
             "provider": table.providers[chosen],
             "served_provider": table.providers[chosen],
-            "reward": float(stream.quality[step, chosen]) if stream.told[step] else None,
+            "reward": float(stream.quality[step, chosen]) if stream.has_feedback[step] else None,
             "cost_usd": float(stream.cost_usd[step, chosen]),
             "latency_s": latency if latency == latency else None,
             "status": "ok",

@@ -1,4 +1,4 @@
-"""Who chooses in a simulation: the router, or a plain policy that it is compared with.
+"""The players of a simulation: the router, and the plain policies that it is compared with.
 
 The two peers use the published algorithms as they stand, one ridge regression per provider on the same
 features, with the settings named below; neither shares anything between providers.
@@ -12,7 +12,7 @@ With a willingness to pay, both subtract cost / willingness to pay. With a budge
 ParetoBandit (arXiv 2604.00136) does it: the score is quality − λ · c, where c in [0, 1] is the provider's
 mean cost so far on a logarithmic scale from the cheapest to the dearest, and λ in [0, 5] follows the spend,
 λ ← λ + 0.05 · (smoothed cost / budget − 1), smoothed over 20 requests. Until a provider's first cost they
-know the price list, where there is one, at 300 tokens of output; else they take the budget.
+use the price list, if there is one, at 300 tokens of output, else the budget.
 """
 
 from __future__ import annotations
@@ -50,29 +50,29 @@ _GUESSED_OUTPUT_TOKENS: Final = 300.0
 
 
 Watch = Callable[[int, Mapping[int, float]], None]
-"""Is told of a step, and of the probability of each column that its choice could fall on."""
+"""Is called with a step, and the probability of each column that could be chosen."""
 
 
 class Player(Protocol):
-    """Chooses a provider per step and hears what came of it; providers are columns of the table."""
+    """Chooses a provider per step and learns what came of it; providers are columns of the table."""
 
     def start(self, segment: Segment) -> None:
         """Take over the features of a new segment, and those of all earlier steps anew."""
 
     def offer(self, columns: Sequence[int], prices: Sequence[Prices | None]) -> None:
-        """From now on these providers are on the route, at these prices (indexed by column)."""
+        """Put these providers on the route from now on, at these prices (indexed by column)."""
 
     def choose(self, step: int, absent: tuple[int, ...]) -> int:
-        """The provider for a step, among those on the route and not `absent`."""
+        """Choose the provider for a step, among those on the route and not `absent`."""
 
     def probabilities(self) -> Mapping[int, float]:
-        """What the last choice was drawn from: the probability of each column that it could fall on."""
+        """Return the distribution of the last choice, by column."""
 
     def outcome(self, step: int, column: int, outcome: Outcome) -> None:
-        """What serving took; called at once."""
+        """Learn the cost, tokens and latency of an answer; called at once."""
 
     def feedback(self, step: int, column: int, feedback: Feedback) -> None:
-        """How good the answer was; called late, or never."""
+        """Learn the quality of an answer; called late, or never."""
 
 
 class RouterPlayer:
@@ -129,7 +129,7 @@ class RouterPlayer:
         return self._column[decision.selected]
 
     def probabilities(self) -> Mapping[int, float]:
-        """The distribution over those who were eligible, as the router logged it."""
+        """Return the distribution over the eligible providers, as the router logged it."""
         decision = self._decision
         return {
             self._column[name]: chance
@@ -149,7 +149,7 @@ def _certain(chosen: int, able: Sequence[int]) -> Mapping[int, float]:
 
 
 class FixedPlayer:
-    """Always one provider; where it cannot be chosen, the first that can, in order of mean cost."""
+    """Always one provider; if it cannot be chosen, the first that can, in order of mean cost."""
 
     def __init__(self, column: int) -> None:
         self._column = column
@@ -169,7 +169,7 @@ class FixedPlayer:
         return chosen
 
     def probabilities(self) -> Mapping[int, float]:
-        """Of the last choice."""
+        """Return the distribution of the last choice."""
         return self._last
 
     def outcome(self, step: int, column: int, outcome: Outcome) -> None:
@@ -237,15 +237,15 @@ class RidgePlayer:
         return chosen
 
     def probabilities(self) -> Mapping[int, float]:
-        """Certainty: neither peer has propensities, and a log of theirs can judge no other policy."""
+        """Return certainty: neither peer has propensities, and its log can judge no other policy."""
         return self._last
 
     def _penalty(self) -> FloatArray | float:
-        """What each provider's cost takes off its score, shape (k,)."""
+        """Compute what the cost of each provider takes off its score, shape (k,)."""
         if self._goal.budget_usd is None and self._goal.wtp_usd is None:
             return 0.0
-        known = np.where(np.isnan(self._guess), self._goal.budget_usd or 0.0, self._guess)
-        cost: FloatArray = np.where(self._calls > 0, self._spent / np.maximum(self._calls, 1.0), known)
+        expected = np.where(np.isnan(self._guess), self._goal.budget_usd or 0.0, self._guess)
+        cost: FloatArray = np.where(self._calls > 0, self._spent / np.maximum(self._calls, 1.0), expected)
         if self._goal.wtp_usd is not None:
             return cost / self._goal.wtp_usd
         logs = np.log(np.maximum(cost, 1e-12))
@@ -269,7 +269,7 @@ class RidgePlayer:
         self._seen[column].append((step, value))
         x = self._rows[step]
         inverse = self._inverse[column]
-        turned = inverse @ x
-        inverse -= np.outer(turned, turned / (1.0 + float(turned @ x)))  # Sherman and Morrison
+        direction = inverse @ x
+        inverse -= np.outer(direction, direction / (1.0 + float(direction @ x)))  # Sherman and Morrison
         self._moment[column] += value * x
         self._weights[column] = inverse @ self._moment[column]

@@ -1,4 +1,4 @@
-"""What a simulation measured: one record per run, a summary over seeds, and both as strict JSON and CSV."""
+"""Measurements of a simulation: one record per run, means over seeds, and both as strict JSON and CSV."""
 
 from __future__ import annotations
 
@@ -25,16 +25,16 @@ SECOND_HALF: Final = tuple(f"{name}_second_half" for name in MEASURED)
 _SETTLED_AFTER: Final = 1000
 _REACTION: Final = 100
 
-Seen = Mapping[str, float | None]
+Values = Mapping[str, float | None]
 
 
 @dataclass(frozen=True, kw_only=True)
 class Record:
-    """One run. Costs are USD per request, `utilisation` is spend / budget and None without a budget.
+    """One run; costs are USD per request, `utilisation` is spend / budget and None without a budget.
 
     `values` are the measured ones by name, of all scored requests and of their second half.
     `share_after_change` is, per provider whose quality changes, its share of the decisions from the 100th
-    after the change until its end; None where it ends sooner. `phase_quality` is the mean quality of each
+    after the change until its end; None if it ends sooner. `phase_quality` is the mean quality of each
     third of the scored requests.
     """
 
@@ -42,14 +42,14 @@ class Record:
     goal: Goal
     seed: int
     n: int
-    values: Seen
+    values: Values
     share: dict[str, float]
     utilisation_after_1000: float | None
     phase_quality: tuple[float, ...]
     share_after_change: dict[str, float | None] = field(default_factory=dict)
 
     def flat(self) -> dict[str, Any]:
-        """The record as JSON has it."""
+        """Return the record as in JSON."""
         return {
             "policy": self.policy,
             "budget_usd": self.goal.budget_usd,
@@ -65,7 +65,7 @@ class Record:
 
 
 def fixed_mix(quality: Matrix, cost_usd: Matrix) -> Hull:
-    """The best fixed mix of the providers that have outcomes among these rows, shape (n, k)."""
+    """Find the best fixed mix of the providers that have outcomes among these rows, shape (n, k)."""
     served = np.isfinite(quality).any(axis=0)
     return best_fixed_mix(*provider_means(quality[:, served], cost_usd[:, served]))
 
@@ -89,46 +89,53 @@ def measure(
     columns: NDArray[np.intp],
 ) -> Record:
     """Score the choices of one run, a column of the table per step, on the scored steps."""
-    first = stream.score_from
-    quality, cost = stream.quality[first:], stream.cost_usd[first:]
-    chosen = columns[first:]
-    n = len(chosen)
-    every = np.arange(n)
-    earned, spent = quality[every, chosen], cost[every, chosen]
-    half = slice(n // 2, None)
-    values = _measured(quality, cost, earned, spent, goal)
-    late = _measured(quality[half], cost[half], earned[half], spent[half], goal)
+    chosen = columns[stream.score_from :]
+    n, scored = len(chosen), slice(stream.score_from, None)
+    quality, cost = stream.quality[scored], stream.cost_usd[scored]
+    earned, spent = quality[np.arange(n), chosen], cost[np.arange(n), chosen]
+    late = slice(n // 2, None)
+    second_half = _values(quality[late], cost[late], chosen[late], goal=goal)
     settled = None
     if goal.budget_usd is not None and n > _SETTLED_AFTER:
         settled = float(spent[_SETTLED_AFTER:].mean()) / goal.budget_usd
-    after: dict[str, float | None] = {}
-    for change in settings.quality_changes:
-        window = chosen[change.from_step + _REACTION : change.to_step]
-        share = (window == table.providers.index(change.provider)).mean() if len(window) else None
-        after[change.provider] = None if share is None else float(share)
     counts = np.bincount(chosen, minlength=len(table.providers)) / n
+    thirds = np.array_split(earned, 3)
     return Record(
         policy=policy,
         goal=goal,
         seed=stream.seed,
         n=n,
-        values=values | {f"{name}_second_half": value for name, value in late.items()},
+        values={
+            **_values(quality, cost, chosen, goal=goal),
+            **{f"{name}_second_half": value for name, value in second_half.items()},
+        },
         share=dict(zip(table.providers, counts.tolist(), strict=True)),
         utilisation_after_1000=settled,
-        phase_quality=tuple(
-            float(part.mean()) if len(part) else math.nan for part in np.array_split(earned, 3)
-        ),
-        share_after_change=after,
+        phase_quality=tuple(float(third.mean()) if len(third) else math.nan for third in thirds),
+        share_after_change=_shares_after_changes(table, settings, chosen),
     )
 
 
-def _measured(
-    quality: Matrix, cost: Matrix, earned: Matrix, spent: Matrix, goal: Goal
+def _values(
+    quality: Matrix, cost: Matrix, chosen: NDArray[np.intp], *, goal: Goal
 ) -> dict[str, float | None]:
-    mean_quality, mean_cost = float(earned.mean()), float(spent.mean())
+    """Measure choices (n,) on outcomes (n, k), by the names in `MEASURED`."""
+    every = np.arange(len(chosen))
+    mean_quality, mean_cost = float(quality[every, chosen].mean()), float(cost[every, chosen].mean())
     mix = fixed_mix(quality, cost).quality_at(mean_cost)
     used = None if goal.budget_usd is None else mean_cost / goal.budget_usd
     return dict(zip(MEASURED, (mean_quality, mean_cost, used, mix, mean_quality - mix), strict=True))
+
+
+def _shares_after_changes(
+    table: OutcomeTable, settings: Settings, chosen: NDArray[np.intp]
+) -> dict[str, float | None]:
+    shares: dict[str, float | None] = {}
+    for change in settings.quality_changes:
+        window = chosen[change.from_step + _REACTION : change.to_step]
+        column = table.providers.index(change.provider)
+        shares[change.provider] = float((window == column).mean()) if len(window) else None
+    return shares
 
 
 def averaged(records: Sequence[Record]) -> tuple[dict[str, float | None], dict[str, float | None]]:
@@ -142,9 +149,9 @@ def averaged(records: Sequence[Record]) -> tuple[dict[str, float | None], dict[s
     for name in (*MEASURED, *SECOND_HALF, "utilisation_after_1000"):
         per_seed = []
         for seed in seeds:
-            found = [_value(record, name) for record in records if record.seed == seed]
+            values = [_value(record, name) for record in records if record.seed == seed]
             per_seed.append(
-                math.nan if None in found else float(np.mean([v for v in found if v is not None]))
+                math.nan if None in values else float(np.mean([v for v in values if v is not None]))
             )
         means[name] = finite_or_none(float(np.mean(per_seed)))
         error = float(np.std(per_seed, ddof=1)) / math.sqrt(len(seeds)) if len(seeds) > 1 else math.nan

@@ -1,4 +1,4 @@
-"""Play an outcome table as a stream with bandit feedback: only the chosen provider's row is revealed."""
+"""Playing an outcome table as a stream with bandit feedback: only the chosen provider's row is revealed."""
 
 from __future__ import annotations
 
@@ -41,9 +41,13 @@ from fairlead.optimizer.types import Context, Feedback, Outcome, Prices
 _TICK_EVERY: Final = 256
 
 
+Plays = Sequence[tuple[str, Goal]]
+"""Policies by name, each with its goal."""
+
+
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Trace:
-    """What one run chose: a column of the table per step, shape (n,), and the player in its final state."""
+    """The choices of one run, a column of the table per step, (n,), and the player in its final state."""
 
     columns: NDArray[np.intp]
     player: Player
@@ -53,8 +57,16 @@ class Trace:
 class Result:
     """A simulation: one record per policy, goal and seed, and what they are compared with.
 
-    `oracle` holds the oracle's mean quality per goal, averaged over seeds. `supervised` is None where it does
+    `oracle` holds the oracle's mean quality per goal, averaged over seeds. `supervised` is None if it does
     not apply; `notes` say why, and whatever else a reader should know.
+
+    >>> from fairlead.experiments.files import bundled_path
+    >>> from fairlead.experiments.tables.outcome_table import read_outcome_table
+    >>> table = read_outcome_table(bundled_path("synthetic_support.parquet"))
+    >>> settings = Settings(policies=("fixed:synthetic/mini",), wtp_usd=(0.01,), seeds=1, supervised=False)
+    >>> result = simulate(table, settings)
+    >>> round(result.records[0].values["mean_quality"], 3), round(result.oracle[0], 3)
+    (0.568, 0.827)
     """
 
     settings: Settings
@@ -68,38 +80,41 @@ class Result:
 
 
 def simulate(table: OutcomeTable, settings: Settings, *, jobs: int = 1, progress: Tick = ignore) -> Result:
-    """Play every policy and goal for every seed, in `jobs` processes; `progress` hears of rounds played."""
+    """Play every policy and goal for every seed, in `jobs` processes.
+
+    `progress` is called with the rounds that have just been played. A ValueError says what does not fit.
+    """
     check_scenario(table, settings)
     for policy in settings.policies:
         if policy not in PEERS:
             policy_from_name(policy, providers=table.providers)
-    wanted = goals(table, settings)
-    plays = [(policy, goal) for policy in settings.policies for goal in wanted]
+    goal_list = goals(table, settings)
+    plays: Plays = [(policy, goal) for policy in settings.policies for goal in goal_list]
     parts = min(len(plays), -(-jobs // settings.seeds)) if jobs > settings.seeds else 1
-    tasks = [(seed, plays[part::parts]) for seed in settings.seed_list for part in range(parts)]
+    tasks = [((seed, plays[part::parts]),) for seed in settings.seed_list for part in range(parts)]
     pool = ProcessPool(jobs) if jobs > 1 else LocalPool()
     results = pool.map(play_seed, tasks, progress, shared=(table, settings), reports=True)
     rank = {play: i for i, play in enumerate(plays)}
     records = [record for seed_records, _ in results for record in seed_records]
     records.sort(key=lambda record: (rank[record.policy, record.goal], record.seed))
-    oracles: dict[Goal, list[float]] = {goal: [] for goal in wanted}
+    oracles: dict[Goal, list[float]] = {goal: [] for goal in goal_list}
     for _, oracle in results:
         for goal, value in oracle.items():
             oracles[goal].append(value)
-    supervised, note = _supervised(table, settings, wanted)
+    supervised, note = _supervised(table, settings, goal_list)
     return Result(
         settings=settings,
-        goals=wanted,
+        goals=goal_list,
         records=tuple(records),
-        oracle=tuple(float(np.mean(oracles[goal])) for goal in wanted),
+        oracle=tuple(float(np.mean(oracles[goal])) for goal in goal_list),
         supervised=supervised,
-        prices=_known_prices(table) if settings.price_list else {},
+        prices=_price_list(table) if settings.price_list else {},
         table=table,
-        notes=(*table.notes, *_left_out(table, settings), *note),
+        notes=(*table.notes, *_notes_on_prompts(table, settings), *note),
     )
 
 
-def _left_out(table: OutcomeTable, settings: Settings) -> list[str]:
+def _notes_on_prompts(table: OutcomeTable, settings: Settings) -> list[str]:
     count = len(table) - int(table.available.any(axis=1).sum())
     if settings.newcomers:
         joining = [table.providers.index(newcomer.provider) for newcomer in settings.newcomers]
@@ -107,18 +122,15 @@ def _left_out(table: OutcomeTable, settings: Settings) -> list[str]:
     return [f"{count} prompts have no provider from the start; they are left out."] if count else []
 
 
-Played = tuple[list[Record], dict[Goal, float]]
+SeedResult = tuple[list[Record], dict[Goal, float]]
+"""The records of one seed, and the oracle's mean quality by goal."""
 
 
 def play_seed(
-    table: OutcomeTable,
-    settings: Settings,
-    seed: int,
-    plays: Sequence[tuple[str, Goal]],
-    *,
-    tick: Tick = ignore,
-) -> Played:
-    """One seed: features once, then every policy and goal on the same stream with the same dice."""
+    table: OutcomeTable, settings: Settings, share: tuple[int, Plays], *, tick: Tick = ignore
+) -> SeedResult:
+    """Play a seed and its plays: features once, then all of them on the same stream with the same dice."""
+    seed, plays = share
     stream = make_stream(table, settings, seed)
     records = []
     for policy, goal in plays:
@@ -127,6 +139,30 @@ def play_seed(
     first = stream.score_from
     quality, cost = stream.quality[first:], stream.cost_usd[first:]
     return records, {goal: oracle_quality(quality, cost, goal) for goal in {goal for _, goal in plays}}
+
+
+class _Answers:
+    """The outcome and the feedback of any choice, as events."""
+
+    def __init__(self, table: OutcomeTable, stream: Stream) -> None:
+        self._providers = table.providers
+        self._quality, self._cost = stream.quality.tolist(), stream.cost_usd.tolist()
+        matrices = (table.input_tokens, table.output_tokens, table.latency_s)
+        self._usage = [matrix[stream.rows].tolist() for matrix in matrices]
+
+    def outcome(self, step: int, column: int) -> Outcome:
+        tokens_in, tokens_out, latency = (values[step][column] for values in self._usage)
+        return Outcome(
+            decision_id=str(step),
+            served_provider=self._providers[column],
+            cost_usd=self._cost[step][column],
+            input_tokens=round(tokens_in) if tokens_in == tokens_in else None,
+            output_tokens=round(tokens_out) if tokens_out == tokens_out else None,
+            latency_s=latency if latency == latency else None,
+        )
+
+    def feedback(self, step: int, column: int) -> Feedback:
+        return Feedback(decision_id=str(step), value=self._quality[step][column])
 
 
 def play(
@@ -139,14 +175,14 @@ def play(
     tick: Tick = ignore,
     watch: Watch = lambda step, probabilities: None,
 ) -> Trace:
-    """One run: choose, reveal the outcome at once and quality when due; `watch` hears the distributions."""
-    player = _player(table, stream, policy, goal)
+    """Play one run: choose, reveal the outcome at once and the quality after the delay.
+
+    `watch` is called with the distribution of every choice.
+    """
+    player = _make_player(table, stream, policy=policy, goal=goal)
     offers = _offers(table, settings, stream.score_from)
+    answers = _Answers(table, stream)
     absent = [tuple(np.flatnonzero(row).tolist()) for row in ~table.available[stream.rows]]
-    quality, cost = stream.quality.tolist(), stream.cost_usd.tolist()
-    usage = [
-        matrix[stream.rows].tolist() for matrix in (table.input_tokens, table.output_tokens, table.latency_s)
-    ]
     waiting: deque[tuple[int, int, Feedback]] = deque()
     columns: list[int] = []
     for segment in stream.segments:
@@ -159,19 +195,9 @@ def play(
             column = player.choose(step, absent[step])
             columns.append(column)
             watch(step, player.probabilities())
-            name = str(step)
-            tokens_in, tokens_out, latency = (values[step][column] for values in usage)
-            outcome = Outcome(
-                decision_id=name,
-                served_provider=table.providers[column],
-                cost_usd=cost[step][column],
-                input_tokens=round(tokens_in) if tokens_in == tokens_in else None,
-                output_tokens=round(tokens_out) if tokens_out == tokens_out else None,
-                latency_s=latency if latency == latency else None,
-            )
-            player.outcome(step, column, outcome)
-            if stream.told[step]:
-                waiting.append((step, column, Feedback(decision_id=name, value=quality[step][column])))
+            player.outcome(step, column, answers.outcome(step, column))
+            if stream.has_feedback[step]:
+                waiting.append((step, column, answers.feedback(step, column)))
             while waiting and waiting[0][0] + settings.feedback_delay <= step:
                 player.feedback(*waiting.popleft())
             if not step % _TICK_EVERY:
@@ -179,7 +205,7 @@ def play(
     return Trace(columns=np.array(columns, dtype=np.intp), player=player)
 
 
-def _player(table: OutcomeTable, stream: Stream, policy: str, goal: Goal) -> Player:
+def _make_player(table: OutcomeTable, stream: Stream, *, policy: str, goal: Goal) -> Player:
     if policy.startswith("fixed:"):
         return FixedPlayer(table.providers.index(policy.removeprefix("fixed:")))
     if policy == "uniform":
@@ -191,12 +217,13 @@ def _player(table: OutcomeTable, stream: Stream, policy: str, goal: Goal) -> Pla
 
 
 Offer = tuple[tuple[int, ...], tuple[Prices | None, ...]]
+"""The columns of the providers on the route, and the price of every column."""
 
 
 def _offers(table: OutcomeTable, settings: Settings, score_from: int) -> dict[int, Offer]:
-    """Who is on the route at which prices, by the step from which it holds; always at step 0."""
-    known = _known_prices(table) if settings.price_list else {}
-    prices = [_prices(known.get(name)) for name in table.providers]
+    """Find the offers by the step from which each holds; there is always one at step 0."""
+    estimates = _price_list(table) if settings.price_list else {}
+    prices = [_prices(estimates.get(name)) for name in table.providers]
     joins = {table.providers.index(newcomer.provider): newcomer.step for newcomer in settings.newcomers}
     steps = {0} | {score_from + step for step in joins.values()}
     steps |= {score_from + change.step for change in settings.price_changes}
@@ -213,12 +240,12 @@ def _offers(table: OutcomeTable, settings: Settings, score_from: int) -> dict[in
 
 
 @lru_cache(maxsize=4)
-def _known_prices(table: OutcomeTable) -> dict[str, PriceEstimate]:
+def _price_list(table: OutcomeTable) -> dict[str, PriceEstimate]:
     return price_list(table)
 
 
 def _prices(estimate: PriceEstimate | None) -> Prices | None:
-    """A price list entry as the router takes it; an unknown price stays unknown."""
+    """Turn a price list entry into prices of the router; an unknown price stays unknown."""
     if estimate is None:
         return None
     if estimate.usd_per_call is not None:
@@ -232,10 +259,10 @@ def _prices(estimate: PriceEstimate | None) -> Prices | None:
 
 
 def _supervised(
-    table: OutcomeTable, settings: Settings, wanted: Sequence[Goal]
+    table: OutcomeTable, settings: Settings, goal_list: Sequence[Goal]
 ) -> tuple[SupervisedReference | None, list[str]]:
-    """The full-information reference on the scored prompts as the table has them, before any change."""
-    budgets = [goal.budget_usd for goal in wanted if goal.budget_usd is not None]
+    """Compute the full-information reference on the scored prompts as in the table, before any change."""
+    budgets = [goal.budget_usd for goal in goal_list if goal.budget_usd is not None]
     if not settings.supervised:
         return None, []
     if not budgets:
@@ -247,8 +274,8 @@ def _supervised(
     if projection is not None:
         features = np.hstack([features, projection.transform(contexts)])
     try:
-        found = supervised_reference(features, table.quality[rows], table.cost_usd[rows], budgets=budgets)
+        reference = supervised_reference(features, table.quality[rows], table.cost_usd[rows], budgets=budgets)
     except ValueError as error:
         return None, [f"The supervised reference is left out: {error}"]
     changes = settings.price_changes or settings.quality_changes or settings.newcomers
-    return found, ["The supervised reference sees the table without the changes."] if changes else []
+    return reference, ["The supervised reference sees the table without the changes."] if changes else []

@@ -1,4 +1,4 @@
-"""What a simulation plays: policies, goals, splits, features, feedback, and what changes on the way."""
+"""The settings of a simulation: policies, goals, splits, features, feedback, and changes on the way."""
 
 from __future__ import annotations
 
@@ -25,7 +25,11 @@ MOST_BUDGETS: Final = 1000
 
 @dataclass(frozen=True, kw_only=True)
 class PriceChange:
-    """From `step` on, calls of the provider cost `factor` times as much; several changes compound."""
+    """From `step` on, calls of the provider cost `factor` times as much; several changes compound.
+
+    >>> PriceChange(provider="acme/large", factor=0.3, step=1200).factor
+    0.3
+    """
 
     provider: str
     factor: float
@@ -78,9 +82,16 @@ class Settings:
     """Everything that determines a simulation, apart from the table and how many processes play it.
 
     Exactly one of `budgets_usd`, `budget_count` and `wtp_usd` may be given. Steps of changes count from the
-    first scored decision, which is the first of all where there is no `score_split`. `feedback_delay` counts
-    decisions between a choice and the news of its quality, `feedback_rate` is the share that is ever told;
-    costs, tokens and latency are known at once. `seeds` is how many seeds are played, from `first_seed` on.
+    first scored decision, which is the first of all without a `score_split`. `feedback_delay` counts the
+    decisions between a choice and its feedback, `feedback_rate` is the share that ever gets one; costs,
+    tokens and latency are known at once. `seeds` is how many seeds are played, from `first_seed` on. A ValueError says
+    which setting cannot be.
+
+    >>> Settings(budgets_usd=(0.001, 0.002), seeds=2, first_seed=5).seed_list
+    [5, 6]
+    >>> Settings(feedback_rate=2.0)
+    Traceback (most recent call last):
+    ValueError: the feedback rate is 2.0: give a share in [0, 1].
     """
 
     policies: tuple[str, ...] = ("default",)
@@ -148,27 +159,27 @@ def _whole(name: str, value: int, *, least: int) -> None:
 
 
 def split_rows(table: OutcomeTable, settings: Settings) -> tuple[NDArray[np.intp], NDArray[np.intp]]:
-    """Rows of the table to warm up on and to score, both in the order of the file.
+    """Find the rows of the table to warm up on and those to score, both in the order of the file.
 
-    A prompt that only newcomers can serve has nobody to answer it before they come, and is left out.
+    A prompt that only newcomers can serve has no provider before they join, and is left out.
     """
     joining = {newcomer.provider for newcomer in settings.newcomers}
     from_start = [j for j, name in enumerate(table.providers) if name not in joining]
     rows = np.flatnonzero(table.available[:, from_start].any(axis=1))
     if settings.score_split is None:
         return rows[:0], rows
-    known = sorted({str(split) for split in table.splits if split is not None})
+    names = sorted({str(split) for split in table.splits if split is not None})
 
     def within(split: str | None) -> NDArray[np.intp]:
-        if split is not None and split not in known:
-            raise ValueError(f"no prompt is of split {split!r}: choose among {', '.join(known) or 'none'}.")
+        if split is not None and split not in names:
+            raise ValueError(f"no prompt is of split {split!r}: choose among {', '.join(names) or 'none'}.")
         return rows[table.splits[rows] == split] if split is not None else rows[:0]
 
     return within(settings.warmup_split), within(settings.score_split)
 
 
 def check_scenario(table: OutcomeTable, settings: Settings) -> None:
-    """Raise a ValueError that says what does not fit the table: policies, changes, steps, splits."""
+    """Raise a ValueError if something does not fit the table: policies, changes, steps, splits."""
     scored = len(split_rows(table, settings)[1])
     if scored < 2:
         raise ValueError(f"only {scored} prompts are left to score: give at least 2.")
@@ -201,7 +212,7 @@ def check_scenario(table: OutcomeTable, settings: Settings) -> None:
 
 
 def check_one_run(table: OutcomeTable, settings: Settings) -> None:
-    """Raise a ValueError where a log of one run would have to be of several policies or goals."""
+    """Raise a ValueError if the log of one run would have to be of several policies or goals."""
     several = {"policies": settings.policies, "goals": goals(table, settings)}
     for name, some in several.items():
         if len(some) > 1:
@@ -212,11 +223,11 @@ def check_one_run(table: OutcomeTable, settings: Settings) -> None:
 
 
 def goals(table: OutcomeTable, settings: Settings) -> tuple[Goal, ...]:
-    """The goals that are played, one run each per policy and seed.
+    """List the goals that are played, one run each per policy and seed.
 
     A number of budgets lies geometrically between the mean cost of the cheapest provider and the dearest, on
-    the warm-up split where there is one and else on all prompts. Without any wish there are five, from the
-    mean cost of the cheapest to twice that of the provider of the best quality.
+    the warm-up split if there is one, else on all prompts. By default there are five, from the mean cost of
+    the cheapest to twice that of the provider of the best quality.
     """
     if settings.wtp_usd:
         return tuple(Goal(wtp_usd=value) for value in settings.wtp_usd)
@@ -240,9 +251,9 @@ def goals(table: OutcomeTable, settings: Settings) -> tuple[Goal, ...]:
 
 
 def changed_outcomes(
-    table: OutcomeTable, settings: Settings, order: NDArray[np.intp], score_from: int
+    table: OutcomeTable, settings: Settings, order: NDArray[np.intp], *, score_from: int
 ) -> tuple[Matrix, Matrix]:
-    """Quality and cost in USD in the order of the stream after all changes, shape (n, k), NaN where missing.
+    """Apply all changes to quality and cost in USD, (n, k), in the order of the stream; NaN where missing.
 
     A quality is scaled by VALUE / mean over the window and clipped to [0, 1], so that a rise of answers that
     are already right may fall short of VALUE. Before a newcomer's step its cells are missing.
@@ -254,10 +265,11 @@ def changed_outcomes(
     for change in settings.quality_changes:
         window = slice(score_from + change.from_step, score_from + change.to_step)
         cells = quality[window, table.providers.index(change.provider)]
-        known = np.isfinite(cells)
-        mean = float(cells[known].mean()) if known.any() else 0.0
-        scaled = cells[known] * (change.value / mean) if mean > 0.0 else np.full(known.sum(), change.value)
-        cells[known] = np.clip(scaled, 0.0, 1.0)
+        present = np.isfinite(cells)
+        values = cells[present]
+        mean = float(values.mean()) if len(values) else 0.0
+        scaled = values * (change.value / mean) if mean > 0.0 else np.full(len(values), change.value)
+        cells[present] = np.clip(scaled, 0.0, 1.0)
     for newcomer in settings.newcomers:
         absent[: score_from + newcomer.step, table.providers.index(newcomer.provider)] = True
     quality[absent], cost[absent] = np.nan, np.nan

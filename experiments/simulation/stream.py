@@ -1,4 +1,4 @@
-"""One seed's stream of requests: their order, their features as far as they can be known, and the dice.
+"""One seed's stream of requests: their order, the features that can be known by then, and the dice.
 
 A text projection is fitted only on prompts already seen: first when `FIRST_FIT` have been, and again
 whenever that number has doubled, up to `LAST_FIT`. Until the first fit its coordinates are zeros.
@@ -40,11 +40,11 @@ class Segment:
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Stream:
-    """What one seed plays, step by step: n steps, k providers; steps from `score_from` on are scored.
+    """The requests of one seed: n steps, k providers; steps from `score_from` on are scored.
 
     `rows` are the table's rows in the order of the stream. `quality` and `cost_usd`, shape (n, k), hold the
     changed outcomes, NaN where the provider cannot be chosen. `draws` in [0, 1) pick from each decision's
-    distribution, `told` says whether its quality is ever told, `noise` is standard normal, shape (n, k).
+    distribution, `has_feedback` is whether its quality is ever revealed, `noise` (n, k) is standard normal.
     """
 
     seed: int
@@ -54,12 +54,12 @@ class Stream:
     cost_usd: Matrix
     input_tokens: tuple[float, ...]
     draws: tuple[float, ...]
-    told: tuple[bool, ...]
+    has_feedback: tuple[bool, ...]
     noise: Matrix
     segments: tuple[Segment, ...]
 
     def __len__(self) -> int:
-        """The number of steps."""
+        """Count the steps."""
         return len(self.rows)
 
 
@@ -69,12 +69,13 @@ def make_stream(table: OutcomeTable, settings: Settings, seed: int) -> Stream:
     rng = np.random.default_rng([seed, _ORDER])
     rows = np.concatenate([rng.permutation(warm), rng.permutation(scored)])
     n, k = len(rows), len(table.providers)
-    quality, cost = changed_outcomes(table, settings, rows, len(warm))
+    quality, cost = changed_outcomes(table, settings, rows, score_from=len(warm))
     texts = [table.prompts[row] for row in rows.tolist()]
     contexts = [
         Context(text=text or None, task=table.tasks[row] or None)
         for text, row in zip(texts, rows.tolist(), strict=True)
     ]
+    gets_feedback = np.random.default_rng([seed, _FEEDBACK]).random(n) < settings.feedback_rate
     return Stream(
         seed=seed,
         rows=rows,
@@ -83,23 +84,23 @@ def make_stream(table: OutcomeTable, settings: Settings, seed: int) -> Stream:
         cost_usd=cost,
         input_tokens=tuple(context.tokens for context in contexts),
         draws=tuple(np.random.default_rng([seed, _DRAWS]).random(n).tolist()),
-        told=tuple((np.random.default_rng([seed, _FEEDBACK]).random(n) < settings.feedback_rate).tolist()),
+        has_feedback=tuple(gets_feedback.tolist()),
         noise=np.random.default_rng([seed, _NOISE]).standard_normal((n, k)),
         segments=tuple(_segments(contexts, settings)),
     )
 
 
 def encoder_parts(settings: Settings) -> list[Featuriser]:
-    """The featurisers that need no fitting."""
+    """Make the featurisers that need no fitting."""
     return [SurfaceFeatures(), *([TaskLabel()] if settings.task_labels else [])]
 
 
 def _segments(contexts: Sequence[Context], settings: Settings) -> Iterator[Segment]:
     encoder = Encoder(encoder_parts(settings))
-    known = encoder.encode_many(contexts)
+    fixed = encoder.encode_many(contexts)
     n = len(contexts)
     if settings.features == "surface":
-        yield Segment(start=0, stop=n, features=known, blocks=encoder.blocks, version=encoder.version)
+        yield Segment(start=0, stop=n, features=fixed, blocks=encoder.blocks, version=encoder.version)
         return
     width = settings.projection_width
     blocks = (*encoder.blocks, Block(name="projection", width=width, isotropic=True))
@@ -107,7 +108,7 @@ def _segments(contexts: Sequence[Context], settings: Settings) -> Iterator[Segme
     start = 0
     for fit_at in (*_fit_steps(n), n):
         if fit_at > start:
-            features = np.hstack([known[:fit_at], columns[:fit_at]])
+            features = np.hstack([fixed[:fit_at], columns[:fit_at]])
             yield Segment(start=start, stop=fit_at, features=features, blocks=blocks, version=version)
         if fit_at < n:
             projection = fit_on(contexts[:fit_at], width)
@@ -127,7 +128,7 @@ def _fit_steps(n: int) -> Iterator[int]:
 
 
 def fit_on(contexts: Sequence[Context], width: int) -> TextProjection | None:
-    """A projection fitted on the texts, or None where they are too few or too alike to tell apart."""
+    """Fit a projection on the texts; None if they are too few or too alike to tell apart."""
     try:
         return TextProjection.fit([context.text for context in contexts if context.text], width=width)
     except ValueError:

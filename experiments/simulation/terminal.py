@@ -1,4 +1,4 @@
-"""A simulation as a person reads it: progress, a table, one sentence, a chart; and as a summary for JSON."""
+"""A simulation for people: progress, a table, one sentence, a chart; and its summary for JSON."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from rich.table import Table
 from fairlead.experiments.baselines.frontier import oracle, provider_means
 from fairlead.experiments.goals import Goal
 from fairlead.experiments.pool import Tick
-from fairlead.experiments.simulation.records import Record, Seen, averaged, fixed_mix, mean_share
+from fairlead.experiments.simulation.records import Record, Values, averaged, fixed_mix, mean_share
 from fairlead.experiments.simulation.run import Result
 from fairlead.experiments.simulation.scenario import PEERS, split_rows
 from fairlead.experiments.tables.price_list import PriceEstimate
@@ -28,14 +28,14 @@ _VERSIONS: Final = ("fairlead", "numpy", "scipy", "scikit-learn", "duckdb")
 
 
 def make_console() -> Console:
-    """Standard output; wide enough for the whole table where it is no terminal."""
+    """Make a console on standard output, wide enough for the whole table if that is no terminal."""
     console = Console()
     return console if console.is_terminal else Console(width=_FILE_WIDTH)
 
 
 @contextmanager
 def progress_bar(console: Console, rounds: int, *, quiet: bool) -> Iterator[Tick]:
-    """A bar over rounds played; none where nobody watches."""
+    """Show a bar over rounds played, if standard error is a terminal and not ``quiet``."""
     columns = (TextColumn("{task.description}"), BarColumn(), TextColumn("{task.percentage:>3.0f} %"),
                TimeElapsedColumn(), TimeRemainingColumn())  # fmt: skip
     with Progress(*columns, console=console, transient=True, disable=quiet or not console.is_terminal) as bar:
@@ -85,12 +85,12 @@ def summary(result: Result) -> dict[str, Any]:
 
 
 def _mean(values: Any) -> float | None:
-    known = values[values == values]
-    return float(known.mean()) if len(known) else None
+    present = values[values == values]
+    return float(present.mean()) if len(present) else None
 
 
 def _price(estimate: PriceEstimate | None) -> dict[str, Any]:
-    """A price list entry with where it comes from."""
+    """Describe a price list entry with its source."""
     if estimate is None:
         return {"source": "none"}
     source = "mean cost of a call, rounded" if estimate.usd_per_call is not None else "tokens and costs"
@@ -138,7 +138,7 @@ def results_table(result: Result) -> Table:
     return table
 
 
-def _cells(means: Seen, errors: Seen) -> tuple[str, ...]:
+def _cells(means: Values, errors: Values) -> tuple[str, ...]:
     cost, used = means["mean_cost_usd"], means["utilisation"]
     return (
         _number(means["mean_quality"], errors["mean_quality"]),
@@ -151,13 +151,13 @@ def _cells(means: Seen, errors: Seen) -> tuple[str, ...]:
 
 
 def shown_policy(policies: Sequence[str]) -> str:
-    """The policy that sentence and chart are about: the first that is no baseline."""
+    """Find the policy that sentence and chart are about: the first that is no baseline."""
     learned = [p for p in policies if p not in (*PEERS, "uniform") and not p.startswith("fixed:")]
     return (learned or list(policies))[0]
 
 
 def verdict(result: Result) -> str:
-    """The outcome in one sentence."""
+    """Write the outcome in one sentence."""
     policy = shown_policy(result.settings.policies)
     means, errors = averaged(_of(result, policy))
     lift, error = means["lift"] or 0.0, errors["lift"]
@@ -174,7 +174,7 @@ def verdict(result: Result) -> str:
 
 
 def write_chart(result: Result, path: Path) -> None:
-    """The cost–quality plane with providers, best fixed mix, router, supervised reference and oracle."""
+    """Draw the cost–quality plane with providers, best fixed mix, router, supervised reference and oracle."""
     from fairlead.experiments.charts.cost_quality import PlanePoint, cost_quality_chart
     from fairlead.experiments.charts.theme import save_chart
 

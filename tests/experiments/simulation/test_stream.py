@@ -91,8 +91,8 @@ def test_one_option_does_not_shift_the_dice_of_another() -> None:
     other = make_stream(table, Settings(feedback_rate=0.3, features="surface", task_labels=True), 1)
     assert plain.draws == other.draws
     np.testing.assert_array_equal(plain.rows, other.rows)
-    assert all(plain.told)
-    assert 0.2 < np.mean(other.told) < 0.4
+    assert all(plain.has_feedback)
+    assert 0.2 < np.mean(other.has_feedback) < 0.4
     assert make_stream(table, Settings(features="surface"), 2).draws != plain.draws
 
 
