@@ -56,27 +56,27 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--rounds", type=_count, default=20_000, metavar="N", help="of the synthetic task")
     parser.add_argument("--jobs", type=_count, default=2, metavar="N", help="processes (default: 2)")
     parser.add_argument("--json", type=Path, metavar="FILE", help="write the results there too")
-    given = parser.parse_args(arguments)
-    if given.json is not None and not given.json.parent.is_dir():
-        parser.error(f"--json {given.json}: there is no folder {given.json.parent}; make it first")
+    namespace = parser.parse_args(arguments)
+    if namespace.json is not None and not namespace.json.parent.is_dir():
+        parser.error(f"--json {namespace.json}: there is no folder {namespace.json.parent}; make it first")
     options = Options(
         data=data_folder(),
-        seeds=given.seeds,
-        jobs=given.jobs,
+        seeds=namespace.seeds,
+        jobs=namespace.jobs,
         peers=peers_python(),
         obp=obp_python(),
-        budgets=given.budgets,
-        rounds=given.rounds,
+        budgets=namespace.budgets,
+        rounds=namespace.rounds,
     )
     sections = []
-    for number in given.only:
+    for number in namespace.only:
         sections.append(run(number, options))
         print(sections[-1].markdown(), flush=True)
     total = sum(section.seconds for section in sections)
     print(f"Total: {total:.1f} s.")
-    if given.json is not None:
+    if namespace.json is not None:
         content = {"sections": [section.plain() for section in sections], "seconds": round(total, 2)}
-        write_atomically(given.json, json_text(content))
+        write_atomically(namespace.json, json_text(content))
     return 0
 
 

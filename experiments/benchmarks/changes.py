@@ -31,13 +31,13 @@ def changes(options: Options) -> Section:
     three = options.table("paretobandit", providers=THREE)
     seeds = options.seed_count(_SEEDS)
     section = Section(number=3, title=f"A world that changes, {seeds} seeds")
-    _drop(section, three, seeds, options.jobs)
+    _drop(section, three, seeds, jobs=options.jobs)
     _price(section, three)
     _newcomer(section, table, seeds)
     return section
 
 
-def _drop(section: Section, table: OutcomeTable, seeds: int, jobs: int) -> None:
+def _drop(section: Section, table: OutcomeTable, seeds: int, *, jobs: int) -> None:
     change = QualityChange(provider=MISTRAL, value=0.75, from_step=_PHASE, to_step=2 * _PHASE)
     settings = Settings(
         policies=(OURS, "linucb", "thompson"),
@@ -70,7 +70,7 @@ def _drop(section: Section, table: OutcomeTable, seeds: int, jobs: int) -> None:
 
 
 def _price(section: Section, table: OutcomeTable) -> None:
-    """Expected cost of the same request just before and just after the price list changed."""
+    """Compare the expected cost of one request just before and just after the price list changed."""
     settings = Settings(features="surface", warmup_split="val", score_split="test", seeds=1)
     stream = make_stream(table, settings, 0)
     segment = stream.segments[-1]
@@ -132,7 +132,7 @@ def _newcomer(section: Section, table: OutcomeTable, seeds: int) -> None:
 
 
 def adoption(chosen: np.ndarray[tuple[int, ...], np.dtype[np.bool_]]) -> int:
-    """The first place from which the share over the next decisions is at least half the settled one.
+    """Find the first decision from which the share over the next ones is at least half the settled share.
 
     `chosen` says per decision since joining whether it was the newcomer; its second half counts as settled.
     """

@@ -37,13 +37,13 @@ def cold(options: Options) -> Section:
     section = Section(number=2, title=f"Cold start on four tables, {seeds} seeds")
     for name in _TABLES:
         try:
-            _one(section, name, seeds, options)
+            _add_rows(section, name, seeds, options=options)
         except DataMissing as missing:
             section.notes.append(f"Skipped: {missing}")
     return section
 
 
-def _one(section: Section, name: str, seeds: int, options: Options) -> None:
+def _add_rows(section: Section, name: str, seeds: int, *, options: Options) -> None:
     table = options.table(name, providers=THREE if name == "paretobandit" else None, distinct=True)
     settings = Settings(policies=(OURS, *PLAIN), seeds=seeds)
     if options.budgets is not None:

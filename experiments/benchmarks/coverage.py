@@ -3,11 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from concurrent.futures import ProcessPoolExecutor
 from dataclasses import replace
-from functools import partial
 from itertools import accumulate
-from multiprocessing import get_context
 from typing import Final
 
 import numpy as np
@@ -32,6 +29,7 @@ from fairlead.experiments.ope.moments import Moments, difference
 from fairlead.experiments.ope.reward_models import cross_fit, random_folds
 from fairlead.experiments.ope.terms import Terms
 from fairlead.experiments.ope.validation import Matrix, Vector
+from fairlead.experiments.pool import LocalPool, ProcessPool
 
 _TABLES: Final = ("logparse", "paretobandit")
 _LOGS: Final = 1_000
@@ -58,11 +56,11 @@ def coverage(options: Options) -> Section:
             f"{name}: {len(world.quality)} prompts, {world.quality.shape[1]} providers, weights up to "
             f"{world.largest_weight:.0f}; true values: {truths}."
         )
-        found = _judged(world, logs, options.jobs)
+        results = _judge_logs(world, logs, options.jobs)
         for target in TARGETS:
-            _rows(section, f"{name}, {target}", [held[target] for held in found])
+            _rows(section, f"{name}, {target}", [held[target] for held in results])
         if name == "logparse":
-            _small(section, name, world, logs)
+            _small(section, name, world, logs=logs)
     return section
 
 
@@ -77,10 +75,10 @@ def judge_log(world: World, seed: int, *, decisions: int = _DECISIONS) -> Mappin
         providers=world.quality.shape[1],
         folds=random_folds(decisions, seed=seed),
     )
-    return {target: _intervals(world, log, target, model, seed) for target in TARGETS}
+    return {target: _intervals(world, log, target, model=model, seed=seed) for target in TARGETS}
 
 
-def _intervals(world: World, log: DrawnLog, target: str, model: Matrix, seed: int) -> Held:
+def _intervals(world: World, log: DrawnLog, target: str, *, model: Matrix, seed: int) -> Held:
     truth = world.value(target)
     gain = truth - float((world.logging * world.quality).sum(axis=1).mean())
     decisions = LoggedBatch(
@@ -94,14 +92,14 @@ def _intervals(world: World, log: DrawnLog, target: str, model: Matrix, seed: in
     moments = Moments.of(terms | {"logged": on_policy(decisions)})
     resamples = resample(terms, seed=seed, resamples=_RESAMPLES)
     limit = world.largest_weight
-    found = {name: asymptotic(moments, name) for name in terms}
-    found |= {
+    results = {name: asymptotic(moments, name) for name in terms}
+    results |= {
         "SNIPS, bootstrap": percentile(resamples, "SNIPS"),
         "DR, bootstrap": percentile(resamples, "DR"),
         "IPS, empirical Bernstein": empirical_bernstein(moments, "IPS", low=0.0, high=limit),
         "SNIPS, empirical Bernstein": bernstein_ratio(moments, "SNIPS", largest_weight=limit),
     }
-    held = {name: (e.low <= truth <= e.high, e.high - e.low) for name, e in found.items()}
+    held = {name: (e.low <= truth <= e.high, e.high - e.low) for name, e in results.items()}
     for name in ("SNIPS", "DR"):
         e = asymptotic(moments, difference(name, "logged"))
         held[f"gain by {name}"] = (e.low <= gain <= e.high, e.high - e.low)
@@ -120,7 +118,7 @@ def _throughout(low: Vector, high: Vector, truth: float) -> tuple[bool, float]:
 
 
 def _prefixes(terms: Terms, truth: float) -> tuple[bool, float]:
-    """The same for the asymptotic sequence, looked at after every 100 decisions."""
+    """Check the asymptotic sequence likewise, after every 100 decisions."""
     columns = [terms.plain, terms.weighted, terms.weight]
     parts = [
         Moments.of(Terms(plain=a, weighted=b, weight=c))
@@ -135,7 +133,7 @@ def _cut(column: Vector | None, n: int) -> list[Vector | None]:
     return [None if column is None else column[start : start + _STEP] for start in starts]
 
 
-def _small(section: Section, label: str, world: World, logs: int) -> None:
+def _small(section: Section, label: str, world: World, *, logs: int) -> None:
     """Coverage on logs that are too small, with their effective sample size: where the limit should lie."""
     for decisions in _SMALL:
         for target in TARGETS:
@@ -152,8 +150,8 @@ def _small(section: Section, label: str, world: World, logs: int) -> None:
                 sizes.append(WeightCounts.of(weight=columns.weight).effective_size)
                 if columns.weight.any():
                     moments = Moments.of({"SNIPS": snips(columns), "DR": dr(columns)})
-                    found = [asymptotic(moments, name) for name in moments.names]
-                    held.append([e.low <= truth <= e.high for e in found])
+                    results = [asymptotic(moments, name) for name in moments.names]
+                    held.append([e.low <= truth <= e.high for e in results])
             shares = np.mean(held, axis=0).tolist()
             size = float(np.mean(sizes))
             for name, share in zip(("SNIPS", "DR, early model"), shares, strict=True):
@@ -161,18 +159,15 @@ def _small(section: Section, label: str, world: World, logs: int) -> None:
                 section.show(text, [share], digits=3)
 
 
-def _judged(world: World, logs: int, jobs: int) -> list[Mapping[str, Held]]:
-    if jobs < 2:
-        return [judge_log(world, seed) for seed in range(logs)]
-    # Spawned: a forked child would share the state of the parent's linear algebra threads.
-    with ProcessPoolExecutor(jobs, get_context("spawn")) as pool:
-        return list(pool.map(partial(judge_log, world), range(logs), chunksize=10))
+def _judge_logs(world: World, logs: int, jobs: int) -> list[Mapping[str, Held]]:
+    pool = ProcessPool(jobs) if jobs > 1 else LocalPool()
+    return pool.map(judge_log, [(seed,) for seed in range(logs)], shared=(world,))
 
 
-def _rows(section: Section, label: str, found: list[Held]) -> None:
-    for name in found[0]:
-        held = np.array([log[name][0] for log in found], dtype=np.float64)
-        share, width = float(held.mean()), float(np.mean([log[name][1] for log in found]))
+def _rows(section: Section, label: str, results: list[Held]) -> None:
+    for name in results[0]:
+        held = np.array([log[name][0] for log in results], dtype=np.float64)
+        share, width = float(held.mean()), float(np.mean([log[name][1] for log in results]))
         error = float(np.sqrt(share * (1.0 - share) / len(held)))
         target, met = "", None
         if name in _NOMINAL:

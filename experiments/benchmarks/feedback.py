@@ -45,11 +45,11 @@ def feedback(options: Options) -> Section:
         except DataMissing as missing:
             section.notes.append(f"Skipped: {missing}")
             continue
-        _both(section, name, table, settings, options.jobs)
+        _both(section, name, table, settings=settings, jobs=options.jobs)
     return section
 
 
-def _both(section: Section, name: str, table: OutcomeTable, settings: Settings, jobs: int) -> None:
+def _both(section: Section, name: str, table: OutcomeTable, *, settings: Settings, jobs: int) -> None:
     for label, changed in (
         ("10 % of feedback", replace(settings, feedback_rate=0.1)),
         ("500 decisions late", replace(settings, feedback_delay=500)),

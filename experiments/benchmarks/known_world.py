@@ -37,22 +37,18 @@ class World:
     early_model: Matrix
 
     def value(self, target: str) -> float:
-        """The expected quality of a target policy over the prompts: the truth."""
+        """Compute the expected quality of a target policy over the prompts: the truth."""
         return float((self.targets[target] * self.quality).sum(axis=1).mean())
 
     @property
     def largest_weight(self) -> float:
-        """What no weight of any policy exceeds: 1 over the smallest probability that the logging policy
-        gives.
-        """
+        """The bound on the weights of every policy: 1 over the smallest logging probability."""
         return 1.0 / float(self.logging.min())
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class DrawnLog:
-    """n decisions drawn independently: the prompt's row, the provider chosen, its propensity and reward,
-    (n,).
-    """
+    """Independent decisions (n,): the row of the prompt, the provider chosen, its propensity and reward."""
 
     row: Integers
     action: Integers
@@ -61,7 +57,7 @@ class DrawnLog:
 
 
 def make_world(table: OutcomeTable, *, seed: int = 0) -> World:
-    """A world of the prompts that every provider served.
+    """Make a world of the prompts that every provider served.
 
     The logging policy mixes a softmax of a model learned from 300 prompts with 20 % uniform exploration. The
     targets: uniform; the best by a model learned from 1,500 prompts; always the provider of the highest mean.
@@ -73,8 +69,8 @@ def make_world(table: OutcomeTable, *, seed: int = 0) -> World:
     features = np.hstack([SurfaceFeatures().transform(texts), _one_hot(tasks)])
     features = features[:, features.std(axis=0) > 0.0]
     order = np.random.default_rng(seed).permutation(len(quality))
-    weak = _predicted(features, quality, order[:_SEEN])
-    strong = _predicted(features, quality, order[-_KNOWN:])
+    weak = _predict(features, quality, order[:_SEEN])
+    strong = _predict(features, quality, order[-_KNOWN:])
     k = quality.shape[1]
     chances = np.exp((weak - weak.max(axis=1, keepdims=True)) / _TEMPERATURE)
     chances /= chances.sum(axis=1, keepdims=True)
@@ -93,7 +89,7 @@ def make_world(table: OutcomeTable, *, seed: int = 0) -> World:
 
 
 def draw_log(world: World, *, decisions: int, seed: int) -> DrawnLog:
-    """A log of prompts drawn with replacement, each with a provider drawn from the logging policy."""
+    """Draw prompts with replacement, and a provider for each from the logging policy."""
     rng = np.random.default_rng(seed)
     row = rng.integers(len(world.quality), size=decisions)
     chances = world.logging[row]
@@ -109,11 +105,11 @@ def draw_log(world: World, *, decisions: int, seed: int) -> DrawnLog:
 
 def _one_hot(labels: Sequence[str]) -> Matrix:
     names = sorted(set(labels))
-    place = {name: j for j, name in enumerate(names)}
-    return np.eye(len(names))[[place[label] for label in labels]]
+    column = {name: j for j, name in enumerate(names)}
+    return np.eye(len(names))[[column[label] for label in labels]]
 
 
-def _predicted(features: Matrix, quality: Matrix, known: Integers) -> Matrix:
+def _predict(features: Matrix, quality: Matrix, rows: Integers) -> Matrix:
     """Ridge regressions on the known prompts' outcomes, for all prompts, shape (N, k)."""
     design = np.hstack([features, np.ones((len(features), 1))])
-    return design @ ridge(design[known], quality[known], penalty=_PENALTY)
+    return design @ ridge(design[rows], quality[rows], penalty=_PENALTY)

@@ -1,7 +1,6 @@
-"""Runs obp's estimators where obp is installed: `python obp_process.py estimates|bootstrap GIVEN.npz
-ANSWER.json`.
+"""Running obp's estimators with an interpreter that has obp.
 
-It stands alone, on numpy and obp.
+`python obp_process.py estimates|bootstrap ARRAYS.npz ANSWER.json`; it needs numpy and obp alone.
 """
 
 from __future__ import annotations
@@ -36,9 +35,9 @@ def load_ope() -> Any:
     return importlib.import_module("obp.ope")
 
 
-def estimators(ope: Any, given: Any) -> dict[str, Any]:
+def estimators(ope: Any, arrays: Any) -> dict[str, Any]:
     """Every estimator that both have, by our name for it."""
-    lam, mild = float(given["lam"]), float(given["sub_gaussian_lam"])
+    lam, mild = float(arrays["lam"]), float(arrays["sub_gaussian_lam"])
     return {
         "ips": ope.InverseProbabilityWeighting(),
         "clipped-ips": ope.InverseProbabilityWeighting(lambda_=lam),
@@ -55,37 +54,37 @@ def estimators(ope: Any, given: Any) -> dict[str, Any]:
     }
 
 
-def columns(given: Any, name: str) -> dict[str, Any]:
-    """The arguments of every estimator; replay takes a policy that always makes its likeliest choice."""
-    target = given["target"]
+def columns(arrays: Any, name: str) -> dict[str, Any]:
+    """Make the arguments of every estimator; replay takes a policy that always makes its likeliest choice."""
+    target = arrays["target"]
     if name == "replay":
         target = np.eye(target.shape[1])[target.argmax(axis=1)]
     return {
-        "reward": given["reward"],
-        "action": given["action"],
-        "pscore": given["propensity"],
+        "reward": arrays["reward"],
+        "action": arrays["action"],
+        "pscore": arrays["propensity"],
         "action_dist": target[:, :, None],
-        "estimated_rewards_by_reg_model": given["q_hat"][:, :, None],
+        "estimated_rewards_by_reg_model": arrays["q_hat"][:, :, None],
     }
 
 
-def main(mode: str, given_path: str, answer_path: str) -> None:
+def main(mode: str, arrays_path: str, answer_path: str) -> None:
     """Per estimator: its value or bootstrap interval, and the seconds of processor time it took."""
-    with np.load(given_path) as content:
-        given = {name: content[name] for name in content.files}
+    with np.load(arrays_path) as content:
+        arrays = {name: content[name] for name in content.files}
     ope = load_ope()
     answer = {}
-    for name, estimator in estimators(ope, given).items():
-        arguments = columns(given, name)
+    for name, estimator in estimators(ope, arrays).items():
+        arguments = columns(arrays, name)
         started = time.process_time()
         if mode == "estimates":
-            found = [float(estimator.estimate_policy_value(**arguments))]
+            values = [float(estimator.estimate_policy_value(**arguments))]
         else:
             interval = estimator.estimate_interval(
-                **arguments, n_bootstrap_samples=int(given["resamples"]), random_state=0
+                **arguments, n_bootstrap_samples=int(arrays["resamples"]), random_state=0
             )
-            found = [float(value) for value in interval.values()]
-        answer[name] = {"found": found, "seconds": time.process_time() - started}
+            values = [float(value) for value in interval.values()]
+        answer[name] = {"found": values, "seconds": time.process_time() - started}
     Path(answer_path).write_text(json.dumps(answer), encoding="utf-8")
 
 

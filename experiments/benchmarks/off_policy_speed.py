@@ -49,17 +49,17 @@ def off_policy_speed(options: Options) -> Section:
 def _estimates(section: Section, options: Options) -> None:
     columns = _columns(options.estimated, _PROVIDERS, seed=0)
     ours, theirs = [], []
-    found: dict[str, float] = {}
+    estimates: dict[str, float] = {}
     for _ in range(_ROUNDS):
-        seconds, found = _timed(lambda: _values(columns))
+        seconds, estimates = _time(lambda: _values(columns))
         ours.append(seconds)
-        answer = _ask(section, options, "estimates", columns)
+        answer = _ask(section, options, "estimates", columns=columns)
         if answer:
             theirs.append(sum(part["seconds"] for part in answer.values()))
-            _compare(section, found, answer)
+            _compare(section, estimates, answer)
     label = f"{len(_SHARED)} estimators, {options.estimated:,} decisions × {_PROVIDERS} providers"
     section.show(f"{label}: seconds", [float(np.median(ours))], digits=3)
-    intervals = _timed(lambda: _intervals(columns))[0]
+    intervals = _time(lambda: _intervals(columns))[0]
     section.show(f"{label}, with intervals and all covariances: seconds", [intervals], digits=3)
     if theirs:
         section.show(f"{label}, obp: seconds", [float(np.median(theirs))], digits=3)
@@ -70,10 +70,10 @@ def _estimates(section: Section, options: Options) -> None:
 
 def _bootstrap(section: Section, options: Options) -> None:
     columns = _columns(options.resampled, _PROVIDERS, seed=1)
-    _resampled(_columns(100, _PROVIDERS, seed=2), _SHARED)  # compiled, or loaded, before it is timed
-    together = [_timed(lambda: _resampled(columns, _SHARED))[0] for _ in range(_ROUNDS)]
-    alone = [_timed(lambda: _resampled(columns, {"snips": ESTIMATORS["snips"]}))[0] for _ in range(_ROUNDS)]
-    answer = _ask(section, options, "bootstrap", columns)
+    _resample(_columns(100, _PROVIDERS, seed=2), _SHARED)  # compiled, or loaded, before it is timed
+    together = [_time(lambda: _resample(columns, _SHARED))[0] for _ in range(_ROUNDS)]
+    alone = [_time(lambda: _resample(columns, {"snips": ESTIMATORS["snips"]}))[0] for _ in range(_ROUNDS)]
+    answer = _ask(section, options, "bootstrap", columns=columns)
     label = f"{_RESAMPLES:,} resamples of {options.resampled:,} decisions"
     for name, ours, theirs in (
         (f"{label}, {len(_SHARED)} estimators", together, [part["seconds"] for part in answer.values()]),
@@ -87,7 +87,7 @@ def _bootstrap(section: Section, options: Options) -> None:
 
 
 def _columns(n: int, k: int, *, seed: int) -> dict[str, Any]:
-    """A log of n decisions among k providers with a reward of 0 or 1 and every propensity at least .1 / k."""
+    """Draw n decisions among k providers with a reward of 0 or 1 and every propensity at least .1 / k."""
     rng = np.random.default_rng([seed, n, k])
     logging, target = (rng.standard_gamma(0.5, (n, k)) + 1e-9 for _ in range(2))
     logging = 0.9 * logging / logging.sum(axis=1, keepdims=True) + 0.1 / k
@@ -115,7 +115,7 @@ def _intervals(columns: dict[str, Any]) -> None:
         asymptotic(moments, name)
 
 
-def _resampled(columns: dict[str, Any], chosen: Mapping[str, Estimator]) -> None:
+def _resample(columns: dict[str, Any], chosen: Mapping[str, Estimator]) -> None:
     decisions = LoggedBatch(**columns)
     terms = {name: estimator(decisions) for name, estimator in chosen.items()}
     resamples = resample(terms, seed=0, resamples=_RESAMPLES)
@@ -123,13 +123,13 @@ def _resampled(columns: dict[str, Any], chosen: Mapping[str, Estimator]) -> None
         percentile(resamples, name)
 
 
-def _timed(work: Callable[[], T]) -> tuple[float, T]:
+def _time(work: Callable[[], T]) -> tuple[float, T]:
     started = time.process_time()
     result = work()
     return time.process_time() - started, result
 
 
-def _ask(section: Section, options: Options, mode: str, columns: dict[str, Any]) -> Answer:
+def _ask(section: Section, options: Options, mode: str, *, columns: dict[str, Any]) -> Answer:
     if options.obp is None:
         return {}
     settings = {
@@ -137,14 +137,14 @@ def _ask(section: Section, options: Options, mode: str, columns: dict[str, Any])
         "sub_gaussian_lam": DEFAULT_SUB_GAUSSIAN_LAMBDA,
         "resamples": _RESAMPLES,
     }
-    answer = ask(options.obp, SCRIPT, mode, columns | {k: np.array(v) for k, v in settings.items()})
+    answer = ask(options.obp, SCRIPT, mode, arrays=columns | {k: np.array(v) for k, v in settings.items()})
     section.notes += answer.pop("notes", [])
     return answer
 
 
-def _compare(section: Section, found: dict[str, float], answer: Answer) -> None:
+def _compare(section: Section, estimates: dict[str, float], answer: Answer) -> None:
     """Both must have done the same work."""
-    gap = max(abs(found[name] - part["found"][0]) for name, part in answer.items())
+    gap = max(abs(estimates[name] - part["found"][0]) for name, part in answer.items())
     note = f"The largest difference between the two on any estimate is {gap:.0e}."
     if note not in section.notes:
         section.notes.append(note)

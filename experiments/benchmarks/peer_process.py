@@ -24,24 +24,24 @@ SQUARECB = "--squarecb --cb_type mtr --gamma_scale 100 --gamma_exponent 0.5"
 SETTLE = 200
 
 
-def paced(given: Any) -> dict[str, Any]:
+def paced(arrays: Any) -> dict[str, Any]:
     """ParetoBandit's router with its budget pacer, one run per budget: the column chosen at every step."""
-    budgets = given["budgets_usd"].tolist()
-    return {"paretobandit": {"chosen": [_paced_run(given, budget) for budget in budgets]}}
+    budgets = arrays["budgets_usd"].tolist()
+    return {"paretobandit": {"chosen": [_paced_run(arrays, budget) for budget in budgets]}}
 
 
-def _router(names: list[str], rates: Any, width: int, seed: int, budget: float) -> Any:
+def _router(names: list[str], rates: Any, width: int, *, seed: int, budget: float) -> Any:
     module = importlib.import_module("pareto_bandit.router")
     features = importlib.import_module("pareto_bandit.feature_service")
     pacing = importlib.import_module("pareto_bandit.budget_pacer")
     shipped = Path(module.__file__ or "").parent / "config" / "models.json"
-    known = json.loads(shipped.read_text(encoding="utf-8"))
+    shipped_models = json.loads(shipped.read_text(encoding="utf-8"))
     registry = {
         name: {"input_cost_per_m": float(rate[0]), "output_cost_per_m": float(rate[1])}
         for name, rate in zip(names, rates, strict=True)
     }
-    if set(names) <= set(known):
-        registry = {name: known[name] for name in names}
+    if set(names) <= set(shipped_models):
+        registry = {name: shipped_models[name] for name in names}
     return module.BanditRouter.create(
         model_registry=registry,
         priors="none",
@@ -53,16 +53,16 @@ def _router(names: list[str], rates: Any, width: int, seed: int, budget: float) 
     )
 
 
-def _paced_run(given: Any, budget: float) -> list[int]:
-    names = [str(name) for name in given["names"]]
+def _paced_run(arrays: Any, budget: float) -> list[int]:
+    names = [str(name) for name in arrays["names"]]
     places = {name: j for j, name in enumerate(names)}
-    quality, cost = given["quality"], given["cost_usd"]
+    quality, cost = arrays["quality"], arrays["cost_usd"]
     pacer: Any = None
     chosen: list[int] = []
-    for i, stop in enumerate(given["stops"].tolist()):
-        rows = given[f"features_{i}"]
+    for i, stop in enumerate(arrays["stops"].tolist()):
+        rows = arrays[f"features_{i}"]
         rows = np.hstack([rows, np.ones((len(rows), 1))])
-        router = _router(names, given["rates"], rows.shape[1], int(given["seed"]), budget)
+        router = _router(names, arrays["rates"], rows.shape[1], seed=int(arrays["seed"]), budget=budget)
         if pacer is not None:
             router.budget_pacer = pacer
         pacer = router.budget_pacer
@@ -81,10 +81,10 @@ def _paced_run(given: Any, budget: float) -> list[int]:
     return chosen
 
 
-Engine = tuple[Callable[[Any], tuple[int, float]], Callable[[Any, int, float, float], None]]
+Engine = tuple[Callable[[Any], tuple[int, float]], Callable[[Any, tuple[int, float], float], None]]
 
 
-def _vowpal(k: int, d: int, seed: int, flags: str) -> Engine:
+def _vowpal(k: int, d: int, seed: int, *, flags: str) -> Engine:
     """Vowpal Wabbit through its fastest public text path; propensities are its own."""
     library = importlib.import_module("vowpalwabbit")
     workspace = library.Workspace(
@@ -96,15 +96,16 @@ def _vowpal(k: int, d: int, seed: int, flags: str) -> Engine:
     draw = random.Random(seed).random
 
     def decide(x: Any) -> tuple[int, float]:
-        found = workspace.predict([shared % tuple(x.tolist()), *actions])
-        left = draw() * sum(found)
-        for i, probability in enumerate(found):
+        scores = workspace.predict([shared % tuple(x.tolist()), *actions])
+        left = draw() * sum(scores)
+        for i, probability in enumerate(scores):
             left -= probability
             if left < 0.0:
                 return i, probability
-        return k - 1, found[-1]
+        return k - 1, scores[-1]
 
-    def update(x: Any, chosen: int, reward: float, probability: float) -> None:
+    def update(x: Any, choice: tuple[int, float], reward: float) -> None:
+        chosen, probability = choice
         lines = [shared % tuple(x.tolist()), *actions]
         lines[chosen + 1] = f"0:{1.0 - reward:.6g}:{probability:.6g} {actions[chosen]}"
         workspace.learn(lines)
@@ -124,20 +125,20 @@ def _pareto(k: int, d: int, seed: int) -> Engine:
         policy.mark_selected(name)
         return int(name[1:]), 1.0
 
-    def update(x: Any, chosen: int, reward: float, probability: float) -> None:
-        policy.update(names[chosen], x, reward, advance_time=False)
+    def update(x: Any, choice: tuple[int, float], reward: float) -> None:
+        policy.update(names[choice[0]], x, reward, advance_time=False)
 
     return decide, update
 
 
-def task(given: Any) -> dict[str, Any]:
+def task(arrays: Any) -> dict[str, Any]:
     """Every peer that is installed: its choices, and the median microseconds of a decision."""
-    features, observed, seed = given["features"], given["observed"], int(given["seed"])
+    features, observed, seed = arrays["features"], arrays["observed"], int(arrays["seed"])
     k, d = observed.shape[1], features.shape[1]
     makers: dict[str, Callable[[], Engine]] = {
         "paretobandit": lambda: _pareto(k, d, seed),
-        "vw regcb": lambda: _vowpal(k, d, seed, REGCB),
-        "vw squarecb": lambda: _vowpal(k, d, seed, SQUARECB),
+        "vw regcb": lambda: _vowpal(k, d, seed, flags=REGCB),
+        "vw squarecb": lambda: _vowpal(k, d, seed, flags=SQUARECB),
     }
     answer: dict[str, Any] = {"notes": []}
     for name, make in makers.items():
@@ -146,11 +147,11 @@ def task(given: Any) -> dict[str, Any]:
         except ImportError as error:
             answer["notes"].append(f"{name} is left out: {error}.")
             continue
-        answer[name] = _play(features, observed, decide, update)
+        answer[name] = _play(features, observed, decide, update=update)
     return answer
 
 
-def _play(features: Any, observed: Any, decide: Any, update: Any) -> dict[str, Any]:
+def _play(features: Any, observed: Any, decide: Any, *, update: Any) -> dict[str, Any]:
     spent = np.zeros(len(features))
     chosen = []
     for step, x in enumerate(features):
@@ -158,18 +159,18 @@ def _play(features: Any, observed: Any, decide: Any, update: Any) -> dict[str, A
         column, probability = decide(x)
         spent[step] = time.perf_counter_ns() - start
         chosen.append(column)
-        update(x, column, float(observed[step, column]), probability)
+        update(x, (column, probability), float(observed[step, column]))
     settled = spent[min(SETTLE, len(spent) // 5) :]
     return {"chosen": chosen, "decide_p50_us": float(np.median(settled)) / 1e3}
 
 
-def main(mode: str, given: str, answer: str) -> None:
+def main(mode: str, arrays_path: str, answer_path: str) -> None:
     """Read the arrays, play, write the answer."""
     logging.disable(logging.CRITICAL)
-    with np.load(given) as content:
+    with np.load(arrays_path) as content:
         arrays = {name: content[name] for name in content.files}
-    found = {"paced": paced, "task": task}[mode](arrays)
-    Path(answer).write_text(json.dumps(found), encoding="utf-8")
+    answer = {"paced": paced, "task": task}[mode](arrays)
+    Path(answer_path).write_text(json.dumps(answer), encoding="utf-8")
 
 
 if __name__ == "__main__":

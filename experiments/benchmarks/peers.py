@@ -40,9 +40,9 @@ def play_paretobandit(
     wanted = goals(table, settings)
     budgets = [goal.budget_usd or 0.0 for goal in wanted]
 
-    def one(seed: int) -> tuple[list[Record], list[str]]:
+    def play_stream(seed: int) -> tuple[list[Record], list[str]]:
         stream = make_stream(table, settings, seed)
-        answer = ask(python, _SCRIPT, "paced", _stream_arrays(table, stream, budgets))
+        answer = ask(python, _SCRIPT, "paced", arrays=_stream_arrays(table, stream, budgets))
         played = answer.get(PEER, {}).get("chosen", [])
         records = [
             measure(
@@ -53,9 +53,9 @@ def play_paretobandit(
         return records, list(answer.get("notes", []))
 
     with ThreadPoolExecutor(max(options.jobs, 1)) as pool:
-        found = list(pool.map(one, settings.seed_list))
-    notes = sorted({note for _, some in found for note in some})
-    return [record for records, _ in found for record in records], notes
+        results = list(pool.map(play_stream, settings.seed_list))
+    notes = sorted({note for _, some in results for note in some})
+    return [record for records, _ in results for record in records], notes
 
 
 def play_tasks(
@@ -65,16 +65,16 @@ def play_tasks(
     if options.peers is None:
         return {}, [_ABSENT]
     arrays = {"features": task.features, "observed": task.observed, "seed": np.array(seed)}
-    answer = ask(options.peers, _SCRIPT, "task", arrays)
+    answer = ask(options.peers, _SCRIPT, "task", arrays=arrays)
     notes = list(answer.pop("notes", []))
-    return {name: (found["chosen"], found["decide_p50_us"]) for name, found in answer.items()}, notes
+    return {name: (results["chosen"], results["decide_p50_us"]) for name, results in answer.items()}, notes
 
 
 def _stream_arrays(table: OutcomeTable, stream: Stream, budgets: Sequence[float]) -> dict[str, Any]:
-    known = price_list(table)
+    prices = price_list(table)
     rates = []
     for name in table.providers:
-        price = known[name]
+        price = prices[name]
         if price.usd_per_call is not None:  # per million tokens, at a typical length
             rate = price.usd_per_call * 1e6 / _TYPICAL_TOKENS
             rates.append([rate, rate])
@@ -93,12 +93,12 @@ def _stream_arrays(table: OutcomeTable, stream: Stream, budgets: Sequence[float]
     }
 
 
-def ask(python: Path, script: Path, mode: str, arrays: dict[str, Any]) -> dict[str, Any]:
+def ask(python: Path, script: Path, mode: str, *, arrays: dict[str, Any]) -> dict[str, Any]:
     """Run the script on the arrays; one thread, and nothing of this package on its path."""
     with tempfile.TemporaryDirectory() as folder:
-        given, answer = Path(folder) / "given.npz", Path(folder) / "answer.json"
-        np.savez(given, **arrays)
-        command = [str(python), "-P", str(script), mode, str(given), str(answer)]
+        input_path, answer = Path(folder) / "given.npz", Path(folder) / "answer.json"
+        np.savez(input_path, **arrays)
+        command = [str(python), "-P", str(script), mode, str(input_path), str(answer)]
         done = subprocess.run(
             command,
             capture_output=True,

@@ -1,4 +1,4 @@
-"""`python -m fairlead.experiments.benchmarks.replay_coverage`: do whole replays tell the truth?
+"""Coverage of whole replays: `python -m fairlead.experiments.benchmarks.replay_coverage`.
 
 Logs are written as `fairlead simulate --log` writes them, by a router that explores and learns, from prompts
 drawn anew from a table whose every outcome is known, and replayed as `fairlead replay` does. Counted is how
@@ -52,58 +52,58 @@ Held = dict[str, tuple[bool, float]]
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
-class Known:
-    """A table whose every prompt every provider served, and what is known of it."""
+class Population:
+    """A table in which every provider served every prompt, and the true values that follow from it."""
 
     table: OutcomeTable
     world: World
 
     @classmethod
-    def of(cls, table: OutcomeTable) -> Known:
-        """The complete prompts of a table."""
+    def of(cls, table: OutcomeTable) -> Population:
+        """Take the complete prompts of a table."""
         complete = chosen(table, np.flatnonzero(table.available.all(axis=1)), table.prompt_ids)
         return cls(table=complete, world=make_world(table))
 
     def targets(self) -> tuple[TargetSpec, ...]:
-        """Who is judged: three that do not learn, `column` being greedy by a model, and one that does."""
+        """List the targets: three that do not learn, `column` being greedy by a model, and one that does."""
         best = self.table.providers[int(self.table.quality.mean(axis=0).argmax())]
         return tuple(TargetSpec(name=name) for name in ("uniform", f"fixed:{best}", "column", "greedy"))
 
 
 def chosen(table: OutcomeTable, rows: Integers, names: Sequence[str]) -> OutcomeTable:
-    """The table's rows at these places, perhaps repeated; `names` are their ids, by place in the table."""
+    """Select rows of the table, perhaps repeatedly; `names` are the ids of its prompts."""
     matrices = ("quality", "cost_usd", "latency_s", "input_tokens", "output_tokens", "splits")
-    places = rows.tolist()
-    repeated = len(set(places)) < len(places)
+    indices = rows.tolist()
+    repeated = len(set(indices)) < len(indices)
     return replace(
         table,
-        prompt_ids=tuple(f"{names[row]}/{i}" if repeated else names[row] for i, row in enumerate(places)),
-        tasks=tuple(table.tasks[row] for row in places),
-        prompts=tuple(table.prompts[row] for row in places),
+        prompt_ids=tuple(f"{names[row]}/{i}" if repeated else names[row] for i, row in enumerate(indices)),
+        tasks=tuple(table.tasks[row] for row in indices),
+        prompts=tuple(table.prompts[row] for row in indices),
         **{name: getattr(table, name)[rows] for name in matrices},
     )
 
 
 def judge_replay(
-    known: Known,
+    population: Population,
     specs: Sequence[TargetSpec],
     seed: int,
-    folder: Path,
     *,
+    folder: Path,
     decisions: int,
     resamples: int = 1_000,
 ) -> Mapping[str, Held]:
     """Write one log, replay it, and compare with the truth; by target."""
-    drawn = np.random.default_rng([seed, 6]).integers(len(known.table), size=decisions)
-    table = chosen(known.table, drawn, known.table.prompt_ids)
-    row_of = dict(zip(table.prompt_ids, drawn.tolist(), strict=True))
+    rows_drawn = np.random.default_rng([seed, 6]).integers(len(population.table), size=decisions)
+    table = chosen(population.table, rows_drawn, population.table.prompt_ids)
+    row_of = dict(zip(table.prompt_ids, rows_drawn.tolist(), strict=True))
     path, rows = folder / "log.parquet", []
 
     def lines() -> Iterator[Line]:
         for line in simulated_lines(table, _PLAYED, policy=_POLICY, goal=_GOAL, seed=seed):
             rows.append(row_of[line["decision_id"]])
             chances = dict(
-                zip(table.providers, known.world.targets["greedy"][rows[-1]].tolist(), strict=True)
+                zip(table.providers, population.world.targets["greedy"][rows[-1]].tolist(), strict=True)
             )
             yield {**line, "target_propensities": [chances[name] for name in line["providers"]]}
 
@@ -111,19 +111,19 @@ def judge_replay(
     settings = ReplaySettings(targets=tuple(specs), seed=seed, resamples=resamples)
     with open_log(path) as log:
         result = replay(log, settings, LocalPool())
-        order = [known.table.providers.index(name) for name in log.providers]
-        quality = known.world.quality[np.array(rows)][:, order]
+        order = [population.table.providers.index(name) for name in log.providers]
+        quality = population.world.quality[np.array(rows)][:, order]
         logged = _earned(log, None, quality)
         own = [_earned(log, spec, quality) for spec in specs]
-    found = {}
-    for spec, one, earned in zip(specs, result.targets, own, strict=True):
-        truth = earned if spec.learns else _population(known, spec)
-        found[one.label] = _held(one, truth=truth, gain=earned - logged)
-    return found
+    results = {}
+    for spec, target, earned in zip(specs, result.targets, own, strict=True):
+        truth = earned if spec.learns else _true_quality(population, spec)
+        results[target.label] = _held(target, truth=truth, gain=earned - logged)
+    return results
 
 
 def _earned(log: Log, spec: TargetSpec | None, quality: Matrix) -> float:
-    """What a target's own probabilities earn on the prompts of the log; the logging policy's for None."""
+    """Compute what a target's probabilities earn on the prompts of the log; the logging policy's for None."""
     total = 0.0
     with Reader(log) as reader:
         target = None if spec is None else make_target(spec, log, reader)
@@ -135,38 +135,38 @@ def _earned(log: Log, spec: TargetSpec | None, quality: Matrix) -> float:
     return total / log.rows
 
 
-def _population(known: Known, spec: TargetSpec) -> float:
+def _true_quality(population: Population, spec: TargetSpec) -> float:
     if spec.name.startswith("fixed:"):
-        place = known.table.providers.index(spec.name.removeprefix("fixed:"))
-        return float(known.table.quality[:, place].mean())
-    return known.world.value("greedy" if spec.name == "column" else "uniform")
+        column = population.table.providers.index(spec.name.removeprefix("fixed:"))
+        return float(population.table.quality[:, column].mean())
+    return population.world.value("greedy" if spec.name == "column" else "uniform")
 
 
-def _held(one: TargetResult, *, truth: float, gain: float) -> Held:
+def _held(target: TargetResult, *, truth: float, gain: float) -> Held:
     intervals: dict[str, tuple[Estimate, float]] = {
-        name: (one.estimates["reward"][name], truth) for name in ESTIMATORS
+        name: (target.estimates["reward"][name], truth) for name in ESTIMATORS
     }
     intervals |= {
-        f"gain, {name}": (one.intervals[name], gain) for name in ("asymptotic", "bootstrap", "anytime")
+        f"gain, {name}": (target.intervals[name], gain) for name in ("asymptotic", "bootstrap", "anytime")
     }
     held = {name: (e.low <= true <= e.high, e.high - e.low) for name, (e, true) in intervals.items()}
-    wrong = {"promote": gain <= 0.0, "keep": gain > 0.0}.get(one.verdict.recommendation, False)
+    wrong = {"promote": gain <= 0.0, "keep": gain > 0.0}.get(target.verdict.recommendation, False)
     return {**held, "wrong verdict": (wrong, 0.0)}
 
 
-def replay_coverage(known: Known, name: str, *, logs: int, decisions: int) -> Section:
-    """So many logs of a table, as a section of rows."""
+def replay_coverage(population: Population, name: str, *, logs: int, decisions: int) -> Section:
+    """Judge so many logs of a table, and return a section of rows."""
     section = Section(number=6, title=f"Coverage through the whole replay: {name}")
     started = time.perf_counter()
-    with tempfile.TemporaryDirectory(prefix="fairlead-") as made:
-        found = [
-            judge_replay(known, known.targets(), seed, Path(made), decisions=decisions)
+    with tempfile.TemporaryDirectory(prefix="fairlead-") as folder:
+        results = [
+            judge_replay(population, population.targets(), seed, folder=Path(folder), decisions=decisions)
             for seed in range(logs)
         ]
-    for label in found[0]:
-        for kind in found[0][label]:
-            held = np.array([one[label][kind][0] for one in found], dtype=np.float64)
-            share, width = float(held.mean()), float(np.mean([one[label][kind][1] for one in found]))
+    for label in results[0]:
+        for kind in results[0][label]:
+            held = np.array([target[label][kind][0] for target in results], dtype=np.float64)
+            share, width = float(held.mean()), float(np.mean([target[label][kind][1] for target in results]))
             text = (
                 f"{label}, {kind}" if kind == "wrong verdict" else f"{label}, {kind}: mean width {width:.4f}"
             )
@@ -180,12 +180,12 @@ def replay_coverage(known: Known, name: str, *, logs: int, decisions: int) -> Se
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """One section per table, printed as soon as it is there."""
+    """Print one section per table, as soon as it is there."""
     parser = argparse.ArgumentParser(prog="python -m fairlead.experiments.benchmarks.replay_coverage")
     parser.add_argument("--logs", type=int, default=100, help="per table (default: 100)")
     parser.add_argument("--decisions", type=int, default=2_000, help="per log (default: 2000)")
-    given = parser.parse_args(arguments)
-    if given.logs < 1 or given.decisions < 100:
+    namespace = parser.parse_args(arguments)
+    if namespace.logs < 1 or namespace.decisions < 100:
         parser.error("give at least 1 log of at least 100 decisions")
     options = Options(data=data_folder())
     for name in TABLES:
@@ -194,7 +194,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         except DataMissing as missing:
             print(f"{name} is left out: {missing}")
             continue
-        section = replay_coverage(Known.of(table), name, logs=given.logs, decisions=given.decisions)
+        population = Population.of(table)
+        section = replay_coverage(population, name, logs=namespace.logs, decisions=namespace.decisions)
         print(section.markdown(), flush=True)
     return 0
 

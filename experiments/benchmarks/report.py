@@ -22,7 +22,7 @@ class Row:
     digits: int = 4
 
     def cells(self) -> tuple[str, ...]:
-        """The row of the markdown table."""
+        """Format the row of the markdown table."""
         error = f"{self.error:.{self.digits}f}" if math.isfinite(self.error) else "–"
         met = "" if self.met is None else ("yes" if self.met else "**no**")
         measured = f"{self.measured:.{self.digits}f}" if math.isfinite(self.measured) else "–"
@@ -40,7 +40,7 @@ class Section:
     seconds: float = 0.0
 
     def at_least(self, name: str, values: Sequence[float], bound: float, *, digits: int = 4) -> None:
-        """A row whose mean over seeds must reach `bound`."""
+        """Add a row whose mean over seeds must reach `bound`."""
         mean, error = mean_and_error(values)
         met = mean >= bound
         self.rows.append(
@@ -48,7 +48,7 @@ class Section:
         )
 
     def at_most(self, name: str, values: Sequence[float], bound: float, *, digits: int = 4) -> None:
-        """A row whose mean over seeds must not exceed `bound`."""
+        """Add a row whose mean over seeds must not exceed `bound`."""
         mean, error = mean_and_error(values)
         met = mean <= bound
         self.rows.append(
@@ -56,13 +56,13 @@ class Section:
         )
 
     def no_less_than_zero(self, name: str, values: Sequence[float]) -> None:
-        """A row whose mean over seeds must be at least 0 within one standard error."""
+        """Add a row whose mean over seeds must be at least 0 within one standard error."""
         mean, error = mean_and_error(values)
         met = mean + (error if math.isfinite(error) else 0.0) >= 0.0
         self.rows.append(Row(name=name, measured=mean, error=error, target="≥ 0 within 1 s.e.", met=met))
 
     def show(self, name: str, values: Sequence[float], *, digits: int = 4) -> None:
-        """A row for comparison."""
+        """Add a row for comparison."""
         mean, error = mean_and_error(values)
         self.rows.append(Row(name=name, measured=mean, error=error, digits=digits))
 
@@ -78,7 +78,7 @@ class Section:
         return "\n".join(lines) + "\n"
 
     def plain(self) -> dict[str, Any]:
-        """The section as JSON has it; what is not finite is null."""
+        """Return the section as in JSON; numbers that are not finite are null."""
         rows = [
             {
                 "name": row.name,

@@ -27,7 +27,7 @@ _ALPHA, _V, _RIDGE = 0.2, 0.06, 0.1
 _EXACT: Final = "Fairlead"
 
 Choose = Callable[[int, Matrix], int]
-Learn = Callable[[int, Matrix, int, float], None]
+Learn = Callable[[Matrix, int, float], None]
 
 
 def speed(options: Options) -> Section:
@@ -87,8 +87,8 @@ def _timed_router(k: int, d: int, rounds: int) -> tuple[Matrix, Matrix]:
     return decide[settled:] / 1e3, learn[settled:] / 1e3
 
 
-def _router_pair(k: int, d: int, seed: int, rounds: int) -> tuple[Choose, Learn]:
-    """The router on the task: the reward is all that it is told, as every peer is; the bias is its own."""
+def _router_pair(k: int, d: int, seed: int, *, rounds: int) -> tuple[Choose, Learn]:
+    """Play the router on the task: like every peer it receives the reward alone; the bias is its own."""
     names = tuple(f"p{i}" for i in range(k))
     route = Route(name="task", providers=tuple(Provider(name=name) for name in names))
     router = Router(route, blocks=[Block("embedding", d - 1, True)])
@@ -101,16 +101,16 @@ def _router_pair(k: int, d: int, seed: int, rounds: int) -> tuple[Choose, Learn]
         last[:] = [decision]
         return places[decision.selected]
 
-    def learn(step: int, x: Matrix, chosen: int, reward: float) -> None:
+    def learn(x: Matrix, chosen: int, reward: float) -> None:
         router.learn(last[0])
-        router.learn(Feedback(decision_id=str(step), value=reward))
+        router.learn(Feedback(decision_id=last[0].id, value=reward))
 
     return choose, learn
 
 
-def _plain_pair(k: int, d: int, alpha: float, rng: np.random.Generator | None) -> tuple[Choose, Learn]:
+def _plain_pair(k: int, d: int, alpha: float, *, rng: np.random.Generator | None) -> tuple[Choose, Learn]:
     bandit = PlainBandit(providers=k, width=d, alpha=alpha, ridge=_RIDGE, rng=rng)
-    return lambda step, x: bandit.choose(x), lambda step, x, chosen, reward: bandit.learn(x, chosen, reward)
+    return lambda step, x: bandit.choose(x), bandit.learn
 
 
 def _run(task: Task, choose: Choose, learn: Learn) -> tuple[float, float]:
@@ -122,7 +122,7 @@ def _run(task: Task, choose: Choose, learn: Learn) -> tuple[float, float]:
         column = choose(step, x)
         spent[step] = time.perf_counter_ns() - start
         chosen.append(column)
-        learn(step, x, column, float(task.observed[step, column]))
+        learn(x, column, float(task.observed[step, column]))
     return task.score(chosen), float(np.median(spent[min(_SETTLE, len(spent) // 5) :])) / 1e3
 
 
@@ -135,23 +135,23 @@ def _tasks(section: Section, options: Options) -> None:
         for seed in range(seeds):
             task = make_task(providers=k, width=d, rounds=options.rounds, seed=seed)
             pairs = {
-                _EXACT: _router_pair(k, d, seed, options.rounds),
-                "plain LinUCB": _plain_pair(k, d, _ALPHA, None),
-                "plain Thompson": _plain_pair(k, d, _V, np.random.default_rng(seed)),
+                _EXACT: _router_pair(k, d, seed, rounds=options.rounds),
+                "plain LinUCB": _plain_pair(k, d, _ALPHA, rng=None),
+                "plain Thompson": _plain_pair(k, d, _V, rng=np.random.default_rng(seed)),
             }
-            found = {name: _run(task, *pair) for name, pair in pairs.items()}
+            results = {name: _run(task, *pair) for name, pair in pairs.items()}
             played, notes = play_tasks(options, task, seed)
             for name, (chosen, p50) in played.items():
-                found[name] = (task.score(chosen), p50)
-            for name, (score, p50) in found.items():
+                results[name] = (task.score(chosen), p50)
+            for name, (score, p50) in results.items():
                 scores.setdefault(name, []).append(score)
                 micros.setdefault(name, []).append(p50)
-        _task_rows(section, f"task k={k}, d={d}", scores, micros)
+        _task_rows(section, f"task k={k}, d={d}", scores, micros=micros)
     section.notes += notes
 
 
 def _task_rows(
-    section: Section, label: str, scores: dict[str, list[float]], micros: dict[str, list[float]]
+    section: Section, label: str, scores: dict[str, list[float]], *, micros: dict[str, list[float]]
 ) -> None:
     libraries = [name for name in scores if name != _EXACT and not name.startswith("plain")]
     best = max((mean_and_error(scores[name])[0] for name in libraries), default=None)

@@ -51,13 +51,13 @@ class Options:
     resampled: int = 100_000
 
     def seed_count(self, usual: int) -> int:
-        """The number of seeds for a section that usually takes `usual`."""
+        """Return the number of seeds for a section that usually takes `usual`."""
         return usual if self.seeds is None else self.seeds
 
     def table(
         self, name: str, *, providers: Sequence[str] | None = None, distinct: bool = False
     ) -> OutcomeTable:
-        """The outcome table of this name; DataMissing where the folder lacks it."""
+        """Read the outcome table of this name; raises DataMissing if the folder lacks it."""
         path = self.data / "outcomes" / f"{name}.parquet"
         if not path.is_file():
             raise DataMissing(f"{name}.parquet is not in {self.data / 'outcomes'}: set FAIRLEAD_DATA.")
@@ -65,36 +65,36 @@ class Options:
 
 
 def data_folder() -> Path:
-    """The folder of the real tables: FAIRLEAD_DATA, else beside the repository."""
+    """Find the folder of the real tables: FAIRLEAD_DATA, else beside the repository."""
     return Path(os.environ.get("FAIRLEAD_DATA") or _REPOSITORY.parent / "shared" / "data")
 
 
 def peers_python() -> Path | None:
-    """An interpreter that has the peers: FAIRLEAD_PEERS_PYTHON, else that of `make peers`, else None."""
+    """Find an interpreter that has the peers: FAIRLEAD_PEERS_PYTHON, else that of `make peers`, else None."""
     named = os.environ.get("FAIRLEAD_PEERS_PYTHON")
     path = Path(named) if named else _REPOSITORY / ".venv-peers" / "bin" / "python"
     return path if path.is_file() else None
 
 
 def obp_python() -> Path | None:
-    """An interpreter that has obp: FAIRLEAD_OBP_PYTHON, else that of `make peers-ope`, else None."""
+    """Find an interpreter that has obp: FAIRLEAD_OBP_PYTHON, else that of `make peers-ope`, else None."""
     named = os.environ.get("FAIRLEAD_OBP_PYTHON")
     path = Path(named) if named else _REPOSITORY / ".venv-obp" / "bin" / "python"
     return path if path.is_file() else None
 
 
 def of(records: Sequence[Record], policy: str) -> list[Record]:
-    """The records of one policy."""
+    """Select the records of one policy."""
     return [record for record in records if record.policy == policy]
 
 
 def value(name: str) -> Callable[[Record], float]:
-    """A function that reads one measured value of a record, NaN where it has none."""
+    """Make a function that reads one measured value of a record, NaN if it has none."""
 
     def read(record: Record) -> float:
         settled = name == "utilisation_after_1000"
-        found = record.utilisation_after_1000 if settled else record.values[name]
-        return float("nan") if found is None else found
+        numbers = record.utilisation_after_1000 if settled else record.values[name]
+        return float("nan") if numbers is None else numbers
 
     return read
 
@@ -106,14 +106,14 @@ def per_seed(records: Sequence[Record], read: Callable[[Record], float]) -> list
 
 
 def per_budget(records: Sequence[Record], read: Callable[[Record], float]) -> dict[float, list[float]]:
-    """The numbers of all seeds by budget in USD."""
-    found: dict[float, list[float]] = {}
+    """Collect the numbers of all seeds by budget in USD."""
+    numbers: dict[float, list[float]] = {}
     for record in records:
-        found.setdefault(record.goal.budget_usd or 0.0, []).append(read(record))
-    return found
+        numbers.setdefault(record.goal.budget_usd or 0.0, []).append(read(record))
+    return numbers
 
 
 def highest(by_budget: dict[float, list[float]]) -> tuple[float, list[float]]:
-    """The budget whose mean is highest, and its numbers."""
+    """Find the budget whose mean is highest, with its numbers."""
     budget = max(by_budget, key=lambda key: float(np.nan_to_num(np.mean(by_budget[key]), nan=-np.inf)))
     return budget, by_budget[budget]

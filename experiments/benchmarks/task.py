@@ -79,7 +79,7 @@ class PlainBandit:
         self._rng = rng
 
     def choose(self, x: Matrix) -> int:
-        """The provider of the highest score for features x."""
+        """Choose the provider of the highest score for features x."""
         width = np.sqrt((self._flat @ x).reshape(self._shape) @ x)
         luck = 1.0 if self._rng is None else self._rng.standard_normal(self._shape[0])
         return int((self._weights @ x + self._alpha * width * luck).argmax())

@@ -84,8 +84,8 @@ class Settings:
     Exactly one of `budgets_usd`, `budget_count` and `wtp_usd` may be given. Steps of changes count from the
     first scored decision, which is the first of all without a `score_split`. `feedback_delay` counts the
     decisions between a choice and its feedback, `feedback_rate` is the share that ever gets one; costs,
-    tokens and latency are known at once. `seeds` is how many seeds are played, from `first_seed` on. A ValueError says
-    which setting cannot be.
+    tokens and latency are known at once. `seeds` is how many seeds are played, from `first_seed` on. A
+    ValueError says which setting cannot be.
 
     >>> Settings(budgets_usd=(0.001, 0.002), seeds=2, first_seed=5).seed_list
     [5, 6]

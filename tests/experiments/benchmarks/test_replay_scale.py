@@ -26,10 +26,10 @@ def test_a_log_of_a_known_world_is_judged_right(tmp_path: Path) -> None:
     assert log.rows == 30_000
     assert calibration(result.counts).passed
     quality = 0.2 + 0.6 * np.arange(4) / 4
-    for one, truth in zip(result.targets, (quality.mean(), quality[3]), strict=True):
+    for target, truth in zip(result.targets, (quality.mean(), quality[3]), strict=True):
         for name in ("snips", "dr"):
-            estimate = one.estimates["reward"][name]
+            estimate = target.estimates["reward"][name]
             assert abs(estimate.value - truth) < 1.6 * estimate.half_width
-        assert one.mix is None
+        assert target.mix is None
     cost = result.targets[1].estimates["cost_usd"]["snips"]
     assert cost.value == pytest.approx(10 ** (-4 + 1.5), rel=0.02)

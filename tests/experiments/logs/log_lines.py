@@ -14,7 +14,7 @@ NAMES = ("a/cheap", "b/mid", "c/dear")
 def line(i: int, **changes: Any) -> dict[str, Any]:
     """Decision ``i`` of a small log; a change to ... (Ellipsis) leaves a column out."""
     chosen = i % 3
-    made = {
+    fields = {
         "decision_id": f"d{i}",
         "decided_at": f"2026-03-{1 + i // 24 % 28:02d}T{i % 24:02d}:00:00Z",
         "route": "chat",
@@ -28,7 +28,7 @@ def line(i: int, **changes: Any) -> dict[str, Any]:
         "latency_s": 0.5 + chosen,
         "status": "ok",
     }
-    return {name: value for name, value in (made | changes).items() if value is not ...}
+    return {name: value for name, value in (fields | changes).items() if value is not ...}
 
 
 def lines(n: int = 60, **changes: Any) -> list[dict[str, Any]]:
@@ -48,11 +48,11 @@ def drawn_lines(
     Mean rewards are .3, .5 and .8, and .1 off that by task.
     """
     rng = np.random.default_rng(seed)
-    found = []
+    content = []
     for i in range(n):
         chosen = int(rng.choice(3, p=logging))
         mean = (0.3, 0.5, 0.8)[chosen] + (0.1 if i % 2 else -0.1) * (1 if chosen else -1)
-        found.append(
+        content.append(
             line(
                 i,
                 decided_at=f"2026-03-{1 + i * 27 // n:02d}T00:00:00Z",
@@ -63,4 +63,4 @@ def drawn_lines(
                 cost_usd=0.001 * 10**chosen,
             )
         )
-    return found
+    return content

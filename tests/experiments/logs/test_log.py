@@ -207,7 +207,7 @@ FILES: list[tuple[str, bytes, str, int]] = [
 
 @pytest.mark.parametrize(("name", "content", "expected", "kept"), FILES)
 def test_a_broken_line_gets_one_sentence_or_is_left_out(
-    tmp_path: Path, name: str, content: bytes, expected: str, kept: int
+    tmp_path: Path, *, name: str, content: bytes, expected: str, kept: int
 ) -> None:
     path = broken(tmp_path / name, content)
     with pytest.raises(InvalidInput, match=expected) as caught:
@@ -254,7 +254,7 @@ def test_csv_that_does_not_fit_its_header(tmp_path: Path) -> None:
         ("log.csv", b"a,b\n1,2\n", r"column 'decision_id' is missing among a, b"),
     ],
 )
-def test_files_that_are_no_log(tmp_path: Path, name: str, content: bytes, expected: str) -> None:
+def test_files_that_are_no_log(tmp_path: Path, *, name: str, content: bytes, expected: str) -> None:
     with pytest.raises(InvalidInput, match=expected):
         read_all(broken(tmp_path / name, content))
     with pytest.raises(InvalidInput, match="there is no such file"):

@@ -96,7 +96,9 @@ def test_obp_gives_the_same_values() -> None:
     log = random_batch(500, 4, seed=0)
     columns = {"reward": log.reward, "action": log.action, "propensity": log.propensity}
     settings = {"lam": np.array(DEFAULT_LAMBDA), "sub_gaussian_lam": np.array(DEFAULT_SUB_GAUSSIAN_LAMBDA)}
-    answer = ask(python, SCRIPT, "estimates", columns | settings | {"target": log.target, "q_hat": log.q_hat})
+    answer = ask(
+        python, SCRIPT, "estimates", arrays=columns | settings | {"target": log.target, "q_hat": log.q_hat}
+    )
     assert set(answer) == set(ESTIMATORS) - {"on-policy"}
     for name, part in answer.items():
         assert ESTIMATORS[name](log).value == pytest.approx(part["found"][0], rel=0.0, abs=1e-9), name

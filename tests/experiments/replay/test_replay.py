@@ -47,8 +47,8 @@ def log(table: OutcomeTable, tmp_path_factory: pytest.TempPathFactory) -> Iterat
 def judged(log: Log, names: Sequence[str], **options: object) -> Replay:
     goals = goals_of(log, wtp_usd=0.02, budget_usd=None, frontier=None)
     specs = tuple(target_specs(names, goals, feedback_delay=0))
-    given = {"resamples": 200, "wtp_usd": 0.02, **options}
-    return replay(log, ReplaySettings(targets=specs, **given), LocalPool())
+    settings = {"resamples": 200, "wtp_usd": 0.02, **options}
+    return replay(log, ReplaySettings(targets=specs, **settings), LocalPool())
 
 
 @pytest.fixture(scope="module")
@@ -63,13 +63,13 @@ def test_the_truth_lies_in_the_intervals(result: Replay, table: OutcomeTable) ->
         uniform.label: (table.quality.mean(), table.cost_usd.mean()),
         fixed.label: (table.quality[:, column].mean(), table.cost_usd[:, column].mean()),
     }
-    for one in (uniform, fixed):
-        quality, cost = truth[one.label]
+    for target in (uniform, fixed):
+        quality, cost = truth[target.label]
         for name in ("ips", "snips", "dr", "sndr"):
             for metric, true in (("reward", quality), ("cost_usd", cost)):
-                estimate = one.estimates[metric][name]
-                assert abs(estimate.value - true) < 1.6 * estimate.half_width, (one.label, name, metric)
-        utility = one.estimates["utility"]["dr"]
+                estimate = target.estimates[metric][name]
+                assert abs(estimate.value - true) < 1.6 * estimate.half_width, (target.label, name, metric)
+        utility = target.estimates["utility"]["dr"]
         assert abs(utility.value - (quality - cost / 0.02)) < 1.6 * utility.half_width
     for cell in result.cells:
         if cell.task == ALL:
@@ -93,22 +93,22 @@ def test_the_incumbent_and_the_verdicts(result: Replay, table: OutcomeTable) -> 
 
 
 def test_slices_add_up(result: Replay) -> None:
-    for one in result.targets:
+    for target in result.targets:
         for by in ("task", "week"):
-            some = [part for part in one.slices if part.by == by]
-            assert sum(part.n for part in some) == one.n
-            together = sum(part.n * part.target.value for part in some) / one.n
-            assert together == pytest.approx(one.estimates["reward"]["dr"].value)
-        assert sum(part.n for part in one.over_time) == one.n
+            some = [part for part in target.slices if part.by == by]
+            assert sum(part.n for part in some) == target.n
+            together = sum(part.n * part.target.value for part in some) / target.n
+            assert together == pytest.approx(target.estimates["reward"]["dr"].value)
+        assert sum(part.n for part in target.over_time) == target.n
 
 
 def test_parts_do_not_change_what_needs_no_model(log: Log, result: Replay) -> None:
     with open_log(log.path) as whole:
         assert len(whole.parts()) == 1 < len(log.parts())
         other = judged(whole, ["default", "uniform"], by=("task",))
-    for one, two in zip(result.targets, other.targets, strict=False):
+    for first_target, second_target in zip(result.targets, other.targets, strict=False):
         for name in ("ips", "snips", "clipped-ips"):
-            first, second = one.estimates["reward"][name], two.estimates["reward"][name]
+            first, second = (target.estimates["reward"][name] for target in (first_target, second_target))
             assert first.value == pytest.approx(second.value, rel=1e-12)
             assert first.standard_error == pytest.approx(second.standard_error, rel=1e-9)
 
@@ -131,20 +131,22 @@ def test_workers_of_a_real_cluster_give_the_same_bits(log: Log) -> None:
 
 
 def test_engines_that_cannot_be() -> None:
-    for name, scheduler, workers, told in (
+    for name, scheduler, count, expected in (
         ("local", "tcp://127.0.0.1:1", 2, "add --engine dask"),
         ("spark", None, 2, "no engine 'spark'"),
         ("dask", None, 0, "number of workers is 0"),
         ("dask", "nowhere", 1, "no dask scheduler answers at 'nowhere'"),
     ):
-        with pytest.raises(InvalidInput, match=told), open_pool(name, scheduler=scheduler, workers=workers):
+        with pytest.raises(InvalidInput, match=expected), open_pool(name, scheduler=scheduler, workers=count):
             pass
 
 
 def test_files_are_strict_and_complete(result: Replay) -> None:
-    found = json.loads(export.json_text(result), parse_constant=lambda name: pytest.fail(name))
-    assert [one["target"] for one in found["targets"]] == [one.label for one in result.targets]
-    assert found["targets"][0]["gains"]["utility"]["low"] < found["targets"][0]["gains"]["utility"]["high"]
+    content = json.loads(export.json_text(result), parse_constant=lambda name: pytest.fail(name))
+    assert [target["target"] for target in content["targets"]] == [target.label for target in result.targets]
+    assert (
+        content["targets"][0]["gains"]["utility"]["low"] < content["targets"][0]["gains"]["utility"]["high"]
+    )
     rows = export.csv_text(result).splitlines()
     assert len(rows) > 3 * 4 * len(ESTIMATORS)
     assert all(row.count(",") >= 9 for row in rows)
@@ -179,35 +181,35 @@ def test_missing_outcomes_and_a_log_without_costs(tmp_path: Path) -> None:
         if i % 4 == 0:
             entry["reward"] = None
     with open_log(write_jsonl(tmp_path / "a.jsonl", content)) as opened:
-        found = judged(opened, ["uniform"])
-        assert (found.n, found.rows) == (300, 400)
-        assert any("300 of 400 decisions have all outcomes" in note for note in found.notes)
-        assert "latency_s" not in found.incumbent
+        result = judged(opened, ["uniform"])
+        assert (result.n, result.rows) == (300, 400)
+        assert any("300 of 400 decisions have all outcomes" in note for note in result.notes)
+        assert "latency_s" not in result.incumbent
     for entry in content:
         entry.pop("cost_usd")
     with open_log(write_jsonl(tmp_path / "b.jsonl", content)) as opened:
         with pytest.raises(InvalidInput, match="no cost_usd, which the utility needs"):
             judged(opened, ["uniform"])
-        found = judged(opened, ["uniform"], wtp_usd=None)
-        assert found.hull is None
-        assert found.targets[0].quantity == "reward"
-        report_html(found)
+        result = judged(opened, ["uniform"], wtp_usd=None)
+        assert result.hull is None
+        assert result.targets[0].quantity == "reward"
+        report_html(result)
 
 
 def test_little_evidence_names_no_winner(tmp_path: Path) -> None:
     with open_log(write_jsonl(tmp_path / "a.jsonl", drawn_lines(120, logging=(0.97, 0.02, 0.01)))) as opened:
-        (one,) = judged(opened, ["fixed:c/dear"], wtp_usd=None).targets
-    assert one.verdict.recommendation == "not enough evidence"
-    assert one.verdict.more_decisions is not None
-    assert "more decisions" in one.verdict.sentence
+        (target,) = judged(opened, ["fixed:c/dear"], wtp_usd=None).targets
+    assert target.verdict.recommendation == "not enough evidence"
+    assert target.verdict.more_decisions is not None
+    assert "more decisions" in target.verdict.sentence
 
 
 def test_the_same_router_has_weights_of_one(tmp_path: Path) -> None:
     content = [entry | {"target_propensities": entry["propensities"]} for entry in drawn_lines(300)]
     with open_log(write_jsonl(tmp_path / "a.jsonl", content)) as opened:
-        (one,) = judged(opened, ["column"], wtp_usd=None).targets
-    assert one.effective_size == 300.0
-    assert one.gains["reward"].value == pytest.approx(0.0, abs=1e-12)
+        (target,) = judged(opened, ["column"], wtp_usd=None).targets
+    assert target.effective_size == 300.0
+    assert target.gains["reward"].value == pytest.approx(0.0, abs=1e-12)
 
 
 def test_what_cannot_be_judged(tmp_path: Path) -> None:
@@ -217,14 +219,14 @@ def test_what_cannot_be_judged(tmp_path: Path) -> None:
     unjudged = write_jsonl(tmp_path / "unjudged.jsonl", lines(40, reward=None))
     with open_log(unjudged) as opened, pytest.raises(InvalidInput, match="no reward in any row"):
         judged(opened, ["uniform"])
-    for options, told in (
+    for options, expected in (
         ({"primary": "magic"}, "no estimator 'magic'"),
         ({"estimators": ("ips",)}, "'dr' decides but is not computed"),
         ({"level": 1.0}, "level is 1"),
         ({"margin": -1.0}, "margin is -1"),
         ({"seed": -1}, "seed is -1"),
     ):
-        with pytest.raises(InvalidInput, match=told):
+        with pytest.raises(InvalidInput, match=expected):
             ReplaySettings(targets=(), **options)
     with open_log(write_jsonl(tmp_path / "a.jsonl", drawn_lines(60))) as opened:
         with pytest.raises(InvalidInput, match="more than one of --wtp"):
@@ -238,6 +240,6 @@ def test_what_cannot_be_judged(tmp_path: Path) -> None:
 def test_a_model_of_ones_own_is_used(tmp_path: Path) -> None:
     content = [entry | {"reward_predictions": [0.3, 0.5, 0.8]} for entry in drawn_lines(200)]
     with open_log(write_jsonl(tmp_path / "a.jsonl", content)) as opened:
-        (one,) = judged(opened, ["fixed:b/mid"], wtp_usd=None).targets
-    assert one.estimates["reward"]["dm"].value == pytest.approx(0.5)
-    assert np.isfinite(one.estimates["cost_usd"]["dr"].value)
+        (target,) = judged(opened, ["fixed:b/mid"], wtp_usd=None).targets
+    assert target.estimates["reward"]["dm"].value == pytest.approx(0.5)
+    assert np.isfinite(target.estimates["cost_usd"]["dr"].value)

@@ -30,38 +30,38 @@ def judged(path: Path, *names: str, primary: str = "snips") -> Replay:
 
 def test_a_slice_that_never_agrees_with_the_target_is_unknown(tmp_path: Path) -> None:
     content = [
-        one
+        row
         | {"target_propensities": [0.0, 0.0, 1.0] if i % 2 else [1.0, 0.0, 0.0]}
         | ({"provider": "b/mid", "served_provider": "b/mid"} if i % 2 else {})
-        for i, one in enumerate(drawn_lines(400))
+        for i, row in enumerate(drawn_lines(400))
     ]
     result = judged(write_jsonl(tmp_path / "log.jsonl", content), "column")
-    known, unknown = sorted(result.targets[0].slices, key=lambda one: one.value)
-    assert math.isfinite(known.target.value) and math.isfinite(known.gain.half_width)
+    seen, unknown = sorted(result.targets[0].slices, key=lambda part: part.value)
+    assert math.isfinite(seen.target.value) and math.isfinite(seen.gain.half_width)
     assert math.isnan(unknown.target.value) and math.isinf(unknown.gain.half_width)
     assert math.isfinite(unknown.incumbent.value)
     assert interval(unknown.target) == "–"
     assert slices_table(result).row_count == 2
     assert "nan" not in report_html(result).lower().replace("financ", "")
     sliced = json.loads(export.json_text(result))["targets"][0]["slices"]
-    assert {one["target"]["value"] is None for one in sliced} == {True, False}
+    assert {part["target"]["value"] is None for part in sliced} == {True, False}
 
 
 def test_an_estimator_that_cannot_tell_leaves_the_others_alone(tmp_path: Path) -> None:
     """The target's likeliest provider is one that nobody drew here: `replay` has no value, DR has."""
     content = [
-        one | {"target_propensities": [0.4, 0.3, 0.3]}
-        for one in drawn_lines(300, logging=(1e-9, 0.5, 0.5 - 1e-9))
+        row | {"target_propensities": [0.4, 0.3, 0.3]}
+        for row in drawn_lines(300, logging=(1e-9, 0.5, 0.5 - 1e-9))
     ]
-    assert NAMES[0] not in {one["provider"] for one in content}
-    found = judged(write_jsonl(tmp_path / "log.jsonl", content), "column", primary="dr").targets[0]
-    assert math.isnan(found.estimates["reward"]["replay"].value)
-    assert math.isfinite(found.estimates["reward"]["dr"].value)
+    assert NAMES[0] not in {row["provider"] for row in content}
+    target = judged(write_jsonl(tmp_path / "log.jsonl", content), "column", primary="dr").targets[0]
+    assert math.isnan(target.estimates["reward"]["replay"].value)
+    assert math.isfinite(target.estimates["reward"]["dr"].value)
 
 
 def test_a_target_that_cannot_be_judged_at_all_is_named(tmp_path: Path) -> None:
-    content = [one | {"target_propensities": [1.0, 0.0, 0.0]} for one in drawn_lines(300)]
-    for one in content:
-        one |= {"provider": "b/mid", "served_provider": "b/mid"}
+    content = [row | {"target_propensities": [1.0, 0.0, 0.0]} for row in drawn_lines(300)]
+    for row in content:
+        row |= {"provider": "b/mid", "served_provider": "b/mid"}
     with pytest.raises(InvalidInput, match=r"target column: the mean weight is 0"):
         judged(write_jsonl(tmp_path / "log.jsonl", content), "uniform", "column")

@@ -70,7 +70,7 @@ class Listener(FixedPlayer):
 
 def listen(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> Listener:
     listener = Listener()
-    monkeypatch.setattr(module, "_player", lambda *_: listener)
+    monkeypatch.setattr(module, "_make_player", lambda *_, **__: listener)
     table = two_kinds()
     play(table, settings, make_stream(table, settings, 0), policy="default", goal=FREE)
     return listener
@@ -122,14 +122,14 @@ def test_measures_by_hand() -> None:
     )
     columns = np.array([0, 1, 0, 2], dtype=np.intp)
     record = measure(table, settings, stream, policy="x", goal=Goal(budget_usd=2e-3), columns=columns)
-    found = record.values
-    assert found["mean_quality"] == pytest.approx((0 + 0.5 + 0.2 + 0.8) / 4)
-    assert found["mean_cost_usd"] == pytest.approx(9e-3 / 4)
-    assert found["utilisation"] == pytest.approx(9 / 8)
+    result = record.values
+    assert result["mean_quality"] == pytest.approx((0 + 0.5 + 0.2 + 0.8) / 4)
+    assert result["mean_cost_usd"] == pytest.approx(9e-3 / 4)
+    assert result["utilisation"] == pytest.approx(9 / 8)
     # From a (0.1 at 1) over b (0.5 at 2) to c (0.95 at 4): b lies below neither neighbour's chord.
-    assert found["best_fixed_mix_at_spend"] == pytest.approx(0.5 + 0.25 / 2 * 0.45)
-    assert found["mean_cost_usd_second_half"] == pytest.approx(3e-3)
-    assert found["best_fixed_mix_at_spend_second_half"] == pytest.approx(0.5 + (3 - 2) / (5 - 2) * 0.4)
+    assert result["best_fixed_mix_at_spend"] == pytest.approx(0.5 + 0.25 / 2 * 0.45)
+    assert result["mean_cost_usd_second_half"] == pytest.approx(3e-3)
+    assert result["best_fixed_mix_at_spend_second_half"] == pytest.approx(0.5 + (3 - 2) / (5 - 2) * 0.4)
     assert record.share == {"a": 0.5, "b": 0.25, "c": 0.25}
     assert record.phase_quality == pytest.approx((0.25, 0.2, 0.8))
 

@@ -171,7 +171,7 @@ def test_wildcards_in_a_file_name_are_letters(tmp_path: Path) -> None:
         ("model", None, "a name"),
     ],
 )
-def test_bad_cells_are_named(tmp_path: Path, suffix: str, column: str, value: Any, meaning: str) -> None:
+def test_bad_cells_are_named(tmp_path: Path, *, suffix: str, column: str, value: Any, meaning: str) -> None:
     rows = [row("p1", "a"), row("p1", "b"), row("p2", "a") | {column: value}]
     path = write(tmp_path / f"t{suffix}", rows)
     with pytest.raises(
@@ -253,7 +253,9 @@ def test_a_truncated_file_and_a_wrong_suffix_are_refused(tmp_path: Path) -> None
     ("name", "prompts", "providers", "missing"),
     [("paretobandit", 3609, 4, 50), ("routerbench", 3164, 11, 0), ("lookahead", 11655, 5, 3)],
 )
-def test_real_tables_have_their_published_size(name: str, prompts: int, providers: int, missing: int) -> None:
+def test_real_tables_have_their_published_size(
+    *, name: str, prompts: int, providers: int, missing: int
+) -> None:
     path = SHARED_DATA / "outcomes" / f"{name}.parquet"
     if not path.is_file():
         pytest.skip(f"{path} is not there: set FAIRLEAD_DATA to the folder of the real tables")
