@@ -146,7 +146,7 @@ def budget_grid(mean_cost_usd: ArrayLike, mean_quality: ArrayLike, *, count: int
     cost = np.asarray(mean_cost_usd, dtype=np.float64)
     if not cost.min() > 0.0:
         raise ValueError(
-            f"the cheapest provider costs {cost.min()} USD, and no geometric grid starts at 0: name them."
+            f"the cheapest provider costs {cost.min()} USD, and no geometric grid starts there: name budgets."
         )
     return np.geomspace(cost.min(), _MAX_BUDGET_FACTOR * cost[np.argmax(mean_quality)], count)
 

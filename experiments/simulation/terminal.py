@@ -205,6 +205,7 @@ def write_chart(result: Result, path: Path) -> None:
         router=router,
         supervised=[PlanePoint(cost_usd=p.mean_cost_usd, quality=p.mean_quality) for p in reference],
         oracle=oracle(quality, cost),
-        subtitle=f"{len(rows):,} prompts, policy {policy}, {result.settings.seeds} seeds",
+        subtitle=f"{len(rows):,} prompts, policy {policy}, mean of {result.settings.seeds} seeds "
+        "with standard errors; diamonds are always one provider",
     )
     save_chart(chart, path)

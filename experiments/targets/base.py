@@ -25,7 +25,7 @@ NAMES: Final = "default, greedy, uniform, fixed:PROVIDER, linucb, squarecb[:GAMM
 class Target(Protocol):
     """A policy that gives its probabilities for the parts of a log, which come in their order."""
 
-    def probabilities(self, columns: LogBatch) -> FloatArray:
+    def probabilities(self, batch: LogBatch) -> FloatArray:
         """Return probabilities of shape (n, k): rows sum to 1, and ineligible providers have 0.
 
         Those of a decision depend on the log before it, never on its own outcome or a later decision.
@@ -36,11 +36,11 @@ class Target(Protocol):
 class LearningTarget(Target, Protocol):
     """A target that learns: `Target.probabilities` answers each decision, then learns from it."""
 
-    def answer(self, columns: LogBatch, row: int) -> FloatArray:
+    def answer(self, batch: LogBatch, row: int) -> FloatArray:
         """Return the probabilities for one decision of a part, shape (k,), from what was learned before."""
         ...
 
-    def learn(self, columns: LogBatch, row: int) -> None:
+    def learn(self, batch: LogBatch, row: int) -> None:
         """Learn the logged choice and outcome of the decision that was answered last."""
         ...
 

@@ -126,9 +126,9 @@ def _all_features(log: Log, reader: Reader) -> tuple[FloatArray, dict[int, int]]
         )
     parts, starts, start = [], {}, 0
     for part in log.parts():
-        columns = reader.read(part, contexts=True)
-        if len(columns):
-            parts.append(features_of(columns, encoder))
-            starts[int(columns.row[0])] = start
-            start += len(columns)
+        batch = reader.read(part, contexts=True)
+        if len(batch):
+            parts.append(features_of(batch, encoder))
+            starts[int(batch.row[0])] = start
+            start += len(batch)
     return np.vstack(parts), starts

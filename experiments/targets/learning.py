@@ -32,11 +32,11 @@ _KEPT: Final = 20_000
 """Decisions that a router keeps open, besides those whose rewards are still to come."""
 
 
-def features_of(columns: LogBatch, encoder: Encoder) -> FloatArray:
+def features_of(batch: LogBatch, encoder: Encoder) -> FloatArray:
     """Return the log's own features, or those that the encoder makes of task and attributes; shape (n, d)."""
-    if columns.features is not None:
-        return columns.features
-    return encoder.encode_many(columns.contexts())
+    if batch.features is not None:
+        return batch.features
+    return encoder.encode_many(batch.contexts())
 
 
 def context_encoder() -> Encoder:
@@ -71,40 +71,40 @@ class RouterTarget:
         self._delay = feedback_delay
         self._waiting: deque[tuple[int, Feedback]] = deque()
         self._step = 0
-        self._asked: tuple[Decision, Context, tuple[str, ...]] | None = None
+        self._last: tuple[Decision, Context, tuple[str, ...]] | None = None
         self._part: LogBatch | None = None
 
-    def probabilities(self, columns: LogBatch) -> FloatArray:
+    def probabilities(self, batch: LogBatch) -> FloatArray:
         """Answer each decision, then learn what was logged."""
-        return _play(self, columns)
+        return _play(self, batch)
 
-    def answer(self, columns: LogBatch, row: int) -> FloatArray:
+    def answer(self, batch: LogBatch, row: int) -> FloatArray:
         """Return the probabilities for one decision, shape (k,)."""
-        self._asked, able = None, self._able(columns, row)
-        if not able:
+        self._last, candidates = None, self._candidates(batch, row)
+        if not candidates:
             # No provider of this router may serve: it would fall back to its default, the cheapest here.
-            return _certain(int(columns.eligible[row].argmax()), len(self._names))
-        context, pacer = self._context(columns, row), self._own_budget
+            return _certain(int(batch.eligible[row].argmax()), len(self._names))
+        context, pacer = self._context(batch, row), self._own_budget
         decision = self._router.decide(
             context,
             decision_id=str(self._step),
             draw=0.5,
-            candidates=able,
-            at_s=float(columns.decided_at_s[row]),
+            candidates=candidates,
+            at_s=float(batch.decided_at_s[row]),
             objective=None if pacer is None else pacer.objective(),
         )
-        self._asked = decision, context, able
+        self._last = decision, context, candidates
         by_column = decision.probabilities[self._columns]
         return np.where(self._columns >= 0, by_column, 0.0)
 
-    def _able(self, columns: LogBatch, row: int) -> tuple[str, ...]:
-        return tuple(self._names[j] for j in np.flatnonzero(columns.eligible[row] & (self._columns >= 0)))
+    def _candidates(self, batch: LogBatch, row: int) -> tuple[str, ...]:
+        return tuple(self._names[j] for j in np.flatnonzero(batch.eligible[row] & (self._columns >= 0)))
 
-    def _context(self, columns: LogBatch, row: int) -> Context:
-        if self._part is not columns:
-            self._part = columns
-            self._rows = features_of(columns, self._encoder)
-            self._contexts = columns.contexts() if columns.attributes is not None else None
+    def _context(self, batch: LogBatch, row: int) -> Context:
+        if self._part is not batch:
+            self._part = batch
+            self._rows = features_of(batch, self._encoder)
+            self._contexts = batch.contexts() if batch.attributes is not None else None
         logged = self._contexts[row] if self._contexts is not None else None
         tokens = logged.attributes.get(TOKENS) if logged is not None else None
         return Context(
@@ -113,32 +113,32 @@ class RouterTarget:
             input_tokens=float(tokens) if isinstance(tokens, (int, float)) else None,
         )
 
-    def learn(self, columns: LogBatch, row: int) -> None:
+    def learn(self, batch: LogBatch, row: int) -> None:
         """Learn the logged choice and outcome of the decision that was answered last."""
-        if self._asked is None:
+        if self._last is None:
             return
-        decision, context, able = self._asked
+        decision, context, candidates = self._last
         router = self._router
         if self._own_budget is not None:
-            self._own_budget.record(decision, router=router, context=context, candidates=able)
-        chosen = self._names[int(columns.provider[row])]
+            self._own_budget.record(decision, router=router, context=context, candidates=candidates)
+        chosen = self._names[int(batch.provider[row])]
         if chosen in self._on_route:
             router.learn(replace(decision, selected=chosen))
-            self._learn(decision.id, columns, row)
+            self._learn(decision.id, batch, row)
         self._step += 1
         if self._step % _KEPT == 0:
             router.close_before(max(decision.seq - _KEPT - self._delay, 0))
 
-    def _learn(self, name: str, columns: LogBatch, i: int) -> None:
-        served = int(columns.served[i])
-        cost, latency, reward = (float(v[i]) for v in (columns.cost_usd, columns.latency_s, columns.reward))
+    def _learn(self, name: str, batch: LogBatch, i: int) -> None:
+        served = int(batch.served[i])
+        cost, latency, reward = (float(v[i]) for v in (batch.cost_usd, batch.latency_s, batch.reward))
         if served >= 0 and self._names[served] in self._on_route:
             outcome = Outcome(
                 decision_id=name,
                 served_provider=self._names[served],
                 cost_usd=cost if cost == cost else None,
                 latency_s=latency if latency == latency else None,
-                status="error" if columns.failed[i] else "ok",
+                status="error" if batch.failed[i] else "ok",
             )
             self._router.learn(outcome)
         if reward == reward:
@@ -171,21 +171,21 @@ class RidgeTarget:
         self._delay = feedback_delay
         self._waiting: deque[tuple[int, int, int, Feedback]] = deque()
 
-    def probabilities(self, columns: LogBatch) -> FloatArray:
+    def probabilities(self, batch: LogBatch) -> FloatArray:
         """Answer each decision, then learn what was logged."""
-        return _play(self, columns)
+        return _play(self, batch)
 
-    def answer(self, columns: LogBatch, row: int) -> FloatArray:
+    def answer(self, batch: LogBatch, row: int) -> FloatArray:
         """Return the probabilities for one decision, shape (k,)."""
-        absent = tuple(np.flatnonzero(~columns.eligible[row]).tolist())
-        step = self._starts[int(columns.row[0])] + row
-        return _certain(self._player.choose(step, absent), columns.eligible.shape[1])
+        absent = tuple(np.flatnonzero(~batch.eligible[row]).tolist())
+        step = self._starts[int(batch.row[0])] + row
+        return _certain(self._player.choose(step, absent), batch.eligible.shape[1])
 
-    def learn(self, columns: LogBatch, row: int) -> None:
+    def learn(self, batch: LogBatch, row: int) -> None:
         """Learn the logged choice and outcome of the decision that was answered last."""
-        step, player = self._starts[int(columns.row[0])] + row, self._player
-        column = int(columns.provider[row])
-        cost, reward = float(columns.cost_usd[row]), float(columns.reward[row])
+        step, player = self._starts[int(batch.row[0])] + row, self._player
+        column = int(batch.provider[row])
+        cost, reward = float(batch.cost_usd[row]), float(batch.reward[row])
         if cost == cost:
             outcome = Outcome(decision_id=str(step), served_provider=str(column), cost_usd=cost)
             player.outcome(step, column, outcome)
@@ -202,9 +202,9 @@ def _certain(chosen: int, k: int) -> FloatArray:
     return probabilities
 
 
-def _play(target: LearningTarget, columns: LogBatch) -> FloatArray:
-    probabilities = np.zeros(columns.eligible.shape)
-    for row in range(len(columns)):
-        probabilities[row] = target.answer(columns, row)
-        target.learn(columns, row)
+def _play(target: LearningTarget, batch: LogBatch) -> FloatArray:
+    probabilities = np.zeros(batch.eligible.shape)
+    for row in range(len(batch)):
+        probabilities[row] = target.answer(batch, row)
+        target.learn(batch, row)
     return probabilities

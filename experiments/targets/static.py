@@ -11,9 +11,9 @@ from fairlead.optimizer.types import FloatArray
 class UniformTarget:
     """Every eligible provider with equal probability."""
 
-    def probabilities(self, columns: LogBatch) -> FloatArray:
+    def probabilities(self, batch: LogBatch) -> FloatArray:
         """Return 1 / (number of eligible providers)."""
-        shares: FloatArray = columns.eligible / columns.eligible.sum(axis=1, keepdims=True)
+        shares: FloatArray = batch.eligible / batch.eligible.sum(axis=1, keepdims=True)
         return shares
 
 
@@ -23,21 +23,21 @@ class FixedTarget:
     def __init__(self, column: int) -> None:
         self._column = column
 
-    def probabilities(self, columns: LogBatch) -> FloatArray:
+    def probabilities(self, batch: LogBatch) -> FloatArray:
         """Return 1 for the provider, 0 for the others."""
-        able = columns.eligible[:, self._column]
-        chosen = np.where(able, self._column, columns.eligible.argmax(axis=1))
-        probabilities = np.zeros(columns.eligible.shape)
-        probabilities[np.arange(len(columns)), chosen] = 1.0
+        candidates = batch.eligible[:, self._column]
+        chosen = np.where(candidates, self._column, batch.eligible.argmax(axis=1))
+        probabilities = np.zeros(batch.eligible.shape)
+        probabilities[np.arange(len(batch)), chosen] = 1.0
         return probabilities
 
 
 class ColumnTarget:
     """A policy of the user's own, whose probabilities are a column of the log."""
 
-    def probabilities(self, columns: LogBatch) -> FloatArray:
+    def probabilities(self, batch: LogBatch) -> FloatArray:
         """Return the column `target_propensities`, scaled to a sum of exactly 1."""
-        logged = columns.target_propensities
+        logged = batch.target_propensities
         if logged is None:
             raise ValueError("the log has no target_propensities: check the target against the log first")
         scaled: FloatArray = logged / logged.sum(axis=1, keepdims=True)
