@@ -8,13 +8,13 @@ import pytest
 from fairlead.optimizer.errors import InvalidInput
 from fairlead.optimizer.features.base import Block
 from fairlead.optimizer.types import Decision, DriftAlarm, Feedback, Metric, Outcome, Provider
-from tests.optimizer.toy import WIDTH, decided, play, router
+from tests.optimizer.toy import WIDTH, decided, new_router, play
 
 
 def served():
-    found = router()
-    play(found, 40)
-    return found
+    router = new_router()
+    play(router, 40)
+    return router
 
 
 @pytest.mark.parametrize(
@@ -31,12 +31,12 @@ def served():
     ],
 )
 def test_a_decision_with_an_impossible_part_changes_nothing(wrong, tmp_path):
-    found = served()
-    before = found.summary()
+    router = served()
+    before = router.summary()
     with pytest.raises(InvalidInput):
-        found.learn(replace(decided(found, decision_id="next"), **wrong))
-    assert found.summary() == before
-    found.save(tmp_path / "state.npz")
+        router.learn(replace(decided(router, decision_id="next"), **wrong))
+    assert router.summary() == before
+    router.save(tmp_path / "state.npz")
 
 
 @pytest.mark.parametrize("draw", [-0.1, 1.0, np.nan, np.inf])
@@ -53,33 +53,33 @@ def test_a_request_that_cannot_be_is_refused(wrong):
 
 @pytest.mark.parametrize("vector", [np.zeros(9), np.full(2, np.nan)])
 def test_features_that_do_not_fit_leave_the_router_as_it_was(vector):
-    found = served()
-    asked = decided(found).probabilities
+    router = served()
+    asked = decided(router).probabilities
     with pytest.raises(InvalidInput):
-        found.reencode({"3": vector}, blocks=[Block("other", 2, False)], encoder_version="v2")
-    np.testing.assert_array_equal(decided(found).probabilities, asked)
+        router.reencode({"3": vector}, blocks=[Block("other", 2, False)], encoder_version="v2")
+    np.testing.assert_array_equal(decided(router).probabilities, asked)
 
 
 def test_a_closed_decision_that_comes_again_costs_nothing():
-    found = served()
-    again: Decision = decided(found, decision_id="again")
-    found.learn(again)
-    found.learn(Outcome(decision_id="again", served_provider=again.selected, cost_usd=0.5))
-    found.close_before(again.seq + 1)
-    before = found.summary()
+    router = served()
+    again: Decision = decided(router, decision_id="again")
+    router.learn(again)
+    router.learn(Outcome(decision_id="again", served_provider=again.selected, cost_usd=0.5))
+    router.close_before(again.seq + 1)
+    before = router.summary()
     for _ in range(3):
-        found.learn(again)
-    assert found.summary() == before
+        router.learn(again)
+    assert router.summary() == before
 
 
 def test_a_cost_that_is_taken_back_counts_as_expected_again():
-    found, clean = served(), served()
-    for each in (found, clean):
+    router, clean = served(), served()
+    for each in (router, clean):
         each.learn(decided(each, decision_id="x", draw=0.2))
-    found.learn(Outcome(decision_id="x", served_provider="cheap", cost_usd=100.0))
-    for each in (found, clean):
+    router.learn(Outcome(decision_id="x", served_provider="cheap", cost_usd=100.0))
+    for each in (router, clean):
         each.learn(Outcome(decision_id="x", served_provider="cheap", revision=1))
-    assert found.summary()["spent_usd"] == pytest.approx(clean.summary()["spent_usd"])
+    assert router.summary()["spent_usd"] == pytest.approx(clean.summary()["spent_usd"])
 
 
 @pytest.mark.parametrize("wrong", [{"quantity": "cost"}, {"since_seq": 10**9}, {"since_seq": -1}])

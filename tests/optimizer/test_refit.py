@@ -12,17 +12,17 @@ WIDTH = 5
 NAMES = ("small", "middle", "large")
 
 
-def router() -> Router:
+def new_router() -> Router:
     prices = [Prices(input_usd_per_mtok=0.0, output_usd_per_mtok=usd) for usd in (1.0, 4.0, 16.0)]
     route = Route(
         name="r",
-        providers=tuple(Provider(name=name, prices=one) for name, one in zip(NAMES, prices, strict=True)),
+        providers=tuple(Provider(name=name, prices=price) for name, price in zip(NAMES, prices, strict=True)),
         budget=Budget(usd_per_request=0.001),
     )
     return Router(route, blocks=[Block("vector", WIDTH, False)])
 
 
-def told(decision: Decision, i: int, rng: np.random.Generator) -> list[Outcome | Feedback]:
+def reports(decision: Decision, i: int, rng: np.random.Generator) -> list[Outcome | Feedback]:
     good = 0.2 + 0.3 * NAMES.index(decision.selected)
     return [
         Outcome(decision_id=decision.id, served_provider=decision.selected, output_tokens=80 + i % 50),
@@ -32,15 +32,15 @@ def told(decision: Decision, i: int, rng: np.random.Generator) -> list[Outcome |
 
 def test_what_is_due_is_computed_before_the_next_event_whoever_asks_for_it() -> None:
     rng = np.random.default_rng(0)
-    at_once, later, never = router(), router(), router()
+    at_once, later, never = new_router(), new_router(), new_router()
     dues = 0
     for i in range(150):
         context = Context(features=rng.standard_normal(WIDTH))
         decision = at_once.decide(context, decision_id=str(i), draw=rng.random())
-        for event in (decision, *told(decision, i, rng)):
+        for event in (decision, *reports(decision, i, rng)):
             at_once.learn(event)
-            for one in (later, never):
-                one.learn(event, refit=False)
+            for router in (later, never):
+                router.learn(event, refit=False)
             dues += later.needs_refit
             while later.needs_refit:
                 later.apply_refit(later.next_refit())
@@ -48,10 +48,10 @@ def test_what_is_due_is_computed_before_the_next_event_whoever_asks_for_it() -> 
     never.refit()
     assert dues > 20
     context = Context(features=rng.standard_normal(WIDTH))
-    decisions = [one.decide(context, decision_id="x", draw=0.3) for one in (at_once, later, never)]
-    for one in decisions[1:]:
-        assert one.probabilities.tobytes() == decisions[0].probabilities.tobytes()
-        assert (one.shadow_price, one.model_version) == (
+    decisions = [router.decide(context, decision_id="x", draw=0.3) for router in (at_once, later, never)]
+    for decision in decisions[1:]:
+        assert decision.probabilities.tobytes() == decisions[0].probabilities.tobytes()
+        assert (decision.shadow_price, decision.model_version) == (
             decisions[0].shadow_price,
             decisions[0].model_version,
         )
@@ -60,24 +60,24 @@ def test_what_is_due_is_computed_before_the_next_event_whoever_asks_for_it() -> 
 
 def test_preparing_changes_nothing_and_the_version_tells_before_from_after() -> None:
     rng = np.random.default_rng(1)
-    one = router()
+    router = new_router()
     seen = 0
     for i in range(60):
         context = Context(features=rng.standard_normal(WIDTH))
-        decision = one.decide(context, decision_id=str(i), draw=rng.random())
-        for event in (decision, *told(decision, i, rng)):
-            one.learn(event, refit=False)
-            if not one.needs_refit:
+        decision = router.decide(context, decision_id=str(i), draw=rng.random())
+        for event in (decision, *reports(decision, i, rng)):
+            router.learn(event, refit=False)
+            if not router.needs_refit:
                 continue
             asked = Context(features=np.full(WIDTH, 0.5))
-            before = one.decide(asked, decision_id="before", draw=0.5)
-            steps = [one.next_refit()]
-            again = one.decide(asked, decision_id="again", draw=0.5)
+            before = router.decide(asked, decision_id="before", draw=0.5)
+            steps = [router.next_refit()]
+            again = router.decide(asked, decision_id="again", draw=0.5)
             assert again.probabilities.tobytes() == before.probabilities.tobytes()
-            assert again.model_version == before.model_version == one.model_version
-            one.apply_refit(steps[0])
-            after = one.decide(asked, decision_id="after", draw=0.5)
-            assert after.model_version == one.model_version > before.model_version
+            assert again.model_version == before.model_version == router.model_version
+            router.apply_refit(steps[0])
+            after = router.decide(asked, decision_id="after", draw=0.5)
+            assert after.model_version == router.model_version > before.model_version
             seen += after.probabilities.tobytes() != before.probabilities.tobytes()
-            one.refit()
+            router.refit()
     assert seen > 3

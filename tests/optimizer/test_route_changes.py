@@ -41,7 +41,7 @@ def priced(**prices: Prices | None) -> Route:
     """Return the first route with other price lists."""
     return replace(
         FIRST,
-        providers=tuple(replace(one, prices=prices.get(one.name, one.prices)) for one in FIRST.providers),
+        providers=tuple(replace(old, prices=prices.get(old.name, old.prices)) for old in FIRST.providers),
     )
 
 

@@ -20,19 +20,19 @@ from tests.optimizer.toy import (
     assert_same_statistics,
     chances,
     decided,
+    new_router,
     play,
     provider,
     quality_statistics,
     route,
-    router,
 )
 
 
 @pytest.fixture(scope="module")
 def learned():
-    found = router()
-    play(found, 400)
-    return found
+    router = new_router()
+    play(router, 400)
+    return router
 
 
 def test_deciding_changes_nothing_and_repeats_itself(learned):
@@ -41,11 +41,11 @@ def test_deciding_changes_nothing_and_repeats_itself(learned):
     asked = [rng.normal(size=WIDTH) for _ in range(20)]
     first = [decided(learned, row) for row in asked]
     again = [decided(learned, row) for row in reversed(asked)][::-1]
-    for one, other in zip(first, again, strict=True):
-        np.testing.assert_array_equal(one.probabilities, other.probabilities)
-        np.testing.assert_array_equal(one.expected, other.expected)
-        assert (one.selected, one.seq) == (other.selected, other.seq)
-        assert one.model_version == other.model_version
+    for left, right in zip(first, again, strict=True):
+        np.testing.assert_array_equal(left.probabilities, right.probabilities)
+        np.testing.assert_array_equal(left.expected, right.expected)
+        assert (left.selected, left.seq) == (right.selected, right.seq)
+        assert left.model_version == right.model_version
     after = quality_statistics(learned)
     for name in before:
         for key in before[name]:
@@ -66,13 +66,13 @@ def test_probabilities_sum_to_one_and_the_draw_follows_them(learned):
     rng = np.random.default_rng(2)
     for _ in range(5):
         row = rng.normal(size=WIDTH)
-        drawn = [decided(learned, row, draw=(i + 0.5) / 2_000) for i in range(2_000)]
-        expected = chances(drawn[0])
+        decisions = [decided(learned, row, draw=(i + 0.5) / 2_000) for i in range(2_000)]
+        expected = chances(decisions[0])
         assert sum(expected.values()) == pytest.approx(1.0, abs=1e-12)
         for name, chance in expected.items():
-            share = sum(decision.selected == name for decision in drawn) / 2_000
+            share = sum(decision.selected == name for decision in decisions) / 2_000
             assert share == pytest.approx(chance, abs=1 / 2_000)
-        for decision in drawn[::100]:
+        for decision in decisions[::100]:
             assert decision.propensity == expected[decision.selected]
             assert decision.propensity > 0
 
@@ -87,7 +87,7 @@ def test_the_ends_of_the_draw_select_someone_who_may_be_selected(learned, draw):
 @pytest.mark.parametrize("budget", [None, Budget(usd_per_request=1e-3)])
 def test_a_replayed_log_gives_the_same_probabilities_bit_by_bit(budget):
     declared = route(budget=budget)
-    served, replayed = router(declared), router(declared)
+    served, replayed = new_router(declared), new_router(declared)
     events, _, _ = play(served, 250)
     for event in events:
         if hasattr(event, "probabilities"):
@@ -101,7 +101,7 @@ def test_a_replayed_log_gives_the_same_probabilities_bit_by_bit(budget):
 
 @pytest.mark.parametrize("seed", range(4))
 def test_late_repeated_corrected_and_reordered_events_end_in_the_statistics_of_a_clean_log(seed):
-    clean, messy = router(detect_drift=False), router(detect_drift=False)
+    clean, messy = new_router(detect_drift=False), new_router(detect_drift=False)
     events, _, _ = play(clean, 120, seed=seed)
     mess, chance = [], random.Random(seed)
     for event in events:
@@ -117,12 +117,12 @@ def test_late_repeated_corrected_and_reordered_events_end_in_the_statistics_of_a
     assert_same_statistics(clean, messy)
     assert messy.summary()["decisions"] == 120
     assert messy.summary()["providers"].keys() == clean.summary()["providers"].keys()
-    for name, told in messy.summary()["providers"].items():
-        assert told["feedback"] == clean.summary()["providers"][name]["feedback"]
+    for name, summary in messy.summary()["providers"].items():
+        assert summary["feedback"] == clean.summary()["providers"][name]["feedback"]
 
 
 def test_feedback_that_comes_before_its_decision_waits_for_it():
-    plain, early = router(), router()
+    plain, early = new_router(), new_router()
     events, _, _ = play(plain, 5)
     for i in range(0, len(events), 3):
         for event in reversed(events[i : i + 3]):
@@ -131,24 +131,24 @@ def test_feedback_that_comes_before_its_decision_waits_for_it():
 
 
 def test_feedback_taken_back_leaves_nothing():
-    found, empty = router(), router()
-    events, _, _ = play(found, 30)
+    router, empty = new_router(), new_router()
+    events, _, _ = play(router, 30)
     for event in events:
         if isinstance(event, Feedback):
-            found.learn(replace(event, value=None, revision=1))
+            router.learn(replace(event, value=None, revision=1))
     for name, state in empty._beliefs.quality.statistics().items():
         for key, value in state.items():
-            np.testing.assert_array_equal(found._beliefs.quality.statistics()[name][key], value)
+            np.testing.assert_array_equal(router._beliefs.quality.statistics()[name][key], value)
 
 
 def test_the_credit_goes_to_who_really_served():
-    found = router()
-    decision = decided(found)
-    found.learn(decision)
-    found.learn(Feedback(decision_id=decision.id, value=1.0))
+    router = new_router()
+    decision = decided(router)
+    router.learn(decision)
+    router.learn(Feedback(decision_id=decision.id, value=1.0))
     other = next(name for name in COST if name != decision.selected)
-    found.learn(Outcome(decision_id=decision.id, served_provider=other, cost_usd=1e-3))
-    counts = {name: told["feedback"] for name, told in found.summary()["providers"].items()}
+    router.learn(Outcome(decision_id=decision.id, served_provider=other, cost_usd=1e-3))
+    counts = {name: summary["feedback"] for name, summary in router.summary()["providers"].items()}
     assert counts[other] == 1
     assert counts[decision.selected] == 0
 
@@ -156,15 +156,15 @@ def test_the_credit_goes_to_who_really_served():
 @pytest.mark.parametrize("factor", [0.1, 0.5, 20.0])
 def test_a_price_change_counts_at_the_very_next_decision(factor):
     declared = route(objective=Objective(willingness_to_pay_usd=0.02))
-    found = router(declared)
-    play(found, 300)
-    before = decided(found, [1.0, 0.0, 0.0, 0.0])
+    router = new_router(declared)
+    play(router, 300)
+    before = decided(router, [1.0, 0.0, 0.0, 0.0])
     changed = [provider(n, usd * (factor if n == "dear" else 1.0)) for n, usd in COST.items()]
-    found.configure(replace(declared, providers=tuple(changed)))
-    after = decided(found, [1.0, 0.0, 0.0, 0.0])
-    place = after.providers.index("dear")
+    router.configure(replace(declared, providers=tuple(changed)))
+    after = decided(router, [1.0, 0.0, 0.0, 0.0])
+    index = after.providers.index("dear")
     scaled = before.expected[2].copy()
-    scaled[place] *= factor
+    scaled[index] *= factor
     # To configure also brings the posterior up to date with the last few observations.
     np.testing.assert_allclose(after.expected[2], scaled, rtol=5e-3)
     np.testing.assert_allclose(after.expected[0], before.expected[0], atol=0.02)
@@ -172,24 +172,24 @@ def test_a_price_change_counts_at_the_very_next_decision(factor):
 
 def test_a_price_cut_moves_traffic_at_the_very_next_decision():
     declared = route(objective=Objective(willingness_to_pay_usd=0.01))
-    found = router(declared)
-    play(found, 300, quality=lambda name, _: {"cheap": 0.3, "middle": 0.5, "dear": 0.9}[name])
-    assert chances(decided(found))["dear"] < 0.1
+    router = new_router(declared)
+    play(router, 300, quality=lambda name, _: {"cheap": 0.3, "middle": 0.5, "dear": 0.9}[name])
+    assert chances(decided(router))["dear"] < 0.1
     cut = (provider("cheap", 1e-4), provider("middle", 1e-3), provider("dear", 1e-4))
-    found.configure(replace(declared, providers=cut))
-    assert chances(decided(found))["dear"] > 0.6
+    router.configure(replace(declared, providers=cut))
+    assert chances(decided(router))["dear"] > 0.6
 
 
 def test_what_a_request_may_pay_decides_for_that_request_alone():
-    found = router()
-    play(found, 300, quality=lambda name, _: {"cheap": 0.5, "middle": 0.6, "dear": 0.9}[name])
-    before = chances(decided(found))
-    thrifty = decided(found, objective=Objective(willingness_to_pay_usd=1e-4))
-    lavish = decided(found, objective=Objective(willingness_to_pay_usd=100.0))
+    router = new_router()
+    play(router, 300, quality=lambda name, _: {"cheap": 0.5, "middle": 0.6, "dear": 0.9}[name])
+    before = chances(decided(router))
+    thrifty = decided(router, objective=Objective(willingness_to_pay_usd=1e-4))
+    lavish = decided(router, objective=Objective(willingness_to_pay_usd=100.0))
     assert chances(thrifty)["cheap"] > 0.95
     assert chances(lavish)["dear"] > 0.95
     assert thrifty.shadow_price == pytest.approx(1e4)
-    assert chances(decided(found)) == before
+    assert chances(decided(router)) == before
 
 
 def test_constraints_and_candidates_exclude(learned):
@@ -205,11 +205,11 @@ def test_constraints_and_candidates_exclude(learned):
 
 
 def test_a_provider_without_latency_history_does_not_pass_a_latency_cap():
-    found = router()
-    decision = decided(found)
-    found.learn(decision)
-    found.learn(Outcome(decision_id=decision.id, served_provider="middle", latency_s=0.2))
-    capped = decided(found, constraints=Constraints(max_latency_s=1.0))
+    router = new_router()
+    decision = decided(router)
+    router.learn(decision)
+    router.learn(Outcome(decision_id=decision.id, served_provider="middle", latency_s=0.2))
+    capped = decided(router, constraints=Constraints(max_latency_s=1.0))
     assert set(capped.ineligible) == {"cheap", "dear"}
 
 
@@ -242,8 +242,8 @@ def test_features_of_another_width_are_refused(learned):
 def test_text_without_an_encoder_is_refused_and_features_are_taken(learned):
     with pytest.raises(InvalidInput, match="no encoder"):
         learned.decide(Context(text="hello"), decision_id="x", draw=0.5)
-    found = learned.decide(Context(features=np.zeros(WIDTH)), decision_id="asked", draw=0.5)
-    np.testing.assert_array_equal(found.probabilities, decided(learned).probabilities)
+    decision = learned.decide(Context(features=np.zeros(WIDTH)), decision_id="asked", draw=0.5)
+    np.testing.assert_array_equal(decision.probabilities, decided(learned).probabilities)
 
 
 @pytest.mark.parametrize(
@@ -255,13 +255,13 @@ def test_text_without_an_encoder_is_refused_and_features_are_taken(learned):
     ],
 )
 def test_what_the_route_does_not_know_is_refused_and_changes_nothing(event):
-    found, plain = router(), router()
-    play(found, 3)
+    router, plain = new_router(), new_router()
+    play(router, 3)
     play(plain, 3)
     with pytest.raises(InvalidInput, match="0"):
-        found.learn(event)
-    assert_same_statistics(found, plain)
-    assert found.summary() == plain.summary()
+        router.learn(event)
+    assert_same_statistics(router, plain)
+    assert router.summary() == plain.summary()
 
 
 def test_a_candidate_that_is_no_provider_is_refused(learned):

@@ -63,8 +63,8 @@ def served(router: Router, n: int, *, first: int = 0) -> list[Event]:
         served_by = decision.selected if rng.random() < 0.9 else "lab/middle"
         status = "ok" if rng.random() < 0.95 else "timeout"
         cost = 2e-4 if served_by == "unpriced" else None
-        told = {"input_tokens": i % 90, "output_tokens": int(rng.integers(20, 400)), "latency_s": 0.4}
-        learn(Outcome(decision_id=str(i), served_provider=served_by, cost_usd=cost, status=status, **told))
+        usage = {"input_tokens": i % 90, "output_tokens": int(rng.integers(20, 400)), "latency_s": 0.4}
+        learn(Outcome(decision_id=str(i), served_provider=served_by, cost_usd=cost, status=status, **usage))
         late = str(max(i - int(rng.integers(0, 6)), first))
         learn(Feedback(decision_id=late, value=float(np.clip(0.6 + 0.3 * features[0], 0, 1)), revision=i))
         if i % 17 == 0:
@@ -72,7 +72,7 @@ def served(router: Router, n: int, *, first: int = 0) -> list[Event]:
     return events
 
 
-def assert_same(one: Router, other: Router) -> None:
+def assert_same(left_router: Router, right_router: Router) -> None:
     rng = np.random.default_rng(4)
     for i in range(5):
         features = rng.normal(size=WIDTH)
@@ -80,10 +80,10 @@ def assert_same(one: Router, other: Router) -> None:
             encode(
                 router.decide(Context(features=features, input_tokens=20), decision_id=f"ask-{i}", draw=0.3)
             )
-            for router in (one, other)
+            for router in (left_router, right_router)
         )
         assert left == right
-    assert one.summary() == other.summary()
+    assert left_router.summary() == right_router.summary()
 
 
 @pytest.mark.parametrize("n", [0, 1, 40, 300])
@@ -132,8 +132,8 @@ def test_features_that_were_computed_anew_are_remembered(tmp_path: Path) -> None
     served(router, 80)
     wider = (Block("context", WIDTH + 2, isotropic=True),)
     rng = np.random.default_rng(1)
-    known = {str(i): rng.normal(size=WIDTH + 2) for i in range(20, 80)}
-    router.reencode(known, blocks=wider, encoder_version="wider")
+    features = {str(i): rng.normal(size=WIDTH + 2) for i in range(20, 80)}
+    router.reencode(features, blocks=wider, encoder_version="wider")
     router.save(tmp_path / "state.npz")
     again = Router(ROUTE, blocks=wider, encoder_version="wider")
     again.load(tmp_path / "state.npz")

@@ -25,17 +25,17 @@ def provider(name, usd, **more) -> Provider:
 
 
 def route(*providers, **more) -> Route:
-    found = providers or tuple(provider(name, usd) for name, usd in COST.items())
-    return Route(name="toy", providers=found, **more)
+    providers = providers or tuple(provider(name, usd) for name, usd in COST.items())
+    return Route(name="toy", providers=providers, **more)
 
 
-def router(declared=None, **more) -> Router:
+def new_router(declared=None, **more) -> Router:
     return Router(declared or route(), blocks=BLOCKS, **more)
 
 
-def decided(found, features=None, *, draw=0.5, decision_id="asked", **more):
+def decided(router, features=None, *, draw=0.5, decision_id="asked", **more):
     features = np.zeros(WIDTH) if features is None else np.asarray(features, dtype=float)
-    return found.decide(Context(features=features), decision_id=decision_id, draw=draw, **more)
+    return router.decide(Context(features=features), decision_id=decision_id, draw=draw, **more)
 
 
 def chances(decision) -> dict[str, float]:
@@ -48,13 +48,13 @@ def contextual(name, features) -> float:
     return {"cheap": 0.5 - 0.4 * sign, "middle": 0.5 + 0.4 * sign, "dear": 0.6}[name]
 
 
-def play(found, n, *, quality=contextual, seed=0, first=0, cost=None, learn=True, noise=0.1):
+def play(router, n, *, quality=contextual, seed=0, first=0, cost=None, learn=True, noise=0.1):
     """Serve n requests; the events in the order in which they came, and each decision's true quality."""
     rng = np.random.default_rng([seed, first])
     events, earned, spent = [], [], []
     for i in range(first, first + n):
         features = rng.normal(size=WIDTH)
-        decision = decided(found, features, draw=rng.random(), decision_id=str(i))
+        decision = decided(router, features, draw=rng.random(), decision_id=str(i))
         name = decision.selected
         mean = quality(name, features)
         usd = (cost or COST)[name] * rng.lognormal(-0.02, 0.2)
@@ -65,16 +65,16 @@ def play(found, n, *, quality=contextual, seed=0, first=0, cost=None, learn=True
             Feedback(decision_id=str(i), value=value),
         ]
         for event in came if learn else ():
-            found.learn(event)
+            router.learn(event)
         events += came
         earned.append(mean)
         spent.append(usd)
     return events, np.array(earned), np.array(spent)
 
 
-def quality_statistics(found):
-    """Who learns the same has these whole numbers bit by bit; no other view of them is public."""
-    return {**found._beliefs.quality.statistics(), **prefixed(found._beliefs.cost.statistics())}
+def quality_statistics(router):
+    """Routers that learned the same have these whole numbers bit by bit; no other view of them is public."""
+    return {**router._beliefs.quality.statistics(), **prefixed(router._beliefs.cost.statistics())}
 
 
 def prefixed(statistics):
@@ -82,8 +82,8 @@ def prefixed(statistics):
 
 
 def assert_same_statistics(first, second):
-    one, other = quality_statistics(first), quality_statistics(second)
-    assert one.keys() == other.keys()
-    for name in one:
-        for key in one[name]:
-            np.testing.assert_array_equal(one[name][key], other[name][key], err_msg=f"{name} {key}")
+    left, right = quality_statistics(first), quality_statistics(second)
+    assert left.keys() == right.keys()
+    for name in left:
+        for key in left[name]:
+            np.testing.assert_array_equal(left[name][key], right[name][key], err_msg=f"{name} {key}")

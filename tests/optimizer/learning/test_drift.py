@@ -15,15 +15,15 @@ def skewed(rng, n, shift=0.0):
 
 
 def alarms(detector, residuals, start=0) -> list[tuple[int, DriftSignal]]:
-    found = ((start + i, detector.update(float(x), start + i)) for i, x in enumerate(residuals))
-    return [(seq, signal) for seq, signal in found if signal is not None]
+    updates = ((start + i, detector.update(float(x), start + i)) for i, x in enumerate(residuals))
+    return [(seq, signal) for seq, signal in updates if signal is not None]
 
 
 @pytest.mark.parametrize("noise", [normal, skewed])
 def test_false_alarms_are_at_most_one_per_ten_thousand(noise):
     n = 300_000
-    found = alarms(DriftDetector(), noise(np.random.default_rng(11), n))
-    assert len(found) <= n / 10_000
+    raised = alarms(DriftDetector(), noise(np.random.default_rng(11), n))
+    assert len(raised) <= n / 10_000
 
 
 @pytest.mark.parametrize(
@@ -37,10 +37,10 @@ def test_a_shift_is_found_soon_and_dated_rightly(noise, shift, within):
         detector = DriftDetector()
         calm = 400
         alarms(detector, noise(rng, calm))
-        found = alarms(detector, noise(rng, 1500, shift), start=calm)
-        delays.append(found[0][0] - calm + 1 if found else 1500)
-        if found:
-            seq, signal = found[0]
+        raised = alarms(detector, noise(rng, 1500, shift), start=calm)
+        delays.append(raised[0][0] - calm + 1 if raised else 1500)
+        if raised:
+            seq, signal = raised[0]
             errors.append(signal.since_seq - calm)
             sizes.append(signal.after - signal.before)
             assert signal.n_after == seq - signal.since_seq + 1
@@ -63,9 +63,9 @@ def test_one_absurd_value_is_no_drift():
 def test_it_starts_afresh_after_an_alarm_and_finds_the_next_change():
     rng = np.random.default_rng(6)
     steps = np.concatenate([normal(rng, 300, level) for level in (0.0, 2.0, 0.0, -2.0)])
-    found = alarms(DriftDetector(), steps)
-    assert [round(signal.since_seq / 300) for _, signal in found] == [1, 2, 3]
-    assert [np.sign(signal.after - signal.before) for _, signal in found] == [1, -1, -1]
+    raised = alarms(DriftDetector(), steps)
+    assert [round(signal.since_seq / 300) for _, signal in raised] == [1, 2, 3]
+    assert [np.sign(signal.after - signal.before) for _, signal in raised] == [1, -1, -1]
 
 
 def test_one_late_old_decision_does_not_date_the_change():
@@ -73,8 +73,8 @@ def test_one_late_old_decision_does_not_date_the_change():
     detector = DriftDetector()
     alarms(detector, normal(rng, 300))
     assert detector.update(2.0, 5) is None
-    found = alarms(detector, normal(rng, 200, 2.0), start=300)
-    assert 290 <= found[0][1].since_seq <= 305
+    raised = alarms(detector, normal(rng, 200, 2.0), start=300)
+    assert 290 <= raised[0][1].since_seq <= 305
 
 
 @pytest.mark.parametrize("cut", [0, 1, 29, 700, 1023, 1024, 1025, 1400, 1536, 2100, 5000])

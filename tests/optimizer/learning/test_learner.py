@@ -31,17 +31,17 @@ def route(*names, prices=PRICES) -> Route:
     return Route(name="toy", providers=tuple(Provider(name=n, prices=prices) for n in names or NAMES))
 
 
-def learning(declared=None, *, detect_drift=False) -> tuple[Learner, Beliefs]:
+def new_learner(declared=None, *, detect_drift=False) -> tuple[Learner, Beliefs]:
     declared = declared or route()
     beliefs = Beliefs(BLOCKS, declared.providers)
     return Learner(RouteHistory(declared), beliefs, detect_drift=detect_drift), beliefs
 
 
-def configured(found, declared, seq=10) -> None:
-    found.configure(RouteChanged(seq=seq, route=declared))
+def configured(learner, declared, seq=10) -> None:
+    learner.configure(RouteChanged(seq=seq, route=declared))
 
 
-def decision(seq, selected="a", providers=NAMES, expected=0.5) -> Decision:
+def decision(seq, selected="a", *, providers=NAMES, expected=0.5) -> Decision:
     table = np.full((6, len(providers)), expected)
     table[1], table[2] = 0.05, 1e-3
     return Decision(
@@ -62,14 +62,14 @@ def decision(seq, selected="a", providers=NAMES, expected=0.5) -> Decision:
     )
 
 
-def fold(found, *events) -> None:
+def fold(learner, *events) -> None:
     for event in events:
         if isinstance(event, Decision):
-            found.open(event)
+            learner.open(event)
         elif isinstance(event, DriftAlarm):
-            found.alarm(event)
+            learner.alarm(event)
         else:
-            found.apply(event)
+            learner.apply(event)
 
 
 def history(n=80):
@@ -90,8 +90,8 @@ def alarm(provider="a", since=30, at=60) -> DriftAlarm:
 
 
 def assert_same(first: Beliefs, second: Beliefs) -> None:
-    for one, other in ((first.quality, second.quality), (first.cost, second.cost)):
-        left, right = one.statistics(), other.statistics()
+    for first_model, second_model in ((first.quality, second.quality), (first.cost, second.cost)):
+        left, right = first_model.statistics(), second_model.statistics()
         assert left.keys() == right.keys()
         for name in left:
             for key in left[name]:
@@ -105,11 +105,11 @@ def assert_same(first: Beliefs, second: Beliefs) -> None:
 @pytest.mark.parametrize("seed", range(5))
 def test_the_state_is_a_function_of_the_set_of_events_alarms_included(seed):
     events = [*history(), alarm("a", 30, 60), alarm("a", 50, 70), alarm("b", 45, 60)]
-    clean, believed = learning()
+    clean, believed = new_learner()
     fold(clean, *events)
     shuffled = events + events[::7]
     random.Random(seed).shuffle(shuffled)
-    other, also = learning()
+    other, also = new_learner()
     fold(other, *shuffled)
     assert_same(believed, also)
     assert clean.counts == other.counts
@@ -118,70 +118,70 @@ def test_the_state_is_a_function_of_the_set_of_events_alarms_included(seed):
 
 
 def test_an_alarm_about_a_stranger_is_refused():
-    found, _ = learning()
+    learner, _ = new_learner()
     with pytest.raises(InvalidInput, match=r"'stranger', which is not on the route: choose from"):
-        found.alarm(alarm("stranger"))
-    assert found.alarms == []
+        learner.alarm(alarm("stranger"))
+    assert learner.alarms == []
 
 
 def test_a_decision_that_is_refused_leaves_nothing_and_its_id_can_be_used():
-    found, _ = learning()
+    learner, _ = new_learner()
     with pytest.raises(InvalidInput, match="'d', which is not on the route"):
-        found.open(decision(0, "d", providers=(*NAMES, "d")))
-    assert found.open(decision(0, "b"))
-    found.apply(Feedback(decision_id="0", value=1.0))
-    assert found.counts == {"b": 1}
+        learner.open(decision(0, "d", providers=(*NAMES, "d")))
+    assert learner.open(decision(0, "b"))
+    learner.apply(Feedback(decision_id="0", value=1.0))
+    assert learner.counts == {"b": 1}
 
 
 def test_a_known_decision_is_not_opened_twice():
-    found, _ = learning()
-    assert found.open(decision(0))
-    assert not found.open(decision(0))
+    learner, _ = new_learner()
+    assert learner.open(decision(0))
+    assert not learner.open(decision(0))
 
 
 def test_decisions_from_before_a_provider_joined_are_folded():
-    found, beliefs = learning(route("new", "a", "b"))
+    learner, beliefs = new_learner(route("new", "a", "b"))
     early = decision(0, "b", providers=("a", "b"))
-    fold(found, early, Feedback(decision_id="0", value=1.0))
-    fold(found, Outcome(decision_id="0", served_provider="b", cost_usd=1e-3))
-    assert found.counts == {"b": 1}
+    fold(learner, early, Feedback(decision_id="0", value=1.0))
+    fold(learner, Outcome(decision_id="0", served_provider="b", cost_usd=1e-3))
+    assert learner.counts == {"b": 1}
     assert beliefs.cost.count("b") == 1
     assert beliefs.cost.count("new") == 0
 
 
 @pytest.mark.parametrize("prices", [PRICES, None])
 def test_what_comes_of_a_provider_after_it_left_is_still_counted(prices):
-    found, beliefs = learning(route(prices=prices))
-    fold(found, decision(0, "c"))
-    configured(found, route("a", "b", prices=prices))
+    learner, beliefs = new_learner(route(prices=prices))
+    fold(learner, decision(0, "c"))
+    configured(learner, route("a", "b", prices=prices))
     late = Outcome(decision_id="0", served_provider="c", cost_usd=2e-3, latency_s=1.0)
-    fold(found, late, Feedback(decision_id="0", value=0.5))
-    assert found.counts == {"c": 1}
-    assert found.take_spending() == [pytest.approx(1e-3)]
+    fold(learner, late, Feedback(decision_id="0", value=0.5))
+    assert learner.counts == {"c": 1}
+    assert learner.take_spending() == [pytest.approx(1e-3)]
     assert beliefs.cost.count("c") == 1
 
 
 def test_moving_to_other_features_counts_providers_that_left_too():
-    found, beliefs = learning()
-    fold(found, *history(30))
-    configured(found, route("a", "b"))
+    learner, beliefs = new_learner()
+    fold(learner, *history(30))
+    configured(learner, route("a", "b"))
     rng = np.random.default_rng(2)
-    found.reencode({str(i): rng.normal(size=5) for i in range(30)}, (Block("other", 5, isotropic=True),))
+    learner.reencode({str(i): rng.normal(size=5) for i in range(30)}, (Block("other", 5, isotropic=True),))
     assert [beliefs.quality.count(name) for name in NAMES] == [10, 10, 10]
     assert beliefs.quality.posterior.mean.shape == (2, 6)
 
 
 def test_a_decision_without_the_new_features_no_longer_counts_nor_does_harm():
-    found, beliefs = learning()
-    fold(found, *history(30))
+    learner, beliefs = new_learner()
+    fold(learner, *history(30))
     rng = np.random.default_rng(3)
     rows = {str(i): rng.normal(size=5) for i in range(20)}
-    found.reencode(rows, (Block("other", 5, isotropic=True),))
+    learner.reencode(rows, (Block("other", 5, isotropic=True),))
     assert sum(beliefs.quality.count(name) for name in NAMES) == 20
-    assert len(found.recent_rows()) == 20
+    assert len(learner.recent_rows()) == 20
     before = beliefs.quality.statistics()
-    fold(found, Feedback(decision_id="25", value=0.123, revision=1), alarm("b", 10, 29))
-    fold(found, Outcome(decision_id="25", served_provider="a", cost_usd=1.0, revision=1))
+    fold(learner, Feedback(decision_id="25", value=0.123, revision=1), alarm("b", 10, 29))
+    fold(learner, Outcome(decision_id="25", served_provider="a", cost_usd=1.0, revision=1))
     beliefs.quality.refit()
     assert sum(beliefs.quality.count(name) for name in ("a", "c")) == sum(
         int(before[f"{name}/current"]["scalars"][1]) for name in ("a", "c")
@@ -189,12 +189,12 @@ def test_a_decision_without_the_new_features_no_longer_counts_nor_does_harm():
 
 
 def test_money_is_booked_as_the_difference_to_what_was_booked_before():
-    found, _ = learning()
-    fold(found, decision(0))
+    learner, _ = new_learner()
+    fold(learner, decision(0))
     served = Outcome(decision_id="0", served_provider="a", cost_usd=5e-3)
-    fold(found, served, replace(served, cost_usd=2e-3, revision=1), served)
-    assert found.take_spending() == [pytest.approx(4e-3), pytest.approx(-3e-3)]
-    assert found.take_spending() == []
+    fold(learner, served, replace(served, cost_usd=2e-3, revision=1), served)
+    assert learner.take_spending() == [pytest.approx(4e-3), pytest.approx(-3e-3)]
+    assert learner.take_spending() == []
 
 
 def test_a_cost_that_is_not_reported_follows_from_usage_and_the_price_list():
@@ -211,14 +211,14 @@ def test_a_change_is_noticed_on_residuals_and_not_on_hard_requests():
     rng = np.random.default_rng(4)
 
     def run(expected_after, value_after):
-        found, _ = learning(detect_drift=True)
+        learner, _ = new_learner(detect_drift=True)
         for seq in range(600):
             late = seq >= 300
             level = value_after if late else 0.8
-            fold(found, decision(seq, "a", expected=expected_after if late else 0.8))
+            fold(learner, decision(seq, "a", expected=expected_after if late else 0.8))
             value = float(np.clip(level + 0.1 * rng.normal(), 0, 1))
-            fold(found, Feedback(decision_id=str(seq), value=value))
-        return found.alarms
+            fold(learner, Feedback(decision_id=str(seq), value=value))
+        return learner.alarms
 
     assert run(expected_after=0.4, value_after=0.4) == []
     raised = run(expected_after=0.8, value_after=0.4)

@@ -20,7 +20,7 @@ METRICS = (
 
 @dataclass(frozen=True)
 class Choice:
-    """The part of a decision that the ledger reads."""
+    """The part of a decision that the new_ledger reads."""
 
     id: str
     seq: int
@@ -43,18 +43,18 @@ def opening(choice: Choice) -> OpenDecision:
     )
 
 
-def ledger(**options) -> Ledger:
+def new_ledger(**options) -> Ledger:
     return Ledger(providers=("a", "b", "c"), metrics=METRICS, **options)
 
 
 def opened(n=1) -> Ledger:
-    found = ledger()
+    ledger = new_ledger()
     for seq in range(n):
-        assert found.open(opening(Choice(f"d{seq}", seq))) == []
-    return found
+        assert ledger.open(opening(Choice(f"d{seq}", seq))) == []
+    return ledger
 
 
-def rated(value, revision=0, metric="quality", source="code", decision_id="d0") -> Feedback:
+def rated(value, *, revision=0, metric="quality", source="code", decision_id="d0") -> Feedback:
     return Feedback(decision_id=decision_id, value=value, metric=metric, source=source, revision=revision)
 
 
@@ -63,58 +63,63 @@ def served(by="a", revision=0, decision_id="d0", **more) -> Outcome:
 
 
 def test_feedback_becomes_quality_and_the_change_says_from_what_to_what():
-    found = opened()
-    change = found.apply(rated(0.25))
-    assert change.decision is found.get("d0")
+    ledger = opened()
+    change = ledger.apply(rated(0.25))
+    assert change.decision is ledger.get("d0")
     assert (change.old_reward, change.new_reward) == (None, 0.25)
     assert (change.old_provider, change.new_provider) == ("a", "a")
-    change = found.apply(rated(0.75, revision=1))
+    change = ledger.apply(rated(0.75, revision=1))
     assert (change.old_reward, change.new_reward) == (0.25, 0.75)
 
 
 def test_the_outcome_moves_the_credit_to_who_served():
-    found = opened()
-    found.apply(rated(0.5))
+    ledger = opened()
+    ledger.apply(rated(0.5))
     outcome = served("b", cost_usd=0.1)
-    change = found.apply(outcome)
+    change = ledger.apply(outcome)
     assert (change.old_provider, change.new_provider) == ("a", "b")
     assert (change.old_outcome, change.new_outcome) == (None, outcome)
     assert (change.old_reward, change.new_reward) == (0.5, 0.5)
-    assert found.get("d0").provider == "b"
+    assert ledger.get("d0").provider == "b"
 
 
 def test_repeats_and_older_revisions_change_nothing():
-    found = opened()
+    ledger = opened()
     for event in (rated(0.5, revision=2), served("b", revision=2)):
-        assert found.apply(event) is not None
-        assert found.apply(event) is None
-        assert found.apply(replace(event, revision=1)) is None
-    assert found.apply(rated(0.9, revision=1)) is None
-    assert found.apply(served("c", revision=1)) is None
-    assert found.apply(served("b", revision=3)) is None
-    assert found.apply(served("a", revision=2)) is None
-    assert found.get("d0").outcome.revision == 3
+        assert ledger.apply(event) is not None
+        assert ledger.apply(event) is None
+        assert ledger.apply(replace(event, revision=1)) is None
+    assert ledger.apply(rated(0.9, revision=1)) is None
+    assert ledger.apply(served("c", revision=1)) is None
+    assert ledger.apply(served("b", revision=3)) is None
+    assert ledger.apply(served("a", revision=2)) is None
+    assert ledger.get("d0").outcome.revision == 3
 
 
 def test_the_reward_is_the_weighted_mean_of_metrics_and_each_metric_the_mean_of_its_sources():
-    found = opened()
-    found.apply(rated(0.2, source="judge"))
-    found.apply(rated(0.6, source="user"))
-    assert found.get("d0").reward == pytest.approx(0.4)
-    found.apply(rated(4.0, metric="stars", source="user"))
-    assert found.get("d0").reward == pytest.approx((0.4 + 3 * 0.75) / 4)
-    found.apply(rated(1.0, metric="complaints"))
-    assert found.get("d0").reward == pytest.approx((0.4 + 3 * 0.75 + 0.7 * 0.9) / 4.7)
-    assert [kept.metric for kept in found.get("d0").feedback] == ["complaints", "quality", "quality", "stars"]
+    ledger = opened()
+    ledger.apply(rated(0.2, source="judge"))
+    ledger.apply(rated(0.6, source="user"))
+    assert ledger.get("d0").reward == pytest.approx(0.4)
+    ledger.apply(rated(4.0, metric="stars", source="user"))
+    assert ledger.get("d0").reward == pytest.approx((0.4 + 3 * 0.75) / 4)
+    ledger.apply(rated(1.0, metric="complaints"))
+    assert ledger.get("d0").reward == pytest.approx((0.4 + 3 * 0.75 + 0.7 * 0.9) / 4.7)
+    assert [kept.metric for kept in ledger.get("d0").feedback] == [
+        "complaints",
+        "quality",
+        "quality",
+        "stars",
+    ]
 
 
 def test_none_takes_feedback_back():
-    found = opened()
-    found.apply(rated(0.2, source="judge"))
-    found.apply(rated(0.6, source="user"))
-    assert found.apply(rated(None, revision=1, source="judge")).new_reward == 0.6
-    assert found.apply(rated(None, revision=1, source="user")).new_reward is None
-    assert found.apply(rated(None, revision=2, source="user")) is None
+    ledger = opened()
+    ledger.apply(rated(0.2, source="judge"))
+    ledger.apply(rated(0.6, source="user"))
+    assert ledger.apply(rated(None, revision=1, source="judge")).new_reward == 0.6
+    assert ledger.apply(rated(None, revision=1, source="user")).new_reward is None
+    assert ledger.apply(rated(None, revision=2, source="user")) is None
 
 
 def test_of_two_contents_of_one_revision_the_same_wins_whichever_came_first():
@@ -126,10 +131,10 @@ def test_of_two_contents_of_one_revision_the_same_wins_whichever_came_first():
         (served(latency_s=1.0, status="error"), served(latency_s=2.0)),
         (served(input_tokens=5), served(output_tokens=5)),
     ]
-    for one, other in pairs:
+    for left, right in pairs:
         forward, backward = opened(), opened()
-        forward.apply(one), forward.apply(other)
-        backward.apply(other), backward.apply(one)
+        forward.apply(left), forward.apply(right)
+        backward.apply(right), backward.apply(left)
         a, b = forward.get("d0"), backward.get("d0")
         assert (a.reward, a.outcome, a.provider, a.feedback) == (
             b.reward,
@@ -140,50 +145,50 @@ def test_of_two_contents_of_one_revision_the_same_wins_whichever_came_first():
 
 
 def test_events_wait_for_their_decision():
-    found = ledger()
-    assert found.apply(rated(0.5)) is None
-    assert found.apply(rated(0.5)) is None
-    assert found.apply(served("b")) is None
-    assert len(found.pending) == 2
-    assert found.pending == [rated(0.5), served("b")]
-    first, second = found.open(opening(Choice("d0", 0)))
+    ledger = new_ledger()
+    assert ledger.apply(rated(0.5)) is None
+    assert ledger.apply(rated(0.5)) is None
+    assert ledger.apply(served("b")) is None
+    assert len(ledger.pending) == 2
+    assert ledger.pending == [rated(0.5), served("b")]
+    first, second = ledger.open(opening(Choice("d0", 0)))
     assert (first.new_reward, second.new_provider) == (0.5, "b")
-    assert not found.pending
-    assert found.open(opening(Choice("d0", 0))) is None
+    assert not ledger.pending
+    assert ledger.open(opening(Choice("d0", 0))) is None
 
 
 def test_waiting_events_are_bounded_and_the_longest_waiting_goes_first():
-    found = ledger(max_parked=3)
+    ledger = new_ledger(max_parked=3)
     for i in range(5):
-        found.apply(rated(0.5, decision_id=f"x{i}"))
-    assert (len(found.pending), found.evicted) == (3, 2)
-    assert [event.decision_id for event in found.pending] == ["x2", "x3", "x4"]
+        ledger.apply(rated(0.5, decision_id=f"x{i}"))
+    assert (len(ledger.pending), ledger.evicted) == (3, 2)
+    assert [event.decision_id for event in ledger.pending] == ["x2", "x3", "x4"]
 
 
 def test_closed_decisions_take_no_more_events():
-    found = opened(5)
-    found.apply(rated(0.5, decision_id="late"))
-    assert found.close_before(3) == 3
-    assert found.close_before(2) == 0
-    assert [entry.id for entry in found.decisions()] == ["d3", "d4"]
+    ledger = opened(5)
+    ledger.apply(rated(0.5, decision_id="late"))
+    assert ledger.close_before(3) == 3
+    assert ledger.close_before(2) == 0
+    assert [entry.id for entry in ledger.decisions()] == ["d3", "d4"]
     with pytest.raises(UnknownDecision, match="'d0' is closed"):
-        found.apply(rated(0.5))
+        ledger.apply(rated(0.5))
     with pytest.raises(UnknownDecision, match="closed"):
-        found.apply(served())
-    assert found.open(opening(Choice("late", 1))) is None
-    assert "late" not in found and not found.pending
+        ledger.apply(served())
+    assert ledger.open(opening(Choice("late", 1))) is None
+    assert "late" not in ledger and not ledger.pending
     with pytest.raises(UnknownDecision, match="'late' is closed"):
-        found.apply(rated(0.5, decision_id="late"))
+        ledger.apply(rated(0.5, decision_id="late"))
 
 
 def test_decisions_that_open_late_are_listed_and_closed_by_their_order():
-    found = ledger()
+    ledger = new_ledger()
     for seq in (4, 1, 3, 0, 2):
-        found.open(opening(Choice(f"d{seq}", seq)))
-    assert [entry.seq for entry in found.decisions()] == [0, 1, 2, 3, 4]
-    assert found.close_before(2) == 2
-    assert [entry.seq for entry in found.decisions()] == [2, 3, 4]
-    assert len(found) == 3
+        ledger.open(opening(Choice(f"d{seq}", seq)))
+    assert [entry.seq for entry in ledger.decisions()] == [0, 1, 2, 3, 4]
+    assert ledger.close_before(2) == 2
+    assert [entry.seq for entry in ledger.decisions()] == [2, 3, 4]
+    assert len(ledger) == 3
 
 
 @pytest.mark.parametrize(
@@ -196,22 +201,22 @@ def test_decisions_that_open_late_are_listed_and_closed_by_their_order():
     ],
 )
 def test_what_the_route_does_not_know_is_refused_whether_or_not_the_decision_is_open(event, sentence):
-    for found in (opened(), ledger()):
+    for ledger in (opened(), new_ledger()):
         with pytest.raises(InvalidInput, match=sentence):
-            found.apply(event)
-        assert not found.pending
-        assert all((e.reward, e.outcome) == (None, None) for e in found.decisions())
+            ledger.apply(event)
+        assert not ledger.pending
+        assert all((e.reward, e.outcome) == (None, None) for e in ledger.decisions())
 
 
 def test_an_id_stands_for_one_decision_and_a_provider_on_the_route():
-    found = opened()
+    ledger = opened()
     with pytest.raises(InvalidInput, match="an id of its own"):
-        found.open(opening(Choice("d0", 7)))
+        ledger.open(opening(Choice("d0", 7)))
     with pytest.raises(InvalidInput, match="not on the route"):
-        found.open(opening(Choice("d1", 1, "zeta")))
-    found.add_provider("zeta")
-    assert found.open(opening(Choice("d1", 1, "zeta"))) == []
-    assert found.get("d1").provider == "zeta"
+        ledger.open(opening(Choice("d1", 1, "zeta")))
+    ledger.add_provider("zeta")
+    assert ledger.open(opening(Choice("d1", 1, "zeta"))) == []
+    assert ledger.get("d1").provider == "zeta"
 
 
 IDS = st.sampled_from(["d0", "d1", "d2"])
@@ -242,23 +247,23 @@ CHOICES = [Choice(f"d{seq}", seq, "abc"[seq]) for seq in range(3)]
 
 def final(events) -> dict[str, tuple]:
     """Return what is in force in the end; every change must continue where the last one ended."""
-    found = ledger()
-    known: dict[str, tuple] = {}
+    ledger = new_ledger()
+    latest: dict[str, tuple] = {}
     for event in events:
         if isinstance(event, Choice):
-            changes = found.open(opening(event)) or []
-            known.setdefault(event.id, (None, None, event.selected))
+            changes = ledger.open(opening(event)) or []
+            latest.setdefault(event.id, (None, None, event.selected))
         else:
-            change = found.apply(event)
+            change = ledger.apply(event)
             changes = [] if change is None else [change]
         for change in changes:
-            quality, outcome, provider = known[change.decision.id]
+            quality, outcome, provider = latest[change.decision.id]
             assert (change.old_reward, change.old_provider) == (quality, provider)
             assert outcome is None or replace(change.old_outcome, revision=0) == replace(outcome, revision=0)
-            known[change.decision.id] = (change.new_reward, change.new_outcome, change.new_provider)
-    for entry in found.decisions():
-        assert known[entry.id][::2] == (entry.reward, entry.provider)
-    return {entry.id: (entry.reward, entry.outcome, entry.provider) for entry in found.decisions()}
+            latest[change.decision.id] = (change.new_reward, change.new_outcome, change.new_provider)
+    for entry in ledger.decisions():
+        assert latest[entry.id][::2] == (entry.reward, entry.provider)
+    return {entry.id: (entry.reward, entry.outcome, entry.provider) for entry in ledger.decisions()}
 
 
 @settings(max_examples=300, deadline=None, derandomize=True)

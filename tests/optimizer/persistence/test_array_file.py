@@ -30,8 +30,12 @@ def test_round_trip_is_exact(fitted: TextProjection, saved: Path) -> None:
     assert loaded.version == fitted.version
     assert loaded.transform(requests).tobytes() == fitted.transform(requests).tobytes()
     for name, array in fitted.state().items():
-        found = loaded.state()[name]
-        assert (found.dtype, found.shape, found.tobytes()) == (array.dtype, array.shape, array.tobytes())
+        restored = loaded.state()[name]
+        assert (restored.dtype, restored.shape, restored.tobytes()) == (
+            array.dtype,
+            array.shape,
+            array.tobytes(),
+        )
 
 
 def test_same_projection_gives_the_same_file(saved: Path, tmp_path: Path) -> None:

@@ -43,10 +43,10 @@ FEEDBACK = Feedback(decision_id="d", value=1 / 3, metric="stars", source="user",
 ALARM = DriftAlarm(provider="a", quantity="quality", since_seq=3, at_seq=9, before=0.1, after=-1.2)
 
 
-def assert_same(one, other):
-    assert type(one) is type(other)
-    for field in dataclasses.fields(one):
-        a, b = getattr(one, field.name), getattr(other, field.name)
+def assert_same(left, right):
+    assert type(left) is type(right)
+    for field in dataclasses.fields(left):
+        a, b = getattr(left, field.name), getattr(right, field.name)
         if isinstance(a, np.ndarray):
             assert (a.dtype, a.shape, a.tobytes()) == (b.dtype, b.shape, b.tobytes()), field.name
         else:
@@ -194,8 +194,8 @@ def test_a_file_is_read_event_by_event(tmp_path):
     path = tmp_path / "log.jsonl"
     events = [decision(), OUTCOME, FEEDBACK, ALARM]
     path.write_text("".join(encode(event) + "\n" for event in events))
-    for found, event in zip(read_log(path), events, strict=True):
-        assert_same(found, event)
+    for event_read, event in zip(read_log(path), events, strict=True):
+        assert_same(event_read, event)
 
 
 def test_a_bad_line_is_named_by_file_and_number(tmp_path):

@@ -35,7 +35,7 @@ PROVIDER = st.builds(
 ROUTE = st.builds(
     Route,
     name=NAME,
-    providers=st.lists(PROVIDER, min_size=1, max_size=3, unique_by=lambda one: one.name).map(tuple),
+    providers=st.lists(PROVIDER, min_size=1, max_size=3, unique_by=lambda provider: provider.name).map(tuple),
     objective=st.builds(Objective, willingness_to_pay_usd=st.none() | st.floats(0.001, 10)),
     budget=st.none() | st.builds(Budget, usd_per_day=st.floats(0.1, 10)),
     constraints=st.builds(Constraints, deny=st.lists(NAME, max_size=2).map(tuple)),

@@ -31,12 +31,12 @@ def arrays() -> dict[str, np.ndarray]:
 def test_what_is_written_is_what_is_read(tmp_path):
     path = tmp_path / "s.npz"
     write_snapshot(path, arrays(), meta=META)
-    found, meta = read_snapshot(path)
+    restored, meta = read_snapshot(path)
     assert meta == META
-    assert found.keys() == arrays().keys()
+    assert restored.keys() == arrays().keys()
     for name, array in arrays().items():
-        assert (found[name].dtype, found[name].shape) == (array.dtype, array.shape)
-        assert found[name].tobytes() == array.tobytes(), name
+        assert (restored[name].dtype, restored[name].shape) == (array.dtype, array.shape)
+        assert restored[name].tobytes() == array.tobytes(), name
     write_snapshot(path, {}, meta={})
     assert read_snapshot(path) == ({}, {})
 
@@ -58,10 +58,10 @@ def test_damage_at_any_byte_is_noticed(tmp_path):
     path = tmp_path / "s.npz"
     write_snapshot(path, {"x": np.arange(4.0)}, meta={"order": 3})
     whole = path.read_bytes()
-    for place in range(len(whole)):
+    for i in range(len(whole)):
         for flipped in (0x01, 0x20, 0x80):
             damaged = bytearray(whole)
-            damaged[place] ^= flipped
+            damaged[i] ^= flipped
             path.write_bytes(damaged)
             with pytest.raises(SnapshotError, match="rebuilt from the log"):
                 read_snapshot(path)

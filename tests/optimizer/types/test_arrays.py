@@ -11,9 +11,9 @@ def test_texts_come_back_as_they_were(values):
 
 
 def test_parts_are_put_together_and_taken_apart():
-    one, other = {"a": np.ones(2), "deep/b": np.zeros(1)}, {"a": np.arange(3)}
-    state = joined(one=one, other=other)
-    assert set(state) == {"one/a", "one/deep/b", "other/a"}
-    assert set(part(state, "one")) == set(one)
-    np.testing.assert_array_equal(part(state, "other")["a"], np.arange(3))
+    left, right = {"a": np.ones(2), "deep/b": np.zeros(1)}, {"a": np.arange(3)}
+    state = joined(left=left, right=right)
+    assert set(state) == {"left/a", "left/deep/b", "right/a"}
+    assert set(part(state, "left")) == set(left)
+    np.testing.assert_array_equal(part(state, "right")["a"], np.arange(3))
     assert part(state, "none") == {}
