@@ -53,13 +53,9 @@ class SimulateOptions:
     feedback_delay: Annotated[int, _traffic(help="Decisions until a policy learns the quality.")] = 0
     feedback_rate: Annotated[float, _traffic(help="Share of decisions whose quality is ever learned.")] = 1.0
     distinct_prompts: Annotated[
-        bool,
-        _traffic("--distinct-prompts/--all-prompts", help="Keep the first prompt of each text, or all."),
+        bool, _traffic("--distinct-prompts/--all-prompts", help="Keep the first prompt of each text, or all.")
     ] = True
-    price_list: Annotated[
-        bool,
-        _traffic(help="Give the router prices, recovered from the table."),
-    ] = True
+    price_list: Annotated[bool, _traffic(help="Give the router prices, recovered from the table.")] = True
     seeds: Annotated[int, _traffic(help="How many seeds.")] = 5
     jobs: Annotated[int | None, _traffic(help="Processes; one per core if left out.")] = None
     price_change: Annotated[

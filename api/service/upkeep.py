@@ -13,6 +13,7 @@ import signal
 import sys
 from collections.abc import Awaitable, Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from multiprocessing.connection import Connection
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -38,25 +39,16 @@ _NICENESS: Final = 10
 _SAFE_PATH: Final = "PYTHONSAFEPATH"
 
 
+@dataclass(frozen=True, kw_only=True)
 class Upkeep:
     """The background tasks of one service."""
 
-    def __init__(
-        self,
-        *,
-        settings: Settings,
-        engine: Engine,
-        store: Store,
-        writer: Writer,
-        clock: Callable[[], float],
-        in_thread: Callable[..., Awaitable[Any]],
-    ) -> None:
-        self._settings = settings
-        self._engine = engine
-        self._store = store
-        self._writer = writer
-        self._clock = clock
-        self._in_thread = in_thread
+    settings: Settings
+    engine: Engine
+    store: Store
+    writer: Writer
+    clock: Callable[[], float]
+    in_thread: Callable[..., Awaitable[Any]]
 
     async def take_snapshots(self) -> None:
         """Save a snapshot at regular intervals, until cancelled; the first at once after a slow start.
@@ -64,17 +56,17 @@ class Upkeep:
         Otherwise a process that took long to rebuild its state, and dies soon, would take as long again.
         """
         saved = 0
-        every_s = self._settings.snapshot_every_s
-        while not self._engine.ready:
+        every_s = self.settings.snapshot_every_s
+        while not self.engine.ready:
             await asyncio.sleep(min(every_s, 0.1))
-        wait_s = every_s if self._engine.rebuilt < SLOW_REBUILD else 0.0
+        wait_s = every_s if self.engine.rebuilt < SLOW_REBUILD else 0.0
         while True:
             await asyncio.sleep(wait_s)
             wait_s = every_s
-            seq = self._engine.fold.seq
-            if self._engine.ready and seq != saved:
+            seq = self.engine.fold.seq
+            if self.engine.ready and seq != saved:
                 try:
-                    await run_in_process(snapshots.take, self._settings)
+                    await run_in_process(snapshots.take, self.settings)
                     saved = seq
                 except (ProcessFailed, OSError) as error:
                     _LOG.warning("no snapshot was saved: %s", error)
@@ -82,9 +74,9 @@ class Upkeep:
     async def remove_old_events(self) -> None:
         """Remove the events older than ``retention_days`` at regular intervals, until cancelled."""
         while True:
-            await asyncio.sleep(self._settings.snapshot_every_s)
+            await asyncio.sleep(self.settings.snapshot_every_s)
             try:
-                if self._engine.ready:
+                if self.engine.ready:
                     await self.remove_once()
             except (ProcessFailed, StoreUnavailable, OSError, ValueError) as error:
                 _LOG.warning("no events were removed: %s", error)
@@ -94,15 +86,15 @@ class Upkeep:
 
         Unless ``at_least`` so many are old enough, no new base is saved.
         """
-        days = self._settings.retention_days
+        days = self.settings.retention_days
         assert days is not None
-        oldest_s = self._clock() - days * _DAY_S
-        until = await self._in_thread(retention.last_before, self._store, oldest_s)
-        base = await self._in_thread(retention.base_seq, self._store)
+        oldest_s = self.clock() - days * _DAY_S
+        until = await self.in_thread(retention.last_before, self.store, oldest_s)
+        base = await self.in_thread(retention.base_seq, self.store)
         if until - base >= at_least:
             base = await self._save_base(until) or base
         removed = 0
-        while base and (count := await self._writer.run(retention.remove_some, self._store, base)):
+        while base and (count := await self.writer.run(retention.remove_some, self.store, base)):
             removed += count
         if removed:
             _LOG.info("removed %d events up to seq %d, for which a base stands", removed, base)
@@ -111,15 +103,15 @@ class Upkeep:
     async def _save_base(self, until: int) -> int | None:
         """Save a base for the log up to ``until``; None if another process has saved a later one."""
         with TemporaryDirectory(prefix="fairlead-base-") as folder:
-            rollups = await run_in_process(snapshots.take_base, self._settings, Path(folder), until)
+            rollups = await run_in_process(snapshots.take_base, self.settings, Path(folder), until)
             (path,) = snapshots.paths(Path(folder))
             files = {file.name: file.read_bytes() for file in path.iterdir()}
         seq = int(path.name)
 
         def save() -> bool:
-            return retention.save_base(self._store, seq=seq, files=files, rollups=rollups)
+            return retention.save_base(self.store, seq=seq, files=files, rollups=rollups)
 
-        return seq if await self._writer.run(save) else None
+        return seq if await self.writer.run(save) else None
 
 
 class ProcessFailed(RuntimeError):

@@ -92,15 +92,14 @@ class Query:
 
     def sql(self, mark: str) -> tuple[str, list[Any]]:
         """Return the statement, with ``mark`` for each parameter, and the parameters."""
-        tests: list[tuple[str, Any]] = [(f"seq > {mark}", self.after)]
-        if self.until is not None:
-            tests.append((f"seq <= {mark}", self.until))
-        if self.kind is not None:
-            tests.append((f"kind = {mark}", self.kind))
-        if self.decision_id is not None:
-            tests.append((f"decision_id = {mark}", self.decision_id))
-        values = [value for _, value in tests]
-        where = [test for test, _ in tests]
+        conditions: list[tuple[str, Any]] = [
+            ("seq >", self.after),
+            ("seq <=", self.until),
+            ("kind =", self.kind),
+            ("decision_id =", self.decision_id),
+        ]
+        values = [value for _, value in conditions if value is not None]
+        where = [f"{test} {mark}" for test, value in conditions if value is not None]
         if self.uids:
             where.append(f"uid IN ({', '.join([mark] * len(self.uids))})")
             values += self.uids

@@ -50,7 +50,6 @@ class SQLiteStore(Store):
     def __init__(self, path: str, *, read_only: bool = False) -> None:
         check_version(sqlite3.sqlite_version_info)
         self._path = Path(path)
-        self._read_only = read_only
         self._readers: list[sqlite3.Connection] = []
         self._local = threading.local()
         self._guard = threading.Lock()
@@ -59,25 +58,20 @@ class SQLiteStore(Store):
         if read_only:
             if not self._path.is_file():
                 raise InvalidInput(f"{path}: no such file: check database_url")
-            try:
-                with _alchemy(self._open_reader) as connection:
-                    schema.check(connection, shown=str(path), create=False)
-            except (sqlite3.Error, sqlalchemy.exc.DatabaseError) as error:
-                raise _unusable(path, error) from None
-            return
-        if not self._path.parent.is_dir():
+        elif not self._path.parent.is_dir():
             raise InvalidInput(f"{path}: the folder {self._path.parent} does not exist: create it first")
-        self._lock = lock_file(self._path)
+        else:
+            self._lock = lock_file(self._path)
         try:
-            with _alchemy(self._open_writer) as connection:
-                schema.check(connection, shown=str(path), create=True)
-            self._writer = self._open_writer()
-            self._last = self._read_last(self._writer)
-        except (sqlite3.Error, sqlalchemy.exc.DatabaseError) as error:
+            with _alchemy(self._open_reader if read_only else self._open_writer) as connection:
+                schema.check(connection, shown=str(path), create=not read_only)
+            if not read_only:
+                self._writer = self._open_writer()
+                self._last = self._read_last(self._writer)
+        except BaseException as error:
             self.close()
-            raise _unusable(path, error) from None
-        except BaseException:
-            self.close()
+            if isinstance(error, sqlite3.Error | sqlalchemy.exc.DatabaseError):
+                raise _unusable(path, error) from None
             raise
         self._doubtful = False
 

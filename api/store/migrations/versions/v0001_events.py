@@ -24,10 +24,7 @@ def upgrade() -> None:
         sa.Column("extra", sa.Text(), nullable=False),
     )
     op.create_index(
-        "events_decision",
-        "events",
-        ["decision_id"],
-        postgresql_where=sa.text("decision_id IS NOT NULL"),
+        "events_decision", "events", ["decision_id"], postgresql_where=sa.text("decision_id IS NOT NULL")
     )
     config = sa.text("kind = 'config'")
     op.create_index("events_config", "events", ["seq"], sqlite_where=config, postgresql_where=config)
