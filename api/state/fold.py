@@ -28,6 +28,8 @@ CLOSE_EVERY: Final = 256
 """Decisions of a route between two looks for open ones that are to be closed."""
 
 MAX_REFUSED: Final = 1_000
+"""Most refused changes whose reason is remembered: the latest ones."""
+
 MAX_SESSION: Final = 100
 """Most open decisions of a session to which feedback on the session applies: the latest ones."""
 
@@ -92,11 +94,11 @@ class Fold:
         if self._learn or row.kind == "config":
             try:
                 if row.kind == "decision":
-                    self._decision(row, event)
+                    self._fold_decision(row, event)
                 elif row.kind == "config":
-                    self._change(row)
+                    self._fold_change(row)
                 else:
-                    self._report(row, event)
+                    self._fold_report(row, event)
             except _EXPECTED:
                 self.counts[row.kind, "rejected"] += 1
             except Exception as error:
@@ -126,7 +128,7 @@ class Fold:
         if not served.is_quick and served.broken is None and served.router.needs_refit:
             self.stale[served.body.name] = served
 
-    def _decision(self, row: Row, event: Logged | None) -> None:
+    def _fold_decision(self, row: Row, event: Logged | None) -> None:
         decision = _event_of(row, event)
         served = self.routes.get(row.route or "")
         if served is None or not isinstance(decision, Decision):
@@ -152,7 +154,7 @@ class Fold:
             self._close_old(served)
         self._refit_later(served)
 
-    def _report(self, row: Row, event: Logged | None) -> None:
+    def _fold_report(self, row: Row, event: Logged | None) -> None:
         # Its place in the log becomes its revision: the later of two is in force.
         report = _event_of(row, event)
         assert isinstance(report, Outcome | Feedback)
@@ -225,7 +227,7 @@ class Fold:
             if not self.sessions[session]:
                 del self.sessions[session]
 
-    def _change(self, row: Row) -> None:
+    def _fold_change(self, row: Row) -> None:
         change = Change.from_line(row.line)
         if row.uid.startswith("file:"):
             self.applied.add(row.uid)
@@ -234,7 +236,7 @@ class Fold:
         except _EXPECTED as error:
             self.refused[row.seq] = str(error)
             if len(self.refused) > MAX_REFUSED:
-                del self.refused[next(iter(self.refused))]
+                del self.refused[min(self.refused)]
             raise
         for name in affected:
             self._reconfigure(name, row.seq)
