@@ -106,13 +106,18 @@ def supervised_reference(
             actual = _Outcomes(quality[test], cost_usd[test])
             scores[i, :, s] = _score(_Outcomes(earned, spent), actual, grid)
     best = int(scores[:, 2].mean(axis=(1, 2)).argmax())
-    means, errors = scores[best].mean(axis=1), _standard_error(scores[best])
+    return _reference(scores[best], settings[best], grid)
+
+
+def _reference(scores: _Matrix, setting: tuple[float, str], budgets: _Matrix) -> SupervisedReference:
+    """Average scores of shape (3, seeds, budgets): quality, cost and lift by one penalty and cost model."""
+    means, errors = scores.mean(axis=1), _standard_error(scores)
     return SupervisedReference(
-        points=tuple(_point(budget, means[:, b], errors[:, b]) for b, budget in enumerate(grid.tolist())),
-        penalty=settings[best][0],
-        cost_model=settings[best][1],
+        points=tuple(_point(budget, means[:, b], errors[:, b]) for b, budget in enumerate(budgets.tolist())),
+        penalty=setting[0],
+        cost_model=setting[1],
         mean_lift=float(means[2].mean()),
-        mean_lift_se=float(_standard_error(scores[best, 2:].mean(axis=2, keepdims=True))[0, 0]),
+        mean_lift_se=float(_standard_error(scores[2:].mean(axis=2, keepdims=True))[0, 0]),
     )
 
 

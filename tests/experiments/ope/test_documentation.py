@@ -9,7 +9,7 @@ import re
 
 import pytest
 
-from fairlead.experiments import baselines, ope, targets
+from fairlead.experiments import baselines, charts, ope, targets
 from fairlead.experiments.ope import diagnostics
 from fairlead.experiments.ope.estimators import DEFAULT_LAMBDA, DEFAULT_SUB_GAUSSIAN_LAMBDA, ESTIMATORS
 from tests.paths import ROOT
@@ -19,7 +19,7 @@ MODULES = [
     "fairlead.experiments.ope",
     *(
         f"{package.__name__}.{module.name}"
-        for package in (baselines, ope, targets)
+        for package in (baselines, charts, ope, targets)
         for module in pkgutil.iter_modules(package.__path__)
     ),
 ]
