@@ -7,11 +7,11 @@ import pytest
 
 from fairlead.optimizer.persistence.event_log import decode, encode
 from fairlead.optimizer.types import Budget, Feedback, Outcome
-from tests.optimizer.toy import COST, decided, play, provider, route, router
+from tests.optimizer.toy import COST, decided, new_router, play, provider, route
 
 
 def test_the_declared_default_answers_and_says_why():
-    served = router(route(default_provider="dear"))
+    served = new_router(route(default_provider="dear"))
     decision = served.fallback(decision_id="1", reason="the featuriser failed", at_s=3.0, task="sql")
     assert (decision.selected, decision.propensity) == ("dear", 1.0)
     assert decision.fallback_used == "the featuriser failed"
@@ -23,12 +23,12 @@ def test_without_a_default_the_first_healthy_provider_answers():
     names = list(COST)
     sick = replace(provider(names[0], 1e-4), healthy=False)
     well = provider(names[1], 1e-3)
-    assert router(route(sick, well)).fallback(decision_id="1", reason="x").selected == names[1]
-    assert router(route(sick)).fallback(decision_id="1", reason="x").selected == names[0]
+    assert new_router(route(sick, well)).fallback(decision_id="1", reason="x").selected == names[1]
+    assert new_router(route(sick)).fallback(decision_id="1", reason="x").selected == names[0]
 
 
 def test_what_comes_of_it_is_paid_for_but_teaches_nothing_about_contexts():
-    served = router(route(budget=Budget(usd_per_request=1e-3), default_provider="dear"))
+    served = new_router(route(budget=Budget(usd_per_request=1e-3), default_provider="dear"))
     play(served, 60)
     before, spent = decided(served), served.summary()["spent_usd"]
     served.learn(served.fallback(decision_id="down", reason="x"))
