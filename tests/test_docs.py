@@ -12,6 +12,7 @@ import typer
 from typer.testing import CliRunner
 
 from fairlead.api.cli.main import app
+from tests.paths import HANGS_S
 
 ROOT = Path(__file__).resolve().parent.parent
 PAGES = sorted([ROOT / "README.md", *(ROOT / "docs").rglob("*.md"), *(ROOT / "data").glob("*.md")])
@@ -28,7 +29,7 @@ def blocks(language: str, page: str = README) -> list[str]:
 @pytest.mark.parametrize("block", blocks("python"))
 def test_python_blocks_of_the_readme_run(block: str) -> None:
     done = subprocess.run(
-        [sys.executable, "-c", block], cwd=ROOT, capture_output=True, text=True, timeout=120, check=False
+        [sys.executable, "-c", block], cwd=ROOT, capture_output=True, text=True, timeout=HANGS_S, check=False
     )
     assert done.returncode == 0, done.stderr
     assert done.stdout.strip()

@@ -17,6 +17,7 @@ from fairlead.api.app import create_app
 from fairlead.api.http.server import bind, new_server
 from fairlead.api.service.service import Service
 from fairlead.api.settings import Settings
+from tests.paths import HANGS_S
 
 
 class Running:
@@ -38,7 +39,7 @@ class Running:
         self._loop: asyncio.AbstractEventLoop | None = None
         self._thread = threading.Thread(target=self._run, args=[listening], daemon=True)
         self._thread.start()
-        self.client = httpx.Client(base_url=f"http://127.0.0.1:{self.port}", timeout=30.0)
+        self.client = httpx.Client(base_url=f"http://127.0.0.1:{self.port}", timeout=HANGS_S)
         self._until(lambda: self._server.started or not self._thread.is_alive())
 
     def _run(self, listening: Any) -> None:
@@ -48,7 +49,7 @@ class Running:
 
         asyncio.run(serve())
 
-    def _until(self, test: Callable[[], bool], *, seconds: float = 60.0) -> None:
+    def _until(self, test: Callable[[], bool], *, seconds: float = HANGS_S) -> None:
         end = time.monotonic() + seconds
         while not test():
             assert time.monotonic() < end, "it did not happen in time"
@@ -97,7 +98,7 @@ class Running:
         """End as SIGTERM does."""
         self.client.close()
         self._server.should_exit = True
-        self._thread.join(timeout=30.0)
+        self._thread.join(timeout=HANGS_S)
         assert not self._thread.is_alive()
 
 

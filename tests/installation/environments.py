@@ -19,11 +19,9 @@ from typing import Final
 from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 
-from tests.paths import ROOT
+from tests.paths import HANGS_S, ROOT
 
 PROJECT: Final = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
-HANGS_S: Final = 600.0
-"""A command that takes this long hangs; the slowest takes some twenty seconds, compiling included."""
 
 
 @dataclass(frozen=True, kw_only=True)

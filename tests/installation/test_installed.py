@@ -16,8 +16,8 @@ import duckdb
 import httpx
 
 from tests.experiments.logs.log_lines import drawn_lines, write_jsonl
-from tests.installation.environments import HANGS_S, Environment
-from tests.paths import ROOT
+from tests.installation.environments import Environment
+from tests.paths import HANGS_S, ROOT
 
 SETTINGS = """\
 database_url: sqlite:///log.db

@@ -142,7 +142,7 @@ async def _load(
     await _until_even(servers)
 
 
-async def _until_even(servers: list[Server], timeout_s: float = 60.0) -> None:
+async def _until_even(servers: list[Server], timeout_s: float = 600.0) -> None:
     """Return once every server has folded the log up to the same seq."""
     connections = [await Connection.open(server.port) for server in servers]
     async with asyncio.timeout(timeout_s):

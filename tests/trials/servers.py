@@ -21,7 +21,7 @@ import yaml
 
 from tests.trials.wire import Connection
 
-START_S: Final = 90.0
+START_S: Final = 900.0
 _LISTENS: Final = re.compile(r"listens on http://127\.0\.0\.1:(\d+)")
 _COMMAND: Final = "from fairlead.api.cli.main import main; main()"
 
@@ -99,12 +99,12 @@ class Server:
         os.kill(self.pid, signal.SIGKILL)
         self.wait()
 
-    def stop(self, timeout_s: float = 30.0) -> int:
+    def stop(self, timeout_s: float = 300.0) -> int:
         """Ask the process to end by SIGTERM; returns its exit code."""
         os.kill(self.pid, signal.SIGTERM)
         return self.wait(timeout_s)
 
-    def wait(self, timeout_s: float = 30.0) -> int:
+    def wait(self, timeout_s: float = 300.0) -> int:
         """Wait for the end of the process; returns its exit code."""
         process = self._process
         assert process is not None

@@ -63,7 +63,7 @@ class Connection(asyncio.Protocol):
         body: Any = None,
         *,
         headers: Mapping[str, str] | None = None,
-        timeout_s: float = 30.0,
+        timeout_s: float = 300.0,
     ) -> Reply:
         """Send one request and wait for its answer; ``body`` is JSON, or bytes as they are."""
         if self.closed or self._transport is None:

@@ -13,6 +13,7 @@ import pytest
 
 from fairlead.api.store import Query, open_store
 from tests.api.running import Running, running, settings_for
+from tests.paths import HANGS_S
 
 
 def test_too_many_requests_at_once_are_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -21,7 +22,7 @@ def test_too_many_requests_at_once_are_refused(tmp_path: Path, monkeypatch: pyte
         go = threading.Event()
 
         def slow(rows: Any) -> Any:
-            go.wait(10)
+            go.wait(HANGS_S)
             return original(rows)
 
         monkeypatch.setattr(store, "append", slow)
@@ -34,7 +35,8 @@ def test_too_many_requests_at_once_are_refused(tmp_path: Path, monkeypatch: pyte
 
         with ThreadPoolExecutor(12) as pool:
             futures = [pool.submit(post, i) for i in range(12)]
-            time.sleep(1.0)
+            # Four wait to be written; the others are refused meanwhile.
+            service.until(lambda: sum(future.done() for future in futures) == 8)
             go.set()
             answers = [future.result() for future in futures]
         assert sorted({code for code, _, _ in answers}) == [200, 503]
@@ -51,7 +53,7 @@ def test_a_refusal_leaves_the_connection_as_it_should_be(
         go = threading.Event()
 
         def slow(rows: Any) -> Any:
-            go.wait(20)
+            go.wait(HANGS_S)
             return original(rows)
 
         monkeypatch.setattr(store, "append", slow)
@@ -90,7 +92,7 @@ def test_ending_answers_what_is_in_flight_and_loses_nothing(tmp_path: Path) -> N
     acknowledged: list[str] = []
 
     def ask(number: int) -> None:
-        with httpx.Client(base_url=f"http://127.0.0.1:{service.port}", timeout=10.0) as client:
+        with httpx.Client(base_url=f"http://127.0.0.1:{service.port}", timeout=HANGS_S) as client:
             for _ in range(10_000):
                 try:
                     response = client.post("/v1/decisions", json={"route": "quickstart", "prompt": "x"})
@@ -125,7 +127,7 @@ def test_answers_that_are_written_at_once_are_framed_like_all_others(tmp_path: P
             (request("1.0"), 1),
             (request("1.1", "Expect: 100-continue", "Connection: close"), 1),
         ):
-            with socket.create_connection(("127.0.0.1", service.port), timeout=10) as client:
+            with socket.create_connection(("127.0.0.1", service.port), timeout=HANGS_S) as client:
                 client.sendall(sent)
                 rest = b"".join(iter(lambda: client.recv(65_536), b""))
             rest = rest.removeprefix(b"HTTP/1.1 100 Continue\r\n\r\n")

@@ -13,7 +13,7 @@ from prometheus_client.parser import text_string_to_metric_families
 from fairlead.api.schemas.base import Strict
 from fairlead.api.settings import Settings
 from tests.api.running import Running, running
-from tests.paths import ROOT
+from tests.paths import HANGS_S, ROOT
 
 PAGE = (ROOT / "docs/service.md").read_text(encoding="utf-8")
 
@@ -108,7 +108,7 @@ def test_the_two_commands_of_the_quick_start_change_the_next_decision(service: R
 
     def run(command: str) -> dict[str, object]:
         arguments = shlex.split(command.replace("localhost:8300", f"127.0.0.1:{service.port}"))
-        done = subprocess.run(arguments, capture_output=True, text=True, timeout=30, check=True)
+        done = subprocess.run(arguments, capture_output=True, text=True, timeout=HANGS_S, check=True)
         names: dict[str, object] = json.loads(done.stdout)
         return names
 

@@ -21,6 +21,7 @@ from fairlead.api.settings import read_settings
 from fairlead.api.store import Query, open_store
 from fairlead.optimizer.errors import InvalidInput
 from tests.api.running import running
+from tests.paths import HANGS_S
 from tests.trials import settings as trial
 from tests.trials import states
 from tests.trials.servers import Server, ServerFailed, serving
@@ -119,7 +120,7 @@ def test_a_locked_database_is_waited_for_and_then_answered_with_503(
         response = service.client.post("/v1/decisions", json={"route": "quickstart", "prompt": "x"})
         assert response.status_code == 503
         assert response.headers["retry-after"] == "1"
-        assert 0.4 < time.monotonic() - started < 5.0
+        assert time.monotonic() - started > 0.4
         assert service.get("/v1/decisions/before")["decision"] == before, "reading goes on"
         other.execute("ROLLBACK")
         other.close()
@@ -165,12 +166,17 @@ def test_sigterm_answers_what_is_in_flight(tmp_path: Path) -> None:
         asyncio.run(server.until_ready())
         other = sqlite3.connect(tmp_path / "log.db", isolation_level=None)
         other.execute("BEGIN IMMEDIATE")
-        asking = [http.client.HTTPConnection("127.0.0.1", server.port, timeout=20.0) for _ in range(8)]
+        asking = [http.client.HTTPConnection("127.0.0.1", server.port, timeout=HANGS_S) for _ in range(8)]
         for i, connection in enumerate(asking):
             body = {"route": trial.ROUTE, "features": [0.0] * trial.WIDTH, "id": f"d{i}"}
             headers = {"Content-Type": "application/json"}
             connection.request("POST", "/v1/decisions", json.dumps(body), headers)
-        time.sleep(0.7)
+        metrics = f"http://127.0.0.1:{server.port}/metrics"
+        end = time.monotonic() + HANGS_S
+        # The request for the metrics is in flight itself.
+        while "fairlead_requests_in_flight 9.0" not in httpx.get(metrics, timeout=HANGS_S).text:
+            assert time.monotonic() < end
+            time.sleep(0.01)
         os.kill(server.pid, signal.SIGTERM)
         time.sleep(0.7)
         assert server.alive(), "it waits for them"

@@ -114,7 +114,7 @@ def test_two_changes_that_exclude_each_other_leave_the_first(pair: tuple[Running
 def test_a_price_comes_into_force_once_for_all(pair: tuple[Running, Running]) -> None:
     from datetime import UTC, datetime, timedelta
 
-    soon = (datetime.now(UTC) + timedelta(seconds=0.7)).isoformat()
+    soon = (datetime.now(UTC) + timedelta(seconds=3.0)).isoformat()
     body = {"provider": "small", "input_usd_per_mtok": 3.0, "output_usd_per_mtok": 3.0, "effective_at": soon}
     price = pair[0].post("/v1/prices", body, status=201)
     for service in pair:
@@ -127,10 +127,10 @@ def test_a_price_comes_into_force_once_for_all(pair: tuple[Running, Running]) ->
 def test_a_server_that_restarts_is_waited_for(pair: tuple[Running, Running], postgres_url: str) -> None:
     """Connections are cut in the middle of traffic: what was acknowledged is there, once."""
     acknowledged: list[str] = []
-    end = time.monotonic() + 2.0
+    done = threading.Event()
 
     def ask(service: Running) -> None:
-        while time.monotonic() < end:
+        while not done.is_set():
             response = service.client.post("/v1/decisions", json={"route": "quickstart", "prompt": "x"})
             assert response.status_code in (200, 503), response.text
             if response.status_code == 200:
@@ -139,16 +139,19 @@ def test_a_server_that_restarts_is_waited_for(pair: tuple[Running, Running], pos
     threads = [threading.Thread(target=ask, args=[service]) for service in pair]
     for thread in threads:
         thread.start()
-    while any(thread.is_alive() for thread in threads):
+    cuts = 0
+    while cuts < 7 or len(acknowledged) <= 20:
+        assert all(thread.is_alive() for thread in threads)
         with psycopg.connect(postgres_url, autocommit=True) as connection:
             connection.execute(
                 "SELECT pg_terminate_backend(pid) FROM pg_stat_activity "
                 "WHERE datname = current_database() AND pid <> pg_backend_pid()"
             )
+        cuts += 1
         time.sleep(0.3)
+    done.set()
     for thread in threads:
         thread.join()
-    assert len(acknowledged) > 20
     both_settled(pair)
     with psycopg.connect(postgres_url) as connection:
         rows = connection.execute("SELECT decision_id FROM events WHERE kind = 'decision'").fetchall()

@@ -18,6 +18,7 @@ import pytest
 
 from fairlead.api.store import Query, open_store
 from tests.api.running import Running, running
+from tests.paths import HANGS_S
 
 
 def written(url: str) -> list[str]:
@@ -43,7 +44,7 @@ class Crashing:
         pid = self._server.get_pid()
         assert pid is not None
         os.kill(pid, signal.SIGQUIT)
-        end = time.monotonic() + 20.0
+        end = time.monotonic() + HANGS_S
         while Path(f"/proc/{pid}").exists() and time.monotonic() < end:
             time.sleep(0.02)
 
