@@ -22,7 +22,7 @@ from fairlead.api.service.service import Service
 from fairlead.api.settings import Settings
 
 START_WAIT_S: Final = 3.0
-"""Longest time that the first requests wait for the state; a longer rebuild goes on beside them."""
+"""Longest time that the first requests wait for the state; a longer rebuild goes on in the background."""
 
 
 def create_app(settings: Settings, *, service: Service | None = None) -> ASGIApp:

@@ -75,7 +75,7 @@ class Problem(Exception):
         return msgspec.json.encode(self.details())
 
     def headers(self) -> dict[str, str]:
-        """Headers of the answer, beside its content type."""
+        """Headers of the answer, apart from its content type."""
         headers = {}
         if self.retry_after_s is not None:
             headers["Retry-After"] = str(self.retry_after_s)

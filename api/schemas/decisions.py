@@ -185,7 +185,7 @@ class DecisionBatchIn(Strict):
 
 
 class ExpectedOut(QuickAnswer, gc=False):
-    """Expectations of a provider for this request; null where nothing is known, as of a fallback."""
+    """Expectations of a provider for this request; null if nothing is known, as for a fallback."""
 
     quality: float | None
     quality_sd: float | None

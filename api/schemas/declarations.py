@@ -99,7 +99,7 @@ class PriceIn(Strict):
 
 
 class Worth(Strict):
-    """The worth of quality in USD, said in one of two ways."""
+    """The worth of quality in USD, in one of two forms."""
 
     willingness_to_pay_usd: WillingnessToPay | None = Field(
         default=None, description="USD that one whole point of quality is worth; null: cost does not count."

@@ -8,7 +8,7 @@ from fairlead.api.schemas.base import Answer
 
 
 class BeliefOut(Answer):
-    """Beliefs about a provider for the mean request of a route; null where nothing is known."""
+    """Beliefs about a provider for the mean request of a route; null if nothing is known."""
 
     quality: float = Field(description="Expected quality; a failed call has none.", examples=[0.7])
     quality_sd: float = Field(description="Standard deviation of that belief.", examples=[0.03])

@@ -1,4 +1,4 @@
-"""Ids, digests and random numbers: what tells one request from another."""
+"""Ids, digests and random numbers of requests."""
 
 from __future__ import annotations
 

@@ -42,15 +42,13 @@ class Service:
     """Everything behind the endpoints. Opens the store at once, so that a fault shows at the start."""
 
     def __init__(self, settings: Settings, *, clock: Callable[[], float] = time.time) -> None:
-        self.settings = settings
-        self.clock = clock
+        self.settings, self.clock = settings, clock
         self.store = open_store(settings.database_url)
         self.metrics = Metrics()
         self.in_flight = InFlight()
         self.changing = asyncio.Lock()
         """Held from reading the configuration until it is changed: two changes would undo one another."""
-        self.requests = TokenBucket()
-        self.feedback = TokenBucket(burst_s=60.0)
+        self.requests, self.feedback = TokenBucket(), TokenBucket(burst_s=60.0)
         self._readers = ThreadPoolExecutor(_READERS, thread_name_prefix="fairlead-reader")
         self._fitter = ThreadPoolExecutor(
             1, thread_name_prefix="fairlead-fit", initializer=lower_thread_priority

@@ -86,7 +86,7 @@ def test_a_full_disk_keeps_a_snapshot_from_being_saved_and_nothing_else(
         with open(small_disk / "filler", "wb", buffering=0) as file, pytest.raises(OSError, match="No space"):
             while True:
                 file.write(b"\0" * 4_096)
-    assert [one for one in (small_disk / "state").iterdir() if one.is_dir()] == [], "nothing half written"
+    assert [path for path in (small_disk / "state").iterdir() if path.is_dir()] == [], "nothing half written"
     (small_disk / "filler").unlink()
     with running(tmp_path, state_dir=small_disk / "state") as service:
         assert service.get("/v1/routes/quickstart/state")["decisions"] == 1
@@ -131,13 +131,13 @@ def test_a_locked_database_is_waited_for_and_then_answered_with_503(
 
 def test_a_clock_that_jumps_breaks_nothing(tmp_path: Path) -> None:
     now = [1_800_000_000.0]
-    made = trial.settings(tmp_path)
-    made["routes"][0]["budget"] = {"usd_per_day": 5.0}
-    made["routes"][0]["reward_wait_s"] = 3_600.0
-    settings = trial.read_back(made, tmp_path)
-    given = {name: getattr(settings, name) for name in ("providers", "prices", "routes")}
+    content = trial.settings(tmp_path)
+    content["routes"][0]["budget"] = {"usd_per_day": 5.0}
+    content["routes"][0]["reward_wait_s"] = 3_600.0
+    settings = trial.read_back(content, tmp_path)
+    declared = {name: getattr(settings, name) for name in ("providers", "prices", "routes")}
     body = {"route": trial.ROUTE, "features": [0.1] * trial.WIDTH, "input_tokens": 400}
-    with running(tmp_path, clock=lambda: now[0], **given) as service:
+    with running(tmp_path, clock=lambda: now[0], **declared) as service:
         count = 0
         for jump_s in (1.0, -86_400.0, 30.0, 7 * 86_400.0, -30 * 86_400.0, 0.0, 1e-3):
             now[0] += jump_s
@@ -226,23 +226,23 @@ def test_a_process_that_dies_while_it_creates_the_tables_leaves_none(
     """Python's driver for SQLite opens no transaction for statements that change tables."""
     execute, steps, die_at = DefaultImpl._exec, 0, 0
 
-    def dying(self: DefaultImpl, *given: Any, **named: Any) -> Any:
+    def dying(self: DefaultImpl, *arguments: Any, **named: Any) -> Any:
         nonlocal steps
         steps += 1
         if steps == die_at:
             raise InterruptedError("the process died here")
-        return execute(self, *given, **named)
+        return execute(self, *arguments, **named)
 
     monkeypatch.setattr(DefaultImpl, "_exec", dying)
     open_store(f"sqlite:///{tmp_path}/whole.db").close()
     last = steps
     assert last > 4
-    for place in range(1, last + 1):
-        steps, die_at = 0, place
+    for step in range(1, last + 1):
+        steps, die_at = 0, step
         with pytest.raises(InterruptedError):
-            open_store(f"sqlite:///{tmp_path}/log{place}.db")
+            open_store(f"sqlite:///{tmp_path}/log{step}.db")
         die_at = 0
-        store = open_store(f"sqlite:///{tmp_path}/log{place}.db")
+        store = open_store(f"sqlite:///{tmp_path}/log{step}.db")
         assert store.last_seq() == 0
         store.close()
 
@@ -273,4 +273,4 @@ def test_a_server_on_a_half_written_file_ends_in_a_sentence(tmp_path: Path) -> N
         server.start()
     assert server.wait() == 2
     assert len(str(refused.value).strip().splitlines()) == 1
-    assert sorted(one.name for one in tmp_path.iterdir()) == ["fairlead.yaml", "report.txt"]
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["fairlead.yaml", "report.txt"]
