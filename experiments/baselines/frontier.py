@@ -23,8 +23,8 @@ class Hull:
     the provider at each corner of a best fixed mix, and is empty for an oracle.
 
     >>> hull = best_fixed_mix([1e-4, 3e-4], [0.6, 0.8])
-    >>> round(hull.quality_at(2e-4), 3), hull.shares_at(1e-4)
-    (0.7, {0: 1.0})
+    >>> round(hull.quality_at(2e-4), 3), hull.providers
+    (0.7, (0, 1))
     """
 
     cost_usd: NDArray[np.float64]
@@ -44,15 +44,6 @@ class Hull:
         """
         quality = np.interp(spend_usd, self.cost_usd, self.quality)
         return float(quality) if np.ndim(spend_usd) == 0 else np.asarray(quality)
-
-    def shares_at(self, spend_usd: float) -> dict[int, float]:
-        """Return the mixture behind `quality_at`: provider column to share of traffic; at most two."""
-        position = float(np.interp(spend_usd, self.cost_usd, np.arange(len(self.cost_usd))))
-        corner, share = int(position), position % 1.0
-        shares = {self.providers[corner]: 1.0 - share}
-        if share > 0.0:
-            shares[self.providers[corner + 1]] = share
-        return shares
 
 
 @dataclass(frozen=True, eq=False)

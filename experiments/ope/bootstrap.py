@@ -59,10 +59,6 @@ class Resamples:
     counts: Vector
     total: Vector
 
-    def __len__(self) -> int:
-        """Return the number of estimates m."""
-        return len(self.names)
-
     def merge(self, other: Resamples) -> Resamples:
         """Return the resamples of both sets of decisions together."""
         check_names(self.names, other.names)

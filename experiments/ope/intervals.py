@@ -59,7 +59,8 @@ def asymptotic(moments: Moments, contrast: Contrast | None = None, *, level: flo
     '0.50 in [-0.15, 1.15]'
     """
     centre, error = moments.value(contrast), moments.standard_error(contrast)
-    reach = math.inf if math.isinf(error) else error * t_quantile(moments.n - 1, level)
+    upper = 0.5 + 0.5 * check_level(level)
+    reach = math.inf if math.isinf(error) else error * float(stdtrit(moments.n - 1, upper))
     return Estimate(
         value=centre,
         low=centre - reach,
@@ -87,11 +88,6 @@ def asymptotic_or_unknown(
         level=level,
         method="asymptotic",
     )
-
-
-def t_quantile(degrees: int, level: float) -> float:
-    """Return the two-sided quantile of Student's t."""
-    return float(stdtrit(degrees, 0.5 + 0.5 * check_level(level)))
 
 
 def check_level(level: float) -> float:

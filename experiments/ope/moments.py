@@ -59,10 +59,6 @@ class Moments:
         named = name_estimates(estimates)
         return merge(_block(tuple(named), rows) for rows in blocks_of(list(named.values())))
 
-    def __len__(self) -> int:
-        """Return the number of estimates m."""
-        return len(self.names)
-
     def merge(self, other: Moments) -> Moments:
         """Return the moments of both sets of decisions together."""
         check_names(self.names, other.names)
