@@ -3,7 +3,7 @@
 Importing this package does not import scikit-learn; fitting or loading a `TextProjection` does.
 """
 
-from fairlead.optimizer.features.base import Block, Featurisable, Featuriser
+from fairlead.optimizer.features.base import Block, Featuriser
 from fairlead.optimizer.features.declared import Attributes, TaskLabel
 from fairlead.optimizer.features.embedding import CallerEmbedding
 from fairlead.optimizer.features.encoder import Encoder
@@ -19,7 +19,6 @@ __all__ = [
     "CallerEmbedding",
     "Encoder",
     "FeatureFileError",
-    "Featurisable",
     "Featuriser",
     "SurfaceFeatures",
     "TaskLabel",

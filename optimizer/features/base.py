@@ -7,7 +7,7 @@ model further than any ordinary one can.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from hashlib import blake2b
 from typing import Any, ClassVar, Final, Protocol
@@ -15,33 +15,14 @@ from typing import Any, ClassVar, Final, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from fairlead.optimizer.types.arrays import BOUND, FloatArray
+from fairlead.optimizer.types import Context, FloatArray
+from fairlead.optimizer.types.arrays import BOUND
 
 EDGE_CHARS: Final = 8_000
 """Characters read at each end of a text, so that the work on one request is bounded."""
 
 MAX_WIDTH: Final = 4_096
 """Widest block accepted: a model's statistics take 8 · width² bytes per provider."""
-
-
-class Featurisable(Protocol):
-    """The facts of a request that featurisers may look at."""
-
-    @property
-    def text(self) -> str | None:
-        """Prompt as the client sent it; None if the client keeps it to itself."""
-
-    @property
-    def task(self) -> str | None:
-        """The client's own label for the kind of request, such as "summary"."""
-
-    @property
-    def attributes(self) -> Mapping[str, str | float | bool]:
-        """Further facts that the client declares, such as {"tier": "gold", "tools": 3}."""
-
-    @property
-    def embedding(self) -> NDArray[Any] | None:
-        """The client's own embedding of the request, shape (width,), any finite scale."""
 
 
 @dataclass(frozen=True)
@@ -77,7 +58,7 @@ class Featuriser(Protocol):
     def version(self) -> str:
         """Changes whenever the same request could give other numbers, and only then."""
 
-    def transform(self, contexts: Sequence[Featurisable]) -> FloatArray:
+    def transform(self, contexts: Sequence[Context]) -> FloatArray:
         """Coordinates of each request, shape (n, width), finite, within ±BOUND.
 
         A row depends on its own request alone: one request gives the same bits by itself as it
@@ -108,7 +89,7 @@ class WidthFeaturiser:
     def version(self) -> str:
         return f"{self.name}-1-{self._width}"
 
-    def transform(self, contexts: Sequence[Featurisable]) -> FloatArray:
+    def transform(self, contexts: Sequence[Context]) -> FloatArray:
         coordinates = np.zeros((len(contexts), self._width))
         for row, context in zip(coordinates, contexts, strict=True):
             self._fill(row, context)
@@ -118,7 +99,7 @@ class WidthFeaturiser:
     def state(self) -> dict[str, NDArray[Any]]:
         return {"width": np.array(self._width, dtype=np.int64)}
 
-    def _fill(self, row: FloatArray, context: Featurisable) -> None:
+    def _fill(self, row: FloatArray, context: Context) -> None:
         """Fill in the coordinates of one request, all 0 so far."""
         raise NotImplementedError
 

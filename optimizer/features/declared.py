@@ -14,8 +14,8 @@ from typing import Final
 
 import numpy as np
 
-from fairlead.optimizer.features.base import Featurisable, WidthFeaturiser, shown
-from fairlead.optimizer.types.arrays import FloatArray
+from fairlead.optimizer.features.base import WidthFeaturiser, shown
+from fairlead.optimizer.types import Context, FloatArray
 
 NUMBER_SCALE: Final = 3.0
 """A number v enters as asinh(v) / NUMBER_SCALE: 1 as .29, 10 as 1.0, 1,000 as 2.5, 1e6 as 4.8."""
@@ -38,7 +38,7 @@ class TaskLabel(WidthFeaturiser):
     def __init__(self, *, width: int = 32) -> None:
         super().__init__(width=width)
 
-    def _fill(self, row: FloatArray, context: Featurisable) -> None:
+    def _fill(self, row: FloatArray, context: Context) -> None:
         if context.task is not None:
             row[_hash("task", context.task) % self._width] = 1.0
 
@@ -59,7 +59,7 @@ class Attributes(WidthFeaturiser):
     def __init__(self, *, width: int = 32) -> None:
         super().__init__(width=width)
 
-    def _fill(self, row: FloatArray, context: Featurisable) -> None:
+    def _fill(self, row: FloatArray, context: Context) -> None:
         attributes = context.attributes
         # Sorted, so that the last bits of a sum do not depend on the order of declaration.
         for key in sorted(attributes):

@@ -8,8 +8,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from fairlead.optimizer.features.base import Featurisable, WidthFeaturiser
-from fairlead.optimizer.types.arrays import FloatArray
+from fairlead.optimizer.features.base import WidthFeaturiser
+from fairlead.optimizer.types import Context, FloatArray
 
 
 class CallerEmbedding(WidthFeaturiser):
@@ -28,7 +28,7 @@ class CallerEmbedding(WidthFeaturiser):
     name = "embedding"
     isotropic = True
 
-    def _fill(self, row: FloatArray, context: Featurisable) -> None:
+    def _fill(self, row: FloatArray, context: Context) -> None:
         if context.embedding is not None:
             row[:] = self._scale(self._validate(context.embedding))
 

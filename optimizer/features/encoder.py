@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Final
 
 import numpy as np
 
-from fairlead.optimizer.features.base import Block, Featurisable, Featuriser, fingerprint
-from fairlead.optimizer.types import FloatArray
+from fairlead.optimizer.features.base import Featuriser, fingerprint
+from fairlead.optimizer.types import Context, FloatArray
 from fairlead.optimizer.types.arrays import BOUND
 
 
@@ -26,52 +27,40 @@ class Encoder:
 
     def __init__(self, featurisers: Sequence[Featuriser]) -> None:
         self._featurisers = tuple(featurisers)
-        self._blocks = tuple(featuriser.block for featuriser in self._featurisers)
+        self.blocks: Final = tuple(featuriser.block for featuriser in self._featurisers)
+        """The blocks, in the order of their coordinates."""
         self._slices: dict[str, slice] = {}
-        self._width = 0
-        for block in self._blocks:
+        self.width = 0
+        """Number of coordinates."""
+        for block in self.blocks:
             if block.name in self._slices:
                 raise ValueError(
                     f"two blocks are named {block.name!r}, so neither could be found by its name: "
                     "drop one of the two featurisers"
                 )
-            self._slices[block.name] = slice(self._width, self._width + block.width)
-            self._width += block.width
+            self._slices[block.name] = slice(self.width, self.width + block.width)
+            self.width += block.width
         parts = [
             f"{block.name} {block.width} {block.isotropic} {featuriser.version}"
-            for block, featuriser in zip(self._blocks, self._featurisers, strict=True)
+            for block, featuriser in zip(self.blocks, self._featurisers, strict=True)
         ]
-        self._version = "encoder-" + fingerprint(*parts)
-
-    @property
-    def blocks(self) -> tuple[Block, ...]:
-        """The blocks, in the order of their coordinates."""
-        return self._blocks
+        self.version: Final = "encoder-" + fingerprint(*parts)
+        """Changes whenever a featuriser, its state or the order of the blocks does."""
 
     @property
     def slices(self) -> dict[str, slice]:
         """The coordinates of each block, by its name."""
         return dict(self._slices)
 
-    @property
-    def width(self) -> int:
-        """Number of coordinates."""
-        return self._width
-
-    @property
-    def version(self) -> str:
-        """Changes whenever a featuriser, its state or the order of the blocks does."""
-        return self._version
-
-    def encode(self, context: Featurisable) -> FloatArray:
+    def encode(self, context: Context) -> FloatArray:
         """Encode one request: coordinates of shape (width,), finite, within ±BOUND."""
         vector: FloatArray = self.encode_many([context])[0]
         return vector
 
-    def encode_many(self, contexts: Sequence[Featurisable]) -> FloatArray:
+    def encode_many(self, contexts: Sequence[Context]) -> FloatArray:
         """Encode requests: shape (n, width), C-contiguous, each row as `encode` gives it."""
-        coordinates = np.empty((len(contexts), self._width))
-        for featuriser, block in zip(self._featurisers, self._blocks, strict=True):
+        coordinates = np.empty((len(contexts), self.width))
+        for featuriser, block in zip(self._featurisers, self.blocks, strict=True):
             part = featuriser.transform(contexts)
             if part.shape != (len(contexts), block.width):
                 raise ValueError(

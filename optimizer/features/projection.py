@@ -9,11 +9,12 @@ from typing import Any, Final, Self
 import numpy as np
 from numpy.typing import NDArray
 
-from fairlead.optimizer.features.base import Block, Featurisable, checked_width, fingerprint
+from fairlead.optimizer.features.base import Block, checked_width, fingerprint
 from fairlead.optimizer.features.projection_fit import learn
 from fairlead.optimizer.features.terms import N_COLUMNS, TermCounter
 from fairlead.optimizer.persistence.array_file import FeatureFileError, read_arrays, write_arrays
-from fairlead.optimizer.types.arrays import BOUND, FloatArray
+from fairlead.optimizer.types import Context, FloatArray
+from fairlead.optimizer.types.arrays import BOUND
 
 KIND: Final = "fairlead text projection"
 FORMAT: Final = 1
@@ -36,7 +37,7 @@ class TextProjection:
     Words, signs and their neighbouring pairs are weighted by TF-IDF and projected on `width`
     directions, then centred and scaled by one scalar, so that over the prompts learned from the
     mean square of a coordinate is 1 while leading directions stay larger than later ones. Make one
-    with `fit`, `load` or `from_state`; each imports scikit-learn, so that no request waits for it.
+    with `fit`, `load`, or from a `state`; each imports scikit-learn, so that no request waits for it.
 
     A prompt without a known word gives zeros, the position of the average prompt, as does None.
 
@@ -84,11 +85,6 @@ class TextProjection:
         return cls(state=learn(prompts, TermCounter(), width=width, seed=seed, max_terms=max_terms))
 
     @classmethod
-    def from_state(cls, state: Mapping[str, NDArray[Any]]) -> Self:
-        """Restore the projection that gave this `state`."""
-        return cls(state=state)
-
-    @classmethod
     def load(cls, path: str | Path) -> Self:
         """Load the projection saved at `path`; raises `FeatureFileError` if it cannot be used."""
         arrays = read_arrays(path, kind=KIND, version=FORMAT)
@@ -109,7 +105,7 @@ class TextProjection:
     def version(self) -> str:
         return self._version
 
-    def transform(self, contexts: Sequence[Featurisable]) -> FloatArray:
+    def transform(self, contexts: Sequence[Context]) -> FloatArray:
         coordinates = np.zeros((len(contexts), self._components.shape[1]))
         texts = [(row, context.text) for row, context in enumerate(contexts) if context.text]
         if not texts:

@@ -10,8 +10,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fairlead.optimizer.features import vocabulary as signs
-from fairlead.optimizer.features.base import Block, Featurisable, excerpt
-from fairlead.optimizer.types.arrays import BOUND, FloatArray
+from fairlead.optimizer.features.base import Block, excerpt
+from fairlead.optimizer.types import Context, FloatArray
+from fairlead.optimizer.types.arrays import BOUND
 
 
 class Scale(NamedTuple):
@@ -82,7 +83,7 @@ class SurfaceFeatures:
     def version(self) -> str:
         return VERSION
 
-    def transform(self, contexts: Sequence[Featurisable]) -> FloatArray:
+    def transform(self, contexts: Sequence[Context]) -> FloatArray:
         rows = [_NO_TEXT if context.text is None else _measure(context.text) for context in contexts]
         scaled = np.array(rows, dtype=np.float64).reshape(len(rows), len(SCALES))
         scaled -= _CENTRE

@@ -187,7 +187,7 @@ class Beliefs:
 
     def provable_cost(self, cost_usd: FloatArray) -> FloatArray:
         """Return these costs (k,) with NaN in place of those that are only guesses."""
-        return cost_usd if self._prices.all_known else cost_usd + self._prices.unknown
+        return np.where(self._prices.known, cost_usd, np.nan)
 
     def cost_unit(self, name: str) -> tuple[int, float] | None:
         """Return the seq and the USD of the decision that gives a provider without price list its unit."""

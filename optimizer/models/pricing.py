@@ -75,9 +75,6 @@ class PriceTable:
         self._unit = np.maximum(np.where(self.known, self._unit, guess), _LEAST_USD)
         self._unit.setflags(write=False)
         self._one_unit = not self._unit_token.any()
-        self.all_known = bool(self.known.all())
-        self.unknown = np.where(self.known, 0.0, np.nan)
-        """NaN for each cost that is a guess, else 0, to be added to costs; shape (k,)."""
 
     def at(self, input_tokens: float | FloatArray) -> tuple[FloatArray, FloatArray]:
         """Return the USD known beforehand and the USD of the unit, (k,), or (n, k) for tokens (n,)."""

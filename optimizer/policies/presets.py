@@ -15,28 +15,19 @@ from fairlead.optimizer.policies.squarecb import SquareCB
 from fairlead.optimizer.policies.thompson import Thompson
 from fairlead.optimizer.policies.uniform import Uniform
 
-_PLAIN: Final[dict[str, Callable[[], Policy]]] = {
-    "default": Thompson,
-    "thompson": Thompson,
-    "uniform": Uniform,
-    "greedy": Greedy,
-    "squarecb": SquareCB,
-    "epsilon-greedy": EpsilonGreedy,
-    "linucb": LinUCB,
+_KINDS: Final[dict[str, tuple[Callable[..., Policy], str | None]]] = {
+    "thompson": (Thompson, None),
+    "squarecb": (SquareCB, "gamma"),
+    "epsilon-greedy": (EpsilonGreedy, "epsilon"),
+    "linucb": (LinUCB, "alpha"),
+    "greedy": (Greedy, None),
+    "uniform": (Uniform, None),
 }
-_WITH_NUMBER: Final[dict[str, Callable[[float], Policy]]] = {
-    "squarecb": lambda gamma: SquareCB(gamma=gamma),
-    "epsilon-greedy": lambda epsilon: EpsilonGreedy(epsilon=epsilon),
-    "linucb": lambda alpha: LinUCB(alpha=alpha),
-}
+"""Each policy, and the number that may follow its name."""
+
 POLICY_NAMES: Final = (
     "default (thompson)",
-    "thompson",
-    "squarecb[:GAMMA]",
-    "epsilon-greedy[:EPSILON]",
-    "linucb[:ALPHA]",
-    "greedy",
-    "uniform",
+    *(name + (f"[:{setting.upper()}]" if setting else "") for name, (_, setting) in _KINDS.items()),
     "fixed:PROVIDER",
 )
 
@@ -46,21 +37,22 @@ def policy_from_name(name: str, *, providers: Sequence[str] = ()) -> Policy:
 
     ``providers`` are the names on the route, in its order; only ``fixed:`` needs them.
     """
-    kind, colon, setting = name.partition(":")
-    if not colon and kind in _PLAIN:
-        return _PLAIN[kind]()
+    kind, colon, text = ("thompson" if name == "default" else name).partition(":")
     if kind == "fixed":
-        if setting not in providers:
+        if text not in providers:
             raise InvalidInput(
                 f"policy {name!r} names no provider of the route: choose from {list(providers)}"
             )
-        return Fixed(index=list(providers).index(setting), provider=setting)
-    if colon and kind in _WITH_NUMBER:
-        try:
-            number = float(setting)
-        except ValueError:
-            raise InvalidInput(
-                f"policy {name!r} has {setting!r} in place of a number: give one, as in {kind}:0.1"
-            ) from None
-        return _WITH_NUMBER[kind](number)
-    raise InvalidInput(f"there is no policy {name!r}: choose from {', '.join(POLICY_NAMES)}")
+        return Fixed(index=list(providers).index(text), provider=text)
+    create, setting = _KINDS.get(kind, (None, None))
+    if create is None or (colon and setting is None):
+        raise InvalidInput(f"there is no policy {name!r}: choose from {', '.join(POLICY_NAMES)}")
+    if not colon or setting is None:
+        return create()
+    try:
+        number = float(text)
+    except ValueError:
+        raise InvalidInput(
+            f"policy {name!r} has {text!r} in place of a number: give one, as in {kind}:0.1"
+        ) from None
+    return create(**{setting: number})

@@ -7,24 +7,24 @@ from typing import Final
 
 import numpy as np
 
-from fairlead.optimizer.features import BOUND, Featurisable, Featuriser
-from tests.optimizer.features.requests import Request
+from fairlead.optimizer.features import BOUND, Featuriser
+from fairlead.optimizer.types import Context
 
 
-def check_shape(featuriser: Featuriser, requests: Sequence[Featurisable]) -> None:
+def check_shape(featuriser: Featuriser, requests: Sequence[Context]) -> None:
     for n in (0, 1, len(requests)):
         coordinates = featuriser.transform(requests[:n])
         assert coordinates.shape == (n, featuriser.block.width)
         assert coordinates.dtype == np.float64
 
 
-def check_finite_within_bounds(featuriser: Featuriser, requests: Sequence[Featurisable]) -> None:
+def check_finite_within_bounds(featuriser: Featuriser, requests: Sequence[Context]) -> None:
     coordinates = featuriser.transform(requests)
     assert np.isfinite(coordinates).all()
     assert np.abs(coordinates).max(initial=0.0) <= BOUND
 
 
-def check_rows_are_independent(featuriser: Featuriser, requests: Sequence[Featurisable]) -> None:
+def check_rows_are_independent(featuriser: Featuriser, requests: Sequence[Context]) -> None:
     """Compare a request alone, among others, and in another order, to the last bit."""
     together = featuriser.transform(requests)
     alone = np.vstack([featuriser.transform([request]) for request in requests])
@@ -32,7 +32,7 @@ def check_rows_are_independent(featuriser: Featuriser, requests: Sequence[Featur
     assert together.tobytes() == alone.tobytes() == backwards.tobytes()
 
 
-def check_transform_leaves_no_trace(featuriser: Featuriser, requests: Sequence[Featurisable]) -> None:
+def check_transform_leaves_no_trace(featuriser: Featuriser, requests: Sequence[Context]) -> None:
     """Neither repeating a transform nor writing into what was returned changes anything."""
     version, before = featuriser.version, featuriser.transform(requests)
     kept = before.copy()
@@ -43,7 +43,7 @@ def check_transform_leaves_no_trace(featuriser: Featuriser, requests: Sequence[F
     assert featuriser.version == version
 
 
-def check_state_is_plain_arrays(featuriser: Featuriser, requests: Sequence[Featurisable]) -> None:
+def check_state_is_plain_arrays(featuriser: Featuriser, requests: Sequence[Context]) -> None:
     for name, array in featuriser.state().items():
         assert isinstance(name, str)
         assert type(array) is np.ndarray
@@ -57,9 +57,9 @@ def check_version_follows_state(first: Featuriser, second: Featuriser) -> None:
     assert (first.version == second.version) == _same_state(first, second)
 
 
-def check_nothing_known_gives_zeros(featuriser: Featuriser, requests: Sequence[Featurisable]) -> None:
+def check_nothing_known_gives_zeros(featuriser: Featuriser, requests: Sequence[Context]) -> None:
     """Expect zeros for a request without facts, but for a coordinate that says so."""
-    coordinates = featuriser.transform([Request()])[0]
+    coordinates = featuriser.transform([Context()])[0]
     assert np.count_nonzero(coordinates) <= (featuriser.block.name == "surface")
 
 
@@ -70,7 +70,7 @@ def _same_state(first: Featuriser, second: Featuriser) -> bool:
     )
 
 
-FOR_ANY_REQUESTS: Final[tuple[Callable[[Featuriser, Sequence[Featurisable]], None], ...]] = (
+FOR_ANY_REQUESTS: Final[tuple[Callable[[Featuriser, Sequence[Context]], None], ...]] = (
     check_shape,
     check_finite_within_bounds,
     check_rows_are_independent,

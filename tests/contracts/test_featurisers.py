@@ -19,14 +19,14 @@ from hypothesis import strategies as st
 from fairlead.optimizer.features import (
     Attributes,
     CallerEmbedding,
-    Featurisable,
     Featuriser,
     SurfaceFeatures,
     TaskLabel,
     TextProjection,
 )
+from fairlead.optimizer.types import Context
 from tests.contracts.check_featuriser import CHECKS, FOR_ANY_REQUESTS, check_version_follows_state
-from tests.optimizer.features.requests import EMBEDDING_WIDTH, REQUESTS, Request, prompts
+from tests.optimizer.features.requests import EMBEDDING_WIDTH, REQUESTS, prompts
 from tests.paths import ROOT
 
 FEATURISERS: Final[dict[str, Callable[[], Featuriser]]] = {
@@ -67,19 +67,19 @@ attributes = st.dictionaries(
     | st.floats(allow_nan=False, allow_infinity=False),
     max_size=6,
 )
-requests = st.lists(st.builds(Request, text=texts, task=texts, attributes=attributes), min_size=1, max_size=4)
+requests = st.lists(st.builds(Context, text=texts, task=texts, attributes=attributes), min_size=1, max_size=4)
 
 
 @pytest.mark.parametrize("check", CHECKS, ids=lambda check: check.__name__)
 @pytest.mark.parametrize("name", FEATURISERS)
-def test_featurisers(name: str, check: Callable[[Featuriser, Sequence[Featurisable]], None]) -> None:
+def test_featurisers(name: str, check: Callable[[Featuriser, Sequence[Context]], None]) -> None:
     check(featuriser(name), REQUESTS)
 
 
 @pytest.mark.parametrize("name", FEATURISERS)
 @settings(max_examples=40, deadline=None)
 @given(some=requests)
-def test_arbitrary_requests(name: str, some: list[Request]) -> None:
+def test_arbitrary_requests(name: str, some: list[Context]) -> None:
     for check in FOR_ANY_REQUESTS:
         check(featuriser(name), some)
 

@@ -2,20 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass, field
 from typing import Any, SupportsIndex
 
 import numpy as np
 from numpy.typing import NDArray
 
-
-@dataclass(frozen=True)
-class Request:
-    text: str | None = None
-    task: str | None = None
-    attributes: Mapping[str, str | float | bool] = field(default_factory=dict)
-    embedding: NDArray[Any] | None = None
+from fairlead.optimizer.types import Context
 
 
 class Watched(str):
@@ -58,18 +50,18 @@ def embedding(seed: int) -> NDArray[np.float64]:
 
 
 REQUESTS = (
-    Request(),
-    Request(text=""),
-    Request(text=" \n\t "),
-    Request(text="What is the wind at sea?", task="weather"),
-    Request(text="Bake bread with flour and salt.", task="weather", attributes={"tier": "gold"}),
-    Request(text='def f(x):\n    return x ** 2  # 100 %\n```json\n{"a": [1, 2]}\n```', task=""),
-    Request(text="A) yes\nB) no\nAnswer:", attributes={"tools": 3, "stream": True, "temperature": -0.5}),
-    Request(text="天気はどうですか？ 東京 №7 naïve café", task="天気", attributes={"språk": "日本語"}),
-    Request(text="\ud800 lone \udfff \x00 NULs \x00", task="\udc80", attributes={"\ud800": "\ud800"}),
-    Request(text="boat " * 40_000, attributes={"huge": 1e308, "tiny": -5e-324}),
-    Request(text="a" * 100_000, embedding=embedding(1)),
-    Request(text="{" * 30_000, embedding=np.zeros(EMBEDDING_WIDTH)),
-    Request(task="weather", embedding=1e300 * embedding(2)),
-    Request(text="🙂" * 500, embedding=1e-320 * np.ones(EMBEDDING_WIDTH)),
+    Context(),
+    Context(text=""),
+    Context(text=" \n\t "),
+    Context(text="What is the wind at sea?", task="weather"),
+    Context(text="Bake bread with flour and salt.", task="weather", attributes={"tier": "gold"}),
+    Context(text='def f(x):\n    return x ** 2  # 100 %\n```json\n{"a": [1, 2]}\n```', task=""),
+    Context(text="A) yes\nB) no\nAnswer:", attributes={"tools": 3, "stream": True, "temperature": -0.5}),
+    Context(text="天気はどうですか？ 東京 №7 naïve café", task="天気", attributes={"språk": "日本語"}),
+    Context(text="\ud800 lone \udfff \x00 NULs \x00", task="\udc80", attributes={"\ud800": "\ud800"}),
+    Context(text="boat " * 40_000, attributes={"huge": 1e308, "tiny": -5e-324}),
+    Context(text="a" * 100_000, embedding=embedding(1)),
+    Context(text="{" * 30_000, embedding=np.zeros(EMBEDDING_WIDTH)),
+    Context(task="weather", embedding=1e300 * embedding(2)),
+    Context(text="🙂" * 500, embedding=1e-320 * np.ones(EMBEDDING_WIDTH)),
 )

@@ -9,13 +9,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from fairlead.optimizer.features import Attributes, TaskLabel
-from fairlead.optimizer.types import FloatArray
-
-from .requests import Request
+from fairlead.optimizer.types import Context, FloatArray
 
 
 def attributes(width: int = 32, **declared: Any) -> FloatArray:
-    row: FloatArray = Attributes(width=width).transform([Request(attributes=declared)])[0]
+    row: FloatArray = Attributes(width=width).transform([Context(attributes=declared)])[0]
     return row
 
 
@@ -27,21 +25,21 @@ def column(coordinates: FloatArray) -> int:
 
 @given(st.text(st.characters(categories=None)), st.integers(1, 64))
 def test_task_is_one_hot(task: str, width: int) -> None:
-    coordinates = TaskLabel(width=width).transform([Request(task=task)])[0]
+    coordinates = TaskLabel(width=width).transform([Context(task=task)])[0]
     assert sorted(coordinates)[-1] == 1.0
     assert np.count_nonzero(coordinates) == 1
 
 
 def test_places_are_pinned() -> None:
     """A log written by one release is read by the next, so labels must stay where they are."""
-    tasks = TaskLabel().transform([Request(task=task) for task in ("chat", "Chat", "summary", "東京")])
+    tasks = TaskLabel().transform([Context(task=task) for task in ("chat", "Chat", "summary", "東京")])
     assert [column(row) for row in tasks] == [0, 17, 18, 31]
     assert column(attributes(tier="gold")) == 30
     assert column(attributes(tools=3)) == 17
 
 
 def test_labels_spread_evenly() -> None:
-    rows = TaskLabel(width=16).transform([Request(task=f"task {i}") for i in range(8_000)])
+    rows = TaskLabel(width=16).transform([Context(task=f"task {i}") for i in range(8_000)])
     counts = rows.sum(axis=0)
     # Chi-squared with 15 degrees of freedom; its 99.9 % point is 37.7.
     assert np.square(counts - 500).sum() / 500 < 37.7
@@ -53,8 +51,8 @@ def test_kinds_of_value_are_kept_apart() -> None:
 
 
 def test_key_and_value_are_kept_apart() -> None:
-    first = Attributes(width=4_096).transform([Request(attributes={"a": "bc"})])
-    second = Attributes(width=4_096).transform([Request(attributes={"ab": "c"})])
+    first = Attributes(width=4_096).transform([Context(attributes={"a": "bc"})])
+    second = Attributes(width=4_096).transform([Context(attributes={"ab": "c"})])
     assert not np.array_equal(first, second)
 
 
@@ -76,7 +74,7 @@ def test_numpy_values_count_as_their_own_kind() -> None:
 def test_order_of_declaration_does_not_matter(declared: dict[str, float], random: Any) -> None:
     shuffled = list(declared.items())
     random.shuffle(shuffled)
-    rows = Attributes(width=1).transform([Request(attributes=declared), Request(attributes=dict(shuffled))])
+    rows = Attributes(width=1).transform([Context(attributes=declared), Context(attributes=dict(shuffled))])
     assert rows[0].tobytes() == rows[1].tobytes()
 
 

@@ -10,15 +10,14 @@ from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
 from fairlead.optimizer.features import CallerEmbedding
-
-from .requests import Request
+from fairlead.optimizer.types import Context
 
 finite = st.floats(allow_nan=False, allow_infinity=False)
 
 
 def scaled(embedding: Any) -> Any:
     width = len(embedding)
-    return CallerEmbedding(width=width).transform([Request(embedding=embedding)])[0]
+    return CallerEmbedding(width=width).transform([Context(embedding=embedding)])[0]
 
 
 @given(arrays(np.float64, 16, elements=finite).filter(np.any))
@@ -36,7 +35,7 @@ def test_only_the_direction_counts(embedding: Any, factor: float) -> None:
 
 
 def test_missing_and_zero_embeddings_give_zeros() -> None:
-    rows = CallerEmbedding(width=3).transform([Request(), Request(embedding=np.zeros(3))])
+    rows = CallerEmbedding(width=3).transform([Context(), Context(embedding=np.zeros(3))])
     assert not rows.any()
 
 
@@ -54,16 +53,16 @@ def test_wrong_shape(shape: tuple[int, ...]) -> None:
     with pytest.raises(
         ValueError, match=r"shape \(.*\), but this route learned on \(3,\): send one flat vector"
     ):
-        CallerEmbedding(width=3).transform([Request(embedding=np.ones(shape))])
+        CallerEmbedding(width=3).transform([Context(embedding=np.ones(shape))])
 
 
 @pytest.mark.parametrize("bad", [math.nan, math.inf, -math.inf])
 def test_not_finite(bad: float) -> None:
     with pytest.raises(ValueError, match=rf"embedding is {bad} at position 1, .*: send finite numbers"):
-        CallerEmbedding(width=3).transform([Request(embedding=np.array([1.0, bad, 2.0]))])
+        CallerEmbedding(width=3).transform([Context(embedding=np.array([1.0, bad, 2.0]))])
 
 
 @pytest.mark.parametrize("dtype", [np.complex128, np.str_, object, bool])
 def test_not_real_numbers(dtype: Any) -> None:
     with pytest.raises(ValueError, match="cannot be scaled: send real numbers"):
-        CallerEmbedding(width=3).transform([Request(embedding=np.zeros(3, dtype=dtype))])
+        CallerEmbedding(width=3).transform([Context(embedding=np.zeros(3, dtype=dtype))])

@@ -13,11 +13,11 @@ from fairlead.optimizer.features import (
     Block,
     CallerEmbedding,
     Encoder,
-    Featurisable,
     Featuriser,
     SurfaceFeatures,
     TaskLabel,
 )
+from fairlead.optimizer.types import Context
 
 from .requests import EMBEDDING_WIDTH, REQUESTS
 
@@ -32,7 +32,7 @@ class Fixed:
     block: Block = FIXED
     version: str = "fixed-1"
 
-    def transform(self, contexts: Sequence[Featurisable]) -> NDArray[np.float64]:
+    def transform(self, contexts: Sequence[Context]) -> NDArray[np.float64]:
         return np.tile(np.array(self.row, dtype=np.float64), (len(contexts), 1))
 
     def state(self) -> dict[str, NDArray[Any]]:

@@ -11,9 +11,9 @@ from fairlead.optimizer.features import TextProjection
 from fairlead.optimizer.features.base import EDGE_CHARS
 from fairlead.optimizer.features.projection_fit import distinct
 from fairlead.optimizer.features.terms import TERM, TermCounter
-from fairlead.optimizer.types import FloatArray
+from fairlead.optimizer.types import Context, FloatArray
 
-from .requests import COOKING, SAILING, Request, Watched, prompts, sentences
+from .requests import COOKING, SAILING, Watched, prompts, sentences
 
 
 @pytest.fixture(scope="module")
@@ -22,7 +22,7 @@ def fitted() -> TextProjection:
 
 
 def project(projection: TextProjection, texts: list[str]) -> FloatArray:
-    return projection.transform([Request(text=text) for text in texts])
+    return projection.transform([Context(text=text) for text in texts])
 
 
 def test_topics_are_far_apart(fitted: TextProjection) -> None:
@@ -143,7 +143,7 @@ def test_lone_surrogates_can_be_learned_from() -> None:
 
 def test_work_on_a_huge_prompt_is_bounded(fitted: TextProjection) -> None:
     text = Watched("oven " * 2_000_000)
-    assert fitted.transform([Request(text=text)]).any()
+    assert fitted.transform([Context(text=text)]).any()
     assert 0 < text.read <= 2 * EDGE_CHARS
 
 
@@ -200,17 +200,17 @@ def test_state_that_does_not_fit(fitted: TextProjection, name: str, change: Any,
     state = fitted.state()
     state[name] = change(state[name])
     with pytest.raises(ValueError, match=message):
-        TextProjection.from_state(state)
+        TextProjection(state=state)
 
 
 def test_state_that_lacks_an_array(fitted: TextProjection) -> None:
     state = fitted.state()
     del state["idf"]
     with pytest.raises(ValueError, match=r"give what state\(\) returned"):
-        TextProjection.from_state(state)
+        TextProjection(state=state)
 
 
 def test_state_round_trip(fitted: TextProjection) -> None:
-    again = TextProjection.from_state(fitted.state())
+    again = TextProjection(state=fitted.state())
     assert again.version == fitted.version
     assert project(again, prompts()).tobytes() == project(fitted, prompts()).tobytes()

@@ -10,9 +10,8 @@ import pytest
 
 from fairlead.optimizer.features import SurfaceFeatures, TextProjection
 from fairlead.optimizer.features.surface import NAMES
+from fairlead.optimizer.types import Context
 from tests.paths import ROOT
-
-from .requests import Request
 
 TABLES = Path(os.environ.get("FAIRLEAD_DATA", ROOT / ".." / "shared" / "data")) / "outcomes"
 
@@ -33,7 +32,7 @@ def table(name: str, *, n: int) -> list[tuple[str, str]]:
 
 @pytest.mark.parametrize("name", ["paretobandit", "routerbench", "lookahead", "logparse"])
 def test_surface_features_are_about_unit_size(name: str) -> None:
-    features = SurfaceFeatures().transform([Request(text=prompt) for prompt, _ in table(name, n=1_000)])
+    features = SurfaceFeatures().transform([Context(text=prompt) for prompt, _ in table(name, n=1_000)])
     assert (np.abs(features) <= 3).mean() > 0.97
     assert (np.abs(features.mean(axis=0)) <= 3).all()
     assert np.count_nonzero(features.std(axis=0) > 0.05) >= len(NAMES) // 2
@@ -47,11 +46,11 @@ def test_projection_tells_tasks_apart(name: str, accuracy: float) -> None:
     rows = table(name, n=2_000)
     learned, fresh = rows[:1_000], rows[1_000:]
     projection = TextProjection.fit(prompt for prompt, _ in learned)
-    coordinates = projection.transform([Request(text=prompt) for prompt, _ in learned])
+    coordinates = projection.transform([Context(text=prompt) for prompt, _ in learned])
     tasks = np.array([task for _, task in learned])
     names = sorted(set(tasks))
     centres = np.array([coordinates[tasks == task].mean(axis=0) for task in names])
-    points = projection.transform([Request(text=prompt) for prompt, _ in fresh])
+    points = projection.transform([Context(text=prompt) for prompt, _ in fresh])
     nearest = np.square(points[:, np.newaxis] - centres).sum(axis=2).argmin(axis=1)
     hits = np.mean([names[guess] == task for guess, (_, task) in zip(nearest, fresh, strict=True)])
     assert hits > accuracy

@@ -11,13 +11,14 @@ from hypothesis import strategies as st
 from fairlead.optimizer.features import BOUND, SurfaceFeatures, vocabulary
 from fairlead.optimizer.features.base import EDGE_CHARS, fingerprint
 from fairlead.optimizer.features.surface import NAMES, SCALES, VERSION
+from fairlead.optimizer.types import Context
 
-from .requests import REQUESTS, Request, Watched
+from .requests import REQUESTS, Watched
 
 
 def named(text: str | None) -> dict[str, float]:
     """Scaled features by name."""
-    row = SurfaceFeatures().transform([Request(text=text)])[0]
+    row = SurfaceFeatures().transform([Context(text=text)])[0]
     return dict(zip(NAMES, row.tolist(), strict=True))
 
 
@@ -121,7 +122,7 @@ def test_counts_of_a_long_text_are_scaled_up() -> None:
 
 def test_work_on_a_huge_prompt_is_bounded() -> None:
     text = Watched("word " * 2_000_000)
-    SurfaceFeatures().transform([Request(text=text)])
+    SurfaceFeatures().transform([Context(text=text)])
     assert 0 < text.read <= 2 * EDGE_CHARS
 
 

@@ -9,7 +9,8 @@ import pytest
 
 from fairlead.optimizer.features import FeatureFileError, TextProjection
 from fairlead.optimizer.persistence.array_file import read_arrays, write_arrays
-from tests.optimizer.features.requests import Request, prompts
+from fairlead.optimizer.types import Context
+from tests.optimizer.features.requests import prompts
 
 
 @pytest.fixture(scope="module")
@@ -26,7 +27,7 @@ def saved(fitted: TextProjection, tmp_path: Path) -> Path:
 
 def test_round_trip_is_exact(fitted: TextProjection, saved: Path) -> None:
     loaded = TextProjection.load(saved)
-    requests = [Request(text=text) for text in prompts()]
+    requests = [Context(text=text) for text in prompts()]
     assert loaded.version == fitted.version
     assert loaded.transform(requests).tobytes() == fitted.transform(requests).tobytes()
     for name, array in fitted.state().items():
