@@ -31,7 +31,7 @@ TAGS = {"a": "x" * 100, "b": "y" * 100, "c": "z" * 100}
 
 @pytest.fixture
 def small_disk(tmp_path: Path) -> Iterator[Path]:
-    """A file system of 2 MB."""
+    """Mount a file system of 2 MB."""
     folder = tmp_path / "disk"
     folder.mkdir()
     if os.geteuid() != 0:
