@@ -87,10 +87,11 @@ class ProcessPool:
             return []
         # Spawned, not forked: DuckDB and the progress bar have threads. Workers inherit the environment.
         context = multiprocessing.get_context("spawn")
-        counter = context.Value("q", 0)
-        work = (function, shared, counter, reports)
         workers = min(self._workers, len(tasks))
-        with _environment(_WORKER_ENVIRONMENT):
+        with environment(_WORKER_ENVIRONMENT):
+            # Inside, since the first counter starts a process too, which tracks it.
+            counter = context.Value("q", 0)
+            work = (function, shared, counter, reports)
             pool = ProcessPoolExecutor(workers, context, initializer=_begin, initargs=work)
             try:
                 with _uninterrupted():
@@ -147,7 +148,7 @@ def open_pool(engine: str, *, scheduler: str | None, workers: int) -> Iterator[P
 
     if scheduler is None:
         with (
-            _environment({"PYTHONSAFEPATH": "1"}),
+            environment({"PYTHONSAFEPATH": "1"}),
             distributed.LocalCluster(
                 n_workers=workers,
                 threads_per_worker=1,
@@ -205,7 +206,7 @@ def _follow(futures: Sequence[Future[Any]], counter: Any, tick: Tick) -> None:
 
 
 @contextmanager
-def _environment(changes: Mapping[str, str]) -> Iterator[None]:
+def environment(changes: Mapping[str, str]) -> Iterator[None]:
     """Change the environment for processes that start meanwhile."""
     before = {name: os.environ.get(name) for name in changes}
     os.environ.update(changes)

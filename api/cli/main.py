@@ -97,8 +97,7 @@ def main() -> None:
     # Before NumPy is imported: the matrices are small, and threads would only compete with processes.
     for name in ("OPENBLAS_NUM_THREADS", "OMP_NUM_THREADS", "MKL_NUM_THREADS"):
         os.environ.setdefault(name, "1")
-    # Neither this process nor those that it starts may import what happens to lie in the working directory.
-    os.environ["PYTHONSAFEPATH"] = "1"
+    # Worker processes inherit the path; with `python -c` it begins with the working directory.
     if "" in sys.path:
         sys.path.remove("")
     app()

@@ -11,8 +11,7 @@ import multiprocessing
 import os
 import signal
 import sys
-from collections.abc import Awaitable, Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from multiprocessing.connection import Connection
 from pathlib import Path
@@ -24,6 +23,7 @@ from fairlead.api.state import snapshots
 from fairlead.api.state.follower import Engine
 from fairlead.api.store import Store, StoreUnavailable, retention
 from fairlead.api.store.writer import Writer
+from fairlead.experiments.pool import environment
 
 T = TypeVar("T")
 
@@ -36,7 +36,6 @@ _DAY_S: Final = 86_400.0
 _MIN_REMOVED: Final = 1_000
 """Events that make it worthwhile to save another base."""
 _NICENESS: Final = 10
-_SAFE_PATH: Final = "PYTHONSAFEPATH"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -125,7 +124,8 @@ async def run_in_process(function: Callable[..., T], *arguments: Any) -> T:
     """
     receiver, sender = _SPAWN.Pipe(duplex=False)
     process = _SPAWN.Process(target=_call, args=(sender, function, arguments), daemon=True)
-    with _safe_path():
+    # Nothing that lies in the working directory may be imported by the new interpreter.
+    with environment({"PYTHONSAFEPATH": "1"}):
         process.start()
     sender.close()
     try:
@@ -136,20 +136,6 @@ async def run_in_process(function: Callable[..., T], *arguments: Any) -> T:
     if failure is not None:
         raise ProcessFailed(failure)
     return result  # type: ignore[no-any-return]
-
-
-@contextmanager
-def _safe_path() -> Iterator[None]:
-    """Keep the working directory off the import path of interpreters that start meanwhile."""
-    before = os.environ.get(_SAFE_PATH)
-    os.environ[_SAFE_PATH] = "1"
-    try:
-        yield
-    finally:
-        if before is None:
-            del os.environ[_SAFE_PATH]
-        else:
-            os.environ[_SAFE_PATH] = before
 
 
 def _receive(receiver: Connection) -> tuple[Any, str | None]:
