@@ -15,7 +15,6 @@ from fairlead.optimizer.errors import InvalidInput
 from fairlead.optimizer.types import Budget, Constraints, Metric, Objective, Prices, Provider, Route
 from fairlead.optimizer.types.route import Source
 
-ENTITIES: Final = ("provider", "price", "route", "key")
 Entity = Literal["provider", "price", "route", "key"]
 Action = Literal["put", "remove", "activate"]
 

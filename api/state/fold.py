@@ -187,7 +187,7 @@ class Fold:
             self.counts[row.kind, "late"] += 1
             return
         if isinstance(event, Feedback):
-            served.learn_feedback(event)
+            served.learn(event)
             decision.count_feedback(metadata.key or "")
         elif event.served_provider:
             served.learn_outcome(event)

@@ -77,12 +77,11 @@ class ServedRoute:
         """The configuration that the router was created with, which a snapshot needs."""
         encoder, vector = new_encoder(body.features), int(body.features.vector or 0)
         if encoder is not None:
-            self.width, self.encoder_version = encoder.width, encoder.version
-            self.router = Router(route, encoder=encoder)
+            self.width, self.router = encoder.width, Router(route, encoder=encoder)
         else:
-            self.width, self.encoder_version = vector, f"vector-1-{vector}"
             block = Block(name="vector", width=vector, isotropic=False)
-            self.router = Router(route, blocks=(block,), encoder_version=self.encoder_version)
+            router = Router(route, blocks=(block,), encoder_version=f"vector-1-{vector}")
+            self.width, self.router = vector, router
         self._most_quick = QUICK // (self.width + 1) ** 3
         self.tasks: dict[str, tuple[int, FloatArray, float]] = {}
         """By task label: number of decisions, sum of their features, sum of their input tokens."""
@@ -121,13 +120,14 @@ class ServedRoute:
 
     def learn_decision(self, decision: Decision, *, explored: bool) -> None:
         """Fold a decision and keep it open for reports."""
-        self._learn(decision)
+        self.learn(decision)
         self.decisions += 1
         self.explored += explored
         self.fallbacks += decision.fallback_used is not None
         self._remember_task(decision)
 
-    def _learn(self, event: Event) -> None:
+    def learn(self, event: Event) -> None:
+        """Fold an event, and refit the router at once if that is quick."""
         self.router.learn(event, refit=self.is_quick)
 
     def _remember_task(self, decision: Decision) -> None:
@@ -143,19 +143,15 @@ class ServedRoute:
         """Fold an outcome of an open decision."""
         decision = self.open_decision(event.decision_id)
         before_usd = None if decision.outcome is None else decision.cost_of(decision.outcome)
-        self._learn(event)
+        self.learn(event)
         # The later outcome in the log is the one in force.
         self.spent_usd += (decision.cost_of(event) or 0.0) - (before_usd or 0.0)
-
-    def learn_feedback(self, event: Feedback) -> None:
-        """Fold feedback on an open decision."""
-        self._learn(event)
 
     def close(self, decisions: Sequence[OpenDecision]) -> None:
         """Close the oldest open decisions, with the default feedback for those that got none."""
         for decision in decisions:
             if self.body.reward_default is not None and decision.reward is None:
-                self._learn(self._default_feedback(decision.id, self.body.reward_default))
+                self.learn(self._default_feedback(decision.id, self.body.reward_default))
         self.router.close_before(decisions[-1].seq + 1)
 
     def _default_feedback(self, decision_id: str, reward: float) -> Feedback:
