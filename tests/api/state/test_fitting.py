@@ -92,12 +92,12 @@ def replayed(url: str, rows: list[list[float]]) -> object:
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="threads have priorities of their own on Linux alone")
-def test_fits_wait_for_whoever_answers(tmp_path: Path) -> None:
+def test_fits_run_only_when_other_threads_are_idle(tmp_path: Path) -> None:
     def priority() -> int:
         return os.getpriority(os.PRIO_PROCESS, threading.get_native_id())
 
     with running(tmp_path) as service:
         loop = asyncio.new_event_loop()
-        assert loop.run_until_complete(service.service.beside(priority)) == 19
+        assert loop.run_until_complete(service.service.fit_in_thread(priority)) == 19
         assert loop.run_until_complete(service.service.in_thread(priority)) == priority()
         loop.close()
