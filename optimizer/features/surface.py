@@ -27,7 +27,7 @@ class Scale(NamedTuple):
 # of benchmark prompts and system logs, rounded; signs that most prompts lack keep a centre of zero,
 # so that "absent" is 0. Change a line here, or anything it measures, and raise `VERSION`.
 SCALES: Final = (
-    Scale("no_text", 0.0, 1.0),  # 1 where there is no text, and then all others are 0
+    Scale("no_text", 0.0, 1.0),  # 1 if there is no text, and then all others are 0
     Scale("log_chars", 5.5, 1.5),  # log(1 + characters)
     Scale("log_words", 3.8, 1.5),  # log(1 + words)
     Scale("log_lines", 1.2, 1.5),  # log(1 + line breaks)
@@ -40,8 +40,8 @@ SCALES: Final = (
     Scale("cjk", 0.0, 0.25),  # Chinese, Japanese and Korean characters, per character
     Scale("english", 0.2, 0.15),  # distinct English function words per distinct word
     Scale("variety", 0.7, 0.25),  # distinct words per word
-    Scale("question_mark", 0.0, 1.0),  # 1 where the text ends in a question mark
-    Scale("wh_start", 0.0, 1.0),  # 1 where the first word asks: what, how, is, ...
+    Scale("question_mark", 0.0, 1.0),  # 1 if the text ends in a question mark
+    Scale("wh_start", 0.0, 1.0),  # 1 if the first word asks: what, how, is, ...
     Scale("code", 0.0, 2.5),  # how many different signs of source code occur
     Scale("maths_signs", 0.0, 1.2),  # log(1 + LaTeX and arithmetic signs)
     Scale("maths_words", 0.0, 1.0),  # log(1 + different words of mathematics)

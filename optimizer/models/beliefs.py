@@ -183,11 +183,11 @@ class Beliefs:
     @property
     def cost_known(self) -> NDArray[np.bool_]:
         """Whether each provider has a price list or was paid for, shape (k,); if not, its cost is a guess."""
-        return self._prices.known
+        return self._prices.is_known
 
     def provable_cost(self, cost_usd: FloatArray) -> FloatArray:
         """Return these costs (k,) with NaN in place of those that are only guesses."""
-        return np.where(self._prices.known, cost_usd, np.nan)
+        return np.where(self._prices.is_known, cost_usd, np.nan)
 
     def cost_unit(self, name: str) -> tuple[int, float] | None:
         """Return the seq and the USD of the decision that gives a provider without price list its unit."""

@@ -1,6 +1,6 @@
 """The linear algebra of Gaussian beliefs as compiled loops: inverting, predicting, conditioning.
 
-`invert` is the only place where a ridge regression or a posterior inverts a matrix.
+`invert` is the one place of the algorithm that inverts matrices.
 """
 
 from __future__ import annotations

@@ -65,14 +65,14 @@ class PriceTable:
 
     def __init__(self, providers: Sequence[Provider], unit_usd: Mapping[str, float]) -> None:
         has_price = [p.prices is not None or p.name in unit_usd for p in providers]
-        self.known = np.array(has_price)
+        self.is_known = np.array(has_price)
         """Whether each provider has a price list or was paid for, shape (k,); if not, its cost is a guess."""
         calls = np.array([call_price(p.prices, unit_usd.get(p.name, 0.0)) for p in providers])
         self._base, self._base_token, self._unit, self._unit_token = np.ascontiguousarray(calls.T)
         # An unknown cost is taken to be the highest that is known, never 0.
         typical = self._base + self._unit
-        guess = float(typical[self.known].max()) if self.known.any() else _UNKNOWN_USD
-        self._unit = np.maximum(np.where(self.known, self._unit, guess), _LEAST_USD)
+        guess = float(typical[self.is_known].max()) if self.is_known.any() else _UNKNOWN_USD
+        self._unit = np.maximum(np.where(self.is_known, self._unit, guess), _LEAST_USD)
         self._unit.setflags(write=False)
         self._one_unit = not self._unit_token.any()
 

@@ -10,7 +10,7 @@ from fairlead.optimizer.types import FloatArray
 class LinUCB:
     """argmax of utility + alpha × spread (Li et al. 2010, algorithm 1); equal bounds share equally.
 
-    Deterministic, so its log cannot judge another policy unless a floor is put under it.
+    Deterministic, so no other policy can be evaluated from its log unless a floor is put under it.
 
     >>> import numpy as np
     >>> utility, spread = np.array([[0.7, 0.6, 0.2]]), np.array([[0.05, 0.15, 0.1]])

@@ -9,7 +9,7 @@ from fairlead.optimizer.types import FloatArray
 
 
 class Uniform:
-    """Blind to utility: the log that it writes can judge any other policy, at the price of the mean.
+    """Blind to utility: any other policy can be evaluated from its log, at the price of the mean.
 
     >>> import numpy as np
     >>> utility, spread = np.array([[0.7, 0.6, 0.2]]), np.full((1, 3), 0.1)
