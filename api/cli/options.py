@@ -18,7 +18,7 @@ from fairlead.optimizer.errors import require
 if TYPE_CHECKING:
     from fairlead.experiments.simulation.scenario import Newcomer, PriceChange, QualityChange
 
-O = TypeVar("O")  # noqa: E741  (options)
+Options = TypeVar("Options")
 
 Config = Annotated[
     Path | None,
@@ -27,7 +27,7 @@ Config = Annotated[
 TABLE_SUFFIXES = (".jsonl", ".csv", ".parquet")
 
 
-def command_of(options: type[O], run: Callable[[O], None]) -> Callable[..., None]:
+def command_of(options: type[Options], run: Callable[[Options], None]) -> Callable[..., None]:
     """Make a command of ``run`` whose arguments and options are the fields of a dataclass.
 
     Typer reads them from the signature of a function, and so would ask for a function of 27 parameters.

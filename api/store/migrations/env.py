@@ -1,4 +1,4 @@
-"""How Alembic runs the migrations: on the connection that `fairlead.api.store.schema` hands over."""
+"""Entry point of Alembic: runs the migrations on the connection that `fairlead.api.store.schema` opened."""
 
 from alembic import context
 from sqlmodel import SQLModel

@@ -1,4 +1,4 @@
-"""What stands for events that were removed."""
+"""Tables for the state and the sums of removed events."""
 
 import sqlalchemy as sa
 from alembic import op
