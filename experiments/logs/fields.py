@@ -39,7 +39,7 @@ MEANINGS: Final[dict[Kind, str]] = {
     "time": "a time as text, such as 2026-03-01T12:00:00Z",
     "object": 'an object, such as {"task": "chat"}',
 }
-_SQL_TYPES: Final[dict[Kind, str]] = {
+SQL_TYPES: Final[dict[Kind, str]] = {
     "text": "VARCHAR", "number": "DOUBLE", "texts": "VARCHAR[]", "numbers": "DOUBLE[]", "time": "VARCHAR",
     "object": "JSON",
 }  # fmt: skip
@@ -71,7 +71,7 @@ def field_sql(name: str, source: str, kind_of_source: str | None) -> FieldSql:
     """Write the SQL that reads column ``name`` from ``source``, an expression of that type (None: absent)."""
     kind = KINDS[name]
     if kind_of_source is None:
-        return FieldSql(value=f"NULL::{_SQL_TYPES[kind]}", wrong="NULL::VARCHAR")
+        return FieldSql(value=f"NULL::{SQL_TYPES[kind]}", wrong="NULL::VARCHAR")
     if kind_of_source == "JSON":
         return _from_json(kind, source)
     if kind_of_source == "VARCHAR":
@@ -95,7 +95,7 @@ def _from_json(kind: Kind, source: str) -> FieldSql:
     else:
         # A number written as text among numbers is a mixed type, though a cast would take it.
         alike = f"NOT contains({source}::VARCHAR, '\"')" if kind == "numbers" else "true"
-        value = f"TRY_CAST({source} AS {_SQL_TYPES[kind]})"
+        value = f"TRY_CAST({source} AS {SQL_TYPES[kind]})"
         fits = f"json_type({source}) = 'ARRAY' AND {alike} AND {value} IS NOT NULL"
     field = FieldSql(
         value=f"CASE WHEN {present} AND {fits} THEN {value} END",
@@ -149,11 +149,11 @@ def _from_typed(kind: Kind, source: str, kind_of_source: str) -> FieldSql:
     if kind in ("texts", "numbers") and kind_of_source.endswith("]"):
         inner = kind_of_source.rpartition("[")[0]
         if (inner == "VARCHAR") == (kind == "texts") and (kind == "texts" or _NUMERIC.fullmatch(inner)):
-            return FieldSql(value=f"{source}::{_SQL_TYPES[kind]}", wrong=nothing)
+            return FieldSql(value=f"{source}::{SQL_TYPES[kind]}", wrong=nothing)
     if kind == "object" and kind_of_source.startswith(("STRUCT", "MAP")):
         return FieldSql(value=f"to_json({source})", wrong=nothing)
     wrong = f"CASE WHEN {source} IS NOT NULL THEN {_shown(f'{source}::VARCHAR')} END"
-    return FieldSql(value=f"NULL::{_SQL_TYPES[kind]}", wrong=wrong)
+    return FieldSql(value=f"NULL::{SQL_TYPES[kind]}", wrong=wrong)
 
 
 def _with_time(field: FieldSql) -> FieldSql:

@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Final
+from typing import Final, NamedTuple
 
 import duckdb
 import numpy as np
@@ -24,8 +23,7 @@ Rule = tuple[str, str]
 _CHOSEN: Final = "list_position(providers, provider)"
 
 
-@dataclass(frozen=True, kw_only=True)
-class ColumnCounts:
+class ColumnCounts(NamedTuple):
     """Rows and positions of a log, how many rows have each optional list, and the width of the features."""
 
     rows: int
@@ -43,15 +41,7 @@ def count_columns(connection: duckdb.DuckDBPyConnection, relation: str) -> Colum
         f"count(reward_predictions), coalesce(mode(len(features)), 0) FROM {relation}"
     ).fetchone()
     assert counts is not None
-    rows, positions, propensities, targets, predictions, width = map(int, counts)
-    return ColumnCounts(
-        rows=rows,
-        positions=positions,
-        propensities=propensities,
-        targets=targets,
-        predictions=predictions,
-        width=width,
-    )
+    return ColumnCounts(*map(int, counts))
 
 
 def row_rules(columns: ColumnCounts) -> list[Rule]:

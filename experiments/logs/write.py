@@ -12,7 +12,7 @@ from typing import Any, Final, TextIO
 import duckdb
 
 from fairlead.experiments.files import TABLE_SUFFIXES, json_value, reason_of, sql_path, sql_text
-from fairlead.experiments.logs.fields import KINDS
+from fairlead.experiments.logs.fields import KINDS, SQL_TYPES
 from fairlead.experiments.logs.source import bounded
 from fairlead.optimizer.errors import InvalidInput
 from fairlead.optimizer.persistence.atomic_file import atomic_path
@@ -20,12 +20,7 @@ from fairlead.optimizer.persistence.atomic_file import atomic_path
 Line = Mapping[str, Any]
 """One decision by column name, as in the schema; a column that is left out is unknown."""
 
-_PARQUET: Final = {
-    "decision_id": "VARCHAR", "decided_at": "TIMESTAMPTZ", "route": "VARCHAR", "context": "JSON",
-    "features": "DOUBLE[]", "providers": "VARCHAR[]", "propensities": "DOUBLE[]", "provider": "VARCHAR",
-    "served_provider": "VARCHAR", "reward": "DOUBLE", "cost_usd": "DOUBLE", "latency_s": "DOUBLE",
-    "status": "VARCHAR", "target_propensities": "DOUBLE[]", "reward_predictions": "DOUBLE[]",
-}  # fmt: skip
+_PARQUET: Final = {name: "TIMESTAMPTZ" if kind == "time" else SQL_TYPES[kind] for name, kind in KINDS.items()}
 
 
 def write_log(path: Path, lines: Iterable[Line]) -> int:
