@@ -34,7 +34,6 @@ _COMMAS: Final = ", delim=',', quote='\"', escape='\"'"
 
 def connect(**config: Setting) -> duckdb.DuckDBPyConnection:
     """Open a DuckDB in memory with these settings, without its progress bar: the command line has its own."""
-    require("duckdb", purpose="reading and writing tables")
     import duckdb
 
     connection = duckdb.connect(config=config)

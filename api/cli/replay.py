@@ -133,8 +133,8 @@ def _judge(asked: ReplayOptions) -> Replay:
     from rich.console import Console
 
     from fairlead.experiments.logs.log import open_log
-    from fairlead.experiments.pool import open_pool
     from fairlead.experiments.replay import run, terminal
+    from fairlead.experiments.simulation.pool import open_pool
     from fairlead.experiments.targets.base import goals_of, target_specs
 
     settings = asked.settings()

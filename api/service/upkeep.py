@@ -23,7 +23,7 @@ from fairlead.api.state import snapshots
 from fairlead.api.state.follower import Engine
 from fairlead.api.store import Store, StoreUnavailable, retention
 from fairlead.api.store.writer import Writer
-from fairlead.experiments.pool import environment
+from fairlead.experiments.simulation.pool import environment
 
 T = TypeVar("T")
 

@@ -29,7 +29,7 @@ from fairlead.experiments.ope.moments import Moments, difference
 from fairlead.experiments.ope.reward_models import cross_fit, random_folds
 from fairlead.experiments.ope.terms import Terms
 from fairlead.experiments.ope.validation import Matrix, Vector
-from fairlead.experiments.pool import LocalPool, ProcessPool
+from fairlead.experiments.simulation.pool import LocalPool, ProcessPool
 
 _TABLES: Final = ("logparse", "paretobandit")
 _LOGS: Final = 1_000

@@ -25,17 +25,17 @@ import numpy as np
 from fairlead.experiments.benchmarks.known_world import World, make_world
 from fairlead.experiments.benchmarks.report import Row, Section
 from fairlead.experiments.benchmarks.tables import DataMissing, Options, data_folder
-from fairlead.experiments.goals import Goal
 from fairlead.experiments.logs.log import Log, open_log
 from fairlead.experiments.logs.read import Reader
 from fairlead.experiments.logs.write import Line, write_log
 from fairlead.experiments.ope.intervals import Estimate
 from fairlead.experiments.ope.validation import Integers, Matrix
-from fairlead.experiments.pool import LocalPool
 from fairlead.experiments.replay.result import TargetResult
 from fairlead.experiments.replay.run import replay
 from fairlead.experiments.replay.settings import ReplaySettings
+from fairlead.experiments.simulation.goals import Goal
 from fairlead.experiments.simulation.log import simulated_lines
+from fairlead.experiments.simulation.pool import LocalPool
 from fairlead.experiments.simulation.scenario import Settings
 from fairlead.experiments.tables.outcome_table import OutcomeTable
 from fairlead.experiments.targets.base import TargetSpec

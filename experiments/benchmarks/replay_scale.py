@@ -21,15 +21,15 @@ import distributed
 import numpy as np
 
 from fairlead.experiments.files import bundled_path, sql_text
-from fairlead.experiments.goals import Goal
 from fairlead.experiments.logs.log import open_log
 from fairlead.experiments.logs.source import bounded
 from fairlead.experiments.logs.write import write_log
-from fairlead.experiments.pool import DaskPool
 from fairlead.experiments.replay import export
 from fairlead.experiments.replay.run import learn_target, replay
 from fairlead.experiments.replay.settings import ReplayJob, ReplaySettings
+from fairlead.experiments.simulation.goals import Goal
 from fairlead.experiments.simulation.log import simulated_lines
+from fairlead.experiments.simulation.pool import DaskPool
 from fairlead.experiments.simulation.scenario import Settings
 from fairlead.experiments.tables.outcome_table import read_outcome_table
 from fairlead.experiments.targets.base import goals_of, target_specs

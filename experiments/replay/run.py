@@ -14,13 +14,13 @@ from fairlead.experiments.logs.log import Log
 from fairlead.experiments.logs.read import Part, Reader
 from fairlead.experiments.ope.tuning import slope
 from fairlead.experiments.ope.weights import Tame, clip, shrink, switch
-from fairlead.experiments.pool import Pool, Tick, ignore
 from fairlead.experiments.replay.partial_results import PartResult
 from fairlead.experiments.replay.partition import OutcomeBatch, summarise_part
 from fairlead.experiments.replay.rejection import add_rejection, play_by_rejection
 from fairlead.experiments.replay.result import Replay
 from fairlead.experiments.replay.settings import ReplayJob, ReplaySettings, Tuning
 from fairlead.experiments.replay.summary import make_result
+from fairlead.experiments.simulation.pool import Pool, Tick, ignore
 from fairlead.experiments.targets.base import check_target
 from fairlead.experiments.targets.factory import make_target
 from fairlead.optimizer.errors import InvalidInput

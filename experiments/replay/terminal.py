@@ -12,9 +12,9 @@ from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, Ti
 from rich.table import Table
 
 from fairlead.experiments.ope.intervals import Estimate
-from fairlead.experiments.pool import Tick
 from fairlead.experiments.replay.result import Replay, TargetResult
 from fairlead.experiments.replay.run import Progress as Stages
+from fairlead.experiments.simulation.pool import Tick
 
 
 @contextmanager

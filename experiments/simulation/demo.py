@@ -13,7 +13,7 @@ from rich.table import Table
 
 from fairlead.experiments.baselines.frontier import provider_means
 from fairlead.experiments.files import bundled_path
-from fairlead.experiments.goals import Goal
+from fairlead.experiments.simulation.goals import Goal
 from fairlead.experiments.simulation.records import fixed_mix, oracle_quality
 from fairlead.experiments.simulation.run import play
 from fairlead.experiments.simulation.scenario import PriceChange, QualityChange, Settings, goals

@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from typing import Any, Final
 
-from fairlead.experiments.goals import Goal
 from fairlead.experiments.logs.from_events import time_text
 from fairlead.experiments.logs.write import Line
+from fairlead.experiments.simulation.goals import Goal
 from fairlead.experiments.simulation.run import play
 from fairlead.experiments.simulation.scenario import Settings, check_scenario
 from fairlead.experiments.simulation.stream import make_stream

@@ -12,8 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fairlead.experiments.baselines.supervised import SupervisedReference, supervised_reference
-from fairlead.experiments.goals import Goal
-from fairlead.experiments.pool import LocalPool, ProcessPool, Tick, ignore
+from fairlead.experiments.simulation.goals import Goal
 from fairlead.experiments.simulation.players import (
     FixedPlayer,
     Player,
@@ -22,6 +21,7 @@ from fairlead.experiments.simulation.players import (
     UniformPlayer,
     Watch,
 )
+from fairlead.experiments.simulation.pool import LocalPool, ProcessPool, Tick, ignore
 from fairlead.experiments.simulation.records import Record, measure, oracle_quality
 from fairlead.experiments.simulation.scenario import (
     PEERS,

@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fairlead.experiments.baselines.frontier import budget_grid, provider_means
-from fairlead.experiments.goals import Goal
+from fairlead.experiments.simulation.goals import Goal
 from fairlead.experiments.tables.outcome_table import OutcomeTable
 
 Matrix = NDArray[np.float64]

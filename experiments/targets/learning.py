@@ -14,8 +14,8 @@ from typing import Final
 
 import numpy as np
 
-from fairlead.experiments.goals import Goal
 from fairlead.experiments.logs.batch import LogBatch
+from fairlead.experiments.simulation.goals import Goal
 from fairlead.experiments.simulation.players import RidgePlayer
 from fairlead.experiments.simulation.stream import Segment
 from fairlead.experiments.targets.base import LearningTarget

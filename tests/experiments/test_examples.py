@@ -8,11 +8,11 @@ from importlib import import_module
 import pytest
 
 MODULES = (
-    "goals",
+    "simulation.goals",
     "logs.batch",
     "logs.importers",
     "logs.log",
-    "pool",
+    "simulation.pool",
     "replay.settings",
     "simulation.run",
     "simulation.scenario",

@@ -10,9 +10,9 @@ import pytest
 from fairlead.experiments.benchmarks.replay_scale import write_large_log
 from fairlead.experiments.logs.log import open_log
 from fairlead.experiments.ope.diagnostics import calibration
-from fairlead.experiments.pool import LocalPool
 from fairlead.experiments.replay.run import replay
 from fairlead.experiments.replay.settings import ReplaySettings
+from fairlead.experiments.simulation.pool import LocalPool
 from fairlead.experiments.targets.base import target_specs
 
 

@@ -9,11 +9,11 @@ import numpy as np
 import pytest
 
 from fairlead.experiments.logs.log import open_log
-from fairlead.experiments.pool import LocalPool
 from fairlead.experiments.replay.rejection import REJECTION
 from fairlead.experiments.replay.result import Replay
 from fairlead.experiments.replay.run import replay
 from fairlead.experiments.replay.settings import ReplaySettings
+from fairlead.experiments.simulation.pool import LocalPool
 from fairlead.experiments.targets.base import target_specs
 from fairlead.optimizer.errors import InvalidInput
 from tests.experiments.logs.log_lines import drawn_lines, lines, write_jsonl

@@ -11,17 +11,17 @@ import numpy as np
 import pytest
 
 from fairlead.experiments.files import bundled_path
-from fairlead.experiments.goals import Goal
 from fairlead.experiments.logs.log import Log, open_log
 from fairlead.experiments.logs.write import write_log
 from fairlead.experiments.ope.estimators import ESTIMATORS
-from fairlead.experiments.pool import LocalPool, open_pool
 from fairlead.experiments.replay import export
 from fairlead.experiments.replay.result import ALL, Replay
 from fairlead.experiments.replay.run import replay
 from fairlead.experiments.replay.settings import ReplaySettings
 from fairlead.experiments.report.page import report_html
+from fairlead.experiments.simulation.goals import Goal
 from fairlead.experiments.simulation.log import simulated_lines
+from fairlead.experiments.simulation.pool import LocalPool, open_pool
 from fairlead.experiments.simulation.scenario import Settings
 from fairlead.experiments.tables.outcome_table import OutcomeTable, read_outcome_table
 from fairlead.experiments.targets.base import goals_of, target_specs

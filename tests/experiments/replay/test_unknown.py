@@ -9,13 +9,13 @@ from pathlib import Path
 import pytest
 
 from fairlead.experiments.logs.log import open_log
-from fairlead.experiments.pool import LocalPool
 from fairlead.experiments.replay import export
 from fairlead.experiments.replay.result import Replay
 from fairlead.experiments.replay.run import replay
 from fairlead.experiments.replay.settings import ReplaySettings
 from fairlead.experiments.replay.terminal import interval, slices_table
 from fairlead.experiments.report.page import report_html
+from fairlead.experiments.simulation.pool import LocalPool
 from fairlead.experiments.targets.base import TargetSpec
 from fairlead.optimizer.errors import InvalidInput
 from tests.experiments.logs.log_lines import NAMES, drawn_lines, write_jsonl

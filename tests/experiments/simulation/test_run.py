@@ -8,8 +8,8 @@ from collections.abc import Sequence
 import numpy as np
 import pytest
 
-from fairlead.experiments.goals import Goal
 from fairlead.experiments.simulation import run as module
+from fairlead.experiments.simulation.goals import Goal
 from fairlead.experiments.simulation.players import FixedPlayer
 from fairlead.experiments.simulation.records import measure
 from fairlead.experiments.simulation.run import play, simulate

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from fairlead.experiments.pool import LocalPool, ProcessPool, Tick
+from fairlead.experiments.simulation.pool import LocalPool, ProcessPool, Tick
 
 
 def slow_square(offset: float, value: int) -> float:
