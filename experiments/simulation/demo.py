@@ -19,9 +19,11 @@ from fairlead.experiments.simulation.run import play
 from fairlead.experiments.simulation.scenario import PriceChange, QualityChange, Settings, goals
 from fairlead.experiments.simulation.stream import Stream, make_stream
 from fairlead.experiments.tables.outcome_table import OutcomeTable, read_outcome_table
-from fairlead.experiments.tables.synthetic import DEMO_OUTAGE, DEMO_PRICE_CUT
 
 TABLE: Final = "synthetic_support.parquet"
+# The table holds neither change: the demonstration applies them while it plays the table.
+DEMO_PRICE_CUT: Final = PriceChange(provider="synthetic/frontier", factor=0.3, step=1200)
+DEMO_OUTAGE: Final = QualityChange(provider="synthetic/mini", value=0.05, from_step=2000, to_step=2400)
 _REACTION: Final = 100
 _PER: Final = 1000  # requests that amounts of money speak of
 
@@ -29,25 +31,12 @@ _Columns = NDArray[np.intp]
 
 
 def demo_settings() -> Settings:
-    """Make the settings: the two changes of the bundled table, and no supervised reference."""
+    """Return the settings: the two changes of the bundled table, and no supervised reference."""
     return Settings(
         seeds=1,
         supervised=False,
-        price_changes=(
-            PriceChange(
-                provider=DEMO_PRICE_CUT.provider,
-                factor=DEMO_PRICE_CUT.price_factor,
-                step=DEMO_PRICE_CUT.from_step,
-            ),
-        ),
-        quality_changes=(
-            QualityChange(
-                provider=DEMO_OUTAGE.provider,
-                value=DEMO_OUTAGE.quality or 0.0,
-                from_step=DEMO_OUTAGE.from_step,
-                to_step=DEMO_OUTAGE.to_step,
-            ),
-        ),
+        price_changes=(DEMO_PRICE_CUT,),
+        quality_changes=(DEMO_OUTAGE,),
     )
 
 
@@ -142,10 +131,10 @@ def sentences(table: OutcomeTable, stream: Stream, columns: _Columns) -> Iterato
         yield f"No fixed mix reaches that quality: the best of them gets {mix.quality[-1]:.3f}."
     cut, outage = DEMO_PRICE_CUT, DEMO_OUTAGE
     column = table.providers.index(cut.provider)
-    before = _share(columns[cut.from_step - 400 : cut.from_step], column)
-    after = _share(columns[cut.from_step : cut.from_step + 400], column)
+    before = _share(columns[cut.step - 400 : cut.step], column)
+    after = _share(columns[cut.step : cut.step + 400], column)
     yield (
-        f"Price cut: {cut.provider} costs {cut.price_factor:.0%} from request {cut.from_step:,} on; its "
+        f"Price cut: {cut.provider} costs {cut.factor:.0%} from request {cut.step:,} on; its "
         f"share went from {before:.0%} to {after:.0%} within 400 requests."
     )
     column = table.providers.index(outage.provider)

@@ -7,10 +7,11 @@ import pytest
 
 from fairlead.experiments.baselines.frontier import best_fixed_mix, budget_grid, oracle, provider_means
 from fairlead.experiments.baselines.supervised import supervised_reference
+from fairlead.experiments.benchmarks.synthetic_support import PROVIDERS, generate, write
 from fairlead.experiments.files import bundled_path
+from fairlead.experiments.simulation.demo import DEMO_OUTAGE, DEMO_PRICE_CUT
 from fairlead.experiments.tables.outcome_table import OutcomeTable, read_outcome_table
 from fairlead.experiments.tables.price_list import price_list
-from fairlead.experiments.tables.synthetic import DEMO_OUTAGE, DEMO_PRICE_CUT, PROVIDERS, generate, write
 
 
 @pytest.fixture(scope="module")
@@ -86,12 +87,11 @@ def test_context_is_worth_something(table: OutcomeTable) -> None:
 
 
 def test_the_demo_changes_fit_the_table(table: OutcomeTable) -> None:
-    for change in (DEMO_PRICE_CUT, DEMO_OUTAGE):
-        assert change.provider in table.providers
-        assert 0 < change.from_step < change.to_step <= len(table)
-    assert 0.0 < DEMO_PRICE_CUT.price_factor < 1.0
-    assert DEMO_OUTAGE.quality is not None
-    assert 0.0 <= DEMO_OUTAGE.quality < 0.3
+    assert {DEMO_PRICE_CUT.provider, DEMO_OUTAGE.provider} <= set(table.providers)
+    assert 0 < DEMO_PRICE_CUT.step < len(table)
+    assert 0 < DEMO_OUTAGE.from_step < DEMO_OUTAGE.to_step <= len(table)
+    assert 0.0 < DEMO_PRICE_CUT.factor < 1.0
+    assert 0.0 <= DEMO_OUTAGE.value < 0.3
 
 
 def test_bundled_files_are_found_or_named() -> None:

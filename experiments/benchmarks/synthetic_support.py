@@ -1,6 +1,6 @@
-"""A synthetic outcome table, so that anyone can try Fairlead without data.
+"""The generator of the bundled outcome table, with which anyone can try Fairlead without data.
 
-Run `python -m fairlead.experiments.tables.synthetic` to write it again.
+Run `python -m fairlead.experiments.benchmarks.synthetic_support` to write the file again.
 
 A seeded grammar writes the prompts, and their difficulty can be read from the text: a harder opening, more
 conditions. Six invented providers have usual ratios of price and strengths of their own: the small ones do as
@@ -23,27 +23,6 @@ from fairlead.experiments.files import DATA_FOLDER, connect
 SEED = 20260301
 N_PROMPTS = 3000
 DATA_PATH = DATA_FOLDER / "synthetic_support.parquet"
-
-
-@dataclass(frozen=True, kw_only=True)
-class DemoChange:
-    """A change of a provider from decision `from_step` until before `to_step`, counted from 0.
-
-    Its calls cost `price_factor` times as much and, unless None, its answers all have this `quality`.
-    """
-
-    provider: str
-    from_step: int
-    to_step: int
-    price_factor: float = 1.0
-    quality: float | None = None
-
-
-# The table holds neither: the demo applies them while it replays the table.
-DEMO_PRICE_CUT = DemoChange(
-    provider="synthetic/frontier", from_step=1200, to_step=N_PROMPTS, price_factor=0.3
-)
-DEMO_OUTAGE = DemoChange(provider="synthetic/mini", from_step=2000, to_step=2400, quality=0.05)
 
 
 @dataclass(frozen=True)
