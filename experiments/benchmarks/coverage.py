@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import replace
 from itertools import accumulate
 from typing import Final
 
@@ -13,17 +12,10 @@ from fairlead.experiments.benchmarks.known_world import TARGETS, DrawnLog, World
 from fairlead.experiments.benchmarks.report import Row, Section
 from fairlead.experiments.benchmarks.tables import Options
 from fairlead.experiments.ope.bootstrap import percentile, resample
-from fairlead.experiments.ope.bounds import bernstein_ratio, empirical_bernstein
-from fairlead.experiments.ope.confidence_sequences import (
-    asymptotic_sequence,
-    dr_sequence,
-    gain_sequence,
-    ips_sequence,
-)
 from fairlead.experiments.ope.counts import WeightCounts
 from fairlead.experiments.ope.doubly_robust import dm, dr, sndr
 from fairlead.experiments.ope.importance import ips, on_policy, snips
-from fairlead.experiments.ope.intervals import asymptotic
+from fairlead.experiments.ope.intervals import asymptotic, asymptotic_sequence, empirical_bernstein
 from fairlead.experiments.ope.logged import LoggedBatch
 from fairlead.experiments.ope.moments import Moments, difference
 from fairlead.experiments.ope.reward_models import cross_fit, random_folds
@@ -38,7 +30,6 @@ _RESAMPLES: Final = 1_000
 _SMALL: Final = (50, 100, 200, 500, 1_000)
 _STEP: Final = 100  # the asymptotic sequence is looked at so often
 _NOMINAL: Final = ("SNIPS", "DR", "SNDR")
-_SEQUENCES: Final = ("IPS, sequence", "DR, sequence", "gain, sequence")
 _ESTIMATORS: Final = {"IPS": ips, "SNIPS": snips, "DM": dm, "DR": dr, "SNDR": sndr}
 
 # By interval: whether it held the truth, and its width.
@@ -91,34 +82,23 @@ def _intervals(world: World, log: DrawnLog, target: str, *, model: Matrix, seed:
     terms = {name: f(decisions) for name, f in _ESTIMATORS.items()}
     moments = Moments.of(terms | {"logged": on_policy(decisions)})
     resamples = resample(terms, seed=seed, resamples=_RESAMPLES)
-    limit = world.largest_weight
     results = {name: asymptotic(moments, name) for name in terms}
     results |= {
         "SNIPS, bootstrap": percentile(resamples, "SNIPS"),
         "DR, bootstrap": percentile(resamples, "DR"),
-        "IPS, empirical Bernstein": empirical_bernstein(moments, "IPS", low=0.0, high=limit),
-        "SNIPS, empirical Bernstein": bernstein_ratio(moments, "SNIPS", largest_weight=limit),
+        "IPS, empirical Bernstein": empirical_bernstein(moments, "IPS", low=0.0, high=world.largest_weight),
     }
     held = {name: (e.low <= truth <= e.high, e.high - e.low) for name, e in results.items()}
     for name in ("SNIPS", "DR"):
         e = asymptotic(moments, difference(name, "logged"))
         held[f"gain by {name}"] = (e.low <= gain <= e.high, e.high - e.low)
-    early = replace(decisions, q_hat=world.early_model[log.row])
-    sequences = (ips_sequence(decisions), dr_sequence(early, largest_weight=limit), gain_sequence(decisions))
-    for name, ends, true in zip(_SEQUENCES, sequences, (truth, truth, gain), strict=True):
-        held[name] = _throughout(*ends, true)
     held["SNIPS, asymptotic sequence"] = _prefixes(terms["SNIPS"], truth)
     held["DR, asymptotic sequence"] = _prefixes(terms["DR"], truth)
     return held
 
 
-def _throughout(low: Vector, high: Vector, truth: float) -> tuple[bool, float]:
-    """Whether the truth lies inside at all times at once, and the width at the end."""
-    return bool(((low <= truth) & (truth <= high)).all()), float(high[-1] - low[-1])
-
-
 def _prefixes(terms: Terms, truth: float) -> tuple[bool, float]:
-    """Check the asymptotic sequence likewise, after every 100 decisions."""
+    """Whether an asymptotic sequence holds the truth after every 100 decisions, and its width at the end."""
     columns = [terms.plain, terms.weighted, terms.weight]
     parts = [
         Moments.of(Terms(plain=a, weighted=b, weight=c))
@@ -172,7 +152,5 @@ def _rows(section: Section, label: str, results: list[Held]) -> None:
         target, met = "", None
         if name in _NOMINAL:
             target, met = "in [.93, .97]", 0.93 <= share <= 0.97
-        elif name in _SEQUENCES:
-            target, met = "≥ .95 at all times at once", share >= 0.95
         text = f"{label}, {name}: coverage (mean width {width:.4f})"
         section.rows.append(Row(name=text, measured=share, error=error, target=target, met=met, digits=3))

@@ -23,8 +23,7 @@ its interval → *findings* of the diagnostics → a *verdict*. docs/estimators.
 assumptions and how often each interval holds.
 
 **Data**
-    `LoggedBatch` has the checked columns of a log, `cross_fit` the predictions of a reward model for them
-   .
+    `LoggedBatch` has the checked columns of a log, `cross_fit` the predictions of a reward model for them.
 
 **Estimators without a reward model**
     `on_policy`, `ips`, `clipped_ips`, `snips`, `sub_gaussian_ips`, `replay`; `replay_learning` plays a policy
@@ -41,25 +40,16 @@ assumptions and how often each interval holds.
     `Moments`, `Resamples` (by `resample`), `LogCounts`, `WeightCounts`; `merge` for those of several parts.
 
 **Estimates with intervals**
-    `Estimate`, by `asymptotic` (central limit theorem), `percentile` (bootstrap), `empirical_bernstein` and
-    `bernstein_ratio` (any number of decisions); of one estimate, of a `difference`, or of any contrast.
+    `Estimate`, by `asymptotic` (central limit theorem), `asymptotic_sequence` (may be watched), `percentile`
+    (bootstrap) and `empirical_bernstein` (any number of decisions); of one estimate, of a `difference`, or of
+    any contrast.
     `estimate_fixed_mix` compares with the best fixed mix of providers (`fixed_terms`).
-
-**Intervals that may be watched**
-    `asymptotic_sequence`, `ips_sequence`, `gain_sequence`, `dr_sequence` hold at all times at once.
 
 **Verdict**
     `diagnose` makes a `Finding` per check, `recommend` a `Verdict` out of these and the gain.
 """
 
 from fairlead.experiments.ope.bootstrap import Resamples, percentile, resample
-from fairlead.experiments.ope.bounds import bernstein_ratio, empirical_bernstein
-from fairlead.experiments.ope.confidence_sequences import (
-    asymptotic_sequence,
-    dr_sequence,
-    gain_sequence,
-    ips_sequence,
-)
 from fairlead.experiments.ope.counts import LogCounts, WeightCounts
 from fairlead.experiments.ope.diagnostics import Finding, diagnose
 from fairlead.experiments.ope.doubly_robust import (
@@ -74,7 +64,12 @@ from fairlead.experiments.ope.doubly_robust import (
 from fairlead.experiments.ope.estimators import ESTIMATORS
 from fairlead.experiments.ope.fixed_mix import FixedMix, estimate_fixed_mix, fixed_terms
 from fairlead.experiments.ope.importance import clipped_ips, ips, on_policy, snips, sub_gaussian_ips
-from fairlead.experiments.ope.intervals import Estimate, asymptotic
+from fairlead.experiments.ope.intervals import (
+    Estimate,
+    asymptotic,
+    asymptotic_sequence,
+    empirical_bernstein,
+)
 from fairlead.experiments.ope.logged import LoggedBatch
 from fairlead.experiments.ope.moments import Contrast, Moments, difference, merge
 from fairlead.experiments.ope.rejection import replay, replay_learning
@@ -88,9 +83,9 @@ from fairlead.experiments.ope.weights import clip, shrink, sub_gaussian, switch
 __all__ = [
     "ESTIMATORS", "Contrast", "Estimate", "Finding", "FixedMix", "LogCounts", "LoggedBatch", "Moments",
     "Recommendation", "Resamples", "Terms", "Tuned", "Verdict", "WeightCounts", "asymptotic",
-    "asymptotic_sequence", "bernstein_ratio", "clip", "clipped_dr", "clipped_ips", "cross_fit",
-    "diagnose", "difference", "dm", "dr", "dr_sequence", "empirical_bernstein", "estimate_fixed_mix",
-    "fixed_terms", "gain_sequence", "ips", "ips_sequence", "merge", "on_policy", "percentile",
+    "asymptotic_sequence", "clip", "clipped_dr", "clipped_ips", "cross_fit",
+    "diagnose", "difference", "dm", "dr", "empirical_bernstein", "estimate_fixed_mix",
+    "fixed_terms", "ips", "merge", "on_policy", "percentile",
     "random_folds", "recommend", "replay", "replay_learning", "resample", "shrink", "shrunk_dr",
     "slope", "sndr", "snips", "sub_gaussian", "sub_gaussian_dr", "sub_gaussian_ips", "switch",
     "switch_dr",

@@ -8,11 +8,15 @@ from functools import cached_property
 
 from fairlead.experiments.logs.log import Log
 from fairlead.experiments.ope.bootstrap import percentile
-from fairlead.experiments.ope.bounds import empirical_bernstein
-from fairlead.experiments.ope.confidence_sequences import asymptotic_sequence
 from fairlead.experiments.ope.diagnostics import diagnose
 from fairlead.experiments.ope.fixed_mix import FixedMix, estimate_fixed_mix
-from fairlead.experiments.ope.intervals import Estimate, asymptotic, asymptotic_or_unknown
+from fairlead.experiments.ope.intervals import (
+    Estimate,
+    asymptotic,
+    asymptotic_or_unknown,
+    asymptotic_sequence,
+    empirical_bernstein,
+)
 from fairlead.experiments.ope.moments import Contrast, difference
 from fairlead.experiments.ope.verdict import recommend
 from fairlead.experiments.replay.partial_results import (

@@ -1,4 +1,4 @@
-"""Finite-sample bounds: what they are on paper, and that they hold where their range does."""
+"""Bounds and sequences: what they are on paper, and that bounds hold where their range does."""
 
 from __future__ import annotations
 
@@ -7,11 +7,8 @@ import math
 import numpy as np
 import pytest
 
-from fairlead.experiments.ope.bounds import (
-    bernstein_ratio,
-    empirical_bernstein,
-)
 from fairlead.experiments.ope.importance import ips, snips
+from fairlead.experiments.ope.intervals import asymptotic_sequence, empirical_bernstein
 from fairlead.experiments.ope.moments import Moments
 from fairlead.experiments.ope.terms import Terms
 from fairlead.optimizer.errors import InvalidInput
@@ -40,22 +37,8 @@ def test_ranges_that_the_terms_leave_are_refused() -> None:
     with pytest.raises(InvalidInput, match=r"outside \[0, 1\]"):
         empirical_bernstein(moments, low=0.0, high=1.0)
     weighted = Moments.of(Terms(weighted=np.array([1.0, 0.0]), weight=np.array([2.0, 1.0])))
-    with pytest.raises(InvalidInput, match="a weight is 2"):
-        bernstein_ratio(weighted, largest_weight=1.5)
     with pytest.raises(InvalidInput, match="self-normalised"):
         empirical_bernstein(weighted, low=0.0, high=2.0)
-
-
-def test_the_ratio_s_bound_is_for_snips_of_rewards_in_the_unit_interval() -> None:
-    ones = np.ones(3)
-    for terms, message in (
-        (Terms(plain=ones, weighted=ones, weight=ones), "SNIPS alone"),
-        (Terms(plain=ones), "SNIPS alone"),
-        (Terms(weighted=-ones, weight=ones), "leave"),
-        (Terms(weighted=3.0 * ones, weight=ones), "leave"),
-    ):
-        with pytest.raises(InvalidInput, match=message):
-            bernstein_ratio(Moments.of(terms), largest_weight=2.0)
 
 
 @pytest.mark.parametrize("level", [0.0, 1.0, -0.1, 1.5, math.nan])
@@ -69,24 +52,18 @@ def test_one_decision_bounds_nothing() -> None:
     assert (estimate.low, estimate.high) == (0.0, 1.0)
 
 
-def test_the_ratio_s_interval_ends_where_the_bound_of_the_residuals_touches_zero() -> None:
-    log = random_batch(4_000, 3, seed=0)
-    limit = 60.0
-    estimate = bernstein_ratio(Moments.of(snips(log)), largest_weight=limit)
-    assert 0.0 < estimate.low < estimate.value < estimate.high < 1.0
-    for end, inward in ((estimate.low, 1e-6), (estimate.high, -1e-6)):
-        for v, excluded in ((end - inward, True), (end + inward, False)):
-            residual = Moments.of(Terms(plain=log.weight * (log.reward - v)))
-            around = empirical_bernstein(residual, low=-limit * v, high=limit * (1.0 - v))
-            assert (around.low > 0.0 or around.high < 0.0) == excluded
-
-
 def test_bounds_hold_far_more_often_than_they_promise() -> None:
     held = 0
     for seed in range(200):
         log = random_batch(300, 2, seed=seed, floor=0.5)
         truth = 0.5  # mean rewards are uniform and independent of both policies
         estimate = empirical_bernstein(Moments.of(ips(log)), low=0.0, high=4.0)
-        ratio = bernstein_ratio(Moments.of(snips(log)), largest_weight=4.0)
-        held += (estimate.low <= truth <= estimate.high) and (ratio.low <= truth <= ratio.high)
+        held += estimate.low <= truth <= estimate.high
     assert held >= 198
+
+
+def test_a_sequence_is_wider_than_the_normal_interval_and_not_twice() -> None:
+    log = random_batch(5_000, 3, seed=0)
+    moments = Moments.of({"ips": ips(log), "snips": snips(log)})
+    estimate = asymptotic_sequence(moments, "snips")
+    assert 1.96 < estimate.half_width / estimate.standard_error < 3.5

@@ -15,8 +15,7 @@ import pytest
 from fairlead.experiments.benchmarks.tables import data_folder
 from fairlead.experiments.ope import doubly_robust, importance, weights
 from fairlead.experiments.ope.bootstrap import percentile, resample
-from fairlead.experiments.ope.bounds import empirical_bernstein
-from fairlead.experiments.ope.intervals import asymptotic
+from fairlead.experiments.ope.intervals import asymptotic, empirical_bernstein
 from fairlead.experiments.ope.logged import LoggedBatch
 from fairlead.experiments.ope.moments import Moments
 from fairlead.experiments.ope.rejection import replay
