@@ -71,7 +71,7 @@ def test_every_interval_of_one_log_is_judged(world: World) -> None:
     by_target = judge_log(world, 0, decisions=400)
     assert set(by_target) == set(TARGETS)
     for held in by_target.values():
-        assert len(held) == 16
+        assert len(held) == 12
         assert all(math.isfinite(width) and width > 0.0 for _, width in held.values())
 
 
@@ -80,7 +80,7 @@ def test_the_section_runs_on_the_real_tables() -> None:
     if not (options.data / "outcomes" / "logparse.parquet").is_file():
         pytest.skip("logparse.parquet is not there: set FAIRLEAD_DATA")
     section = coverage(options)
-    assert sum(row.met is not None for row in section.rows) == 2 * 3 * (3 + 3)
+    assert sum(row.met is not None for row in section.rows) == 2 * 3 * 3
 
 
 def test_speed_is_measured_without_obp_and_says_so() -> None:
