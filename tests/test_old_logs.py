@@ -1,24 +1,37 @@
 """Logs that earlier releases wrote are read, and fold to the same sums, bit for bit.
 
-``served_log.db.gz`` is a service's log of 0.1.0 and ``router_log.jsonl.gz`` one of a router in a library;
-``expected_sums.npz`` holds the whole-number sums that 0.1.0 itself folded them to.
+``served_log.db.gz`` is a service's log of 0.1.0 and ``router_log.jsonl.gz`` one of a router in a library. In
+``based_log.db.gz``, also of a service, a base stands for the first 920 events. ``expected_sums.npz`` holds
+the whole-number sums that 0.1.0 itself folded them to, and ``expected_base.json.gz`` the rest of the state
+that it loaded from the base, and the state that it had at the end of that log.
 """
 
 from __future__ import annotations
 
 import gzip
+import json
 import shutil
+import sqlite3
+from contextlib import closing
+from dataclasses import asdict
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 
+from fairlead.api.state import snapshots
+from fairlead.api.state.fold import Fold
+from fairlead.api.state.served_route import ServedRoute
+from fairlead.api.store import open_store
 from fairlead.optimizer.features import Encoder, SurfaceFeatures, TaskLabel
+from fairlead.optimizer.persistence.array_file import FeatureFileError
 from fairlead.optimizer.persistence.event_log import read_log
 from fairlead.optimizer.router import Router
 from fairlead.optimizer.types import Budget, Metric, Prices, Provider, Route, Source
 from tests.api.state.folds import fold_of
 from tests.paths import ROOT
+from tests.trials.states import new_fold
 
 FIXTURES = ROOT / "tests/fixtures"
 LIBRARY = Route(
@@ -52,12 +65,74 @@ def sums_of(router: Router) -> dict[str, np.ndarray]:
     return sums
 
 
-def assert_same(router: Router, route: str) -> None:
+def assert_same(router: Router, route: str, *, more_than: int = 50) -> None:
     expected, sums = expected_sums(route), sums_of(router)
     assert sums.keys() == expected.keys()
     for name, array in expected.items():
         np.testing.assert_array_equal(sums[name], array, err_msg=f"{route}: {name}")
-    assert sum(int(array[1]) for name, array in expected.items() if name.endswith("scalars")) > 50
+    assert sum(int(array[1]) for name, array in expected.items() if name.endswith("scalars")) > more_than
+
+
+def state_of(fold: Fold) -> Any:
+    """Return what a fold keeps beside the sums, as JSON has it."""
+    state = {
+        "seq": fold.seq,
+        "clock_s": fold.clock_s,
+        "sessions": fold.sessions,
+        "pending": [[name, [row.seq for row, _ in group]] for name, group in fold.pending.groups()],
+        "closed": fold.pending.closed,
+        "given_up": fold.pending.given_up,
+        "counts": sorted([*key, count] for key, count in fold.counts.items()),
+        "applied": sorted(fold.applied),
+        "routes": {name: route_state(served, fold) for name, served in fold.routes.items()},
+    }
+    return json.loads(json.dumps(state))
+
+
+def route_state(served: ServedRoute, fold: Fold) -> dict[str, Any]:
+    router = served.router
+    learner, pacer = router._learner, router._pacing._pacer
+    return {
+        "decisions": served.decisions,
+        "fallbacks": served.fallbacks,
+        "explored": served.explored,
+        "spent_usd": served.spent_usd,
+        "broken": served.broken,
+        "tasks": {name: [n, total.tolist(), tokens] for name, (n, total, tokens) in served.tasks.items()},
+        "next_seq": router._next_seq,
+        "model_version": router.model_version,
+        "alarms": [[alarm.provider, alarm.since_seq, alarm.at_seq] for alarm in router.alarms],
+        "counts": learner.counts,
+        "newcomers": sorted(router._newcomers.names),
+        "units": router._beliefs._units,
+        "detectors": {name: [test._residuals, test._seqs] for name, test in learner._detectors.items()},
+        "failures": {name: belief._recent for name, belief in router._beliefs.failure.items()},
+        "budget": pacer and [pacer.shadow_price, pacer.balance_usd, pacer.spent_usd, pacer.requests],
+        "open": [
+            {
+                "id": decision.id,
+                "seq": decision.seq,
+                "at_s": fold.open[decision.id].at_s,
+                "session": fold.open[decision.id].session,
+                "by_key": fold.open[decision.id].by_key,
+                "provider": decision.provider,
+                "reward": decision.reward,
+                "outcome": decision.outcome and asdict(decision.outcome),
+                "feedback": [asdict(event) for event in decision.feedback],
+                "booked_usd": decision.booked_usd,
+                "prices": sorted(decision.prices),
+            }
+            for decision in router.open_decisions()
+        ],
+    }
+
+
+def without_fitted(state: Any) -> Any:
+    """Leave out what was fitted since the base: its last digits depend on the machine."""
+    for route in state["routes"].values():
+        route["budget"] = route["budget"] and route["budget"][1:]
+        del route["detectors"]
+    return state
 
 
 def unpacked(name: str, folder: Path) -> Path:
@@ -95,3 +170,32 @@ def test_one_event_less_leads_to_other_sums(router_log: Path) -> None:
     router = Router(LIBRARY, encoder=encoder, detect_drift=False).rebuild(events)
     with pytest.raises(AssertionError):
         assert_same(router, "library")
+
+
+def test_a_base_of_0_1_0_stands_for_the_events_that_were_removed(tmp_path: Path) -> None:
+    with gzip.open(FIXTURES / "expected_base.json.gz") as file:
+        expected = json.load(file)
+    store = open_store(f"sqlite:///{unpacked('based_log.db.gz', tmp_path)}", read_only=True)
+    fold = snapshots.latest_fold(tmp_path / "none", store, new_fold)
+    assert state_of(fold) == expected["base"]
+    support = expected["base"]["routes"]["support"]
+    assert support["alarms"] and support["newcomers"] and support["units"] and support["fallbacks"]
+    assert all(expected["base"][name] for name in ("pending", "closed", "given_up", "sessions"))
+    snapshots.rebuild(fold, store, until=store.last_seq())
+    assert without_fitted(state_of(fold)) == without_fitted(expected["end"])
+    for name, served in fold.routes.items():
+        assert_same(served.router, f"base/{name}", more_than=40)
+    # The next base is of today's format, and is loaded as it was saved.
+    path = snapshots.save(fold, tmp_path / "next", log=snapshots.log_fingerprint(store, fold.seq))
+    assert state_of(snapshots.latest_fold(path.parent, store, new_fold)) == state_of(fold)
+    store.close()
+
+
+def test_a_damaged_base_of_0_1_0_is_refused(tmp_path: Path) -> None:
+    path = unpacked("based_log.db.gz", tmp_path)
+    with closing(sqlite3.connect(path)) as connection, connection:
+        connection.execute(
+            "UPDATE bases SET content = cast(content || x'00' AS BLOB) WHERE name = 'route1.npz'"
+        )
+    with closing(open_store(f"sqlite:///{path}", read_only=True)) as store, pytest.raises(FeatureFileError):
+        snapshots.latest_fold(tmp_path / "none", store, new_fold)

@@ -33,6 +33,9 @@ MAX_REFUSED: Final = 1_000
 MAX_SESSION: Final = 100
 """Most open decisions of a session to which feedback on the session applies: the latest ones."""
 
+FILE_KIND, FILE_FORMAT = "fairlead-fold", 2
+"""Kind and format version of a file that holds a `SavedFold`."""
+
 Logged = Decision | Outcome | Feedback
 """An event of the log that is about one request, as opposed to a change of the configuration."""
 

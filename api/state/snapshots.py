@@ -20,7 +20,8 @@ from typing import Final
 import numpy as np
 
 from fairlead.api.settings import Settings
-from fairlead.api.state.fold import Fold, SavedFold
+from fairlead.api.state import old_bases
+from fairlead.api.state.fold import FILE_FORMAT, FILE_KIND, Fold, SavedFold
 from fairlead.api.state.runtime import pause_garbage_collection
 from fairlead.api.store import Query, Row, Store, open_store, retention
 from fairlead.optimizer.persistence.array_file import read_arrays, write_arrays
@@ -31,7 +32,6 @@ _DAMAGE: Final = (
     OSError, ValueError, KeyError, TypeError, IndexError, AttributeError, EOFError, zipfile.BadZipFile,
     AssertionError,
 )  # fmt: skip
-_KIND, _FORMAT = "fairlead-fold", 2
 _LOG = logging.getLogger("fairlead.snapshots")
 
 
@@ -73,7 +73,7 @@ def save(fold: Fold, folder: Path, *, log: str) -> Path:
         for i, name in enumerate(sorted(fold.routes)):
             fold.routes[name].router.save(part / f"route{i}.npz", offset=fold.seq)
         content = {"log": np.array(log), "fold": packed(fold.state())}
-        write_arrays(part / "fold.npz", content, kind=_KIND, version=_FORMAT)
+        write_arrays(part / "fold.npz", content, kind=FILE_KIND, version=FILE_FORMAT)
         os.replace(part, final)
     finally:
         shutil.rmtree(part, ignore_errors=True)
@@ -97,7 +97,7 @@ def paths(folder: Path) -> list[Path]:
 
 def load(path: Path, new_fold: Callable[[], Fold], *, log: str) -> Fold:
     """Load a fold of ``log``; raises if a single bit of it is not as it was saved."""
-    content = read_arrays(path / "fold.npz", kind=_KIND, version=_FORMAT)
+    content = read_arrays(path / "fold.npz", kind=FILE_KIND, version=FILE_FORMAT)
     state, expected = unpacked(content["fold"], SavedFold), new_fold().pending
     if str(content["log"]) != log:
         raise ValueError("saved from another log")
@@ -130,6 +130,7 @@ def latest_fold(folder: Path, store: Store, new_fold: Callable[[], Fold]) -> Fol
         with TemporaryDirectory() as temporary:
             for name, content in retention.base_files(store, base).items():
                 (Path(temporary) / Path(name).name).write_bytes(content)
+            old_bases.upgrade(Path(temporary))
             return load(Path(temporary), new_fold, log=log_fingerprint(store, 0))
     return new_fold()
 

@@ -224,21 +224,21 @@ class Learner:
     def state(self) -> State:
         """Return the open decisions with what came of them, and what was derived from them."""
         names = sorted(self._detectors)
-        saved = _Saved(spending=self._spending, counts=self.counts, alarms=self.alarms, detected=names)
+        saved = SavedLearner(spending=self._spending, counts=self.counts, alarms=self.alarms, detected=names)
         detectors = {f"detector{i}": self._detectors[name].state() for i, name in enumerate(names)}
         return {"learner": packed(saved), **self.ledger.state(), **joined(**detectors)}
 
     def restore(self, state: State) -> None:
         """Become the learner whose `state` this is, on the same route."""
         self.ledger.restore(state, prices_at=self._history.prices_at)
-        saved = unpacked(state["learner"], _Saved)
+        saved = unpacked(state["learner"], SavedLearner)
         self._spending, self.counts, self.alarms = saved.spending, saved.counts, saved.alarms
         for i, name in enumerate(saved.detected):
             self._detectors[name] = DriftDetector.from_state(part(state, f"detector{i}"))
         self.refreshed = False
 
 
-class _Saved(msgspec.Struct, array_like=True):
+class SavedLearner(msgspec.Struct, array_like=True):
     """A learner in a snapshot, without its ledger and detectors."""
 
     spending: list[float]

@@ -131,8 +131,8 @@ class Ledger:
 
     def state(self) -> State:
         """Return the open decisions with what is in force for them, and which decisions are closed."""
-        saved = _Saved(
-            decisions=[_SavedDecision(*_values(decision)) for decision in self._decisions.values()],
+        saved = SavedLedger(
+            decisions=[SavedDecision(*_values(decision)) for decision in self._decisions.values()],
             pending=[
                 (event, None) if isinstance(event, Outcome) else (None, event) for event in self._pending
             ],
@@ -146,7 +146,7 @@ class Ledger:
 
     def restore(self, state: State, *, prices_at: Callable[[int], Mapping[str, Prices]]) -> None:
         """Become the ledger whose `state` this is; ``prices_at`` gives the price lists in force at a seq."""
-        saved = unpacked(state["ledger"], _Saved)
+        saved = unpacked(state["ledger"], SavedLedger)
         self._providers |= set(saved.providers)
         # Most decisions are among the same providers: one tuple serves them all.
         shared: dict[tuple[str, ...], tuple[str, ...]] = {}
@@ -238,7 +238,7 @@ class Ledger:
         return min(total / fsum(weights.values()), 1.0)
 
 
-class _SavedDecision(msgspec.Struct, array_like=True, gc=False):
+class SavedDecision(msgspec.Struct, array_like=True, gc=False):
     """An open decision in a snapshot: all of it that does not follow from the rest of the snapshot."""
 
     id: str
@@ -255,13 +255,13 @@ class _SavedDecision(msgspec.Struct, array_like=True, gc=False):
     feedback: tuple[Feedback, ...]
 
 
-_values: Final = attrgetter(*_SavedDecision.__struct_fields__)
+_values: Final = attrgetter(*SavedDecision.__struct_fields__)
 
 
-class _Saved(msgspec.Struct, array_like=True):
+class SavedLedger(msgspec.Struct, array_like=True):
     """A ledger in a snapshot."""
 
-    decisions: list[_SavedDecision]
+    decisions: list[SavedDecision]
     pending: list[tuple[Outcome | None, Feedback | None]]
     closed: list[str]
     providers: list[str]

@@ -143,7 +143,7 @@ def test_a_snapshot_of_another_release_is_not_used(
     log: Log, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     with monkeypatch.context() as patch:
-        patch.setattr(snapshots, "_FORMAT", 1)
+        patch.setattr(snapshots, "FILE_FORMAT", 1)
         path = snapshots.save(log.fold, tmp_path, log="log")
     with pytest.raises(ValueError, match="format 1"):
         snapshots.load(path, new_fold, log="log")
