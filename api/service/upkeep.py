@@ -11,11 +11,13 @@ import multiprocessing
 import os
 import signal
 import sys
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from multiprocessing.connection import Connection
 from pathlib import Path
 from tempfile import TemporaryDirectory
+from types import ModuleType
 from typing import Any, Final, TypeVar
 
 from fairlead.api.settings import Settings
@@ -125,7 +127,7 @@ async def run_in_process(function: Callable[..., T], *arguments: Any) -> T:
     receiver, sender = _SPAWN.Pipe(duplex=False)
     process = _SPAWN.Process(target=_call, args=(sender, function, arguments), daemon=True)
     # Nothing that lies in the working directory may be imported by the new interpreter.
-    with environment({"PYTHONSAFEPATH": "1"}):
+    with environment({"PYTHONSAFEPATH": "1"}), _hidden_main_module():
         process.start()
     sender.close()
     try:
@@ -136,6 +138,20 @@ async def run_in_process(function: Callable[..., T], *arguments: Any) -> T:
     if failure is not None:
         raise ProcessFailed(failure)
     return result  # type: ignore[no-any-return]
+
+
+@contextmanager
+def _hidden_main_module() -> Iterator[None]:
+    """Keep a process that starts meanwhile from importing the main module, which its function never needs.
+
+    The program around the service may be a script that would serve once more, or standard input, which cannot
+    be read again.
+    """
+    main_module, sys.modules["__main__"] = sys.modules["__main__"], ModuleType("__main__")
+    try:
+        yield
+    finally:
+        sys.modules["__main__"] = main_module
 
 
 def _receive(receiver: Connection) -> tuple[Any, str | None]:

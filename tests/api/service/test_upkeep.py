@@ -2,6 +2,7 @@
 
 import asyncio
 import os
+import subprocess
 import sys
 import time
 from pathlib import Path
@@ -40,6 +41,23 @@ def test_cancelling_kills_the_process_without_waiting_for_it() -> None:
             await task
 
     asyncio.run(play())
+
+
+PROGRAM = """
+import asyncio, os
+from fairlead.api.service.upkeep import run_in_process
+print(asyncio.run(run_in_process(os.getpid)) != os.getpid())
+"""
+
+
+@pytest.mark.parametrize("start", ["standard input", "a script without a guard"])
+def test_the_program_around_the_service_is_not_run_again(start: str, tmp_path: Path) -> None:
+    (tmp_path / "program.py").write_text(PROGRAM, encoding="utf-8")
+    program = "-" if start == "standard input" else str(tmp_path / "program.py")
+    result = subprocess.run(
+        [sys.executable, program], input=PROGRAM, capture_output=True, text=True, timeout=600, check=False
+    )
+    assert (result.stdout, result.returncode) == ("True\n", 0), result.stderr
 
 
 def test_modules_in_the_working_directory_are_not_imported(
