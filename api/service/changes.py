@@ -132,8 +132,12 @@ class Declarations(Generic[Declared]):
         """Remove a declaration."""
         async with self.service.changing:
             self.get(name)
+            self._check_removal(name)
             change = Change(self.entity, name, "remove", None)
             return await make_change(self.service, principal, change, preview=preview)
+
+    def _check_removal(self, name: str) -> None:
+        """Raise a problem if the declaration must stay; called with the configuration held."""
 
 
 class Resource(Declarations[Named]):

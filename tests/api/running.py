@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Coroutine, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -93,6 +93,11 @@ class Running:
         headers = {} if admin is None else bearer(admin)
         created = self.post("/v1/keys", {"name": "test", **fields}, status=201, **headers)
         return created["id"], created["key"]
+
+    def run(self, work: Coroutine[Any, Any, Any]) -> Any:
+        """Run a coroutine in the event loop of the service; return its result."""
+        assert self._loop is not None
+        return asyncio.run_coroutine_threadsafe(work, self._loop).result(HANGS_S)
 
     def stop(self) -> None:
         """End as SIGTERM does."""

@@ -1,15 +1,19 @@
 """The threat model of docs/security.md: who may come in, and what a key may do."""
 
+import asyncio
 import time
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import Any
 
 import httpx
 import pytest
 from typer.testing import CliRunner
 
 from fairlead.api.cli.main import app
-from fairlead.api.service.auth import check_address, is_loopback
+from fairlead.api.problems import Problem
+from fairlead.api.service.auth import ANYBODY, check_address, is_loopback
+from fairlead.api.service.keys import KeyService
 from fairlead.optimizer.errors import InvalidInput
 from tests.api.running import Running, bearer, running
 
@@ -107,6 +111,22 @@ def test_the_last_admin_cannot_be_removed_or_weakened(service: Running, admin: s
     for patch in ({"scopes": ["read"]}, {"expires_at": "2020-01-01T00:00:00Z"}):
         assert service.client.patch(path, json=patch, headers=bearer(admin)).status_code == 409
     assert service.get("/v1/keys", **bearer(admin))
+
+
+def test_of_two_admins_that_are_removed_at_once_one_stays(service: Running, admin: str) -> None:
+    """A third key does not help: it has expired."""
+    (first,) = service.get("/v1/keys", **bearer(admin))["items"]
+    second, _ = service.make_key(admin, scopes=["admin"])
+    service.make_key(admin, scopes=["admin"], expires_at="2020-01-01T00:00:00Z")
+    keys = KeyService(service.service)
+
+    async def remove_both() -> list[Any]:
+        removals = (keys.remove(name, ANYBODY, preview=False) for name in (first["id"], second))
+        return await asyncio.gather(*removals, return_exceptions=True)
+
+    removed, refused = service.run(remove_both())
+    assert isinstance(refused, Problem) and refused.status == 409, (removed, refused)
+    assert second in keys.all()
 
 
 def test_a_key_that_can_change_keys_cannot_be_limited(service: Running, admin: str) -> None:
