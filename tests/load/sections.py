@@ -116,7 +116,7 @@ def latency(options: Options) -> Section:
                 streams: list[Iterator[served.Asked]] = [
                     served.decisions(1, prefix=prefix),
                     served.outcomes(2, prefix=prefix, behind=int(per_s)),
-                    served.judgements(3, prefix=prefix, behind=int(per_s)),
+                    served.feedback(3, prefix=prefix, behind=int(per_s)),
                 ]
                 decisions, *others = await open_loop(
                     service.port, streams, per_s=per_s, seconds=options.seconds, most=64
@@ -204,7 +204,7 @@ def soak(options: Options) -> Section:
             streams: list[Iterator[served.Asked]] = [
                 served.decisions(1, prefix=prefix),
                 served.outcomes(2, prefix=prefix, behind=int(options.rate)),
-                served.judgements(3, prefix=prefix, behind=int(options.rate)),
+                served.feedback(3, prefix=prefix, behind=int(options.rate)),
             ]
             load = asyncio.ensure_future(
                 open_loop(service.port, streams, per_s=options.rate, seconds=60 * options.minutes, most=64)

@@ -5,13 +5,15 @@ from __future__ import annotations
 import json
 import random
 from collections.abc import Iterator
-from itertools import count
+from itertools import count, cycle
 from pathlib import Path
 from typing import Any, Final, NamedTuple
 
 PROVIDERS: Final = tuple(f"vendor{i % 4}/model{i}" for i in range(20))
 FEATURES: Final = 64
 ROUTE: Final = "load"
+BODIES: Final = 500
+"""Bodies of each stream that are encoded beforehand; later requests take them in turn."""
 
 
 class Asked(NamedTuple):
@@ -57,13 +59,18 @@ def empty() -> Iterator[Asked]:
 
 
 def decisions(seed: int, *, prefix: str = "") -> Iterator[Asked]:
-    """Yield requests for decisions; with a ``prefix`` they have ids of the client's."""
-    # Encoded beforehand, since the client shares the processor with the service.
-    bodies = [json.dumps(_body(random.Random(seed * 1_000 + i))).encode() for i in range(500)]
-    for i in count():
-        body = bodies[i % len(bodies)]
-        named = b'{"id": "%s%d", %s' % (prefix.encode(), i, body[1:]) if prefix else body
-        yield Asked("POST", "/v1/decisions", named)
+    """Return requests for decisions; with a ``prefix`` they have ids of the client's.
+
+    As in the other streams, bodies are encoded when this is called, before any clock has started: the time that
+    a client takes to encode them is time that a service on the same processor lacks.
+    """
+    bodies = [json.dumps(_body(random.Random(seed * 1_000 + i))).encode() for i in range(BODIES)]
+    if not prefix:
+        return cycle([Asked("POST", "/v1/decisions", body) for body in bodies])
+    return (
+        Asked("POST", "/v1/decisions", b'{"id": "%s%d", %s' % (prefix.encode(), i, bodies[i % BODIES][1:]))
+        for i in count()
+    )
 
 
 def _body(rng: random.Random) -> dict[str, Any]:
@@ -72,17 +79,26 @@ def _body(rng: random.Random) -> dict[str, Any]:
 
 
 def outcomes(seed: int, *, prefix: str, behind: int) -> Iterator[Asked]:
-    """Yield outcomes of the decisions that were requested ``behind`` requests before."""
+    """Return outcomes of the decisions that were requested ``behind`` requests before."""
     rng = random.Random(seed)
-    for i in count():
-        body = {"cost_usd": round(rng.uniform(0.0, 0.002), 6), "latency_s": round(rng.uniform(0.2, 3.0), 3)}
-        path = f"/v1/decisions/{prefix}{max(i - behind, i // 2)}/outcome"
-        yield Asked("POST", path, json.dumps(body).encode())
+    bodies = [
+        json.dumps(
+            {"cost_usd": round(rng.uniform(0.0, 0.002), 6), "latency_s": round(rng.uniform(0.2, 3.0), 3)}
+        ).encode()
+        for _ in range(BODIES)
+    ]
+    return (
+        Asked("POST", f"/v1/decisions/{prefix}{max(i - behind, i // 2)}/outcome", bodies[i % BODIES])
+        for i in count()
+    )
 
 
-def judgements(seed: int, *, prefix: str, behind: int) -> Iterator[Asked]:
-    """Yield feedback on the decisions that were requested ``behind`` requests before."""
+def feedback(seed: int, *, prefix: str, behind: int) -> Iterator[Asked]:
+    """Return feedback on the decisions that were requested ``behind`` requests before."""
     rng = random.Random(seed)
-    for i in count():
-        body = {"decision_id": f"{prefix}{max(i - behind, i // 2)}", "value": float(rng.random() < 0.7)}
-        yield Asked("POST", "/v1/feedback", json.dumps(body).encode())
+    ends = [b'", "value": %.1f}' % float(rng.random() < 0.7) for _ in range(BODIES)]
+    start = b'{"decision_id": "%s' % prefix.encode()
+    return (
+        Asked("POST", "/v1/feedback", b"%s%d%s" % (start, max(i - behind, i // 2), ends[i % BODIES]))
+        for i in count()
+    )

@@ -56,7 +56,8 @@ def test_an_open_loop_sends_on_time_and_counts_refusals(tmp_path: Path) -> None:
     assert set(loaded.statuses) == {200, 429}
     assert len(loaded.accepted_s) + len(loaded.refused_s) == 100
     assert loaded.without_retry_after == 0
-    assert loaded.seconds == pytest.approx(1.0, abs=0.5)
+    # Arrivals are spread over the second; how much longer a slow machine takes is not its business.
+    assert loaded.seconds >= 0.9
 
 
 def test_the_baseline_keeps_what_it_answers(tmp_path: Path) -> None:
@@ -77,3 +78,21 @@ def test_a_benchmark_that_cannot_be_run_says_why(capsys: pytest.CaptureFixture[s
         main(["--seconds", "nan"])
     assert ended.value.code == 2
     assert "give a number above 0" in capsys.readouterr().err
+
+
+def test_bodies_are_encoded_before_the_clock_starts(monkeypatch: pytest.MonkeyPatch) -> None:
+    streams = [
+        served.decisions(1),
+        served.decisions(1, prefix="a-"),
+        served.outcomes(2, prefix="a-", behind=3),
+        served.feedback(3, prefix="a-", behind=3),
+    ]
+
+    def encode(*args: object, **kwargs: object) -> str:
+        raise AssertionError("a body was encoded while requests were being sent")
+
+    monkeypatch.setattr(json, "dumps", encode)
+    for stream in streams:
+        sent = [next(stream) for _ in range(served.BODIES + 2)]
+        assert all(json.loads(asked.body or b"") for asked in sent)
+    assert json.loads(next(streams[1]).body or b"")["id"] == f"a-{served.BODIES + 2}"
