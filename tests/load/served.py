@@ -59,10 +59,10 @@ def empty() -> Iterator[Asked]:
 
 
 def decisions(seed: int, *, prefix: str = "") -> Iterator[Asked]:
-    """Return requests for decisions; with a ``prefix`` they have ids of the client's.
+    """Return requests for decisions, with ids of the client's if there is a ``prefix``.
 
-    As in the other streams, bodies are encoded when this is called, before any clock has started: the time that
-    a client takes to encode them is time that a service on the same processor lacks.
+    As in the other streams, bodies are encoded when this is called, before any clock has started: the time
+    that a client takes to encode them is time that a service on the same processor lacks.
     """
     bodies = [json.dumps(_body(random.Random(seed * 1_000 + i))).encode() for i in range(BODIES)]
     if not prefix:
