@@ -12,27 +12,35 @@ import json
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
+import numpy as np
+
 from fairlead.optimizer.errors import InvalidInput
 from fairlead.optimizer.features.base import Block, fingerprint
-from fairlead.optimizer.features.design_row import design_row, encode_row
 from fairlead.optimizer.features.encoder import Encoder
 from fairlead.optimizer.learning.learner import Learner
 from fairlead.optimizer.learning.open_decision import OpenDecision
 from fairlead.optimizer.learning.route_history import RouteHistory
 from fairlead.optimizer.models.beliefs import Beliefs, Fitted
+from fairlead.optimizer.models.linear import design_row
 from fairlead.optimizer.persistence.route_codec import to_json
 from fairlead.optimizer.persistence.snapshot import read_snapshot, write_snapshot
 from fairlead.optimizer.policies.base import Policy
 from fairlead.optimizer.policies.thompson import Thompson
 from fairlead.optimizer.selection.eligibility import check_contradictions
-from fairlead.optimizer.selection.fallback import fallback
 from fairlead.optimizer.selection.selector import Selector
 from fairlead.optimizer.selection.shadow_price import Solution
 from fairlead.optimizer.summary import summary
 from fairlead.optimizer.types.arrays import FloatArray, joined, packed, part, unpacked
-from fairlead.optimizer.types.events import Context, Decision, DriftAlarm, Event, RouteChanged
+from fairlead.optimizer.types.events import (
+    Context,
+    Decision,
+    DriftAlarm,
+    Event,
+    RouteChanged,
+    check_tokens_and_time,
+)
 from fairlead.optimizer.types.route import Constraints, Objective, Route
-from fairlead.optimizer.types.validation import check_learnable, check_request
+from fairlead.optimizer.types.validation import check_learnable
 
 
 class Router:
@@ -115,8 +123,9 @@ class Router:
         beside the route's own. Raises `InvalidInput`, or `NoEligibleProvider` if all are ruled out.
         """
         # Over forty lines for its named parameters and the fields of a decision, not for its steps.
-        tokens = check_request(context, at_s=at_s)
-        row = encode_row(context, self._encoder, width=self._width)
+        tokens = context.tokens
+        check_tokens_and_time(tokens, at_s)
+        row = design_row(self._features(context), width=self._width)
         prediction = self._beliefs.predict(row, tokens)
         selection = self._selector.select(
             prediction,
@@ -146,15 +155,45 @@ class Router:
             model_version=selection.version,
             at_s=at_s,
             task=context.task,
+            latency_sd_s=prediction.latency_sd_s,
         )
+
+    def _features(self, context: Context) -> FloatArray:
+        if context.features is not None:
+            return context.features
+        if self._encoder is None:
+            raise InvalidInput("this router has no encoder: give the context's features")
+        return self._encoder.encode(context)
 
     def fallback(
         self, *, decision_id: str, reason: str, at_s: float | None = None, task: str | None = None
     ) -> Decision:
-        """Choose the default provider because `decide` failed; this depends on nothing that was learned."""
-        route, seq, width = self.route, self._next_seq, self._width
-        return fallback(
-            route, decision_id=decision_id, reason=reason, seq=seq, width=width, at_s=at_s, task=task
+        """Choose the route's default with probability 1, because `decide` failed; ``reason`` says why.
+
+        Nothing here looks at learned state, so that no state, however bad, can stop it. The decision has no
+        features and expects nothing of any provider (NaN). Its outcome counts as money spent and towards
+        latency and failures, but not towards anything that depends on features.
+        """
+        route = self.route
+        names = tuple(provider.name for provider in route.providers)
+        return Decision(
+            id=decision_id,
+            seq=self._next_seq,
+            route=route.name,
+            providers=names,
+            probabilities=np.array([float(name == route.fallback_provider) for name in names]),
+            selected=route.fallback_provider,
+            features=np.zeros(self._width),
+            input_tokens=0.0,
+            expected=np.full((6, len(names)), np.nan),
+            ineligible={},
+            shadow_price=0.0,
+            floor=np.zeros(len(names)),
+            encoder_version="",
+            model_version=0,
+            at_s=at_s,
+            task=task,
+            fallback_used=reason,
         )
 
     def learn(self, event: Event, *, refit: bool = True) -> None:
@@ -187,11 +226,6 @@ class Router:
             self._learner.refreshed, pacing.needs_solve = False, True
         if refit and (pacing.needs_solve or beliefs.needs_fit):
             self.refit()
-
-    @property
-    def latency_sd_s(self) -> FloatArray:
-        """Standard deviation of each provider's latency in seconds, shape (k,); NaN if it is unknown."""
-        return self._beliefs.latency_sd_s
 
     @property
     def needs_refit(self) -> bool:

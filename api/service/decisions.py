@@ -126,9 +126,8 @@ class DecisionService:
             "state_seq": service.engine.fold.seq,
             **_metadata(request, text if service.settings.store_prompts else None),
         }
-        spread = served.router.latency_sd_s.round(4).tolist()
-        if decision.fallback_used is None and any(sd == sd for sd in spread):
-            metadata["latency_sd"] = spread
+        if decision.latency_sd_s is not None and not np.isnan(decision.latency_sd_s).all():
+            metadata["latency_sd"] = decision.latency_sd_s.round(4).tolist()
         latency_weight = (objective or own).latency_weight
         if latency_weight:
             metadata["latency_weight"] = latency_weight

@@ -4,8 +4,7 @@ Importing this package does not import scikit-learn; fitting or loading a `TextP
 """
 
 from fairlead.optimizer.features.base import Block, Featuriser
-from fairlead.optimizer.features.declared import Attributes, TaskLabel
-from fairlead.optimizer.features.embedding import CallerEmbedding
+from fairlead.optimizer.features.declared import Attributes, CallerEmbedding, TaskLabel
 from fairlead.optimizer.features.encoder import Encoder
 from fairlead.optimizer.features.projection import TextProjection
 from fairlead.optimizer.features.surface import SurfaceFeatures

@@ -10,16 +10,12 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from hashlib import blake2b
-from typing import Any, ClassVar, Final, Protocol
+from typing import Any, Final, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
 from fairlead.optimizer.types import Context, FloatArray
-from fairlead.optimizer.types.arrays import BOUND
-
-EDGE_CHARS: Final = 8_000
-"""Characters read at each end of a text, so that the work on one request is bounded."""
 
 MAX_WIDTH: Final = 4_096
 """Widest block accepted: a model's statistics take 8 · width² bytes per provider."""
@@ -69,41 +65,6 @@ class Featuriser(Protocol):
         """Everything that determines the output, as plain arrays."""
 
 
-class WidthFeaturiser:
-    """A `Featuriser` that is determined by its width, and fills row by row.
-
-    Subclasses give the ``name`` of their block and `_fill`.
-    """
-
-    name: ClassVar[str]
-    isotropic: ClassVar[bool] = False
-
-    def __init__(self, *, width: int) -> None:
-        self._width = checked_width(width)
-
-    @property
-    def block(self) -> Block:
-        return Block(name=self.name, width=self._width, isotropic=self.isotropic)
-
-    @property
-    def version(self) -> str:
-        return f"{self.name}-1-{self._width}"
-
-    def transform(self, contexts: Sequence[Context]) -> FloatArray:
-        coordinates = np.zeros((len(contexts), self._width))
-        for row, context in zip(coordinates, contexts, strict=True):
-            self._fill(row, context)
-        np.clip(coordinates, -BOUND, BOUND, out=coordinates)
-        return coordinates
-
-    def state(self) -> dict[str, NDArray[Any]]:
-        return {"width": np.array(self._width, dtype=np.int64)}
-
-    def _fill(self, row: FloatArray, context: Context) -> None:
-        """Fill in the coordinates of one request, all 0 so far."""
-        raise NotImplementedError
-
-
 def checked_width(width: int, *, name: str = "width") -> int:
     """Return `width` if it is a whole number in [1, MAX_WIDTH], else raise `ValueError`."""
     if isinstance(width, bool) or not isinstance(width, (int, np.integer)):
@@ -127,16 +88,6 @@ def fingerprint(*parts: str | NDArray[Any]) -> str:
         digest.update(f"{head} {len(body)} ".encode())
         digest.update(body)
     return digest.hexdigest()
-
-
-def excerpt(text: str) -> str:
-    """Return the part of a text that is read: all of it, or EDGE_CHARS from each end of a longer one.
-
-    A long prompt nearly always says what it wants at its start or its end; the middle is material.
-    """
-    if len(text) <= 2 * EDGE_CHARS:
-        return text
-    return text[:EDGE_CHARS] + "\n" + text[-EDGE_CHARS:]
 
 
 def shown(value: object) -> str:

@@ -1,4 +1,4 @@
-"""Features of what the client declares about a request: its task label and its attributes.
+"""Features of what the client sends with a request: its task label, its attributes, its embedding.
 
 Labels, keys and values are not known in advance, so each is hashed to a coordinate. The hash is
 blake2b rather than Python's own, which differs from process to process. Two labels may share a
@@ -9,16 +9,54 @@ which is 13 % for 5 labels in 32. A wider block makes that rarer.
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from hashlib import blake2b
-from typing import Final
+from typing import Any, ClassVar, Final
 
 import numpy as np
+from numpy.typing import NDArray
 
-from fairlead.optimizer.features.base import WidthFeaturiser, shown
+from fairlead.optimizer.features.base import Block, checked_width, shown
 from fairlead.optimizer.types import Context, FloatArray
+from fairlead.optimizer.types.arrays import BOUND
 
 NUMBER_SCALE: Final = 3.0
 """A number v enters as asinh(v) / NUMBER_SCALE: 1 as .29, 10 as 1.0, 1,000 as 2.5, 1e6 as 4.8."""
+
+
+class WidthFeaturiser:
+    """A `Featuriser` that is determined by its width, and fills row by row.
+
+    Subclasses give the ``name`` of their block and `_fill`.
+    """
+
+    name: ClassVar[str]
+    isotropic: ClassVar[bool] = False
+
+    def __init__(self, *, width: int) -> None:
+        self._width = checked_width(width)
+
+    @property
+    def block(self) -> Block:
+        return Block(name=self.name, width=self._width, isotropic=self.isotropic)
+
+    @property
+    def version(self) -> str:
+        return f"{self.name}-1-{self._width}"
+
+    def transform(self, contexts: Sequence[Context]) -> FloatArray:
+        coordinates = np.zeros((len(contexts), self._width))
+        for row, context in zip(coordinates, contexts, strict=True):
+            self._fill(row, context)
+        np.clip(coordinates, -BOUND, BOUND, out=coordinates)
+        return coordinates
+
+    def state(self) -> dict[str, NDArray[Any]]:
+        return {"width": np.array(self._width, dtype=np.int64)}
+
+    def _fill(self, row: FloatArray, context: Context) -> None:
+        """Fill in the coordinates of one request, all 0 so far."""
+        raise NotImplementedError
 
 
 class TaskLabel(WidthFeaturiser):
@@ -72,6 +110,55 @@ class Attributes(WidthFeaturiser):
                 code, size = _hash("number", key), _squash(key, value)
             # The lowest bit is the sign, the others choose the coordinate.
             row[(code >> 1) % self._width] += size if code & 1 else -size
+
+
+class CallerEmbedding(WidthFeaturiser):
+    """The client's embedding, scaled to norm √width so that a coordinate is about unit size.
+
+    Only the direction is kept: providers of embeddings differ in scale, and many normalise
+    theirs already. A missing embedding, or one of all zeros, gives zeros. An embedding with nearly all its
+    weight on a few of more than 64 coordinates is cut at ±BOUND there.
+
+    >>> import numpy as np
+    >>> from fairlead.optimizer import Context
+    >>> CallerEmbedding(width=4).transform([Context(embedding=np.array([3.0, 0.0, 4.0, 0.0]))])
+    array([[1.2, 0. , 1.6, 0. ]])
+    """
+
+    name = "embedding"
+    isotropic = True
+
+    def _fill(self, row: FloatArray, context: Context) -> None:
+        if context.embedding is not None:
+            row[:] = self._scale(self._validate(context.embedding))
+
+    def _validate(self, embedding: NDArray[Any]) -> FloatArray:
+        array = np.asarray(embedding)
+        if array.shape != (self._width,):
+            raise ValueError(
+                f"the embedding has shape {array.shape}, but this route learned on ({self._width},): "
+                f"send one flat vector of {self._width} numbers from the same embedding model"
+            )
+        if array.dtype.kind not in "fiu":
+            raise ValueError(f"the embedding holds {array.dtype}, which cannot be scaled: send real numbers")
+        vector = array.astype(np.float64)
+        finite = np.isfinite(vector)
+        if not finite.all():
+            position = int(np.argmin(finite))
+            raise ValueError(
+                f"the embedding is {vector[position]} at position {position}, which has no direction: "
+                "send finite numbers, or leave the embedding out"
+            )
+        return vector
+
+    def _scale(self, vector: FloatArray) -> FloatArray:
+        largest = float(np.abs(vector).max())
+        if largest == 0.0:
+            return vector
+        # First to at most 1, so that the squares neither overflow nor vanish.
+        vector = vector / largest
+        vector *= math.sqrt(self._width) / math.sqrt(float(np.square(vector).sum()))
+        return vector
 
 
 def _hash(*parts: str) -> int:

@@ -10,9 +10,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fairlead.optimizer.features import vocabulary as signs
-from fairlead.optimizer.features.base import Block, excerpt
+from fairlead.optimizer.features.base import Block
 from fairlead.optimizer.types import Context, FloatArray
 from fairlead.optimizer.types.arrays import BOUND
+
+EDGE_CHARS: Final = 8_000
+"""Characters read at each end of a text, so that the work on one request is bounded."""
 
 
 class Scale(NamedTuple):
@@ -94,6 +97,16 @@ class SurfaceFeatures:
 
     def state(self) -> dict[str, NDArray[Any]]:
         return {"centre": _CENTRE.copy(), "spread": _SPREAD.copy()}
+
+
+def excerpt(text: str) -> str:
+    """Return the part of a text that is read: all of it, or EDGE_CHARS from each end of a longer one.
+
+    A long prompt nearly always says what it wants at its start or its end; the middle is material.
+    """
+    if len(text) <= 2 * EDGE_CHARS:
+        return text
+    return text[:EDGE_CHARS] + "\n" + text[-EDGE_CHARS:]
 
 
 def _measure(text: str) -> tuple[float, ...]:

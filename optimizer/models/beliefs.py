@@ -15,12 +15,12 @@ from typing import Final
 import numpy as np
 from numpy.typing import NDArray
 
+from fairlead.optimizer.compiled import compiled
 from fairlead.optimizer.features.base import Block
 from fairlead.optimizer.models.failure import FailureBelief
 from fairlead.optimizer.models.latency import LatencyBelief
 from fairlead.optimizer.models.linear import LinearBelief
 from fairlead.optimizer.models.posterior import Posterior
-from fairlead.optimizer.models.prediction import Prediction, combine
 from fairlead.optimizer.models.pricing import PriceTable
 from fairlead.optimizer.types import FloatArray, Provider
 from fairlead.optimizer.types.arrays import State, from_texts, joined, part, texts
@@ -33,7 +33,49 @@ much. What is learned of a level informs every later request, so it is worth mos
 still to come. After a provider has changed, feedback is little again; for a provider that joins later, it
 counts from there."""
 
+CONTEXT_WIDTH: Final = 0.3
+"""Share of the posterior's width that Thompson sampling explores of what the context adds."""
+
+SMOOTHING: Final = 0.002
+"""Least spread of a utility, in points of quality: keeps the distribution continuous in the shadow price."""
+
+_CONTEXT_SHARE: Final = CONTEXT_WIDTH**2
+_MOST_VARIANCE: Final = 0.09
 _LEAST_UNITS: Final = 0.05
+
+
+@dataclass(slots=True, kw_only=True)
+class Prediction:
+    """What is predicted of k providers for n requests."""
+
+    expected: FloatArray
+    """Shape (6, n, k), with the rows of `Decision.expected`."""
+    quality: FloatArray
+    """A row of ``expected``, shape (n, k), as are ``cost_usd`` and ``cost_sd``."""
+    cost_usd: FloatArray
+    cost_sd: FloatArray
+    explored_variance: FloatArray
+    """Variance of the quality that exploration uses, shape (n, k): the context's and the level's, each by its
+    share."""
+    latency_s: FloatArray
+    """Shape (k,), NaN if a provider has no history."""
+    latency_sd_s: FloatArray
+    """Standard deviation of each provider's latency, shape (k,), NaN if fewer than two are known."""
+    version: int
+    """Version of the beliefs that predicted."""
+
+    def utility(self, *, shadow_price: float, latency_weight: float) -> tuple[FloatArray, FloatArray]:
+        """Return mean utility and its spread, quality − λ cost − weight × latency, each of shape (n, k).
+
+        A provider without a latency history counts as quick as the others are on average.
+        """
+        mean, spread = np.empty(self.quality.shape), np.empty(self.quality.shape)
+        _weigh(self.expected, self.explored_variance, shadow_price, mean, spread)
+        if latency_weight:
+            has_history = np.isfinite(self.latency_s)
+            typical = float(self.latency_s[has_history].mean()) if has_history.any() else 0.0
+            mean -= latency_weight * np.where(has_history, self.latency_s, typical)
+        return mean, spread
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -170,12 +212,6 @@ class Beliefs:
         self.derive()
 
     @property
-    def latency_sd_s(self) -> FloatArray:
-        """Standard deviation of each provider's latency, NaN if fewer than two are known."""
-        self._update_service()
-        return self._latency_sd
-
-    @property
     def tail_latency_s(self) -> FloatArray:
         """95 % quantile of each provider's latency, NaN without history."""
         return np.array([self.latency[name].quantile_s() for name in self.names])
@@ -241,7 +277,7 @@ class Beliefs:
             self._level_shares(),
         )
         result = np.empty((7, n, k))
-        combine(quality, cost_units, (base.reshape(n, -1), unit.reshape(n, -1)), terms, result)
+        _combine(quality, cost_units, (base.reshape(n, -1), unit.reshape(n, -1)), terms, result)
         return Prediction(
             expected=result[:6],
             quality=result[0],
@@ -249,5 +285,56 @@ class Beliefs:
             cost_sd=result[3],
             explored_variance=result[6],
             latency_s=self._latency,
+            latency_sd_s=self._latency_sd,
             version=self.quality.version + self.cost.version,
         )
+
+
+@compiled
+def _combine(
+    quality: FloatArray,
+    cost_units: FloatArray,
+    prices: tuple[FloatArray, FloatArray],
+    terms: tuple[FloatArray, ...],
+    result: FloatArray,
+) -> None:
+    """Fill in ``expected`` and ``explored_variance`` of a `Prediction`, stacked to (7, n, k).
+
+    ``quality`` (2, n, k) holds mean and variance, ``cost_units`` (n, k) the cost in units of the price list,
+    and ``prices`` the USD that are known before the call and the USD of one unit, each (n, k). ``terms`` (k,)
+    do not depend on the request: latency, share of failures, least cost in units, the variances of quality
+    and cost at the average context, and the share of the former that is explored.
+    """
+    latency_s, failure, least_units, quality_level, cost_level, level_share = terms
+    base, unit = prices
+    for k in range(len(failure)):
+        level = min(max(quality_level[k], 0.0), _MOST_VARIANCE)
+        relative_sd = math.sqrt(max(cost_level[k], 0.0))
+        for n in range(len(cost_units)):
+            variance = min(quality[1, n, k], _MOST_VARIANCE)
+            result[0, n, k] = min(max(quality[0, n, k], -0.2), 1.2) * (1.0 - failure[k])
+            result[1, n, k] = math.sqrt(quality[1, n, k])
+            cost = base[n, k] + max(cost_units[n, k], least_units[k]) * unit[n, k]
+            result[2, n, k] = cost
+            result[3, n, k] = min(relative_sd * unit[n, k], 0.5 * cost)
+            result[4, n, k] = latency_s[k]
+            result[5, n, k] = failure[k]
+            result[6, n, k] = _CONTEXT_SHARE * max(variance - level, 0.0) + level_share[k] * level
+
+
+@compiled
+def _weigh(
+    expected: FloatArray,
+    explored_variance: FloatArray,
+    shadow_price: float,
+    mean: FloatArray,
+    spread: FloatArray,
+) -> None:
+    """Fill in the mean of the utility without latency, and the spread that is explored."""
+    quality, cost, cost_sd = expected[0], expected[2], expected[3]
+    money = CONTEXT_WIDTH * shadow_price
+    for n in range(mean.shape[0]):
+        for k in range(mean.shape[1]):
+            mean[n, k] = quality[n, k] - shadow_price * cost[n, k]
+            own = money * cost_sd[n, k]
+            spread[n, k] = math.sqrt(explored_variance[n, k] + own * own + SMOOTHING * SMOOTHING)

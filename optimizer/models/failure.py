@@ -32,11 +32,6 @@ class FailureBelief:
         if len(self._recent) > _KEPT:
             self._failures -= self._recent.pop(0)[1]
 
-    def merge(self, other: FailureBelief) -> None:
-        """Add what another replica counted."""
-        self._recent = sorted(self._recent + other._recent)[-_KEPT:]
-        self._failures = sum(failed for _, failed in self._recent)
-
     def remove(self, seq: int, failed: bool) -> None:
         """Take one outcome back, if it is still among those kept."""
         if (seq, failed) in self._recent:

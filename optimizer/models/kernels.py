@@ -1,4 +1,4 @@
-"""The linear algebra of Gaussian beliefs as compiled loops: inverting, predicting, conditioning.
+"""The linear algebra of posteriors as compiled loops: inverting, and pooling what providers have in common.
 
 `invert` is the one place of the algorithm that inverts matrices.
 """
@@ -10,84 +10,11 @@ from typing import Final
 
 import numpy as np
 
-from fairlead.optimizer.compiled import IS_COMPILED, compiled, compiled_aside
+from fairlead.optimizer.compiled import IS_COMPILED, compiled_aside
 from fairlead.optimizer.types.arrays import FloatArray
 
 _WIDEST: Final = 96
 """Wider matrices leave the processor's first cache, and LAPACK, which works in blocks, is quicker."""
-
-_LEAST_LEFT: Final = 0.05
-"""If taking an observation back leaves less of its noise than this share, the belief is computed anew."""
-
-
-@compiled
-def condition(
-    belief: tuple[FloatArray, FloatArray, FloatArray, FloatArray],
-    index: int,
-    x: FloatArray,
-    target: float,
-    noise: float,
-) -> bool:
-    """Condition one provider's Gaussian belief, in place, on one observation; False if it cannot.
-
-    Bishop (2006), eqs. 2.113-2.117 for a scalar observation of variance ``noise``. A negative ``noise``
-    takes an observation back. ``belief`` holds the mean of the weights (k, d), their covariance (k, d, d),
-    the average context (d,), and the variance of each expectation there (k,).
-    """
-    mean, cov, centre, level_variance = belief[0][index], belief[1][index], belief[2], belief[3]
-    d = len(x)
-    turned = np.zeros(d)
-    for i in range(d):
-        # cov is symmetric: columns are read as rows, in the order of memory.
-        row, at = cov[i], x[i]
-        for j in range(d):
-            turned[j] += at * row[j]
-    variance, expected, level = 0.0, 0.0, 0.0
-    for i in range(d):
-        variance += turned[i] * x[i]
-        expected += mean[i] * x[i]
-        level += turned[i] * centre[i]
-    total = noise + variance
-    if noise < 0.0 and total > _LEAST_LEFT * noise:
-        return False
-    for i in range(d):
-        gain = turned[i] / total
-        mean[i] += gain * (target - expected)
-        row = cov[i]
-        for j in range(d):
-            row[j] -= gain * turned[j]
-    level_variance[index] -= level * level / total
-    return True
-
-
-@compiled
-def predict(rows: FloatArray, weights: FloatArray, cov: FloatArray, result: FloatArray) -> None:
-    """Fill in mean and variance (2, n, k) of x·w for rows (n, d), weights (k, d) and cov (k, d, d)."""
-    d = rows.shape[1]
-    turned = np.empty(d)
-    for k in range(len(weights)):
-        for n in range(len(rows)):
-            # Of the symmetric cov only the upper half is read: reading it is what takes the time. Slices
-            # of rows let the compiler work on several numbers at once.
-            expected, total = 0.0, 0.0
-            turned[:] = 0.0
-            for i in range(d):
-                x, row = rows[n, i], cov[k, i]
-                expected += x * weights[k, i]
-                turned[i] += 0.5 * x * row[i]
-                right, rest = turned[i + 1 :], row[i + 1 :]
-                for j in range(len(right)):
-                    right[j] += x * rest[j]
-            for i in range(d):
-                total += turned[i] * rows[n, i]
-            result[0, n, k] = expected
-            result[1, n, k] = max(2.0 * total, 1e-12)
-
-
-@compiled_aside
-def predict_many(rows: FloatArray, weights: FloatArray, cov: FloatArray, result: FloatArray) -> None:
-    """Do as `predict` while other threads go on, which for a single row costs more than it is worth."""
-    predict(rows, weights, cov, result)
 
 
 def invert(stack: FloatArray) -> tuple[FloatArray, FloatArray]:

@@ -8,7 +8,7 @@ from typing import Final
 import numpy as np
 from numpy.typing import NDArray
 
-from fairlead.optimizer.types.arrays import FloatArray, State
+from fairlead.optimizer.types.arrays import State
 
 BUCKET: Final = 512
 """Length of a run of decisions whose latencies count alike; each run counts half as much as the next."""
@@ -52,8 +52,11 @@ class LatencyBelief:
         bin_ = min(int(_PER_DECADE * math.log10(max(latency_s, _LOWEST_S) / _LOWEST_S)), _BINS - 1)
         bucket = seq // BUCKET
         if bucket not in self._buckets:
-            self._add(bucket, np.zeros(_BINS + 1, dtype=np.int64))
-            if bucket not in self._buckets:
+            self._buckets[bucket], self._seen[bucket] = np.zeros(_BINS + 1, dtype=np.int64), (0, 0, 0)
+            latest = sorted(self._buckets)[-_MOST_BUCKETS:]
+            self._buckets = {each: self._buckets[each] for each in latest}
+            self._seen = {each: self._seen[each] for each in latest}
+            if bucket not in latest:
                 return  # earlier than all that are kept
         kept = self._buckets[bucket]
         kept[bin_] += sign
@@ -64,34 +67,10 @@ class LatencyBelief:
         if kept[bin_] == 0 and not kept[:_BINS].any():
             del self._buckets[bucket], self._seen[bucket]
 
-    def merge(self, other: LatencyBelief) -> None:
-        """Add all that another replica counted."""
-        for bucket, counts in other._buckets.items():
-            self._add(bucket, counts)
-            if bucket in self._buckets and not self._buckets[bucket][:_BINS].any():
-                del self._buckets[bucket], self._seen[bucket]
-
-    def _add(self, bucket: int, counts: NDArray[np.int64]) -> None:
-        if bucket in self._buckets:
-            self._buckets[bucket] += counts
-        else:
-            self._buckets[bucket] = counts.copy()
-        self._seen[bucket] = _sums(self._buckets[bucket])
-        latest = sorted(self._buckets)[-_MOST_BUCKETS:]
-        self._buckets = {each: self._buckets[each] for each in latest}
-        self._seen = {each: self._seen[each] for each in latest}
-
     @property
     def count(self) -> int:
         """Latencies in force."""
         return sum(count for count, _, _ in self._seen.values())
-
-    def _weighed(self) -> FloatArray:
-        newest = max(self._buckets)
-        total = np.zeros(_BINS + 1)
-        for bucket in sorted(self._buckets):
-            total += 0.5 ** (newest - bucket) * self._buckets[bucket]
-        return total
 
     def mean_s(self) -> float:
         """Return the mean in seconds; NaN if nothing is known."""
@@ -123,7 +102,10 @@ class LatencyBelief:
         """Return the upper end of the bin that holds the quantile, in seconds; NaN if nothing is known."""
         if not self._buckets:
             return math.nan
-        cumulated = np.cumsum(self._weighed()[:_BINS])
+        newest, total = max(self._buckets), np.zeros(_BINS)
+        for bucket, counts in sorted(self._buckets.items()):
+            total += 0.5 ** (newest - bucket) * counts[:_BINS]
+        cumulated = np.cumsum(total)
         bin_ = int(np.searchsorted(cumulated, share * cumulated[-1]))
         return float(_LOWEST_S * 10 ** ((bin_ + 1) / _PER_DECADE))
 

@@ -13,12 +13,12 @@ from typing import Final
 import numpy as np
 from numpy.typing import NDArray
 
+from fairlead.optimizer.compiled import compiled, compiled_aside
 from fairlead.optimizer.errors import InvalidInput
 from fairlead.optimizer.features.base import Block
-from fairlead.optimizer.models.kernels import condition, predict, predict_many
 from fairlead.optimizer.models.posterior import Mixture, Posterior, Sums
 from fairlead.optimizer.models.statistics import ROW_UNIT, Statistics
-from fairlead.optimizer.types.arrays import FloatArray, State, from_texts, joined, part, texts
+from fairlead.optimizer.types.arrays import BOUND, FloatArray, State, from_texts, joined, part, texts
 
 PAST_WORTH: Final = 2.0
 """Observations that everything before a provider's change counts for."""
@@ -27,6 +27,9 @@ GROWTH: Final = 1.3
 """The posterior is computed anew from the sums when all observations have grown by this factor."""
 
 _POSTERIOR: Final = ("mean", "cov", "noise", "weights", "centre")
+
+_LEAST_LEFT: Final = 0.05
+"""If taking an observation back leaves less of its noise than this share, the belief is computed anew."""
 
 _ARRIVED: Final = 100_000
 """Observations after which it no longer matters when a provider joined."""
@@ -107,23 +110,6 @@ class LinearBelief:
         self.since_change -= self._current[name].count
         self._current[name], self._past[name] = self._empty(), self._empty()
         self._fit_at = -np.inf
-
-    def merge(self, other: LinearBelief) -> None:
-        """Add all that another replica learned of the same quantity, with the same changes of providers."""
-        if other.changes != self.changes:
-            raise InvalidInput(
-                f"replicas date the changes of providers differently ({self.changes} and {other.changes}): "
-                "give both the same drift alarms first"
-            )
-        for name in other._current:
-            for mine, theirs in ((self._current, other._current), (self._past, other._past)):
-                mine.setdefault(name, self._empty()).merge(theirs[name])
-        self.total += other.total
-        self.since_change += other.since_change
-        for name, (since, count) in self.arrivals.items():
-            if other.arrivals.get(name, (-1, 0))[0] == since:
-                self.arrivals[name] = (since, count + other.arrivals[name][1])
-        self.refit()
 
     def add_arrival(self, name: str, since: int, count: int) -> None:
         """Note that a provider joins at seq ``since``, from which ``count`` observations have come."""
@@ -238,3 +224,101 @@ class LinearBelief:
             for name in sorted(self._current)
             for side, statistics in sides
         }
+
+
+def design_row(features: FloatArray, *, width: int) -> FloatArray:
+    """Make the row (1, width + 1) that models predict from: an intercept, and features clipped to ±BOUND.
+
+    Raises `InvalidInput` for features of another width, or that are not finite.
+    """
+    if features.shape != (width,):
+        raise InvalidInput(
+            f"features have shape {features.shape}, but this route's encoder gives ({width},): "
+            "encode the request with the encoder that the route declares"
+        )
+    row = np.empty((1, width + 1))
+    row[0, 0] = 1.0
+    row[0, 1:] = features
+    if not _clip(row[0]):
+        raise InvalidInput("features hold NaN or infinity, which no model may see: correct the featuriser")
+    return row
+
+
+@compiled
+def _clip(row: FloatArray) -> bool:
+    """Clip a row, in place, to ±BOUND; False if it holds NaN or infinity."""
+    for i in range(len(row)):
+        if not abs(row[i]) < np.inf:
+            return False
+        row[i] = min(max(row[i], -BOUND), BOUND)
+    return True
+
+
+@compiled
+def condition(
+    belief: tuple[FloatArray, FloatArray, FloatArray, FloatArray],
+    index: int,
+    x: FloatArray,
+    target: float,
+    noise: float,
+) -> bool:
+    """Condition one provider's Gaussian belief, in place, on one observation; False if it cannot.
+
+    Bishop (2006), eqs. 2.113-2.117 for a scalar observation of variance ``noise``. A negative ``noise``
+    takes an observation back. ``belief`` holds the mean of the weights (k, d), their covariance (k, d, d),
+    the average context (d,), and the variance of each expectation there (k,).
+    """
+    mean, cov, centre, level_variance = belief[0][index], belief[1][index], belief[2], belief[3]
+    d = len(x)
+    turned = np.zeros(d)
+    for i in range(d):
+        # cov is symmetric: columns are read as rows, in the order of memory.
+        row, at = cov[i], x[i]
+        for j in range(d):
+            turned[j] += at * row[j]
+    variance, expected, level = 0.0, 0.0, 0.0
+    for i in range(d):
+        variance += turned[i] * x[i]
+        expected += mean[i] * x[i]
+        level += turned[i] * centre[i]
+    total = noise + variance
+    if noise < 0.0 and total > _LEAST_LEFT * noise:
+        return False
+    for i in range(d):
+        gain = turned[i] / total
+        mean[i] += gain * (target - expected)
+        row = cov[i]
+        for j in range(d):
+            row[j] -= gain * turned[j]
+    level_variance[index] -= level * level / total
+    return True
+
+
+@compiled
+def predict(rows: FloatArray, weights: FloatArray, cov: FloatArray, result: FloatArray) -> None:
+    """Fill in mean and variance (2, n, k) of x·w for rows (n, d), weights (k, d) and cov (k, d, d)."""
+    d = rows.shape[1]
+    turned = np.empty(d)
+    for k in range(len(weights)):
+        for n in range(len(rows)):
+            # Of the symmetric cov only the upper half is read: reading it is what takes the time. Slices
+            # of rows let the compiler work on several numbers at once.
+            expected, total = 0.0, 0.0
+            turned[:] = 0.0
+            for i in range(d):
+                x, row = rows[n, i], cov[k, i]
+                expected += x * weights[k, i]
+                turned[i] += 0.5 * x * row[i]
+                right, rest = turned[i + 1 :], row[i + 1 :]
+                for j in range(len(right)):
+                    right[j] += x * rest[j]
+            for i in range(d):
+                total += turned[i] * rows[n, i]
+            result[0, n, k] = expected
+            result[1, n, k] = max(2.0 * total, 1e-12)
+
+
+@compiled_aside
+def predict_many(rows: FloatArray, weights: FloatArray, cov: FloatArray, result: FloatArray) -> None:
+    """Do as `predict` while other threads go on, which for a single row costs more than it is worth."""
+    predict(rows, weights, cov, result)

@@ -13,13 +13,11 @@ from dataclasses import dataclass
 import numpy as np
 
 from fairlead.optimizer.errors import InvalidInput
-from fairlead.optimizer.models.beliefs import Beliefs
-from fairlead.optimizer.models.prediction import Prediction
+from fairlead.optimizer.models.beliefs import Beliefs, Prediction
 from fairlead.optimizer.policies.base import Policy
 from fairlead.optimizer.selection.eligibility import ConstraintChecker, require_eligible
 from fairlead.optimizer.selection.exploration import Newcomers
 from fairlead.optimizer.selection.shadow_price import Pacing
-from fairlead.optimizer.selection.utility import utility
 from fairlead.optimizer.types import Constraints, FloatArray, Objective, Route
 
 
@@ -97,7 +95,7 @@ class Selector:
         if checker.has_limits:
             self._check_limits(checker, prediction, ineligible)
         require_eligible(ineligible, self.names, decision_id=decision_id)
-        mean, spread = utility(prediction, shadow_price=shadow_price, latency_weight=latency_weight)
+        mean, spread = prediction.utility(shadow_price=shadow_price, latency_weight=latency_weight)
         floor = pacing.floor
         if ineligible:
             out = np.array([name in ineligible for name in self.names])

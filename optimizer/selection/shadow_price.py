@@ -18,7 +18,6 @@ from fairlead.optimizer.models.beliefs import Beliefs
 from fairlead.optimizer.policies.base import Policy
 from fairlead.optimizer.selection.exploration import ENOUGH_FEEDBACK, priced_floor
 from fairlead.optimizer.selection.pacer import HORIZON, Pacer
-from fairlead.optimizer.selection.utility import utility
 from fairlead.optimizer.types import Decision, FloatArray, Objective, Route
 from fairlead.optimizer.types.arrays import State, joined, part
 
@@ -185,7 +184,7 @@ class Pacing:
 
         def spend_at(shadow_price: float) -> float:
             weight = self._objective.latency_weight
-            mean, spread = utility(prediction, shadow_price=shadow_price, latency_weight=weight)
+            mean, spread = prediction.utility(shadow_price=shadow_price, latency_weight=weight)
             mean[:, self._excluded] = -np.inf
             probabilities = self._policy.probabilities(mean, spread)
             if self.has_floor:

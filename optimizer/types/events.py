@@ -53,6 +53,15 @@ class Context:
         return len(self.text or "") / LETTERS_PER_TOKEN
 
 
+def check_tokens_and_time(tokens: float, at_s: float | None) -> None:
+    """Raise `InvalidInput` for a length or a time that no request has."""
+    if 0 <= tokens <= MAX_TOKENS and (at_s is None or 0 <= at_s <= LATEST_S):
+        return
+    finite("input_tokens", tokens, low=0, high=MAX_TOKENS, remedy="give a count of tokens")
+    if at_s is not None:
+        finite("at_s", at_s, low=0, high=LATEST_S, remedy="give seconds since an epoch, or nothing")
+
+
 @dataclass(frozen=True, kw_only=True)
 class Expected:
     """Mean and standard deviation of what is expected of one provider for one request.
@@ -121,6 +130,8 @@ class Decision:
     task: str | None = None
     fallback_used: str | None = None
     """Why the route's default was answered instead of a routed choice; None for a routed one."""
+    latency_sd_s: FloatArray | None = None
+    """Standard deviation of each provider's latency, NaN if fewer than two are known; not logged."""
 
     @property
     def propensity(self) -> float:

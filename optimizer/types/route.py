@@ -260,3 +260,9 @@ class Route:
             raise InvalidInput(f"route {self.name!r} lists a source of feedback twice: give each once")
         for name in ("newcomer_share", "exploration_share"):
             finite(name, getattr(self, name), low=0, high=1, remedy="give a share of requests in [0, 1]")
+
+    @property
+    def fallback_provider(self) -> str:
+        """The declared default, else the first healthy provider, else the first of all."""
+        healthy = (provider.name for provider in self.providers if provider.healthy)
+        return self.default_provider or next(healthy, self.providers[0].name)

@@ -1,4 +1,4 @@
-"""Checks of each part of a request and a decision, before a router answers or learns."""
+"""Checks of each part of a decision, before a router learns from it."""
 
 from __future__ import annotations
 
@@ -7,22 +7,7 @@ import numpy as np
 from fairlead.optimizer.compiled import compiled
 from fairlead.optimizer.errors import InvalidInput, finite, plain_text
 from fairlead.optimizer.types.arrays import BOUND, FloatArray
-from fairlead.optimizer.types.events import LATEST_S, MAX_TOKENS, Context, Decision
-
-
-def check_request(context: Context, *, at_s: float | None) -> float:
-    """Return the input tokens of a request; raises `InvalidInput` for a length or a time that none has."""
-    tokens = context.tokens
-    _check_tokens_and_time(tokens, at_s)
-    return tokens
-
-
-def _check_tokens_and_time(tokens: float, at_s: float | None) -> None:
-    if 0 <= tokens <= MAX_TOKENS and (at_s is None or 0 <= at_s <= LATEST_S):
-        return
-    finite("input_tokens", tokens, low=0, high=MAX_TOKENS, remedy="give a count of tokens")
-    if at_s is not None:
-        finite("at_s", at_s, low=0, high=LATEST_S, remedy="give seconds since an epoch, or nothing")
+from fairlead.optimizer.types.events import LATEST_S, MAX_TOKENS, Decision, check_tokens_and_time
 
 
 def check_decision(decision: Decision) -> None:
@@ -92,7 +77,7 @@ def check_learnable(decision: Decision, *, width: int) -> None:
     check_decision(decision)
     plain_text("decision id", decision.id)
     finite("order", decision.seq, low=0, high=2**53, remedy="give the decision's seq, counted from 0")
-    _check_tokens_and_time(decision.input_tokens, decision.at_s)
+    check_tokens_and_time(decision.input_tokens, decision.at_s)
     features = decision.features
     if len(features) != width:
         raise InvalidInput(

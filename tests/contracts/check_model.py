@@ -1,13 +1,13 @@
 """Checks that every model that learns must pass; a new one joins by an entry in `test_models.CASES`.
 
 The same observations end in the same state, in whatever order they come, and however often they are
-repeated, taken back and spread over replicas.
+repeated and taken back.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any, Final, NamedTuple, Protocol, Self
+from typing import Any, Final, NamedTuple, Protocol
 
 import numpy as np
 
@@ -21,11 +21,8 @@ class Learner(Protocol):
     """A model that is a function of the set of its observations, and of nothing else.
 
     Each counts observations with an ``add`` of its own signature and takes them back; the same set of them,
-    in any order and however it was spread over replicas, ends in the same additive state.
+    in any order, ends in the same additive state.
     """
-
-    def merge(self, other: Self) -> None:
-        """Add all that another replica learned."""
 
     def state(self) -> State:
         """Everything that predictions depend on, as plain arrays."""
@@ -80,18 +77,6 @@ def check_any_order_with_repeats_taken_back_ends_in_the_same_state(case: Case) -
     assert_same(case, again, model)
 
 
-def check_replicas_merge_to_what_one_would_have_learned(case: Case) -> None:
-    model, observations = case.learned()
-    for parts in (
-        (observations[::2], observations[1::2]),
-        (observations[150:], observations[:150]),
-        (observations, []),
-    ):
-        first, second = (case.learn(case.create(), part) for part in parts)
-        first.merge(second)
-        assert_same(case, first, model)
-
-
 def check_a_state_that_is_restored_goes_on_alike_and_is_a_copy(case: Case) -> None:
     model, observations = case.learned()
     state, again, third = model.state(), case.create(), case.create()
@@ -109,7 +94,6 @@ def check_nothing_learned_predicts_without_observations(case: Case) -> None:
 
 CHECKS: Final[tuple[Callable[[Case], None], ...]] = (
     check_any_order_with_repeats_taken_back_ends_in_the_same_state,
-    check_replicas_merge_to_what_one_would_have_learned,
     check_a_state_that_is_restored_goes_on_alike_and_is_a_copy,
     check_nothing_learned_predicts_without_observations,
 )

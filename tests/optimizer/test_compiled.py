@@ -6,7 +6,7 @@ import sys
 if {plain}:
     sys.modules["numba"] = None
 import numpy as np
-from fairlead.optimizer.models.kernels import condition, predict
+from fairlead.optimizer.models.linear import condition, predict
 from fairlead.optimizer.policies.thompson import Thompson, _each_row
 
 assert hasattr(_each_row, "py_func") != {plain}

@@ -6,17 +6,7 @@ import numpy as np
 import pytest
 
 from fairlead.optimizer.features import Block
-from fairlead.optimizer.features.base import EDGE_CHARS, MAX_WIDTH, checked_width, excerpt, fingerprint, shown
-
-
-def test_short_text_is_read_whole() -> None:
-    text = "x" * (2 * EDGE_CHARS)
-    assert excerpt(text) is text
-
-
-def test_long_text_is_read_at_both_ends() -> None:
-    text = "a" * EDGE_CHARS + "b" * 1_000_000 + "c" * EDGE_CHARS
-    assert excerpt(text) == "a" * EDGE_CHARS + "\n" + "c" * EDGE_CHARS
+from fairlead.optimizer.features.base import MAX_WIDTH, checked_width, fingerprint, shown
 
 
 @pytest.mark.parametrize("width", [0, -3, MAX_WIDTH + 1])

@@ -8,9 +8,8 @@ import numpy as np
 import pytest
 
 from fairlead.optimizer.features import TextProjection
-from fairlead.optimizer.features.base import EDGE_CHARS
-from fairlead.optimizer.features.projection_fit import distinct
-from fairlead.optimizer.features.terms import TERM, TermCounter
+from fairlead.optimizer.features.projection import TERM, TermCounter, distinct
+from fairlead.optimizer.features.surface import EDGE_CHARS
 from fairlead.optimizer.types import Context, FloatArray
 
 from .requests import COOKING, SAILING, Watched, prompts, sentences

@@ -9,8 +9,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from fairlead.optimizer.features import BOUND, SurfaceFeatures, vocabulary
-from fairlead.optimizer.features.base import EDGE_CHARS, fingerprint
-from fairlead.optimizer.features.surface import NAMES, SCALES, VERSION
+from fairlead.optimizer.features.base import fingerprint
+from fairlead.optimizer.features.surface import EDGE_CHARS, NAMES, SCALES, VERSION, excerpt
 from fairlead.optimizer.types import Context
 
 from .requests import REQUESTS, Watched
@@ -140,3 +140,13 @@ def test_version_stands_for_these_numbers() -> None:
     ]
     values = VERSION, fingerprint(rounded), fingerprint(*looked_for)
     assert values == ("surface-1", "a24a7d8fcefa", "1994cca21fd5"), "raise surface.VERSION, then pin anew"
+
+
+def test_short_text_is_read_whole() -> None:
+    text = "x" * (2 * EDGE_CHARS)
+    assert excerpt(text) is text
+
+
+def test_long_text_is_read_at_both_ends() -> None:
+    text = "a" * EDGE_CHARS + "b" * 1_000_000 + "c" * EDGE_CHARS
+    assert excerpt(text) == "a" * EDGE_CHARS + "\n" + "c" * EDGE_CHARS

@@ -2,10 +2,9 @@ import numpy as np
 import pytest
 
 from fairlead.optimizer.features.base import Block
-from fairlead.optimizer.models.beliefs import PROVIDER_WIDTH, Beliefs
+from fairlead.optimizer.models.beliefs import PROVIDER_WIDTH, SMOOTHING, Beliefs
 from fairlead.optimizer.models.pricing import TYPICAL_OUTPUT_TOKENS
 from fairlead.optimizer.models.statistics import quantise
-from fairlead.optimizer.selection.utility import SMOOTHING, utility
 from fairlead.optimizer.types import Prices, Provider
 
 BLOCKS = (Block("context", 2, isotropic=False),)
@@ -23,7 +22,7 @@ def predicted(learned, row=(1.0, 0.0, 0.0), tokens=100.0):
 
 
 def weighed(learned, shadow_price, latency_weight):
-    return utility(predicted(learned), shadow_price=shadow_price, latency_weight=latency_weight)
+    return predicted(learned).utility(shadow_price=shadow_price, latency_weight=latency_weight)
 
 
 def listed(input_tokens, *, small=TYPICAL_OUTPUT_TOKENS, large=TYPICAL_OUTPUT_TOKENS) -> list[float]:

@@ -8,7 +8,6 @@ from fairlead.optimizer.policies.greedy import Greedy
 from fairlead.optimizer.policies.thompson import Thompson
 from fairlead.optimizer.selection.exploration import ENOUGH_FEEDBACK
 from fairlead.optimizer.selection.shadow_price import UNKNOWN_SHARE, Pacing
-from fairlead.optimizer.selection.utility import utility
 from fairlead.optimizer.types import Budget, Decision, Objective, Prices, Provider, Route
 
 BLOCKS = (Block("context", 1, isotropic=False),)
@@ -67,7 +66,7 @@ def spend(pacing, learned) -> float:
     """Return the expected USD of the average request at the price in force."""
     prediction = learned.predict(learned.quality.posterior.centre[None], 10.0)
     shadow_price, latency_weight = weights(pacing)
-    mean, deviation = utility(prediction, shadow_price=shadow_price, latency_weight=latency_weight)
+    mean, deviation = prediction.utility(shadow_price=shadow_price, latency_weight=latency_weight)
     return float((Thompson().probabilities(mean, deviation) * prediction.cost_usd).sum())
 
 
