@@ -33,14 +33,14 @@ def _add_providers(api: APIRouter, service: Service) -> None:
     path = "/providers/{name:path}"  # names of providers may contain slashes
 
     @api.get("/providers", summary="List providers")
-    async def list_providers(principal: Reader, query: Paging) -> Page[ProviderOut]:
+    async def list_all(principal: Reader, query: Paging) -> Page[ProviderOut]:
         items, cursor = page_of(providers.all(), query)
         return Page(items=[provider_answer(service, body) for body in items], next_cursor=cursor)
 
     @api.post(
         "/providers", summary="Create a provider", status_code=201, responses={200: PREVIEW, **problems(409)}
     )
-    async def create_provider(
+    async def create(
         *,
         principal: Admin,
         query: PreviewQuery,
@@ -51,11 +51,11 @@ def _add_providers(api: APIRouter, service: Service) -> None:
         return await providers.create(body, principal, preview=query.preview)
 
     @api.get(path, summary="Read a provider", responses=problems(404))
-    async def read_provider(principal: Reader, name: str) -> ProviderOut:
+    async def read(principal: Reader, name: str) -> ProviderOut:
         return provider_answer(service, providers.get(name))
 
     @api.patch(path, summary="Change or pause a provider", responses=problems(404, 409))
-    async def change_provider(
+    async def change(
         *,
         principal: Admin,
         name: str,
@@ -66,7 +66,7 @@ def _add_providers(api: APIRouter, service: Service) -> None:
         return await providers.patch(name, patch, principal, preview=query.preview)
 
     @api.delete(path, summary="Remove a provider", responses=problems(404, 409))
-    async def remove_provider(principal: Admin, name: str, query: PreviewQuery) -> ChangeOut:
+    async def remove(principal: Admin, name: str, query: PreviewQuery) -> ChangeOut:
         return await providers.remove(name, principal, preview=query.preview)
 
 
@@ -74,13 +74,13 @@ def _add_routes(api: APIRouter, service: Service) -> None:
     routes = Resource(service, "route", RouteIn)
 
     @api.get("/routes", summary="List routes")
-    async def list_routes(principal: Reader, query: Paging) -> Page[RouteOut]:
+    async def list_all(principal: Reader, query: Paging) -> Page[RouteOut]:
         visible = {name: body for name, body in routes.all().items() if principal.may_use(name)}
         items, cursor = page_of(visible, query)
         return Page(items=[route_answer(service, body) for body in items], next_cursor=cursor)
 
     @api.post("/routes", summary="Create a route", status_code=201, responses={200: PREVIEW, **problems(409)})
-    async def create_route(
+    async def create(
         *,
         principal: Admin,
         query: PreviewQuery,
@@ -91,13 +91,13 @@ def _add_routes(api: APIRouter, service: Service) -> None:
         return await routes.create(body, principal, preview=query.preview)
 
     @api.get("/routes/{name}", summary="Read a route", responses=problems(404))
-    async def read_route(principal: Reader, name: str) -> RouteOut:
+    async def read(principal: Reader, name: str) -> RouteOut:
         if not principal.may_use(name):
             raise Problem("not-found", routes.missing)
         return route_answer(service, routes.get(name))
 
     @api.patch("/routes/{name}", summary="Change or pause a route", responses=problems(404, 409))
-    async def change_route(
+    async def change(
         *,
         principal: Admin,
         name: str,
@@ -108,5 +108,5 @@ def _add_routes(api: APIRouter, service: Service) -> None:
         return await routes.patch(name, patch, principal, preview=query.preview)
 
     @api.delete("/routes/{name}", summary="Remove a route", responses=problems(404, 409))
-    async def remove_route(principal: Admin, name: str, query: PreviewQuery) -> ChangeOut:
+    async def remove(principal: Admin, name: str, query: PreviewQuery) -> ChangeOut:
         return await routes.remove(name, principal, preview=query.preview)

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 from functools import partial
 
-from fairlead.api.endpoints.json_route import JsonRoute
-from fairlead.api.endpoints.requests import RequestInfo
+from fairlead.api.endpoints.requests import JsonRoute, RequestInfo
 from fairlead.api.schemas.decisions import (
     DecisionBatchIn,
     DecisionBatchOut,
@@ -35,16 +34,29 @@ def routes(service: Service) -> list[JsonRoute]:
         return await decisions.read(decision_id, info.principal)
 
     route = partial(JsonRoute, tag="decisions")
-    several = "Choose providers for several requests"
     return [
         route(
             "/v1/decisions",
             decide,
+            name="decide_one",
             needs="decide",
             summary="Choose a provider",
             statuses=(404, 409),
             stages=service.metrics.stages,
         ),
-        route("/v1/decisions/batch", decide_batch, needs="decide", summary=several),
-        route("/v1/decisions/{decision_id}", read, needs="read", summary="Read a decision", statuses=(404,)),
+        route(
+            "/v1/decisions/batch",
+            decide_batch,
+            name="decide_batch",
+            needs="decide",
+            summary="Choose providers for several requests",
+        ),
+        route(
+            "/v1/decisions/{decision_id}",
+            read,
+            name="read_decision",
+            needs="read",
+            summary="Read a decision",
+            statuses=(404,),
+        ),
     ]

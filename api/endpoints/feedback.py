@@ -4,8 +4,7 @@ from __future__ import annotations
 
 from functools import partial
 
-from fairlead.api.endpoints.json_route import JsonRoute
-from fairlead.api.endpoints.requests import RequestInfo
+from fairlead.api.endpoints.requests import JsonRoute, RequestInfo
 from fairlead.api.schemas.feedback import (
     FeedbackBatchIn,
     FeedbackBatchOut,
@@ -42,18 +41,21 @@ def routes(service: Service) -> list[JsonRoute]:
         route(
             "/v1/decisions/{decision_id}/outcome",
             report_outcome,
+            name="report_outcome",
             summary="Report the outcome of a decision",
             statuses=(404, 409, 410),
         ),
         route(
             "/v1/feedback",
             give_feedback,
+            name="judge",
             summary="Give feedback on a decision",
             statuses=(404, 409, 410),
         ),
         route(
             "/v1/feedback/batch",
             give_feedback_batch,
+            name="judge_batch",
             summary="Give feedback on several decisions",
         ),
     ]

@@ -12,7 +12,7 @@ from fairlead.api.endpoints.patch import patch_body
 from fairlead.api.endpoints.requests import ANYWHERE, Admin, PreviewQuery, json_body, problems
 from fairlead.api.schemas.base import Page
 from fairlead.api.schemas.configuration import ChangeOut
-from fairlead.api.schemas.keys import KeyIn, KeyOut, NewKeyOut, RotateIn
+from fairlead.api.schemas.keys import KeyIn, KeyMadeOut, KeyOut, RotateIn
 from fairlead.api.service.keys import KeyService, key_answer
 from fairlead.api.service.service import Service
 
@@ -34,12 +34,12 @@ def router(service: Service) -> APIRouter:
         "/keys",
         summary="Create a key",
         status_code=201,
-        response_model=NewKeyOut,
+        response_model=KeyMadeOut,
         responses={200: PREVIEW, **problems(409)},
     )
     async def create_key(
         principal: Admin, query: PreviewQuery, body: Annotated[KeyIn, json_body(KeyIn)]
-    ) -> NewKeyOut | Response:
+    ) -> KeyMadeOut | Response:
         """Return the key, which is shown only this once. From the first key on, every request needs one."""
         answer = await keys.create(body, principal, preview=query.preview)
         if isinstance(answer, ChangeOut):
@@ -69,7 +69,7 @@ def _add_changes(api: APIRouter, keys: KeyService) -> None:
     @api.post("/keys/{key_id}/rotate", summary="Give a key a new secret", responses=problems(404, 409))
     async def rotate_key(
         principal: Admin, key_id: str, body: Annotated[RotateIn, json_body(RotateIn)]
-    ) -> NewKeyOut:
+    ) -> KeyMadeOut:
         """Keep the old secret valid for a while, so that clients can change over."""
         return await keys.rotate(key_id, body, principal)
 

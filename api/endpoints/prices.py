@@ -30,7 +30,7 @@ def router(service: Service) -> APIRouter:
     @api.post(
         "/prices", summary="Declare a price list", status_code=201, responses={200: PREVIEW, **problems(409)}
     )
-    async def declare_price(
+    async def declare(
         *,
         principal: Admin,
         query: PreviewQuery,

@@ -1,18 +1,23 @@
 """Requests as endpoints see them: the principal, the body, the headers that matter.
 
-The middleware attaches a `RequestInfo` to each request. `Reader`, `Admin` and `json_body` hand parts of it to
-FastAPI's endpoints, as dependencies.
+The middleware attaches a `RequestInfo` to each request. A `JsonRoute` hands it to its handler; `Reader`,
+`Admin` and `json_body` hand parts of it to FastAPI's endpoints, as dependencies.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping, MutableMapping
+from collections.abc import Awaitable, Callable, Mapping, MutableMapping
 from dataclasses import dataclass
-from typing import Annotated, Any, Final, Generic, TypeVar
+from time import perf_counter
+from typing import Annotated, Any, Final, Generic, TypeVar, get_type_hints
 
+import msgspec
 from fastapi import Depends, Query, Request
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from starlette.routing import Route
+from starlette.types import Receive, Scope, Send
 
+from fairlead.api.metrics import Histogram
 from fairlead.api.problems import MEDIA_TYPE, Problem, from_validation
 from fairlead.api.service.auth import Principal
 
@@ -128,3 +133,62 @@ def problems(*statuses: int) -> dict[int | str, dict[str, Any]]:
 
 ANYWHERE: Final = problems(400, 401, 403, 408, 413, 415, 422, 429, 500, 503)
 """The problems that every address can answer with."""
+
+
+class JsonRoute(Route):
+    """A plain Starlette route for a busy address, whose answer is a msgspec struct encoded in one step.
+
+    What FastAPI does for each request took a third to a half of a decision's time.
+
+    ``handler`` is called with the request, with the body if it has a parameter of that name, and with the
+    parameters of the path. Its annotations say how the body is read, and document body and answer. ``name``
+    begins its operationId, ``needs`` is the scope that a key must have, and ``stages`` are histograms of the
+    time that parsing and encoding take.
+    """
+
+    def __init__(
+        self,
+        path: str,
+        handler: Callable[..., Awaitable[msgspec.Struct]],
+        *,
+        name: str,
+        needs: str,
+        summary: str,
+        tag: str,
+        statuses: tuple[int, ...] = (),
+        stages: Mapping[str, Histogram] | None = None,
+    ) -> None:
+        super().__init__(path, handler, name=name)
+        types = get_type_hints(handler)
+        self.body: type[BaseModel] | None = types.get("body")
+        self.answer: type[msgspec.Struct] = types["return"]
+        self.method = "GET" if self.body is None else "POST"
+        self.methods = {self.method}
+        self.handler = handler
+        self.summary, self.tag = summary, tag
+        self.responses = ANYWHERE | problems(*statuses)
+        self._needs, self._stages = needs, stages
+
+    async def handle(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Serve a request for this address; a problem for other methods."""
+        if scope["method"] != self.method:
+            raise Problem("method-not-allowed", "This address takes other methods.", allow=self.method)
+        await self._serve(scope, send)
+
+    async def _serve(self, scope: Scope, send: Send) -> None:
+        started = perf_counter()
+        if scope["query_string"]:
+            raise Problem("invalid", "This address takes no query parameters.")
+        info = RequestInfo.of(scope)
+        info.principal.require(self._needs)
+        bodies: tuple[Any, ...] = () if self.body is None else (info.parse(self.body),)
+        parsed = perf_counter()
+        answer = await self.handler(info, *bodies, **scope["path_params"])
+        answered = perf_counter()
+        content = msgspec.json.encode(answer)
+        if self._stages is not None:
+            self._stages["parse"].observe(parsed - started)
+            self._stages["answer"].observe(perf_counter() - answered)
+        headers = [(b"content-length", b"%d" % len(content)), (b"content-type", b"application/json")]
+        await send({"type": "http.response.start", "status": 200, "headers": headers})
+        await send({"type": "http.response.body", "body": content})

@@ -46,8 +46,8 @@ class RequestGuard:
                 status = message["status"]
             await send(message)
 
-        in_flight = self._service.in_flight
-        in_flight.requests += 1
+        metrics = self._service.metrics
+        metrics.in_flight += 1
         try:
             await self._admit(scope, receive, observed_send)
         except Problem as problem:
@@ -64,8 +64,8 @@ class RequestGuard:
                 fault = Problem("fault", "The request could not be served; the process goes on.")
                 await problem_response(fault)(scope, receive, observed_send)
         finally:
-            in_flight.requests -= 1
-            self._service.metrics.observe(scope, status or 500, perf_counter() - started)
+            metrics.in_flight -= 1
+            metrics.observe(scope, status or 500, perf_counter() - started)
 
     async def _admit(self, scope: Scope, receive: Receive, send: Send) -> None:
         headers: dict[bytes, bytes] = dict(scope["headers"])
@@ -90,7 +90,7 @@ class RequestGuard:
     def _checked_principal(self, scope: Scope, headers: dict[bytes, bytes]) -> Principal:
         """Return the principal; raises a problem under overload, without a valid key, or over its rate."""
         service = self._service
-        if service.in_flight.requests > self._settings.max_in_flight:
+        if service.metrics.in_flight > self._settings.max_in_flight:
             raise Problem("overloaded", "Too many requests are being answered.", retry_after_s=1)
         client = scope.get("client")
         principal = service.authenticator.principal(

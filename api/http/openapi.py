@@ -6,18 +6,18 @@ An example is put together from the examples at the fields of a schema, so that 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any, Final
+from typing import Any, Final, cast
 
 import msgspec
 from fastapi import FastAPI
 from fastapi.openapi.utils import get_openapi
 from fastapi.routing import APIRoute
+from fastapi.utils import generate_unique_id
 from pydantic import BaseModel
 from pydantic.json_schema import models_json_schema
 from starlette.routing import BaseRoute
 
-from fairlead.api.endpoints.json_route import JsonRoute
-from fairlead.api.endpoints.requests import JsonBody
+from fairlead.api.endpoints.requests import JsonBody, JsonRoute
 from fairlead.api.problems import MEDIA_TYPE, TITLES, Problem
 from fairlead.api.schemas.base import ProblemOut
 
@@ -86,6 +86,7 @@ class _Document:
         _, schemas = msgspec.json.schema_components(
             [*answers, ProblemOut], ref_template=_REFERENCE.format(model="{name}")
         )
+        _add_types(schemas)
         models = {body for route in self._routes if (body := _body_of(route)) is not None}
         _, definitions = models_json_schema(
             [(model, "validation") for model in models], ref_template=_REFERENCE
@@ -142,10 +143,20 @@ def _operation(route: JsonRoute) -> dict[str, Any]:
         "tags": [route.tag],
         "summary": route.summary,
         "description": route.handler.__doc__,
-        "operationId": f"{route.name}_{route.path_format.strip('/').replace('/', '_')}",
+        "operationId": generate_unique_id(cast(APIRoute, route)),
         **({"parameters": parameters} if parameters else {}),
         "responses": responses,
     }
+
+
+def _add_types(schema: Any) -> None:
+    """Say of every choice between words that it is a string: generators of clients need it."""
+    if isinstance(schema, dict):
+        if "enum" in schema:
+            schema.setdefault("type", "string")
+        schema = list(schema.values())
+    for part in schema if isinstance(schema, list) else ():
+        _add_types(part)
 
 
 def _method(route: JsonRoute | APIRoute) -> str:

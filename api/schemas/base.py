@@ -5,7 +5,7 @@ The examples of the OpenAPI document stand at the fields: a body's example is pu
 
 from __future__ import annotations
 
-from typing import Annotated, Generic, TypeVar
+from typing import Annotated, Any, Generic, TypeVar
 
 import msgspec
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, StringConstraints
@@ -36,6 +36,11 @@ class Page(Answer, Generic[T]):
 
     items: list[T]
     next_cursor: str | None = Field(description="Send it as `cursor` for the next page; null on the last.")
+
+    @classmethod
+    def model_parametrized_name(cls, params: tuple[Any, ...]) -> str:
+        """Name it in the OpenAPI document, as in ProviderListOut for pages of ProviderOut."""
+        return f"{params[0].__name__.removesuffix('Out')}ListOut"
 
 
 class ProblemOut(QuickAnswer):

@@ -65,7 +65,7 @@ class KeyOut(KeyIn):
     id: str = Field(examples=["5d2f9c0e1a7b"])
 
 
-class NewKeyOut(Answer):
+class KeyMadeOut(Answer):
     """A new secret. It is shown only this once."""
 
     id: str = Field(examples=["5d2f9c0e1a7b"])

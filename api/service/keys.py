@@ -11,7 +11,7 @@ from pydantic import BaseModel
 
 from fairlead.api.problems import Problem
 from fairlead.api.schemas.configuration import ChangeOut
-from fairlead.api.schemas.keys import KeyIn, KeyOut, NewKeyOut, RotateIn
+from fairlead.api.schemas.keys import KeyIn, KeyMadeOut, KeyOut, RotateIn
 from fairlead.api.service.auth import Principal, new_secret
 from fairlead.api.service.changes import Declarations, patched
 from fairlead.api.service.service import Service
@@ -24,13 +24,13 @@ class KeyService(Declarations[Key]):
     def __init__(self, service: Service) -> None:
         super().__init__(service, "key", missing="There is no key of this id.")
 
-    async def create(self, body: KeyIn, principal: Principal, *, preview: bool) -> NewKeyOut | ChangeOut:
+    async def create(self, body: KeyIn, principal: Principal, *, preview: bool) -> KeyMadeOut | ChangeOut:
         """Create a key; its secret is in the answer and nowhere else."""
         key_id = new_key_id()
         token, digest = new_secret(key_id)
         key = Key(**body.model_dump(), id=key_id, sha256=digest)
         change = await self.put(key_id, key, principal, preview=preview)
-        return change if change.seq is None else NewKeyOut(id=key_id, key=token, seq=change.seq)
+        return change if change.seq is None else KeyMadeOut(id=key_id, key=token, seq=change.seq)
 
     async def patch(
         self, key_id: str, patch: Mapping[str, Any], principal: Principal, *, preview: bool
@@ -41,7 +41,7 @@ class KeyService(Declarations[Key]):
             body = patched(key, patch, KeyIn, identity="id")
             return await self.put(key_id, key.model_copy(update=dict(body)), principal, preview=preview)
 
-    async def rotate(self, key_id: str, body: RotateIn, principal: Principal) -> NewKeyOut:
+    async def rotate(self, key_id: str, body: RotateIn, principal: Principal) -> KeyMadeOut:
         """Give a key a new secret; the old one stays valid for a while."""
         token, digest = new_secret(key_id)
         until_s = self.service.clock() + body.overlap_s
@@ -50,7 +50,7 @@ class KeyService(Declarations[Key]):
             update = {"sha256": digest, "previous_sha256": key.sha256, "previous_until_s": until_s}
             change = await self.put(key_id, key.model_copy(update=update), principal, preview=False)
         assert change.seq is not None
-        return NewKeyOut(id=key_id, key=token, seq=change.seq)
+        return KeyMadeOut(id=key_id, key=token, seq=change.seq)
 
     async def put(self, name: str, body: BaseModel, principal: Principal, *, preview: bool) -> ChangeOut:
         """Create or replace a key; raises a problem for a limited administrator, or if none is left."""

@@ -10,11 +10,10 @@ from fairlead.api.problems import Problem, from_refusal
 from fairlead.api.schemas.base import is_id
 from fairlead.api.schemas.feedback import FeedbackIn, FeedbackItemOut, FeedbackOut, OutcomeIn, OutcomeOut
 from fairlead.api.service.auth import Principal
-from fairlead.api.service.identity import digest_of, new_id
-from fairlead.api.service.service import Service
-from fairlead.api.state.metadata import encode_metadata
+from fairlead.api.service.service import Service, digest_of, new_id
 from fairlead.api.state.served_route import ServedRoute, cost_with_source
 from fairlead.api.store import Query, Row, of_session
+from fairlead.api.store.base import encode_metadata
 from fairlead.optimizer.errors import InvalidInput
 from fairlead.optimizer.persistence.event_log import decode, encode
 from fairlead.optimizer.types import Decision, Feedback, Outcome

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import hashlib
 import logging
+import secrets
 import time
 from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -12,13 +14,13 @@ from math import ceil
 from time import perf_counter
 from typing import Any, Final, TypeVar
 
-from fairlead.api.metrics import EngineCollector, InFlight, Metrics
+from pydantic import BaseModel
+
+from fairlead.api.metrics import Metrics
 from fairlead.api.problems import Problem
 from fairlead.api.schemas.base import ProblemOut
-from fairlead.api.service.auth import Authenticator, Principal
+from fairlead.api.service.auth import Authenticator, Principal, TokenBucket
 from fairlead.api.service.declared import declared_changes
-from fairlead.api.service.identity import new_id
-from fairlead.api.service.rate_limit import TokenBucket
 from fairlead.api.service.upkeep import Upkeep
 from fairlead.api.settings import Settings
 from fairlead.api.state.configuration import Change
@@ -45,7 +47,6 @@ class Service:
         self.settings, self.clock = settings, clock
         self.store = open_store(settings.database_url)
         self.metrics = Metrics()
-        self.in_flight = InFlight()
         self.changing = asyncio.Lock()
         """Held from reading the configuration until it is changed: two changes would undo one another."""
         self.requests, self.feedback = TokenBucket(), TokenBucket(burst_s=60.0)
@@ -65,7 +66,7 @@ class Service:
         self.writer = Writer(
             self.store,
             queue_limit=settings.queue_limit,
-            in_flight=lambda: self.in_flight.requests,
+            in_flight=lambda: self.metrics.in_flight,
             committed=self.engine.on_commit,
             timed=self.metrics.observe_commit,
         )
@@ -78,7 +79,7 @@ class Service:
             in_thread=self.in_thread,
         )
         self.authenticator = Authenticator(lambda: self.engine.fold.config, clock)
-        self.metrics.registry.register(EngineCollector(self.engine, self.writer, self.in_flight))
+        self.metrics.watch(self.engine, self.writer)
         self._tasks: list[asyncio.Task[None]] = []
         self._declared = self._read_declarations()
 
@@ -269,3 +270,21 @@ class Service:
             except Exception:
                 _LOG.exception("the regular look at prices and log failed")
             await asyncio.sleep(max(self.settings.poll_s - (perf_counter() - started), 0.01))
+
+
+# Ids and digests of requests
+
+
+def new_id(prefix: str) -> str:
+    """Return a new id: the prefix and 96 random bits in hexadecimal."""
+    return prefix + secrets.token_hex(12)
+
+
+def idempotent_id(prefix: str, key_id: str | None, idempotency_key: str) -> str:
+    """Return the id that one API key always gets for the same Idempotency-Key, and no other key gets."""
+    return f"{prefix}_{hashlib.sha256(f'{key_id}:{idempotency_key}'.encode()).hexdigest()[:32]}"
+
+
+def digest_of(body: BaseModel) -> str:
+    """Digest of a body without its id: equal if two requests under one id ask for the same."""
+    return hashlib.blake2b(body.model_dump_json(exclude={"id"}).encode(), digest_size=16).hexdigest()

@@ -14,9 +14,8 @@ from typing import Any, Final
 import msgspec
 
 from fairlead.api.state.configuration import Change, Configuration
-from fairlead.api.state.metadata import decode_decision_metadata, decode_report_metadata
 from fairlead.api.state.served_route import SavedRoute, ServedDecision, ServedRoute, new_encoder
-from fairlead.api.store.base import Row
+from fairlead.api.store.base import Row, decode_decision_metadata, decode_report_metadata
 from fairlead.optimizer.errors import InvalidInput, NoEligibleProvider, UnknownDecision
 from fairlead.optimizer.learning.open_decision import OpenDecision
 from fairlead.optimizer.learning.pending import PendingEvents

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final, Literal, NamedTuple, Protocol
+
+import msgspec
 
 COLUMNS: Final = ("seq", "uid", "kind", "route", "decision_id", "at_s", "digest", "line", "extra")
 LAST_SEQ: Final = "SELECT coalesce(max(seq), 0) FROM events"
@@ -165,3 +167,37 @@ def match_rows(
         kept.append(by_uid[row.uid])
         fresh.append(own is not None)
     return Appended(previous, kept, fresh)
+
+
+# The metadata of an event: what the service keeps beside its line, in the column ``extra``.
+
+
+class DecisionMetadata(msgspec.Struct):
+    """The part of a decision's metadata that the fold needs."""
+
+    session_id: str | None = None
+    explored: bool = False
+
+
+class ReportMetadata(msgspec.Struct):
+    """The part of the metadata of an outcome or feedback that the fold needs."""
+
+    key: str | None = None
+    """Id of the key that sent it; None if there were no keys yet."""
+    routes: tuple[str, ...] | None = None
+    """The routes that the key may report on; None for all of them."""
+    session_id: str | None = None
+
+
+decode_decision_metadata: Final = msgspec.json.Decoder(DecisionMetadata).decode
+"""Read the metadata of a decision."""
+
+decode_report_metadata: Final = msgspec.json.Decoder(ReportMetadata).decode
+"""Read the metadata of an outcome or feedback."""
+
+_ENCODER: Final = msgspec.json.Encoder()
+
+
+def encode_metadata(metadata: Mapping[str, Any]) -> str:
+    """Encode metadata as the log keeps it, leaving out values that are None."""
+    return _ENCODER.encode({name: value for name, value in metadata.items() if value is not None}).decode()

@@ -11,6 +11,7 @@ from __future__ import annotations
 import tempfile
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any, Final
 
@@ -115,8 +116,12 @@ class _Traced:
 def trace() -> dict[str, Trip]:
     """Record every trip once, of a service and a command line that have warmed up."""
     recorder = Recorder()
-    with tempfile.TemporaryDirectory() as name, recorder.installed():
-        return _service_trips(Path(name), recorder) | {"replay": _replay_trip(Path(name), recorder)}
+    with tempfile.TemporaryDirectory() as name:
+        # This thread only asks every few milliseconds whether the service has folded all.
+        with recorder.installed(own_thread=False):
+            trips = _service_trips(Path(name), recorder)
+        with recorder.installed():
+            return trips | {"replay": _replay_trip(Path(name), recorder)}
 
 
 def _service_trips(folder: Path, recorder: Recorder) -> dict[str, Trip]:
@@ -126,10 +131,10 @@ def _service_trips(folder: Path, recorder: Recorder) -> dict[str, Trip]:
         feedback: list[tuple[Trip, Trip]] = []
         for i in range(ROUNDS):
             decision = running.decide()
-            sent = {"decision_id": decision["id"], "served_provider": decision["selected"]}
-            running.post("/v1/outcomes", {**sent, "cost_usd": 0.001, "latency_s": 1.0})
+            outcome = {"served_provider": decision["selected"], "cost_usd": 0.001, "latency_s": 1.0}
+            running.post(f"/v1/decisions/{decision['id']}/outcome", outcome, status=200)
             body = {"decision_id": decision["id"], "value": float(i % 3 == 0)}
-            feedback.append(traced.trips(lambda body=body: running.post("/v1/feedback", body)))  # type: ignore[misc]
+            feedback.append(traced.trips(partial(running.post, "/v1/feedback", body, status=200)))
         decisions = [traced.trips(running.decide) for _ in range(REPEATS)]
     finally:
         running.stop()

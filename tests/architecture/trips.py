@@ -86,7 +86,7 @@ def _changes(line: list[str]) -> int:
 
 
 class Recorder:
-    """Record the visits of every thread that starts while it is installed, and of the installing thread."""
+    """Record the visits of every thread that starts while it is installed."""
 
     def __init__(self, locate: Locate = locate_installed) -> None:
         self._locate = locate
@@ -94,10 +94,11 @@ class Recorder:
         self._visits: dict[int, list[str]] | None = None
 
     @contextmanager
-    def installed(self) -> Iterator[Recorder]:
-        """Set the profile function of this thread and of the threads that start meanwhile."""
+    def installed(self, *, own_thread: bool = True) -> Iterator[Recorder]:
+        """Set the profile function of threads that start meanwhile; if ``own_thread``, of this one too."""
         threading.setprofile(self._on_event)
-        sys.setprofile(self._on_event)
+        if own_thread:
+            sys.setprofile(self._on_event)
         try:
             yield self
         finally:

@@ -63,7 +63,7 @@ def test_a_refusal_leaves_the_connection_as_it_should_be(
             httpx.Client(base_url=f"http://127.0.0.1:{service.port}") as client,
         ):
             first = pool.submit(service.client.post, "/v1/decisions", json=body)
-            service.until(lambda: service.service.in_flight.requests == 1)
+            service.until(lambda: service.service.metrics.in_flight == 1)
             refused = client.post("/v1/decisions", json=body)
             assert (refused.status_code, refused.headers["retry-after"]) == (503, "1")
             assert refused.headers["content-type"] == "application/problem+json"

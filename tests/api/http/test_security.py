@@ -9,8 +9,7 @@ from typing import Any
 
 import pytest
 
-from fairlead.api.service.auth import digest
-from fairlead.api.service.rate_limit import TokenBucket
+from fairlead.api.service.auth import TokenBucket, digest
 from fairlead.api.state.fold import Fold
 from fairlead.api.store import Query, open_store
 from tests.api.running import Running, bearer, running

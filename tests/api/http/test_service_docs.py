@@ -35,6 +35,15 @@ def test_every_address_is_documented_and_no_other(service: Running) -> None:
     assert {entry.replace(":path}", "}") for entry in declared} == documented
 
 
+def test_addresses_and_operation_ids_stay_what_generated_clients_know(service: Running) -> None:
+    declared = {
+        f"{method.upper()} {path} {operation['operationId']}"
+        for path, methods in service.get("/openapi.json")["paths"].items()
+        for method, operation in methods.items()
+    }
+    assert declared == set((ROOT / "tests/api/http/operations.txt").read_text(encoding="utf-8").splitlines())
+
+
 def test_every_setting_is_documented_with_its_default() -> None:
     section = PAGE.split("## Settings")[1].split("\n## ")[0]
     rows = dict(re.findall(r"^\| `(\w+)` \| `?([^`|]+?)`? \|", section, flags=re.MULTILINE))
@@ -51,8 +60,10 @@ def test_every_metric_is_documented_and_no_other(service: Running) -> None:
     service.client.patch("/v1/routes/quickstart", json={"budget": {"usd_per_request": 0.001}})
     service.decide()
     names = set()
-    for family in text_string_to_metric_families(service.client.get("/metrics").text):
-        if family.type in ("counter", "histogram", "gauge") and not family.name.endswith("_created"):
+    text = service.client.get("/metrics").text
+    assert "_created" not in text
+    for family in text_string_to_metric_families(text):
+        if family.type in ("counter", "histogram", "gauge"):
             names.add(family.name + ("_total" if family.type == "counter" else ""))
     documented = set(re.findall(r"^\| `(fairlead_\w+)` \|", PAGE, flags=re.MULTILINE))
     assert names == documented
