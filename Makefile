@@ -35,7 +35,7 @@ test: check  ## run every check, then every test
 	@echo "Running the tests with $(WORKERS) workers"
 	@$(ONE_THREAD) $(DEV)/python -m pytest -n $(WORKERS) $(ARGS)
 
-check: .venv-dev/ready  ## lint, format, types and who may import whom
+check: .venv-dev/ready  ## check style, format, types and what may import what
 	@echo "Checking style, format, types and imports"
 	@$(DEV)/ruff check --quiet .
 	@$(DEV)/ruff format --check --quiet . || { echo "Remedy: $(DEV)/ruff format ."; exit 1; }
@@ -47,7 +47,7 @@ bench: .venv-dev/ready  ## measure against the best fixed mix and published resu
 
 peers: .venv-peers/ready  ## install the routers that make bench compares with, in an environment of their own
 
-peers-ope: .venv-obp/ready  ## install obp, which make bench compares off-policy estimates with, likewise
+peers-ope: .venv-obp/ready  ## install obp, which make bench compares off-policy estimates with
 
 clean:  ## remove the environments, caches and build results
 	@rm -rf .venv .venv-dev .venv-peers .venv-obp build dist .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache

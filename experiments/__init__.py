@@ -1,6 +1,6 @@
 """The evidence: what a policy would have earned, by simulation and from logs, and how sure that is.
 
-- `tables`: outcomes of every provider for every prompt, read and priced.
+- `tables`: the outcome of every provider for every prompt, read and priced.
 - `simulation`: tables as traffic, played by the router and its peers; `fairlead simulate`.
 - `logs`: files of any kind as checked batches of logged decisions.
 - `targets`: the policies to be evaluated on a log.

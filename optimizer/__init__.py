@@ -15,6 +15,9 @@ Policies
 Errors
     `InvalidInput`, `NoEligibleProvider`, `UnknownDecision`, `SnapshotError`, `FeatureFileError`,
     `MissingExtra` (an optional dependency is not installed)
+Folders
+    `types` → `features` → `models` → `policies` → `selection` lead from a request to the logged distribution;
+    each imports only those before it. `learning` turns events into statistics, `persistence` writes files.
 
 Names are imported when they are first used, so importing the package alone costs next to nothing.
 

@@ -1,1 +1,1 @@
-"""Commands of the command line that are about the service."""
+"""The command line: one file per group of commands, around the application in `main`."""

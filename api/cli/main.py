@@ -19,7 +19,7 @@ from fairlead.api.cli.options import command_of
 from fairlead.optimizer.errors import MissingExtra
 
 _INTERRUPTED = 130
-_INTERRUPTION = "fairlead: interrupted; no file was left half written."
+_INTERRUPTION = "fairlead: interrupted; no file was left incomplete."
 
 
 class OneSentence(TyperGroup):
@@ -39,10 +39,10 @@ class OneSentence(TyperGroup):
                 raise
             message = " ".join(str(usage() if usage else error).split())
             if isinstance(error, OSError) and error.errno == errno.ENOSPC:
-                message = "the disk is full, and no file was left half written: make room and run it again"
+                message = "the disk is full, and no file was left incomplete: free some space and run the command again"
             print(f"fairlead: {message}", file=sys.stderr)
             sys.exit(2)
-        if code == _INTERRUPTED:  # newer versions of Typer turn the interruption into this code themselves
+        if code == _INTERRUPTED:  # newer versions of Typer turn an interruption into this code themselves
             print(_INTERRUPTION, file=sys.stderr)
         sys.exit(code if isinstance(code, int) else 0)
 
@@ -53,8 +53,8 @@ app = typer.Typer(
     rich_markup_mode="markdown",
     help="""Learn from your own traffic which provider gives the best trade-off of quality, cost and latency.
 
-    Start with `fairlead demo`; then `fairlead serve` for decisions over HTTP, or `fairlead replay` to judge
-    other policies on a log.
+    Start with `fairlead demo`; then `fairlead serve` for decisions over HTTP, or `fairlead replay` to
+    evaluate other policies on a log.
     """,
 )
 for command in (
@@ -79,7 +79,7 @@ def _print_version(wanted: bool) -> None:
         try:
             print(f"fairlead {version('fairlead')}")
         except PackageNotFoundError:
-            print("fairlead from a checkout that is not installed")
+            print("fairlead (from a checkout that is not installed)")
         raise typer.Exit
 
 

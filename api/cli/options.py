@@ -22,7 +22,7 @@ Options = TypeVar("Options")
 
 Config = Annotated[
     Path | None,
-    Option("--config", help="Settings; without it FAIRLEAD_CONFIG, or fairlead.yaml if that exists."),
+    Option("--config", help="Settings file. Default: FAIRLEAD_CONFIG, or fairlead.yaml if it exists."),
 ]
 TABLE_SUFFIXES = (".jsonl", ".csv", ".parquet")
 
@@ -117,11 +117,11 @@ def _number(text: str, whole: str) -> float:
     try:
         return float(text)
     except ValueError:
-        raise ValueError(f"{text!r} in {whole!r} is no number: give one, such as 0.3.") from None
+        raise ValueError(f"{text!r} in {whole!r} is not a number: give one, such as 0.3.") from None
 
 
 def check_outputs(source: Path, outputs: Sequence[tuple[Path | None, tuple[str, ...]]]) -> None:
-    """Refuse, before hours of work, files that cannot be written or that would replace one another.
+    """Refuse, before hours of work, output files that cannot be written or that would overwrite one another.
 
     Each output comes with the suffixes that it may have; none allows any.
     """
@@ -141,7 +141,9 @@ def check_outputs(source: Path, outputs: Sequence[tuple[Path | None, tuple[str, 
         if not path.parent.is_dir():
             raise ValueError(f"{path}: the folder {path.parent} does not exist: create it first.")
         if not os.access(path.parent, os.W_OK):
-            raise ValueError(f"{path}: no permission to write to the folder {path.parent}: name another.")
+            raise ValueError(
+                f"{path}: there is no permission to write to the folder {path.parent}: name another."
+            )
         if path.resolve() in used:
-            raise ValueError(f"{path}: this file is read or written already: name another.")
+            raise ValueError(f"{path}: the command reads or writes this file already: name another.")
         used.add(path.resolve())

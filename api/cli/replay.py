@@ -22,27 +22,29 @@ _place = partial(Option, rich_help_panel="Input and processes")
 _output = partial(Option, rich_help_panel="Output")
 
 _TARGET = (
-    "Policy to judge, repeatable: default (the router), greedy, uniform, fixed:PROVIDER, linucb, "
+    "Policy to evaluate, repeatable: default (the router), greedy, uniform, fixed:PROVIDER, linucb, "
     "squarecb[:GAMMA], epsilon-greedy[:EPSILON], FILE.yaml (a router of your own), or column "
     "(the log's target_propensities). Without any: default."
 )
 _WTP = "USD that one point of quality is worth: targets and verdict weigh quality − cost / WTP."
-_BUDGET = "USD per request that targets which learn may spend on average."
+_BUDGET = "USD per request that a target that learns may spend on average."
 _LATENCY = "Points of quality that a second is worth, subtracted from the utility."
 _BY = "Slice by task, week or the name of an attribute. Repeatable."
-_FRONTIER = "Judge targets that learn at this many willingnesses to pay: a frontier with bands."
+_FRONTIER = "Evaluate targets that learn at this many willingnesses to pay: a frontier with bands."
 _MODEL = "Reward model of DM and DR. auto: column, else ridge if there is a context, else mean."
-_ESTIMATORS = "Only these, as A,B,C; the deciding one is always computed."
-_DELAY = "Decisions until a target that learns receives a reward."
-_SKIP = "Leave out rows that break a rule; count and list them."
+_ESTIMATORS = "Compute only these; the one that decides is always computed."
+_DELAY = "Number of decisions by which a target that learns gets rewards late."
+_SKIP = "Leave out rows that break a rule, and count and list them."
 _DESCRIPTIVE = "For a log without propensities: means, costs by provider, a biased model estimate."
-_REJECTION = "Also play targets that learn through the log by rejection: on their own decisions alone."
+_REJECTION = (
+    "Also let targets that learn play the log by rejection: they learn from their own decisions alone."
+)
 _SCHEDULER = "Address of a running dask scheduler; its workers must see the same files."
 
 
 @dataclass(frozen=True, kw_only=True)
 class ReplayOptions:
-    """What `fairlead replay` is asked for."""
+    """Arguments and options of `fairlead replay`."""
 
     log: Annotated[Path, Argument(help="Log of decisions: .jsonl, .csv or .parquet.")]
     target: Annotated[list[str] | None, _target(help=_TARGET)] = None
@@ -59,18 +61,20 @@ class ReplayOptions:
     tune: Annotated[bool, _estimate("--tune", help="Choose the λ of estimators by SLOPE.")] = False
     level: Annotated[float, _estimate(help="Confidence level of the intervals.")] = 0.95
     margin: Annotated[float, _estimate(help="Smallest gain that is worth a change.")] = 0.0
-    resamples: Annotated[int, _estimate(help="Bootstrap resamples; 0 for none, and no lift.")] = 2000
-    seed: Annotated[int, _estimate(help="Seed of folds and resamples.")] = 0
-    engine: Annotated[Literal["local", "dask"], _place(help="Where it runs; the numbers are the same.")] = (
-        "local"
+    resamples: Annotated[int, _estimate(help="Number of bootstrap resamples; with 0 there is no lift.")] = (
+        2000
     )
+    seed: Annotated[int, _estimate(help="Seed of folds and resamples.")] = 0
+    engine: Annotated[
+        Literal["local", "dask"], _place(help="Where to compute; the numbers are the same.")
+    ] = "local"
     scheduler: Annotated[str | None, _place(metavar="ADDRESS", help=_SCHEDULER)] = None
-    workers: Annotated[int, _place(help="Dask processes to start, without --scheduler.")] = 2
+    workers: Annotated[int, _place(help="Number of dask processes to start; not with --scheduler.")] = 2
     skip_bad: Annotated[bool, _place("--skip-bad", help=_SKIP)] = False
     descriptive: Annotated[bool, _place("--descriptive", help=_DESCRIPTIVE)] = False
-    report: Annotated[Path | None, _output(help="Write a report: one .html that opens offline.")] = None
-    json: Annotated[Path | None, _output(help="Write every number.")] = None
-    csv: Annotated[Path | None, _output(help="Write one line per estimate.")] = None
+    report: Annotated[Path | None, _output(help="Write a report: one .html file that opens offline.")] = None
+    json: Annotated[Path | None, _output(help="Write every number as .json.")] = None
+    csv: Annotated[Path | None, _output(help="Write one line per estimate as .csv.")] = None
     every_estimator: Annotated[bool, _output("--all", help="Show every estimator in the terminal.")] = False
     quiet: Annotated[
         bool, _output("--quiet", help="Print the verdicts only: no progress bar, table or notes.")
@@ -101,21 +105,21 @@ class ReplayOptions:
 
 
 def replay(asked: ReplayOptions) -> None:
-    """Judge other policies on a log of decisions: print what they would have earned, and how sure that is.
+    """Evaluate other policies on a log: print what they would have earned, and how certain that is.
 
-    A verdict is promote, keep, or not enough evidence; diagnostics that fail name no winner. docs/replay.md
-    explains every number, docs/log-format.md the log. `fairlead import-log` makes such a log from those of
-    other systems, `fairlead simulate --log` from a table of outcomes.
+    The verdict is promote, keep, or not enough evidence; if a check fails, there is no winner. docs/replay.md
+    explains every number, docs/log-format.md the log. `fairlead import-log` writes such a log from the log of
+    another system, `fairlead simulate --log` from a table of outcomes.
 
-    The router and always one provider, if a point of quality is worth a cent:
+    Evaluate the router, and one provider for every request, if a point of quality is worth a cent:
 
         fairlead replay log.parquet --target default --target fixed:acme/large --wtp 0.01 --report out.html
 
-    By kind of request, to be promoted only for a gain of a whole point:
+    Look at kinds of request and weeks, and promote only for a gain of a whole point:
 
         fairlead replay log.parquet --wtp 0.01 --by task --by week --margin 0.01
 
-    The frontier of quality against cost, on two processes:
+    Draw the frontier of quality against cost, in two processes:
 
         fairlead replay log.parquet --frontier 7 --engine dask --workers 2 --report out.html
     """
@@ -182,7 +186,7 @@ def _describe(asked: ReplayOptions) -> None:
 
     if asked.report or asked.csv:
         raise ValueError(
-            "--descriptive has no report and no CSV: leave --report and --csv out, or give --json."
+            "--descriptive writes no report and no CSV: leave out --report and --csv, or use --json."
         )
     with open_log(asked.log, skip_bad=asked.skip_bad) as log:
         description = descriptive.describe(log)
@@ -192,7 +196,7 @@ def _describe(asked: ReplayOptions) -> None:
 
 
 _FROM = "events (a Fairlead event log), dsjson (Vowpal Wabbit), litellm (LiteLLM spend logs)."
-_WEIGHTS = "Traffic was split at random by these shares: they become propensities (litellm)."
+_WEIGHTS = "Shares by which traffic was split at random; they become propensities (litellm)."
 _REWARDS = "Rewards in [0, 1]: .csv or .jsonl with request_id and reward (litellm)."
 _RANGE = "Lowest and highest reward of the source, mapped onto [0, 1] (dsjson)."
 
@@ -201,17 +205,17 @@ def import_log(
     source: Annotated[Path, Argument(metavar="FILE", help="The log to import.")],
     *,
     kind: Annotated[Literal["events", "dsjson", "litellm"], Option("--from", help=_FROM)],
-    out: Annotated[Path, Option(help="Where the log goes: .jsonl, .csv or .parquet.")],
+    out: Annotated[Path, Option(help="File to write: .jsonl, .csv or .parquet.")],
     weights: Annotated[str | None, Option(metavar="A=0.7,B=0.3", help=_WEIGHTS)] = None,
     rewards: Annotated[Path | None, Option(help=_REWARDS)] = None,
     reward_range: Annotated[str, Option(metavar="LOW:HIGH", help=_RANGE)] = "0:1",
 ) -> None:
-    """Convert the log of another system to a log of decisions, and print how many there are.
+    """Convert the log of another system to a log of decisions, and print their number.
 
         fairlead import-log spend.csv --from litellm --weights acme/large=0.5,acme/small=0.5
         --rewards judged.csv --out log.parquet
 
-    docs/log-format.md says what the logs of each system lack.
+    docs/log-format.md says what the log of each system lacks.
     """
     from fairlead.experiments.logs.importers import ImportOptions, import_lines, read_rewards
     from fairlead.experiments.logs.write import write_log

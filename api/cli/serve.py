@@ -18,23 +18,23 @@ if TYPE_CHECKING:
 def serve(
     config: Config = None,
     *,
-    check: Annotated[bool, Option("--check", help="Only say whether the service could start.")] = False,
-    host: Annotated[str | None, Option(help="Address to listen on; wins over the settings.")] = None,
+    check: Annotated[bool, Option("--check", help="Only check whether the service could start.")] = False,
+    host: Annotated[str | None, Option(help="Address to listen on; overrides the settings.")] = None,
     port: Annotated[
         int | None,
-        Option(min=0, max=65_535, help="Port to listen on; wins over the settings. 0 takes a free one."),
+        Option(min=0, max=65_535, help="Port to listen on; overrides the settings. 0 picks a free one."),
     ] = None,
 ) -> None:
-    """Serve decisions over HTTP and learn from feedback; prints the address, then logs on stderr.
+    """Serve decisions over HTTP and learn from feedback; print the address, then log on stderr.
 
         fairlead serve --config fairlead.yaml
 
-    Without settings the log is fairlead.db in this folder, with a route `quickstart` to try things on.
+    Without settings, the log is fairlead.db in this folder, with a route `quickstart` to try things out.
     """
     from fairlead.api.settings import read_settings
 
     settings = read_settings(config)
-    # The command line wins over the environment, which a new validation would read again.
+    # The command line overrides the environment, which a new validation would read again.
     typed = {name: value for name, value in (("host", host), ("port", port)) if value is not None}
     settings = settings.model_copy(update=typed)
     if check:
@@ -66,7 +66,7 @@ def check_settings(settings: Settings) -> None:
         finally:
             store.close()
     elif not Path(sqlite_path(url)).absolute().parent.is_dir():
-        raise InvalidInput(f"{sqlite_path(url)}: its folder does not exist: create it first")
+        raise InvalidInput(f"{sqlite_path(url)}: the folder of this file does not exist: create it first")
     declared_changes(settings, fold, now_s=time.time())
     check_address(settings.host, has_keys=bool(fold.config.keys))
 
@@ -92,11 +92,11 @@ def run(settings: Settings) -> None:
     server = new_server(app, settings, refused=service.metrics.refused)
     name, number = listening.getsockname()[:2]
     shown = f"[{name}]" if ":" in name else name
-    open_to_all = "" if service.has_keys else " (no API key yet: only this machine is served)"
+    open_to_all = "" if service.has_keys else " (no API key exists yet: only this machine is served)"
     print(f"Fairlead listens on http://{shown}:{number}, docs at /docs{open_to_all}", flush=True)
     server.run(sockets=[listening])
     if not server.started:
-        raise InvalidInput("the service did not start; the log above says why")
+        raise InvalidInput("the service did not start: the log lines above say why")
 
 
 def _configure_logging(level: str) -> None:

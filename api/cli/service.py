@@ -12,7 +12,7 @@ from typer import Argument, Option
 from fairlead.api.cli.options import Config
 
 STARTER: Final = """\
-# Settings of Fairlead. Every one is explained in docs/service.md; FAIRLEAD_NAME in the environment wins.
+# Settings of Fairlead, explained in docs/service.md; FAIRLEAD_NAME in the environment overrides the file.
 
 # The log: a SQLite file for one process, or PostgreSQL for several.
 database_url: sqlite:///fairlead.db
@@ -23,13 +23,13 @@ database_url: sqlite:///fairlead.db
 host: 127.0.0.1
 port: 8300
 
-# full: answered once the log is on the disk. relaxed: a crash can lose the last 20 ms.
+# full: requests are answered once the log is on disk. relaxed: a crash can lose the last 20 ms.
 durability: full
 
 # Prompts are not stored by default; features are.
 store_prompts: false
 
-# Created at the start. What you change over the API later stays as you changed it.
+# Created at startup. Later changes by the API stay.
 providers:
   - name: small
   - name: large
@@ -40,23 +40,23 @@ prices:
 routes:
   - name: support-chat
     providers: [small, large]
-    default_provider: large   # answers when routing itself fails
-    # What requests may cost on average; without it quality alone counts.
+    default_provider: large   # the answer if routing itself fails
+    # What a request may cost on average; without a budget, quality alone counts.
     # budget: {usd_per_request: 0.002}
     # What feedback means: its range, and whether more is better.
     metrics:
       - {name: quality, low: 0, high: 1, higher_is_better: true}
-    # Weight of a person's feedback against a program's.
+    # How much feedback counts, by its source.
     sources: {human: 3, judge: 1, code: 1}
 """
 
 
 def init(path: Annotated[Path, Argument(help="File to write.")] = Path("fairlead.yaml")) -> None:
-    """Write a commented file of settings to start from, and print the command that serves it.
+    """Write a commented settings file to start from, and print the command that uses it.
 
         fairlead init
 
-    A file that exists already is left as it is.
+    An existing file is never changed.
     """
     from fairlead.optimizer.errors import InvalidInput
 
@@ -64,54 +64,56 @@ def init(path: Annotated[Path, Argument(help="File to write.")] = Path("fairlead
         with open(path, "x", encoding="utf-8") as file:
             file.write(STARTER)
     except FileExistsError:
-        raise InvalidInput(f"{path} exists already and was left as it is: name another file") from None
+        raise InvalidInput(f"{path} exists already and was not changed: name another file") from None
     print(f"Wrote {path}. Start with: fairlead serve --config {path}")
 
 
 def migrate(config: Config = None) -> None:
-    """Bring the tables of the log to the version of this release, and print the versions.
+    """Migrate the tables of the log to the version of this release, and print both versions.
 
         fairlead migrate --config fairlead.yaml
 
-    Copy the database and stop every replica first.
+    Stop every replica and copy the database first.
     """
     from fairlead.api.settings import read_settings
     from fairlead.api.store import migrate_store
 
     before, after = migrate_store(read_settings(config).database_url)
     if before == after:
-        print(f"The tables are at version {after} already.")
+        print(f"The tables are already at version {after}.")
     else:
-        print(f"The tables are at version {after} now ({'new' if before is None else f'before: {before}'}).")
+        print(f"The tables are now at version {after} ({'new' if before is None else f'before: {before}'}).")
 
 
 def snapshot(config: Config = None) -> None:
-    """Save what was learned so that the next start is quick, and print the snapshot's path.
+    """Save a snapshot of the learned state, so that the next start is quick, and print its path.
 
         fairlead snapshot --config fairlead.yaml
 
-    Folds the log at low priority while the service goes on; the service also does this by itself.
+    This works while the service runs, at low priority. The service also takes snapshots by itself.
     """
     from fairlead.api.settings import read_settings
     from fairlead.api.state import snapshots
 
     settings = read_settings(config)
     if sys.platform != "win32":
-        # The processes that serve come first.
+        # The processes that serve have priority.
         os.nice(10)
     print(f"Saved {snapshots.take(settings)}")
 
 
 def create_key(
-    name: Annotated[str, Argument(help="Whose key it is.")],
-    scope: Annotated[list[str], Option(help="decide, feedback, read or admin. Repeatable.")],
+    name: Annotated[str, Argument(help="Name of the key, such as that of the team or program that uses it.")],
+    scope: Annotated[
+        list[str], Option(help="What the key allows: decide, feedback, read or admin. Repeatable.")
+    ],
     config: Config = None,
 ) -> None:
-    """Create an API key and print it, this once.
+    """Create an API key and print it; it cannot be shown again.
 
         fairlead create-key "first admin" --scope admin
 
-    From the first key on every request needs one; the first must have the scope admin.
+    Once there is a key, every request needs one. The first key must have the scope admin.
     """
     from pydantic import ValidationError
 
@@ -128,7 +130,10 @@ def create_key(
         ) from None
     _append_key(settings.database_url, change.line(), is_admin="admin" in scope)
     print(token)
-    print("The key is shown only this once. From now on every request needs a key.", file=sys.stderr)
+    print(
+        "This key cannot be shown again: store it now. From now on every request needs a key.",
+        file=sys.stderr,
+    )
 
 
 def _append_key(url: str, line: str, *, is_admin: bool) -> None:
@@ -146,7 +151,9 @@ def _append_key(url: str, line: str, *, is_admin: bool) -> None:
             fold = Fold(parked_wait_s=1.0, parked_limit=1, learn=False)
             fold_configuration(store, fold)
             if not fold.config.keys and not is_admin:
-                raise InvalidInput("the first key must have the scope admin, or nobody could create another")
+                raise InvalidInput(
+                    "the first key must have the scope admin, or no other key could be created: add --scope admin"
+                )
             uid = f"c:{secrets.token_hex(12)}"
             store.append([Row.config(line, uid=uid, at_s=time.time(), by="command")])
     except StoreUnavailable as error:

@@ -27,37 +27,39 @@ _POLICY = (
     "To compare: uniform, fixed:NAME, and the plain peers linucb and thompson. Repeatable."
 )
 _BUDGETS = (
-    "This many budgets, geometric between the mean cost of the cheapest and the dearest provider, on the "
+    "Number of budgets, geometric between the mean cost of the cheapest and of the dearest provider, on the "
     "warm-up split if there is one. Without any goal: five, from the cheapest to twice the cost of the best."
 )
-_FEATURES = "surface, or projection: also 32 dimensions of text, fitted on prompts already seen."
+_FEATURES = "surface, or projection: also 32 dimensions of the text, fitted on earlier prompts."
 _STEPS = "Steps count from the first scored decision, from 0. Repeatable."
-_LOG = "Write the decisions of one run, to be replayed: .jsonl, .csv or .parquet. One policy, one goal."
+_LOG = "Write the decisions of one policy with one goal, for a replay: .jsonl, .csv or .parquet."
 
 
 @dataclass(frozen=True, kw_only=True)
 class SimulateOptions:
-    """What `fairlead simulate` is asked for."""
+    """Arguments and options of `fairlead simulate`."""
 
     table: Annotated[Path, Argument(help="Outcome table: .parquet, .csv or .jsonl.")]
     policy: Annotated[list[str] | None, _goal(help=_POLICY)] = None
     budget: Annotated[list[float] | None, _goal(help="USD per request. Repeatable.")] = None
     budgets: Annotated[int | None, _goal(help=_BUDGETS)] = None
     wtp: Annotated[list[float] | None, _goal(help="USD per point of quality. Repeatable.")] = None
-    supervised: Annotated[bool, _goal(help="Also compute the full-information reference.")] = True
-    warmup_split: Annotated[str | None, _traffic(help="Learn on this split first.")] = None
-    score_split: Annotated[str | None, _traffic(help="Score this split only.")] = None
-    providers: Annotated[str | None, _traffic(help="Only these: A,B,C, or wildcards as in openai/*.")] = None
+    supervised: Annotated[bool, _goal(help="Also compute the reference that sees every outcome.")] = True
+    warmup_split: Annotated[str | None, _traffic(help="Split to learn on first.")] = None
+    score_split: Annotated[str | None, _traffic(help="Split to score; the others are not scored.")] = None
+    providers: Annotated[
+        str | None, _traffic(help="Use only these: A,B,C, or patterns such as openai/*.")
+    ] = None
     task_labels: Annotated[bool, _traffic(help="Let policies see the column `task`.")] = False
     features: Annotated[Literal["surface", "projection"], _traffic(help=_FEATURES)] = "projection"
-    feedback_delay: Annotated[int, _traffic(help="Decisions until a policy learns the quality.")] = 0
-    feedback_rate: Annotated[float, _traffic(help="Share of decisions whose quality is ever learned.")] = 1.0
+    feedback_delay: Annotated[int, _traffic(help="Number of decisions by which feedback is late.")] = 0
+    feedback_rate: Annotated[float, _traffic(help="Share of decisions that get any feedback.")] = 1.0
     distinct_prompts: Annotated[
-        bool, _traffic("--distinct-prompts/--all-prompts", help="Keep the first prompt of each text, or all.")
+        bool, _traffic("--distinct-prompts/--all-prompts", help="Keep one prompt of each text, or all.")
     ] = True
-    price_list: Annotated[bool, _traffic(help="Give the router prices, recovered from the table.")] = True
-    seeds: Annotated[int, _traffic(help="How many seeds.")] = 5
-    jobs: Annotated[int | None, _traffic(help="Processes; one per core if left out.")] = None
+    price_list: Annotated[bool, _traffic(help="Give the router prices, estimated from the table.")] = True
+    seeds: Annotated[int, _traffic(help="Number of seeds.")] = 5
+    jobs: Annotated[int | None, _traffic(help="Number of processes. Default: one per core.")] = None
     price_change: Annotated[
         list[str] | None,
         _change(
@@ -110,8 +112,8 @@ class SimulateOptions:
 def simulate(asked: SimulateOptions) -> None:
     """Play a table of outcomes as traffic and print what each policy earned, by budget.
 
-    Only the outcome of the chosen provider is revealed. The table has quality, cost, the share of the budget
-    that was used, and the lift over the best fixed mix at the same spend.
+    A policy sees only the outcome of the provider that it chose. The command prints quality, cost, the share of
+    the budget that was used, and the lift over the best fixed mix at the same spend.
 
     Cold start on a table of your own, five budgets, five seeds:
 
@@ -122,7 +124,7 @@ def simulate(asked: SimulateOptions) -> None:
         fairlead simulate outcomes.csv --warmup-split val --score-split test --budgets 7
         --policy default --policy linucb --policy thompson --seeds 20 --json result.json --chart plane.png
 
-    A log under a policy that explores, to judge others on where the truth is known:
+    Write a log of a policy that explores, to evaluate others where the truth is known:
 
         fairlead simulate outcomes.parquet --policy epsilon-greedy:0.2 --wtp 0.01 --log log.parquet
 
@@ -182,12 +184,15 @@ def _write(result: Result, asked: SimulateOptions) -> None:
         write_atomically(asked.csv, records.csv_text(result.records))
 
 
-def demo(seed: Annotated[int, Option(help="Seed of the order of requests and of the draws.")] = 0) -> None:
+def demo(
+    seed: Annotated[int, Option(help="Seed of the order of requests and of the random choices.")] = 0,
+) -> None:
     """Show on a bundled synthetic table what routing learns and saves, within seconds and offline.
 
         fairlead demo
 
-    Prints what the router, chance and the dearest provider earned, and who serves which kind of request.
+    Prints what the router, chance and the dearest provider earned, and which provider serves which kind of
+    request.
     """
     from fairlead.experiments.simulation.demo import run_demo
     from fairlead.experiments.simulation.terminal import make_console
@@ -196,17 +201,17 @@ def demo(seed: Annotated[int, Option(help="Seed of the order of requests and of 
 
 
 def fit_features(
-    prompts: Annotated[Path, Argument(help="Prompts: .txt (one a line), .jsonl, .csv or .parquet.")],
+    prompts: Annotated[Path, Argument(help="Prompts: .txt (one per line), .jsonl, .csv or .parquet.")],
     *,
-    out: Annotated[Path, Option(help="Where the projection goes, such as features.npz.")],
-    column: Annotated[str, Option(help="Column of the prompts; not for .txt.")] = "prompt",
+    out: Annotated[Path, Option(help="File to write, such as features.npz.")],
+    column: Annotated[str, Option(help="Column with the prompts; not used for .txt.")] = "prompt",
     width: Annotated[int, Option(help="Number of dimensions.")] = 32,
 ) -> None:
     """Learn a text projection from prompts of your own, and print its version.
 
         fairlead fit-features prompts.jsonl --out features.npz
 
-    No labels are needed. A route that names the file projects the text of its requests onto it.
+    No labels are needed. A route whose features name the file uses the projection of each request's text.
     """
     from fairlead.optimizer.features import TextProjection
 

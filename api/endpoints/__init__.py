@@ -1,1 +1,3 @@
-"""The addresses of the service: one file per subject, each gives a router of FastAPI for a service."""
+"""The addresses of the service, one file per subject.
+
+Functions take the `Service` and return its routes; the work itself is done in `service`."""

@@ -1,1 +1,3 @@
-"""The HTTP edge: what happens to a request before an endpoint sees it."""
+"""The HTTP edge: what happens to a request before an endpoint sees it.
+
+protocol (time of headers, overload) ─► middleware (key, rate, body) ─► endpoint ─► errors (problem details)"""

@@ -1,1 +1,4 @@
-"""What clients send and get: every request is checked here, before anything else sees it."""
+"""What clients send and receive.
+
+Every request is checked against these models before anything else sees it. Their descriptions and examples are
+the OpenAPI document."""

@@ -1,1 +1,3 @@
-"""The use cases: what each request does, whatever the transport."""
+"""The use cases, whatever the transport: decide, report outcomes and feedback, change the configuration.
+
+A use case takes the principal and a checked body, and returns an answer or raises a `Problem`."""

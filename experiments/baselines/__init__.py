@@ -1,1 +1,1 @@
-"""What a router is held against: the best fixed mix, the oracle and the supervised reference."""
+"""What a router is compared with: the best fixed mix, the oracle and the supervised reference."""

@@ -2,10 +2,9 @@
 
 The form is documented in docs/log-format.md.
 
-    file ─► source (typed rows) ─► rules (bad rows) ─► log (facts, parts) ─► read ─► batch (arrays)
+    file ─► source (typed rows) ─► rules (bad rows are refused) ─► log (facts, parts) ─► read ─► batch (arrays)
 
-`write` writes such a log; `importers` and `from_events` make its lines from other logs.
-"""
+`write` writes such a log; `importers` and `from_events` convert other logs."""
 
 from fairlead.optimizer.errors import require
 

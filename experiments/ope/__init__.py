@@ -46,7 +46,7 @@ assumptions and how often each interval holds.
     `estimate_fixed_mix` compares with the best fixed mix of providers (`fixed_terms`).
 
 **Verdict**
-    `diagnose` makes a `Finding` per check, `recommend` a `Verdict` out of these and the gain.
+    `diagnose` returns a `Finding` per check, and `recommend` a `Verdict` from these and the gain.
 """
 
 from fairlead.experiments.ope.bootstrap import Resamples, percentile, resample

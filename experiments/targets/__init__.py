@@ -1,1 +1,1 @@
-"""Target policies: the probabilities that a policy to be judged would have given to logged decisions."""
+"""Target policies: the probabilities that each would have given to logged decisions."""

@@ -1,1 +1,4 @@
-"""What is believed of each provider: quality, cost, latency and failure, each learned apart."""
+"""From a feature vector to a prediction per provider: quality, tokens and their price, latency, failure.
+
+`statistics` holds the sums that are learned, `posterior` and `beliefs` what follows from them, and `prediction`
+puts the parts together."""

@@ -1,1 +1,1 @@
-"""Logs and snapshots: how what was learned is written and read."""
+"""Files: event logs, snapshots of a router, archives of arrays, and writing any of them whole or not at all."""
