@@ -39,7 +39,7 @@ class OneSentence(TyperGroup):
                 raise
             message = " ".join(str(usage() if usage else error).split())
             if isinstance(error, OSError) and error.errno == errno.ENOSPC:
-                message = "the disk is full, and no file was left incomplete: free some space and run the command again"
+                message = "the disk is full, and no file was left incomplete: free some space and try again"
             print(f"fairlead: {message}", file=sys.stderr)
             sys.exit(2)
         if code == _INTERRUPTED:  # newer versions of Typer turn an interruption into this code themselves

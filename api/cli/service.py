@@ -152,7 +152,7 @@ def _append_key(url: str, line: str, *, is_admin: bool) -> None:
             fold_configuration(store, fold)
             if not fold.config.keys and not is_admin:
                 raise InvalidInput(
-                    "the first key must have the scope admin, or no other key could be created: add --scope admin"
+                    "the first key must have the scope admin, or no other could be created: add --scope admin"
                 )
             uid = f"c:{secrets.token_hex(12)}"
             store.append([Row.config(line, uid=uid, at_s=time.time(), by="command")])

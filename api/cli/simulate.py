@@ -112,8 +112,8 @@ class SimulateOptions:
 def simulate(asked: SimulateOptions) -> None:
     """Play a table of outcomes as traffic and print what each policy earned, by budget.
 
-    A policy sees only the outcome of the provider that it chose. The command prints quality, cost, the share of
-    the budget that was used, and the lift over the best fixed mix at the same spend.
+    A policy sees only the outcome of the provider that it chose. The command prints quality, cost, the share
+    of the budget that was used, and the lift over the best fixed mix at the same spend.
 
     Cold start on a table of your own, five budgets, five seeds:
 

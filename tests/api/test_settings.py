@@ -110,7 +110,7 @@ def test_the_starter_file_is_valid_and_never_overwritten() -> None:
     assert run("serve", "--check")[0] == 0
     Path("fairlead.yaml").write_text("port: 1\n")
     code, output = run("init")
-    assert (code, "left as it is" in output) == (2, True)
+    assert (code, "was not changed" in output) == (2, True)
     assert Path("fairlead.yaml").read_text() == "port: 1\n"
     code, output = run("init", "no/such/folder/f.yaml")
     assert code == 2

@@ -206,7 +206,7 @@ def test_the_terminal_shows_a_table_and_a_sentence(table: Path) -> None:
         (["--seeds", "0"], "at least 1"),
         (["--jobs", "0"], "at least 1"),
         (["--price-change", "a/cheap"], "PROVIDER=FACTOR@STEP"),
-        (["--price-change", "a/cheap=x@1"], "is no number"),
+        (["--price-change", "a/cheap=x@1"], "is not a number"),
         (["--price-change", "a/cheap=-1@1"], "more than 0"),
         (["--price-change", "a/cheap=2@90"], "never happens"),
         (["--price-change", "x=2@1"], "no provider is called 'x'"),
