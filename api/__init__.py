@@ -7,4 +7,5 @@
 - `state`: the learned state, as a fold of the log.
 - `store`: the log of events, on SQLite or PostgreSQL.
 
-Each folder imports only those below it in this list; `make check` enforces this."""
+Each folder imports only those below it in this list; `make check` enforces this.
+"""

@@ -1,3 +1,4 @@
 """The addresses of the service, one file per subject.
 
-Functions take the `Service` and return its routes; the work itself is done in `service`."""
+Functions take the `Service` and return its routes; the work itself is done in `service`.
+"""

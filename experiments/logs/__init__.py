@@ -2,9 +2,10 @@
 
 The form is documented in docs/log-format.md.
 
-    file ─► source (typed rows) ─► rules (bad rows are refused) ─► log (facts, parts) ─► read ─► batch (arrays)
+    file ─► source (typed rows) ─► rules (refused rows) ─► log (facts, parts) ─► read ─► batch (arrays)
 
-`write` writes such a log; `importers` and `from_events` convert other logs."""
+`write` writes such a log; `importers` and `from_events` convert other logs.
+"""
 
 from fairlead.optimizer.errors import require
 

@@ -1,1 +1,1 @@
-"""Files: event logs, snapshots of a router, archives of arrays, and writing any of them whole or not at all."""
+"""Files: event logs, snapshots, archives of arrays, and writing any of them completely or not at all."""

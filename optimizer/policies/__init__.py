@@ -1,6 +1,7 @@
 """Policies: from predictions of utility to a probability per provider, one file each.
 
-To add one, write its file, name it in `presets`, and list it in `tests/contracts/check_policy.py`."""
+To add one, write its file, name it in `presets`, and list it in `tests/contracts/check_policy.py`.
+"""
 
 from fairlead.optimizer.policies.base import Policy
 from fairlead.optimizer.policies.epsilon_greedy import EpsilonGreedy
