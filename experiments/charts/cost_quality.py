@@ -1,13 +1,13 @@
-"""The cost–quality plane as a chart: providers, the best fixed mix, the router, and what bounds it.
+"""The cost–quality plane as a chart: providers, their best fixed mix, policies, and what bounds them.
 
-The dashes of the lines repeat what their colours say.
+Dashes and shapes repeat what colours say.
 """
 
 from __future__ import annotations
 
 import itertools
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -16,15 +16,19 @@ import numpy as np
 
 from fairlead.experiments.baselines.frontier import Hull
 from fairlead.experiments.charts.labels import SIZE, Plot, Point, points_along
-from fairlead.experiments.charts.theme import BLUE, FAINT, FONT, GREEN, INK, VERMILION, apply_theme
+from fairlead.experiments.charts.theme import BLUE, COLOURS, FAINT, FONT, GREEN, INK, VERMILION, apply_theme
 
-_WIDTH, _HEIGHT = 680, 400  # pixels of the plot
-_SERIES: Final = {  # name in the legend: colour, dash
-    "Router": (VERMILION, [1, 0]),
-    "Supervised reference": (GREEN, [6, 3]),
-    "Best fixed mix": (BLUE, [1, 0]),
-    "Oracle": ("#8A8A8A", [2, 3]),
+LOGGED: Final = "as logged"
+_MIX, _ORACLE = "Best fixed mix", "Oracle"
+_STYLES: Final = {  # colour, dash, and shape of the points
+    "Router": (VERMILION, [1, 0], "circle"),
+    "Supervised reference": (GREEN, [6, 3], "square"),
+    LOGGED: (INK, [1, 0], "circle"),
+    _MIX: (BLUE, [1, 0], "stroke"),
+    _ORACLE: ("#8A8A8A", [2, 3], "stroke"),
 }
+_SHAPES: Final = ("square", "triangle-up", "triangle-down", "triangle-right", "triangle-left", "circle")
+_NARROW: Final = 500  # pixels of a plot below which the legend has one column
 _PER: Final = 1000.0  # requests on the cost axis: a single one costs too little to read
 _Row = dict[str, Any]
 
@@ -49,36 +53,34 @@ class PlanePoint:
 def cost_quality_chart(
     *,
     providers: Sequence[PlanePoint],
-    fixed_mix: Hull,
-    router: Sequence[PlanePoint] = (),
-    supervised: Sequence[PlanePoint] = (),
+    lines: Mapping[str, Sequence[PlanePoint]],
+    fixed_mix: Hull | None,
     oracle: Hull | None = None,
-    title: str = "Quality against cost",
+    title: str = "",
     subtitle: str = "",
+    size: tuple[int, int] = (680, 400),
 ) -> alt.LayerChart:
-    """Draw mean quality against mean cost on a logarithmic axis.
+    """Draw mean quality against mean cost on a logarithmic axis, `size` pixels wide and high.
 
-    `router` and `supervised` hold a point per budget, `oracle` and `fixed_mix` are whole frontiers; each line
-    appears only if it has points. Providers are labelled in the plot, the lines in the legend.
+    `lines` holds the points of every policy by its name in the legend, such as one per budget, joined by a
+    line; `oracle` and `fixed_mix` are whole frontiers. Providers are labelled in the plot.
     """
-    points = [*providers, *router, *supervised]
-    if not providers:
-        raise ValueError("there are no providers to draw: give at least one.")
+    points = [*providers, *itertools.chain.from_iterable(lines.values())]
+    if not points:
+        raise ValueError("there is no point to draw: give at least one.")
     for point in points:
         if not (0.0 < point.cost_usd < math.inf and math.isfinite(point.quality)):
             raise ValueError(f"{point} cannot be drawn on a logarithmic cost axis: leave it out.")
-    plane = _Plane.around(points, oracle)
-    lines = {
-        "Router": [_row(point) for point in router],
-        "Supervised reference": [_row(point) for point in supervised],
-        "Best fixed mix": plane.frontier(fixed_mix),
-        "Oracle": plane.frontier(oracle) if oracle else [],
-    }
-    series = [{**row, "series": name} for name, line in lines.items() for row in line]
-    layers = _line_layers(series, plane, [name for name in _SERIES if lines[name]])
+    plane = _Plane.around(points, oracle, size)
+    rows = {name: [_row(point) for point in line] for name, line in lines.items()}
+    rows |= {name: plane.frontier(hull) for name, hull in ((_MIX, fixed_mix), (_ORACLE, oracle)) if hull}
+    series = [{**row, "series": name} for name, line in rows.items() for row in line]
+    layers = _line_layers(series, plane, [name for name, line in rows.items() if line])
     layers += _provider_layers([_row(point) for point in providers], series, plane)
-    heading = alt.TitleParams(title, subtitle=subtitle) if subtitle else alt.TitleParams(title)
-    return apply_theme(alt.LayerChart(layer=layers).properties(width=_WIDTH, height=_HEIGHT, title=heading))
+    chart = alt.LayerChart(layer=layers).properties(width=plane.width, height=plane.height)
+    if title:
+        chart = chart.properties(title=alt.TitleParams(title, subtitle=subtitle))
+    return apply_theme(chart)
 
 
 @dataclass(frozen=True)
@@ -89,9 +91,11 @@ class _Plane:
     right: float
     low: float
     high: float
+    width: int
+    height: int
 
     @classmethod
-    def around(cls, points: Sequence[PlanePoint], oracle: Hull | None) -> _Plane:
+    def around(cls, points: Sequence[PlanePoint], oracle: Hull | None, size: tuple[int, int]) -> _Plane:
         costs = [_PER * p.cost_usd for p in points]
         qualities = [p.quality + sign * p.quality_error for p in points for sign in (-1, 1)]
         if oracle:
@@ -99,7 +103,7 @@ class _Plane:
         margin = (max(costs) / min(costs)) ** 0.06 * 1.1
         low, high = min(qualities), max(qualities)
         border = 0.06 * (high - low) or 0.05
-        return cls(min(costs) / margin, max(costs) * margin, low - border, high + border)
+        return cls(min(costs) / margin, max(costs) * margin, low - border, high + border, *size)
 
     def x(self, field: str = "cost") -> alt.X:
         decades = math.log10(self.right / self.left)
@@ -128,13 +132,13 @@ class _Plane:
     def pixel(self, row: _Row) -> Point:
         """Pixels from the left and from the top of the plot."""
         across = math.log(row["cost"] / self.left) / math.log(self.right / self.left)
-        return _WIDTH * across, _HEIGHT * (self.high - row["quality"]) / (self.high - self.low)
+        return self.width * across, self.height * (self.high - row["quality"]) / (self.high - self.low)
 
     def row_at(self, pixel: Point) -> _Row:
         """Return the inverse of `pixel`."""
         x, y = pixel
-        cost = self.left * (self.right / self.left) ** (x / _WIDTH)
-        return {"cost": cost, "quality": self.high - y / _HEIGHT * (self.high - self.low)}
+        cost = self.left * (self.right / self.left) ** (x / self.width)
+        return {"cost": cost, "quality": self.high - y / self.height * (self.high - self.low)}
 
 
 def _row(point: PlanePoint) -> _Row:
@@ -151,21 +155,33 @@ def _row(point: PlanePoint) -> _Row:
 
 
 def _line_layers(series: list[_Row], plane: _Plane, shown: list[str]) -> list[alt.Chart]:
-    """Draw the lines, and for lines through measured points their marks and error bars."""
-    domain = alt.Scale(domain=shown, range=[_SERIES[name][0] for name in shown])
-    dashes = alt.Scale(domain=shown, range=[_SERIES[name][1] for name in shown])
-    legend = alt.Legend(title=None, symbolType="stroke", symbolStrokeWidth=2.5)
-    colour = alt.Color("series:N", scale=domain, legend=legend)
+    """Draw the lines, and for those through measured points their bands, error bars and marks."""
+    others = zip(itertools.cycle(COLOURS), itertools.repeat([1, 0]), itertools.cycle(_SHAPES))
+    styles = [_STYLES.get(name) or next(others) for name in shown]
+    columns = 1 if plane.width < _NARROW else min(len(shown), 4)
+    # A legend takes the opacity of the first marks, which are bands.
+    legend = alt.Legend(
+        title=None, columns=columns, labelLimit=plane.width, symbolSize=140, symbolOpacity=1.0
+    )
+    colours, dashes, shapes = (
+        alt.Scale(domain=shown, range=[style[i] for style in styles]) for i in range(3)
+    )
+    colour = alt.Color("series:N", scale=colours, legend=legend)
     dash = alt.StrokeDash("series:N", scale=dashes, legend=legend)
+    shape = alt.Shape("series:N", scale=shapes, legend=legend)
     lines = alt.Chart(alt.InlineData(values=list(reversed(series)))).mark_line(strokeWidth=2, clip=True)
-    layers = [lines.encode(x=plane.x(), y=plane.y(), color=colour, strokeDash=dash, order="cost:Q")]
     measured = alt.Chart(alt.InlineData(values=[row for row in series if "name" in row]))
     bars = measured.mark_rule(strokeWidth=1.2, clip=True)
-    layers.append(bars.encode(x=plane.x(), y=plane.y("quality_from"), y2="quality_to:Q", color=colour))
-    layers.append(bars.encode(x=plane.x("cost_from"), x2="cost_to:Q", y=plane.y(), color=colour))
-    dots = measured.mark_circle(size=60, opacity=1.0, clip=True)
-    layers.append(dots.encode(x=plane.x(), y=plane.y(), color=colour, tooltip=_tooltip("series:N", "line")))
-    return layers
+    ends = {"y": plane.y("quality_from"), "y2": "quality_to:Q"}
+    dots = measured.mark_point(filled=True, size=60, opacity=1.0, clip=True)
+    tooltip = _tooltip("series:N", "line")
+    return [
+        lines.encode(x=plane.x(), y=plane.y(), color=colour, strokeDash=dash, order="cost:Q"),
+        measured.mark_area(opacity=0.12, clip=True).encode(x=plane.x(), **ends, color=colour),
+        bars.encode(x=plane.x(), **ends, color=colour),
+        bars.encode(x=plane.x("cost_from"), x2="cost_to:Q", y=plane.y(), color=colour),
+        dots.encode(x=plane.x(), y=plane.y(), color=colour, shape=shape, tooltip=tooltip),
+    ]
 
 
 def _provider_layers(providers: list[_Row], series: list[_Row], plane: _Plane) -> list[alt.Chart]:
@@ -200,7 +216,7 @@ def _label_rows(providers: list[_Row], series: list[_Row], plane: _Plane) -> tup
     for _, line in itertools.groupby(series, key=lambda row: row["series"]):
         corners = [plane.pixel(row) for row in line]
         strokes += [*points_along(corners), corners[-1]]
-    plot = Plot(_WIDTH, _HEIGHT, marks=points + measured, strokes=strokes)
+    plot = Plot(plane.width, plane.height, marks=points + measured, strokes=strokes)
     names, leaders = [], []
     for row, point in sorted(zip(providers, points, strict=True), key=lambda pair: pair[1]):
         label = plot.label(row["name"], point)

@@ -18,6 +18,7 @@ FAINT: Final = "#6B6B6B"
 BLUE: Final = "#0072B2"
 VERMILION: Final = "#D55E00"
 GREEN: Final = "#009E73"
+COLOURS: Final = (VERMILION, GREEN, "#CC79A7", "#E69F00", "#56B4E9")
 FONT: Final = "Helvetica Neue, Arial, Liberation Sans, DejaVu Sans, sans-serif"
 _VERSION: Final = ".".join(alt.SCHEMA_VERSION.split(".")[:2])
 

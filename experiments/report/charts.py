@@ -12,18 +12,14 @@ from datetime import UTC, datetime
 from typing import Any, Final
 
 import altair as alt
-import numpy as np
 
-from fairlead.experiments.charts.theme import BLUE, FAINT, GREEN, INK, VERMILION, apply_theme
+from fairlead.experiments.charts.cost_quality import LOGGED, PlanePoint, cost_quality_chart
+from fairlead.experiments.charts.theme import BLUE, FAINT, INK, VERMILION, apply_theme
 from fairlead.experiments.ope.intervals import Estimate
 from fairlead.experiments.replay.partial_results import WEIGHT_EDGES
 from fairlead.experiments.replay.result import ALL, Cell, Replay, TargetResult, bucket_middle_s
 
-LOGGED: Final = "as logged"
-COLOURS: Final = (BLUE, VERMILION, GREEN, "#CC79A7", "#E69F00", "#56B4E9")
-_SHAPES: Final = ("circle", "square", "triangle-up", "triangle-down", "triangle-right", "triangle-left")
 _LONGEST: Final = 26
-_PER: Final = 1000.0
 _NARROW: Final = 500  # pixels of a chart below which labels turn and legends have one column
 _Row = dict[str, Any]
 
@@ -33,101 +29,35 @@ def short(name: str, longest: int = _LONGEST) -> str:
     return name if len(name) <= longest else "…" + name[1 - longest :]
 
 
-def families(result: Replay) -> dict[str, list[TargetResult]]:
-    """Return the targets by name; one with several goals is a family, whose frontier is a line."""
-    by_name: dict[str, list[TargetResult]] = {}
-    for target in result.targets:
-        by_name.setdefault(target.spec.name, []).append(target)
-    return by_name
-
-
 def plane(result: Replay, width: int) -> alt.LayerChart:
     """Quality against cost: logging policy, targets with intervals, providers and their best mix."""
-    policies = _policy_rows(result)
-    labels = list(dict.fromkeys(row["policy"] for row in policies))
-    legend = _legend(width)
-    shapes = alt.Scale(domain=labels, range=_cycle(_SHAPES, len(labels)))
-    colour = alt.Color("policy:N", title=None, scale=_scale(labels), legend=legend)
-    shape = alt.Shape("policy:N", title=None, scale=shapes, legend=legend)
-    x = alt.X(
-        "cost:Q",
-        title="Mean cost, USD per 1,000 requests (log scale)",
-        scale=alt.Scale(type="log", nice=False, padding=24),
-        axis=alt.Axis(format="~g", tickCount=5),
-    )
-    y = alt.Y("quality:Q", title="Mean quality, 0 to 1", scale=alt.Scale(zero=False, padding=14))
-    layers = [*_mix_layers(result, x, y), *_frontier_layers(policies, x, y, colour=colour)]
-    bars = _data(policies).mark_rule(strokeWidth=1.4)
-    layers.append(bars.encode(x=x, y=alt.Y("low:Q"), y2="high:Q", color=colour))
-    layers.append(bars.encode(x=alt.X("cost_low:Q"), x2="cost_high:Q", y=y, color=colour))
-    layers += _provider_layers(result, x, y)
-    points = _data(policies).mark_point(size=85, filled=True, opacity=1.0)
-    layers.append(points.encode(x=x, y=y, color=colour, shape=shape))
-    return _compose(layers, width, 340)
-
-
-def _policy_rows(result: Replay) -> list[_Row]:
     primary = result.settings.primary
-    rows = [_policy_row(LOGGED, result.incumbent["reward"], result.incumbent["cost_usd"])]
-    for name, family in families(result).items():
-        for target in family:
-            label = name if len(family) > 1 else target.label
-            quality, cost = target.estimates["reward"][primary], target.estimates["cost_usd"][primary]
-            rows.append(_policy_row(label, quality, cost))
-    return rows
-
-
-def _policy_row(label: str, quality: Estimate, cost: Estimate) -> _Row:
-    usd = _ends(cost, _PER)
-    least = max(usd["value"], 1e-9) / 100.0  # a logarithmic axis has no 0
-    return {
-        "policy": label,
-        "quality": quality.value,
-        "low": quality.low,
-        "high": quality.high,
-        "cost": max(usd["value"], least),
-        "cost_low": max(usd["low"], least),
-        "cost_high": max(usd["high"], least),
-    }
-
-
-def _mix_layers(result: Replay, x: alt.X, y: alt.Y) -> list[alt.Chart]:
-    """Draw the best fixed mix: mixtures are straight lines in dollars, and curves on a logarithmic axis."""
-    hull = result.hull
-    if hull is None or len(hull.cost_usd) < 2:
-        return []
-    start = max(float(hull.cost_usd[0]), 1e-4 * float(hull.cost_usd[-1]))
-    spends = np.geomspace(start, float(hull.cost_usd[-1]), 120)
-    curve = [
-        {"cost": _PER * cost, "quality": quality}
-        for cost, quality in zip(spends.tolist(), hull.quality_at(spends).tolist(), strict=True)
-    ]
-    mix = _data(curve).mark_line(color=FAINT, strokeDash=[5, 4], strokeWidth=1.5)
-    return [mix.encode(x=x, y=y, order="cost:Q")]
-
-
-def _frontier_layers(policies: list[_Row], x: alt.X, y: alt.Y, *, colour: alt.Color) -> list[alt.Chart]:
-    """Line and band of every policy that has several points."""
-    lines = [row for row in policies if sum(other["policy"] == row["policy"] for other in policies) > 1]
-    if not lines:
-        return []
-    band = _data(lines).mark_area(opacity=0.16).encode(x=x, y=alt.Y("low:Q"), y2="high:Q", color=colour)
-    return [band, _data(lines).mark_line(strokeWidth=2).encode(x=x, y=y, color=colour, order="cost:Q")]
-
-
-def _provider_layers(result: Replay, x: alt.X, y: alt.Y) -> list[alt.Chart]:
+    logged = (result.incumbent["reward"], result.incumbent["cost_usd"])
+    lines = {LOGGED: _points(*logged)}
+    for target in result.targets:
+        # A target with several goals has a line through its points.
+        is_line = sum(other.spec.name == target.spec.name for other in result.targets) > 1
+        name = short(target.spec.name if is_line else target.label)
+        point = _points(target.estimates["reward"][primary], target.estimates["cost_usd"][primary])
+        lines[name] = [*lines.get(name, []), *point]
     providers = [
-        {
-            "cost": _PER * cell.cost_usd,
-            "quality": cell.quality,
-            "name": short(cell.provider.rpartition("/")[2], 18),
-        }
+        PlanePoint(
+            name=short(cell.provider.rpartition("/")[2], 18), cost_usd=cell.cost_usd, quality=cell.quality
+        )
         for cell in result.cells
         if cell.task == ALL and cell.cost_usd > 0.0
     ]
-    dots = _data(providers).mark_point(shape="diamond", size=55, color=INK, fill="white", opacity=1.0)
-    text = _data(providers).mark_text(dy=-11, fontSize=10, color=INK, align="center")
-    return [dots.encode(x=x, y=y), text.encode(x=x, y=y, text="name:N")]
+    return cost_quality_chart(providers=providers, lines=lines, fixed_mix=result.hull, size=(width - 90, 340))
+
+
+def _points(quality: Estimate, cost: Estimate) -> list[PlanePoint]:
+    """Return the point of a policy, if a logarithmic axis has it."""
+    if not (cost.value > 0.0 and math.isfinite(quality.value)):
+        return []
+    errors = [half if math.isfinite(half) else 0.0 for half in (cost.half_width, quality.half_width)]
+    return [
+        PlanePoint(cost_usd=cost.value, quality=quality.value, cost_error=errors[0], quality_error=errors[1])
+    ]
 
 
 def forest(
@@ -142,7 +72,7 @@ def forest(
     order = [row["name"] for row in data]
     x = alt.X("value:Q", title=title, scale=alt.Scale(zero=False, padding=12), axis=alt.Axis(tickCount=5))
     y = alt.Y("name:N", title=None, sort=order, axis=alt.Axis(labelLimit=170, labelFontSize=12))
-    colour = alt.condition("datum.strong", alt.value(COLOURS[1]), alt.value(COLOURS[0]))
+    colour = alt.condition("datum.strong", alt.value(VERMILION), alt.value(BLUE))
     layers: list[alt.Chart] = []
     if zero:
         layers.append(_data([{"value": 0.0}]).mark_rule(color=FAINT, strokeDash=[4, 4]).encode(x=x))
@@ -168,7 +98,7 @@ def weights(target: TargetResult, width: int) -> alt.LayerChart:
         axis=alt.Axis(labelAngle=-60),
     )
     y = alt.Y("decisions:Q", title="Decisions", axis=alt.Axis(format="~s", tickCount=5))
-    return _compose([_data(shown).mark_bar(color=COLOURS[0]).encode(x=x, y=y)], width, 220)
+    return _compose([_data(shown).mark_bar(color=BLUE).encode(x=x, y=y)], width, 220)
 
 
 def over_time(result: Replay, target: TargetResult, width: int) -> alt.LayerChart:
@@ -186,7 +116,9 @@ def over_time(result: Replay, target: TargetResult, width: int) -> alt.LayerChar
     ]
     labels = [LOGGED, short(target.label)]
     legend = alt.Legend(orient="top", symbolType="stroke", symbolStrokeWidth=3, symbolOpacity=1.0)
-    colour = alt.Color("policy:N", title=None, scale=_scale(labels), legend=legend)
+    colour = alt.Color(
+        "policy:N", title=None, scale=alt.Scale(domain=labels, range=[INK, BLUE]), legend=legend
+    )
     dashes = alt.Scale(domain=labels, range=[[5, 3], [1, 0]])
     dash = alt.StrokeDash("policy:N", title=None, legend=None, scale=dashes)
     x = alt.X("when:T", title="Time of the decisions (UTC)", axis=alt.Axis(tickCount=5, labelOverlap=True))
@@ -248,23 +180,8 @@ def _data(rows: Sequence[_Row]) -> alt.Chart:
     return alt.Chart(alt.InlineData(values=list(rows)))
 
 
-def _ends(estimate: Estimate, scale: float = 1.0) -> _Row:
-    return {"value": scale * estimate.value, "low": scale * estimate.low, "high": scale * estimate.high}
-
-
-def _cycle(values: Sequence[str], count: int) -> list[str]:
-    return [values[i % len(values)] for i in range(count)]
-
-
-def _scale(labels: Sequence[str]) -> alt.Scale:
-    """Ink for the logging policy, which comes first if it is there, and colours for the others."""
-    ink = [INK] if labels[:1] == [LOGGED] else []
-    return alt.Scale(domain=list(labels), range=ink + _cycle(COLOURS, len(labels) - len(ink)))
-
-
-def _legend(width: int) -> alt.Legend:
-    columns = 1 if width < _NARROW else 3
-    return alt.Legend(orient="top", columns=columns, labelLimit=width - 60, symbolSize=90, symbolOpacity=1.0)
+def _ends(estimate: Estimate) -> _Row:
+    return {"value": estimate.value, "low": estimate.low, "high": estimate.high}
 
 
 def _compose(layers: Sequence[alt.Chart], width: int, height: int) -> alt.LayerChart:

@@ -51,7 +51,7 @@ def plane(result: Replay) -> str:
     chart = chart_html(lambda width: charts.plane(result, width), "Quality against cost of all policies")
     return (
         "<h2>Quality against cost</h2><p>Up and to the left is better. Diamonds are always one provider, the "
-        "dashed line their best mix; what lies above it is what routing adds. Bars and bands are "
+        "blue line their best mix; what lies above it is what routing adds. Bars and bands are "
         f"{result.settings.level:.0%} intervals.</p>{chart}{details('Table', table(heads, rows))}"
     )
 

@@ -199,13 +199,15 @@ def write_chart(result: Result, path: Path) -> None:
             )
         )
     reference = () if result.supervised is None else result.supervised.points
+    supervised = [PlanePoint(cost_usd=p.mean_cost_usd, quality=p.mean_quality) for p in reference]
+    subtitle = f"{len(rows):,} prompts, policy {policy}, mean of {result.settings.seeds} seeds "
+    subtitle += "with standard errors; diamonds are always one provider"
     chart = cost_quality_chart(
         providers=points,
+        lines={"Router": router, "Supervised reference": supervised},
         fixed_mix=fixed_mix(quality, cost),
-        router=router,
-        supervised=[PlanePoint(cost_usd=p.mean_cost_usd, quality=p.mean_quality) for p in reference],
         oracle=oracle(quality, cost),
-        subtitle=f"{len(rows):,} prompts, policy {policy}, mean of {result.settings.seeds} seeds "
-        "with standard errors; diamonds are always one provider",
+        title="Quality against cost",
+        subtitle=subtitle,
     )
     save_chart(chart, path)

@@ -31,8 +31,7 @@ def full_chart() -> alt.LayerChart:
     return cost_quality_chart(
         providers=PROVIDERS,
         fixed_mix=MIX,
-        router=LINE,
-        supervised=LINE,
+        lines={"Router": LINE, "Supervised reference": LINE},
         oracle=ORACLE,
         title="T",
         subtitle="S",
@@ -60,9 +59,9 @@ def test_the_lines_hold_what_they_were_given() -> None:
 
 
 def test_only_what_is_given_is_drawn() -> None:
-    chart = cost_quality_chart(providers=PROVIDERS[:1], fixed_mix=best_fixed_mix([4e-5], [0.61]))
+    chart = cost_quality_chart(providers=PROVIDERS[:1], lines={}, fixed_mix=best_fixed_mix([4e-5], [0.61]))
     assert {row["series"] for row in rows(chart)[0]} == {"Best fixed mix"}
-    assert "subtitle" not in chart.to_dict()["title"]
+    assert "title" not in chart.to_dict()
 
 
 def test_axes_have_units_and_costs_are_logarithmic() -> None:
@@ -112,12 +111,12 @@ def test_a_failure_leaves_the_old_file(tmp_path: Path, monkeypatch: pytest.Monke
 
 
 def test_bad_input_is_explained(tmp_path: Path) -> None:
-    chart = cost_quality_chart(providers=PROVIDERS, fixed_mix=MIX)
+    chart = cost_quality_chart(providers=PROVIDERS, lines={}, fixed_mix=MIX)
     with pytest.raises(ValueError, match=r"'\.pdf': use \.png, \.svg or \.html"):
         save_chart(chart, tmp_path / "c.pdf")
     with pytest.raises(FileNotFoundError, match="create it first"):
         save_chart(chart, tmp_path / "absent" / "c.svg")
-    with pytest.raises(ValueError, match="no providers"):
-        cost_quality_chart(providers=[], fixed_mix=MIX)
+    with pytest.raises(ValueError, match="no point"):
+        cost_quality_chart(providers=[], lines={}, fixed_mix=MIX)
     with pytest.raises(ValueError, match="logarithmic"):
-        cost_quality_chart(providers=[PlanePoint(cost_usd=0.0, quality=0.5)], fixed_mix=MIX)
+        cost_quality_chart(providers=[PlanePoint(cost_usd=0.0, quality=0.5)], lines={}, fixed_mix=MIX)
