@@ -71,12 +71,12 @@ def cost_quality_chart(
     for point in points:
         if not (0.0 < point.cost_usd < math.inf and math.isfinite(point.quality)):
             raise ValueError(f"{point} cannot be drawn on a logarithmic cost axis: leave it out.")
-    plane = _Plane.around(points, oracle, size)
-    rows = {name: [_row(point) for point in line] for name, line in lines.items()}
+    plane = _Plane.around(points, (fixed_mix, oracle), size)
+    rows = {name: [plane.row(point) for point in line] for name, line in lines.items()}
     rows |= {name: plane.frontier(hull) for name, hull in ((_MIX, fixed_mix), (_ORACLE, oracle)) if hull}
     series = [{**row, "series": name} for name, line in rows.items() for row in line]
     layers = _line_layers(series, plane, [name for name, line in rows.items() if line])
-    layers += _provider_layers([_row(point) for point in providers], series, plane)
+    layers += _provider_layers([plane.row(point) for point in providers], series, plane)
     chart = alt.LayerChart(layer=layers).properties(width=plane.width, height=plane.height)
     if title:
         chart = chart.properties(title=alt.TitleParams(title, subtitle=subtitle))
@@ -95,15 +95,17 @@ class _Plane:
     height: int
 
     @classmethod
-    def around(cls, points: Sequence[PlanePoint], oracle: Hull | None, size: tuple[int, int]) -> _Plane:
+    def around(
+        cls, points: Sequence[PlanePoint], hulls: Sequence[Hull | None], size: tuple[int, int]
+    ) -> _Plane:
         costs = [_PER * p.cost_usd for p in points]
-        qualities = [p.quality + sign * p.quality_error for p in points for sign in (-1, 1)]
-        if oracle:
-            qualities.append(float(oracle.quality[-1]))
         margin = (max(costs) / min(costs)) ** 0.06 * 1.1
+        left, right = min(costs) / margin, max(costs) * margin
+        qualities = [p.quality + sign * p.quality_error for p in points for sign in (-1, 1)]
+        qualities += [q for hull in hulls if hull for q in hull.quality_at(np.array([left, right]) / _PER)]
         low, high = min(qualities), max(qualities)
         border = 0.06 * (high - low) or 0.05
-        return cls(min(costs) / margin, max(costs) * margin, low - border, high + border, *size)
+        return cls(left, right, low - border, high + border, *size)
 
     def x(self, field: str = "cost") -> alt.X:
         decades = math.log10(self.right / self.left)
@@ -119,6 +121,19 @@ class _Plane:
         axis = alt.Axis(format=".2f" if self.high - self.low > 0.05 else ".3f", tickCount=6)
         scale = alt.Scale(domain=[self.low, self.high], nice=False, zero=False)
         return alt.Y(f"{field}:Q", title="Mean quality, 0 to 1", axis=axis, scale=scale)
+
+    def row(self, point: PlanePoint) -> _Row:
+        """Return a point as data, with the ends of its error bars, as far as they are visible."""
+        cost, spread = _PER * point.cost_usd, _PER * point.cost_error
+        return {
+            "cost": cost,
+            "quality": point.quality,
+            "name": point.name,
+            "cost_from": max(cost - spread, self.left),
+            "cost_to": min(cost + spread, self.right),
+            "quality_from": point.quality - point.quality_error,
+            "quality_to": point.quality + point.quality_error,
+        }
 
     def frontier(self, hull: Hull) -> list[_Row]:
         """Points along a hull, close enough for the curve that a mixture is on a logarithmic axis."""
@@ -141,19 +156,6 @@ class _Plane:
         return {"cost": cost, "quality": self.high - y / self.height * (self.high - self.low)}
 
 
-def _row(point: PlanePoint) -> _Row:
-    cost, spread = _PER * point.cost_usd, _PER * point.cost_error
-    return {
-        "cost": cost,
-        "quality": point.quality,
-        "name": point.name,
-        "cost_from": max(cost - spread, cost / 1e3),
-        "cost_to": cost + spread,
-        "quality_from": point.quality - point.quality_error,
-        "quality_to": point.quality + point.quality_error,
-    }
-
-
 def _line_layers(series: list[_Row], plane: _Plane, shown: list[str]) -> list[alt.Chart]:
     """Draw the lines, and for those through measured points their bands, error bars and marks."""
     others = zip(itertools.cycle(COLOURS), itertools.repeat([1, 0]), itertools.cycle(_SHAPES))
@@ -169,15 +171,15 @@ def _line_layers(series: list[_Row], plane: _Plane, shown: list[str]) -> list[al
     colour = alt.Color("series:N", scale=colours, legend=legend)
     dash = alt.StrokeDash("series:N", scale=dashes, legend=legend)
     shape = alt.Shape("series:N", scale=shapes, legend=legend)
-    lines = alt.Chart(alt.InlineData(values=list(reversed(series)))).mark_line(strokeWidth=2, clip=True)
+    lines = alt.Chart(alt.InlineData(values=list(reversed(series)))).mark_line(strokeWidth=2)
     measured = alt.Chart(alt.InlineData(values=[row for row in series if "name" in row]))
-    bars = measured.mark_rule(strokeWidth=1.2, clip=True)
+    bars = measured.mark_rule(strokeWidth=1.2)
     ends = {"y": plane.y("quality_from"), "y2": "quality_to:Q"}
-    dots = measured.mark_point(filled=True, size=60, opacity=1.0, clip=True)
+    dots = measured.mark_point(filled=True, size=60, opacity=1.0)
     tooltip = _tooltip("series:N", "line")
     return [
         lines.encode(x=plane.x(), y=plane.y(), color=colour, strokeDash=dash, order="cost:Q"),
-        measured.mark_area(opacity=0.12, clip=True).encode(x=plane.x(), **ends, color=colour),
+        measured.mark_area(opacity=0.12).encode(x=plane.x(), **ends, color=colour),
         bars.encode(x=plane.x(), **ends, color=colour),
         bars.encode(x=plane.x("cost_from"), x2="cost_to:Q", y=plane.y(), color=colour),
         dots.encode(x=plane.x(), y=plane.y(), color=colour, shape=shape, tooltip=tooltip),
