@@ -287,7 +287,7 @@ class RouteChanged:
     route: Route
 
     def __post_init__(self) -> None:
-        finite("order", self.seq, low=0, high=2**53, remedy="give a seq, counted from 0")
+        finite("seq", self.seq, low=0, high=2**53, remedy="give a seq, counted from 0")
 
 
 Event = Decision | Outcome | Feedback | DriftAlarm | RouteChanged

@@ -76,7 +76,7 @@ def check_learnable(decision: Decision, *, width: int) -> None:
         return
     check_decision(decision)
     plain_text("decision id", decision.id)
-    finite("order", decision.seq, low=0, high=2**53, remedy="give the decision's seq, counted from 0")
+    finite("seq", decision.seq, low=0, high=2**53, remedy="give the decision's seq, counted from 0")
     check_tokens_and_time(decision.input_tokens, decision.at_s)
     features = decision.features
     if len(features) != width:
