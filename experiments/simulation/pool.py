@@ -154,6 +154,7 @@ def open_pool(engine: str, *, scheduler: str | None, workers: int) -> Iterator[P
                 threads_per_worker=1,
                 processes=True,
                 dashboard_address=None,
+                scheduler_kwargs={"dashboard_address": "127.0.0.1:0"},  # any free port, not always 8787
                 silence_logs=logging.ERROR,
             ) as cluster,
             distributed.Client(cluster, set_as_default=False) as client,
