@@ -169,7 +169,7 @@ def _play(asked: SimulateOptions) -> Result:
 def _write(result: Result, asked: SimulateOptions) -> None:
     from fairlead.experiments.logs.write import write_log
     from fairlead.experiments.simulation import records, terminal
-    from fairlead.experiments.simulation.log import simulated_lines
+    from fairlead.experiments.simulation.run import simulated_lines
     from fairlead.optimizer.persistence.atomic_file import write_atomically
 
     settings = result.settings

@@ -9,9 +9,8 @@ import numpy as np
 
 from fairlead.experiments.benchmarks.report import Section
 from fairlead.experiments.benchmarks.tables import FLASH, MISTRAL, OURS, PRO, THREE, Options
-from fairlead.experiments.simulation.goals import Goal
 from fairlead.experiments.simulation.run import play, simulate
-from fairlead.experiments.simulation.scenario import Newcomer, QualityChange, Settings
+from fairlead.experiments.simulation.scenario import Goal, Newcomer, QualityChange, Settings
 from fairlead.experiments.simulation.stream import make_stream
 from fairlead.experiments.tables.outcome_table import OutcomeTable
 from fairlead.optimizer.router import Router

@@ -13,8 +13,7 @@ from fairlead.experiments.benchmarks.report import Row, Section
 from fairlead.experiments.benchmarks.tables import Options
 from fairlead.experiments.ope.bootstrap import percentile, resample
 from fairlead.experiments.ope.counts import WeightCounts
-from fairlead.experiments.ope.doubly_robust import dm, dr, sndr
-from fairlead.experiments.ope.importance import ips, on_policy, snips
+from fairlead.experiments.ope.estimators import dm, dr, ips, on_policy, sndr, snips
 from fairlead.experiments.ope.intervals import asymptotic, asymptotic_sequence, empirical_bernstein
 from fairlead.experiments.ope.logged import LoggedBatch
 from fairlead.experiments.ope.moments import Moments, difference

@@ -33,10 +33,9 @@ from fairlead.experiments.ope.validation import Integers, Matrix
 from fairlead.experiments.replay.result import TargetResult
 from fairlead.experiments.replay.run import replay
 from fairlead.experiments.replay.settings import ReplaySettings
-from fairlead.experiments.simulation.goals import Goal
-from fairlead.experiments.simulation.log import simulated_lines
 from fairlead.experiments.simulation.pool import LocalPool
-from fairlead.experiments.simulation.scenario import Settings
+from fairlead.experiments.simulation.run import simulated_lines
+from fairlead.experiments.simulation.scenario import Goal, Settings
 from fairlead.experiments.tables.outcome_table import OutcomeTable
 from fairlead.experiments.targets.base import TargetSpec
 from fairlead.experiments.targets.factory import make_target

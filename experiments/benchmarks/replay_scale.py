@@ -27,10 +27,9 @@ from fairlead.experiments.logs.write import write_log
 from fairlead.experiments.replay import export
 from fairlead.experiments.replay.run import learn_target, replay
 from fairlead.experiments.replay.settings import ReplayJob, ReplaySettings
-from fairlead.experiments.simulation.goals import Goal
-from fairlead.experiments.simulation.log import simulated_lines
 from fairlead.experiments.simulation.pool import DaskPool
-from fairlead.experiments.simulation.scenario import Settings
+from fairlead.experiments.simulation.run import simulated_lines
+from fairlead.experiments.simulation.scenario import Goal, Settings
 from fairlead.experiments.tables.outcome_table import read_outcome_table
 from fairlead.experiments.targets.base import goals_of, target_specs
 

@@ -52,18 +52,26 @@ assumptions and how often each interval holds.
 from fairlead.experiments.ope.bootstrap import Resamples, percentile, resample
 from fairlead.experiments.ope.counts import LogCounts, WeightCounts
 from fairlead.experiments.ope.diagnostics import Finding, diagnose
-from fairlead.experiments.ope.doubly_robust import (
+from fairlead.experiments.ope.estimators import (
+    ESTIMATORS,
+    clip,
     clipped_dr,
+    clipped_ips,
     dm,
     dr,
+    ips,
+    on_policy,
+    shrink,
     shrunk_dr,
     sndr,
+    snips,
+    sub_gaussian,
     sub_gaussian_dr,
+    sub_gaussian_ips,
+    switch,
     switch_dr,
 )
-from fairlead.experiments.ope.estimators import ESTIMATORS
 from fairlead.experiments.ope.fixed_mix import FixedMix, estimate_fixed_mix, fixed_terms
-from fairlead.experiments.ope.importance import clipped_ips, ips, on_policy, snips, sub_gaussian_ips
 from fairlead.experiments.ope.intervals import (
     Estimate,
     asymptotic,
@@ -77,7 +85,6 @@ from fairlead.experiments.ope.reward_models import cross_fit, random_folds
 from fairlead.experiments.ope.terms import Terms
 from fairlead.experiments.ope.tuning import Tuned, slope
 from fairlead.experiments.ope.verdict import Recommendation, Verdict, recommend
-from fairlead.experiments.ope.weights import clip, shrink, sub_gaussian, switch
 
 # fmt: off
 __all__ = [

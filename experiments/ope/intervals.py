@@ -63,15 +63,7 @@ def asymptotic(moments: Moments, contrast: Contrast | None = None, *, level: flo
     centre, error = moments.value(contrast), moments.standard_error(contrast)
     upper = 0.5 + 0.5 * check_level(level)
     reach = math.inf if math.isinf(error) else error * float(stdtrit(moments.n - 1, upper))
-    return Estimate(
-        value=centre,
-        low=centre - reach,
-        high=centre + reach,
-        standard_error=error,
-        n=moments.n,
-        level=level,
-        method="asymptotic",
-    )
+    return _symmetric(centre, reach, error=error, n=moments.n, level=level, method="asymptotic")
 
 
 def asymptotic_or_unknown(
@@ -118,15 +110,8 @@ def asymptotic_sequence(
     log = -2.0 * math.log(alpha)
     scale = n * (log + math.log1p(log)) / tightest_at  # n ρ²
     reach = error * math.sqrt((scale + 1.0) / scale * (log + math.log(scale + 1.0)))
-    return Estimate(
-        value=centre,
-        low=centre - reach,
-        high=centre + reach,
-        standard_error=error,
-        n=n,
-        level=level,
-        method="asymptotic confidence sequence",
-    )
+    method = "asymptotic confidence sequence"
+    return _symmetric(centre, reach, error=error, n=n, level=level, method=method)
 
 
 def empirical_bernstein(
@@ -168,6 +153,11 @@ def empirical_bernstein(
         level=level,
         method="empirical Bernstein",
     )
+
+
+def _symmetric(value: float, reach: float, *, error: float, n: int, level: float, method: str) -> Estimate:
+    low, high = value - reach, value + reach
+    return Estimate(value=value, low=low, high=high, standard_error=error, n=n, level=level, method=method)
 
 
 def check_level(level: float) -> float:

@@ -13,13 +13,12 @@ from typing import Final
 
 import numpy as np
 
-from fairlead.experiments.ope.doubly_robust import correct
+from fairlead.experiments.ope.estimators import Tame, correct
 from fairlead.experiments.ope.intervals import asymptotic
 from fairlead.experiments.ope.logged import LoggedBatch
 from fairlead.experiments.ope.moments import Moments
 from fairlead.experiments.ope.terms import Terms
 from fairlead.experiments.ope.validation import Vector
-from fairlead.experiments.ope.weights import Tame
 from fairlead.optimizer.errors import InvalidInput
 
 CANDIDATES: Final = (1.0, 2.0, 5.0, 10.0, 50.0, 100.0, math.inf)
@@ -53,7 +52,7 @@ def slope(
     constant √6 − 1 and the order by observed width of Tucker and Lee (2021). Widths are Student's at 1 − δ.
     `tame` is one of `weights`; with `model` it tames the weights of DR, else those of IPS.
 
-    >>> from fairlead.experiments.ope.weights import clip
+    >>> from fairlead.experiments.ope.estimators import clip
     >>> half = np.full(400, 0.5)
     >>> batch = LoggedBatch(
     ...     reward=np.tile([1.0, 0.2], 200), action=np.tile([0, 1], 200), propensity=half,

@@ -12,8 +12,7 @@ from fairlead.experiments.ope.diagnostics import Finding
 from fairlead.experiments.ope.fixed_mix import FixedMix
 from fairlead.experiments.ope.intervals import Estimate
 from fairlead.experiments.ope.verdict import Verdict
-from fairlead.experiments.replay.settings import ReplaySettings, Tuning
-from fairlead.experiments.replay.slices import TIME_BUCKETS
+from fairlead.experiments.replay.settings import TIME_BUCKETS, ReplaySettings, Tuning
 from fairlead.experiments.targets.base import TargetSpec
 
 UTILITY: Final = "utility"

@@ -12,8 +12,8 @@ import numpy as np
 
 from fairlead.experiments.logs.log import Log
 from fairlead.experiments.logs.read import Part, Reader
+from fairlead.experiments.ope.estimators import Tame, clip, shrink, switch
 from fairlead.experiments.ope.tuning import slope
-from fairlead.experiments.ope.weights import Tame, clip, shrink, switch
 from fairlead.experiments.replay.partial_results import PartResult
 from fairlead.experiments.replay.partition import OutcomeBatch, summarise_part
 from fairlead.experiments.replay.rejection import add_rejection, play_by_rejection

@@ -18,6 +18,9 @@ Model = Literal["auto", "ridge", "boosting", "mean", "column"]
 Tuning = Mapping[str, float]
 """λ by the name of an estimator."""
 
+TIME_BUCKETS: Final = 24
+"""Equal spans of the log, by which a report draws quality over time."""
+
 ON_POLICY: Final = "on-policy"
 INCUMBENT: Final = "the logging policy"
 _SLICES: Final = ("task", "week")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 from functools import cached_property
+from typing import Final
 
 from fairlead.experiments.logs.log import Log
 from fairlead.experiments.ope.bootstrap import percentile
@@ -30,8 +31,9 @@ from fairlead.experiments.replay.partial_results import (
 )
 from fairlead.experiments.replay.result import ALL, UTILITY, Cell, Replay, SliceResult, TargetResult
 from fairlead.experiments.replay.settings import INCUMBENT, ON_POLICY, ReplayJob
-from fairlead.experiments.replay.slices import MOST_SLICES
 from fairlead.optimizer.errors import InvalidInput
+
+MOST_SLICES: Final = 50
 
 WeightedSum = Mapping[str, float]
 """A contrast as factors by the name of an estimate."""

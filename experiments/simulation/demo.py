@@ -13,10 +13,9 @@ from rich.table import Table
 
 from fairlead.experiments.baselines.frontier import provider_means
 from fairlead.experiments.files import bundled_path
-from fairlead.experiments.simulation.goals import Goal
 from fairlead.experiments.simulation.records import fixed_mix, oracle_quality
 from fairlead.experiments.simulation.run import play
-from fairlead.experiments.simulation.scenario import PriceChange, QualityChange, Settings, goals
+from fairlead.experiments.simulation.scenario import Goal, PriceChange, QualityChange, Settings, goals
 from fairlead.experiments.simulation.stream import Stream, make_stream
 from fairlead.experiments.tables.outcome_table import OutcomeTable, read_outcome_table
 

@@ -23,8 +23,7 @@ from typing import Final, Protocol
 
 import numpy as np
 
-from fairlead.experiments.simulation.goals import Goal
-from fairlead.experiments.simulation.scenario import Matrix
+from fairlead.experiments.simulation.scenario import Goal, Matrix
 from fairlead.experiments.simulation.stream import Segment, Stream
 from fairlead.optimizer.policies.base import Policy
 from fairlead.optimizer.router import Router

@@ -15,8 +15,7 @@ from numpy.typing import NDArray
 from fairlead.experiments import files
 from fairlead.experiments.baselines.frontier import Hull, best_fixed_mix, oracle_at, provider_means
 from fairlead.experiments.files import finite_or_none, json_value
-from fairlead.experiments.simulation.goals import Goal
-from fairlead.experiments.simulation.scenario import Matrix, Settings
+from fairlead.experiments.simulation.scenario import Goal, Matrix, Settings
 from fairlead.experiments.simulation.stream import Stream
 from fairlead.experiments.tables.outcome_table import OutcomeTable
 

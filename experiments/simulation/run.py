@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
-from typing import Final
+from typing import Any, Final
 
 import numpy as np
 from numpy.typing import NDArray
 
 from fairlead.experiments.baselines.supervised import SupervisedReference, supervised_reference
-from fairlead.experiments.simulation.goals import Goal
+from fairlead.experiments.logs.from_events import time_text
+from fairlead.experiments.logs.write import Line
 from fairlead.experiments.simulation.players import (
     FixedPlayer,
     Player,
@@ -25,6 +26,7 @@ from fairlead.experiments.simulation.pool import LocalPool, ProcessPool, Tick, i
 from fairlead.experiments.simulation.records import Record, measure, oracle_quality
 from fairlead.experiments.simulation.scenario import (
     PEERS,
+    Goal,
     Matrix,
     Settings,
     check_scenario,
@@ -39,7 +41,10 @@ from fairlead.optimizer.policies.presets import policy_from_name
 from fairlead.optimizer.types import Context, Feedback, Outcome, Prices
 
 _TICK_EVERY: Final = 256
+_START_S: Final = 1_767_225_600.0
+"""2026-01-01T00:00:00Z. Any time will do, as long as every run has the same."""
 
+_EVERY_S: Final = 60.0
 
 Plays = Sequence[tuple[str, Goal]]
 """Policies by name, each with its goal."""
@@ -203,6 +208,44 @@ def play(
             if not step % _TICK_EVERY:
                 tick(min(_TICK_EVERY, len(stream) - step))
     return Trace(columns=np.array(columns, dtype=np.intp), player=player)
+
+
+def simulated_lines(
+    table: OutcomeTable, settings: Settings, *, policy: str, goal: Goal, seed: int
+) -> Iterator[Line]:
+    """Play the table once and yield its decisions as lines, a minute apart.
+
+    A reward stays empty if its feedback is never revealed. The features of all lines are in the space of the
+    last text projection, so that they can be compared.
+    """
+    check_scenario(table, settings)
+    stream = make_stream(table, settings, seed)
+    distributions: list[Mapping[int, float]] = []
+    trace = play(
+        table, settings, stream, policy=policy, goal=goal,
+        watch=lambda step, probabilities: distributions.append(probabilities),
+    )  # fmt: skip
+    features = stream.segments[-1].features
+    for step, row in enumerate(stream.rows.tolist()):
+        chosen = int(trace.columns[step])
+        chances = distributions[step]
+        latency = float(table.latency_s[row, chosen])
+        line: dict[str, Any] = {
+            "decision_id": table.prompt_ids[row],
+            "decided_at": time_text(_START_S + _EVERY_S * step, table.prompt_ids[row]),
+            "route": "simulation",
+            "context": {"task": table.tasks[row]} if table.tasks[row] else None,
+            "features": features[step].tolist(),
+            "providers": [table.providers[column] for column in chances],
+            "propensities": list(chances.values()),
+            "provider": table.providers[chosen],
+            "served_provider": table.providers[chosen],
+            "reward": float(stream.quality[step, chosen]) if stream.has_feedback[step] else None,
+            "cost_usd": float(stream.cost_usd[step, chosen]),
+            "latency_s": latency if latency == latency else None,
+            "status": "ok",
+        }
+        yield line
 
 
 def _make_player(table: OutcomeTable, stream: Stream, *, policy: str, goal: Goal) -> Player:

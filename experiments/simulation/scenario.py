@@ -11,7 +11,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fairlead.experiments.baselines.frontier import budget_grid, provider_means
-from fairlead.experiments.simulation.goals import Goal
 from fairlead.experiments.tables.outcome_table import OutcomeTable
 
 Matrix = NDArray[np.float64]
@@ -21,6 +20,36 @@ PEERS: Final = ("linucb", "thompson")
 
 DEFAULT_BUDGETS: Final = 5
 MOST_BUDGETS: Final = 1000
+
+
+@dataclass(frozen=True, kw_only=True)
+class Goal:
+    """A budget in USD per request, or a willingness to pay in USD per point of quality, or neither.
+
+    A ValueError says which amount is not finite and above 0.
+
+    >>> print(Goal(budget_usd=0.00123456))
+    0.00123
+    >>> print(Goal(wtp_usd=0.02))
+    wtp 0.02
+    >>> print(Goal())
+    none
+    """
+
+    budget_usd: float | None = None
+    wtp_usd: float | None = None
+
+    def __post_init__(self) -> None:
+        for name, value in (("budget", self.budget_usd), ("willingness to pay", self.wtp_usd)):
+            if value is not None and not (math.isfinite(value) and 1e-12 <= value <= 1e9):
+                raise ValueError(
+                    f"the {name} is {value} USD: give a finite amount of more than 0, up to 1e9."
+                )
+
+    def __str__(self) -> str:
+        if self.budget_usd is not None:
+            return f"{self.budget_usd:.3g}"
+        return "none" if self.wtp_usd is None else f"wtp {self.wtp_usd:.3g}"
 
 
 @dataclass(frozen=True, kw_only=True)

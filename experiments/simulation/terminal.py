@@ -16,11 +16,10 @@ from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, Ti
 from rich.table import Table
 
 from fairlead.experiments.baselines.frontier import oracle, provider_means
-from fairlead.experiments.simulation.goals import Goal
 from fairlead.experiments.simulation.pool import Tick
 from fairlead.experiments.simulation.records import Record, Values, averaged, fixed_mix, mean_share
 from fairlead.experiments.simulation.run import Result
-from fairlead.experiments.simulation.scenario import PEERS, split_rows
+from fairlead.experiments.simulation.scenario import PEERS, Goal, split_rows
 from fairlead.experiments.tables.price_list import PriceEstimate
 
 _FILE_WIDTH: Final = 120

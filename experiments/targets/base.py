@@ -11,7 +11,7 @@ import numpy as np
 
 from fairlead.experiments.logs.batch import LogBatch
 from fairlead.experiments.logs.log import Log
-from fairlead.experiments.simulation.goals import Goal
+from fairlead.experiments.simulation.scenario import Goal
 from fairlead.optimizer.errors import InvalidInput
 from fairlead.optimizer.policies.presets import policy_from_name
 from fairlead.optimizer.types import FloatArray

@@ -1,4 +1,4 @@
-"""Targets made from their names: the only module that knows every kind."""
+"""Targets that learn nothing, and every target made from its name."""
 
 from __future__ import annotations
 
@@ -9,12 +9,17 @@ from typing import Any
 import numpy as np
 import yaml
 
+from fairlead.experiments.logs.batch import LogBatch
 from fairlead.experiments.logs.log import Log, ProviderFacts
 from fairlead.experiments.logs.read import Reader
 from fairlead.experiments.targets.base import COLUMN, PEER, Target, TargetSpec, check_target
-from fairlead.experiments.targets.learning import RidgeTarget, RouterTarget, context_encoder, features_of
-from fairlead.experiments.targets.own_budget import OwnBudget
-from fairlead.experiments.targets.static import ColumnTarget, FixedTarget, UniformTarget
+from fairlead.experiments.targets.learning import (
+    OwnBudget,
+    RidgeTarget,
+    RouterTarget,
+    context_encoder,
+    features_of,
+)
 from fairlead.optimizer.errors import InvalidInput
 from fairlead.optimizer.features import Block
 from fairlead.optimizer.persistence.route_codec import from_json
@@ -22,6 +27,42 @@ from fairlead.optimizer.policies.presets import policy_from_name
 from fairlead.optimizer.types import Budget, FloatArray, Objective, Prices, Provider, Route
 
 _MOST_BYTES = 1 << 30
+
+
+class UniformTarget:
+    """Every eligible provider with equal probability."""
+
+    def probabilities(self, batch: LogBatch) -> FloatArray:
+        """Return 1 / (number of eligible providers)."""
+        shares: FloatArray = batch.eligible / batch.eligible.sum(axis=1, keepdims=True)
+        return shares
+
+
+class FixedTarget:
+    """Always one provider, or the first eligible one if it is not eligible: providers are ordered by cost."""
+
+    def __init__(self, column: int) -> None:
+        self._column = column
+
+    def probabilities(self, batch: LogBatch) -> FloatArray:
+        """Return 1 for the provider, 0 for the others."""
+        candidates = batch.eligible[:, self._column]
+        chosen = np.where(candidates, self._column, batch.eligible.argmax(axis=1))
+        probabilities = np.zeros(batch.eligible.shape)
+        probabilities[np.arange(len(batch)), chosen] = 1.0
+        return probabilities
+
+
+class ColumnTarget:
+    """A policy of the user's own, whose probabilities are a column of the log."""
+
+    def probabilities(self, batch: LogBatch) -> FloatArray:
+        """Return the column `target_propensities`, scaled to a sum of exactly 1."""
+        logged = batch.target_propensities
+        if logged is None:
+            raise ValueError("the log has no target_propensities: check the target against the log first")
+        scaled: FloatArray = logged / logged.sum(axis=1, keepdims=True)
+        return scaled
 
 
 def make_target(spec: TargetSpec, log: Log, reader: Reader) -> Target:

@@ -15,21 +15,37 @@ from typing import Final
 import numpy as np
 
 from fairlead.experiments.logs.batch import LogBatch
-from fairlead.experiments.simulation.goals import Goal
 from fairlead.experiments.simulation.players import RidgePlayer
+from fairlead.experiments.simulation.scenario import Goal
 from fairlead.experiments.simulation.stream import Segment
 from fairlead.experiments.targets.base import LearningTarget
-from fairlead.experiments.targets.own_budget import OwnBudget
 from fairlead.optimizer.features import Attributes, Block, Encoder, TaskLabel
 from fairlead.optimizer.policies.base import Policy
 from fairlead.optimizer.router import Router
-from fairlead.optimizer.types import Context, Decision, Feedback, FloatArray, Outcome, Prices, Route
+from fairlead.optimizer.selection.pacer import Pacer
+from fairlead.optimizer.types import (
+    Budget,
+    Context,
+    Decision,
+    Feedback,
+    FloatArray,
+    Objective,
+    Outcome,
+    Prices,
+    Route,
+)
 
 TOKENS: Final = "input_tokens"
 """The attribute with the length of a request, if a log has it."""
 
 _KEPT: Final = 20_000
 """Decisions that a router keeps open, besides those whose rewards are still to come."""
+
+
+_WINDOW: Final = 32
+"""Decisions over which a budget's shadow price is solved."""
+
+_SOLVE_EVERY: Final = 64
 
 
 def features_of(batch: LogBatch, encoder: Encoder) -> FloatArray:
@@ -42,6 +58,55 @@ def features_of(batch: LogBatch, encoder: Encoder) -> FloatArray:
 def context_encoder() -> Encoder:
     """Return the encoder for logs that have no features."""
     return Encoder([TaskLabel(), Attributes()])
+
+
+class OwnBudget:
+    """The router's own pacer, booked with the spend that the target's distribution is expected to have.
+
+    The log says what its choices cost, which is not what the target would have spent. Expected spend comes
+    from the cost model, which learns from the log like everything else.
+    """
+
+    def __init__(self, budget: Budget) -> None:
+        self._pacer = Pacer(budget)
+        self._window: deque[tuple[Context, tuple[str, ...]]] = deque(maxlen=_WINDOW)
+        self._since = 0
+
+    def objective(self) -> Objective | None:
+        """Return what money is worth at this moment; None if it does not count."""
+        return _worth(self._pacer.shadow_price)
+
+    def record(
+        self, decision: Decision, *, router: Router, context: Context, candidates: tuple[str, ...]
+    ) -> None:
+        """Book the decision's expected spend; solve the shadow price again every few decisions."""
+        spend = float(decision.probabilities @ decision.expected[2])
+        self._pacer.request(spend, at_s=decision.at_s)
+        self._window.append((context, candidates))
+        self._since += 1
+        # Often at first, when every decision changes the beliefs.
+        if self._since >= min(_SOLVE_EVERY, 1 + self._pacer.requests // 4):
+            self._solve(router, decision)
+            self._since = 0
+
+    def _solve(self, router: Router, decision: Decision) -> None:
+        def spend_at(shadow_price: float) -> float:
+            total = 0.0
+            for context, candidates in self._window:
+                answer = router.decide(
+                    context, decision_id="asked", draw=0.5, candidates=candidates, at_s=decision.at_s,
+                    objective=_worth(shadow_price),
+                )  # fmt: skip
+                total += float(answer.probabilities @ answer.expected[2])
+            return total / len(self._window)
+
+        self._pacer.update(spend_at, least_usd=float(decision.expected[2].min()))
+
+
+def _worth(shadow_price: float) -> Objective | None:
+    if shadow_price <= 0.0:
+        return None
+    return Objective(willingness_to_pay_usd=min(max(1.0 / shadow_price, 1e-12), 1e9))
 
 
 class RouterTarget:

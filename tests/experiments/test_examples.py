@@ -8,7 +8,6 @@ from importlib import import_module
 import pytest
 
 MODULES = (
-    "simulation.goals",
     "logs.batch",
     "logs.importers",
     "logs.log",

@@ -9,8 +9,7 @@ import numpy as np
 import pytest
 
 from fairlead.experiments.ope.bootstrap import percentile, resample
-from fairlead.experiments.ope.estimators import ESTIMATORS
-from fairlead.experiments.ope.importance import clipped_ips, ips, snips, sub_gaussian_ips
+from fairlead.experiments.ope.estimators import ESTIMATORS, clipped_ips, ips, snips, sub_gaussian_ips
 from fairlead.experiments.ope.intervals import asymptotic, check_level
 from fairlead.experiments.ope.logged import LoggedBatch
 from fairlead.experiments.ope.moments import Moments, merge

@@ -9,7 +9,7 @@ import pytest
 
 from fairlead.experiments.ope import bootstrap
 from fairlead.experiments.ope.bootstrap import Resamples, percentile, resample
-from fairlead.experiments.ope.importance import ips, snips
+from fairlead.experiments.ope.estimators import ips, snips
 from fairlead.experiments.ope.intervals import asymptotic
 from fairlead.experiments.ope.moments import Moments, difference, merge
 from fairlead.experiments.ope.terms import Terms

@@ -7,7 +7,7 @@ import math
 import numpy as np
 import pytest
 
-from fairlead.experiments.ope.importance import ips, snips
+from fairlead.experiments.ope.estimators import ips, snips
 from fairlead.experiments.ope.intervals import asymptotic_sequence, empirical_bernstein
 from fairlead.experiments.ope.moments import Moments
 from fairlead.experiments.ope.terms import Terms

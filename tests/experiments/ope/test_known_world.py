@@ -13,9 +13,13 @@ from fairlead.experiments.benchmarks.known_world import TARGETS, World, draw_log
 from fairlead.experiments.benchmarks.off_policy_speed import SCRIPT
 from fairlead.experiments.benchmarks.peers import ask
 from fairlead.experiments.benchmarks.tables import Options, data_folder, obp_python
-from fairlead.experiments.ope.doubly_robust import dr
-from fairlead.experiments.ope.estimators import DEFAULT_LAMBDA, DEFAULT_SUB_GAUSSIAN_LAMBDA, ESTIMATORS
-from fairlead.experiments.ope.importance import snips
+from fairlead.experiments.ope.estimators import (
+    DEFAULT_LAMBDA,
+    DEFAULT_SUB_GAUSSIAN_LAMBDA,
+    ESTIMATORS,
+    dr,
+    snips,
+)
 from fairlead.experiments.ope.intervals import asymptotic
 from fairlead.experiments.ope.logged import LoggedBatch
 from fairlead.experiments.ope.moments import Moments

@@ -9,16 +9,20 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from fairlead.experiments.ope.doubly_robust import (
+from fairlead.experiments.ope.estimators import (
     clipped_dr,
+    clipped_ips,
     dm,
     dr,
+    ips,
+    on_policy,
     shrunk_dr,
     sndr,
+    snips,
     sub_gaussian_dr,
+    sub_gaussian_ips,
     switch_dr,
 )
-from fairlead.experiments.ope.importance import clipped_ips, ips, on_policy, snips, sub_gaussian_ips
 from fairlead.experiments.ope.intervals import asymptotic
 from fairlead.experiments.ope.logged import LoggedBatch
 from fairlead.experiments.ope.moments import Moments, merge

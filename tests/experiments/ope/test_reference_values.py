@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 
 from fairlead.experiments.benchmarks.tables import data_folder
-from fairlead.experiments.ope import doubly_robust, importance, weights
+from fairlead.experiments.ope import estimators
 from fairlead.experiments.ope.bootstrap import percentile, resample
 from fairlead.experiments.ope.intervals import asymptotic, empirical_bernstein
 from fairlead.experiments.ope.logged import LoggedBatch
@@ -28,26 +28,26 @@ needs_data = pytest.mark.skipif(not FOLDER.is_dir(), reason=f"{FOLDER} is not th
 pytestmark = needs_data
 
 ESTIMATORS: dict[str, Callable[[LoggedBatch], Terms]] = {
-    "ipw": importance.ips,
-    "ipw-clip5": partial(importance.clipped_ips, lam=5.0),
-    "snipw": importance.snips,
-    "dm": doubly_robust.dm,
-    "dr": doubly_robust.dr,
-    "dr-clip5": partial(doubly_robust.clipped_dr, lam=5.0),
-    "sndr": doubly_robust.sndr,
-    "switch-dr5": partial(doubly_robust.switch_dr, lam=5.0),
-    "dr-os5": partial(doubly_robust.shrunk_dr, lam=5.0),
-    "sg-ipw.1": partial(importance.sub_gaussian_ips, lam=0.1),
-    "sg-dr.1": partial(doubly_robust.sub_gaussian_dr, lam=0.1),
+    "ipw": estimators.ips,
+    "ipw-clip5": partial(estimators.clipped_ips, lam=5.0),
+    "snipw": estimators.snips,
+    "dm": estimators.dm,
+    "dr": estimators.dr,
+    "dr-clip5": partial(estimators.clipped_dr, lam=5.0),
+    "sndr": estimators.sndr,
+    "switch-dr5": partial(estimators.switch_dr, lam=5.0),
+    "dr-os5": partial(estimators.shrunk_dr, lam=5.0),
+    "sg-ipw.1": partial(estimators.sub_gaussian_ips, lam=0.1),
+    "sg-dr.1": partial(estimators.sub_gaussian_dr, lam=0.1),
     "rm-greedy": replay,
 }
 TUNED: dict[str, Callable[..., Tuned]] = {
     f"{family}-tuned-slope": partial(slope, tame=tame, model=model)
     for family, tame, model in (
-        ("ipw", weights.clip, False),
-        ("dr", weights.clip, True),
-        ("switch-dr", weights.switch, True),
-        ("dr-os", weights.shrink, True),
+        ("ipw", estimators.clip, False),
+        ("dr", estimators.clip, True),
+        ("switch-dr", estimators.switch, True),
+        ("dr-os", estimators.shrink, True),
     )
 }
 
@@ -84,7 +84,7 @@ def test_tuning_equals_the_reference(name: str, decisions: LoggedBatch, expected
 
 
 def test_bounds_equal_the_reference(decisions: LoggedBatch, expected: dict[str, Any]) -> None:
-    moments = Moments.of(importance.ips(decisions))
+    moments = Moments.of(estimators.ips(decisions))
     actual = {
         # One-sided at .05: the lower end of the interval at .9, over the range of the terms that were seen.
         "bernstein_lb": empirical_bernstein(moments, low=0.0, high=moments.high[0], level=0.9).low,
@@ -102,7 +102,7 @@ def test_every_reference_value_is_compared(expected: dict[str, Any]) -> None:
 
 
 def test_snips_intervals_are_those_that_renormalise(decisions: LoggedBatch, expected: dict[str, Any]) -> None:
-    terms = importance.snips(decisions)
+    terms = estimators.snips(decisions)
     # The reference takes normal quantiles and divides by n.
     delta = asymptotic(Moments.of(terms))
     assert (delta.low, delta.high) == pytest.approx(expected["snipw_ci_delta"], abs=2e-5)
@@ -126,9 +126,9 @@ def test_the_open_bandit_sample_gives_the_published_library_s_values(campaign: s
     )
     actual = {
         "n": len(decisions),
-        "random_mean": importance.on_policy(decisions).value,
-        "ipw": importance.ips(decisions).value,
-        "snipw": importance.snips(decisions).value,
+        "random_mean": estimators.on_policy(decisions).value,
+        "ipw": estimators.ips(decisions).value,
+        "snipw": estimators.snips(decisions).value,
         "bts_on_policy": float(served["click"].mean()),
     }
     assert actual == pytest.approx(expected, rel=0.0, abs=1e-9)
@@ -153,5 +153,5 @@ def _thompson_shares(campaign: str) -> np.ndarray[Any, Any]:
 
 
 def test_infinite_lambda_changes_no_weight(decisions: LoggedBatch) -> None:
-    for tame in (weights.clip, weights.switch, weights.shrink):
+    for tame in (estimators.clip, estimators.switch, estimators.shrink):
         np.testing.assert_array_equal(tame(decisions.weight, math.inf), decisions.weight)

@@ -7,10 +7,9 @@ import math
 import numpy as np
 import pytest
 
-from fairlead.experiments.ope.importance import ips
+from fairlead.experiments.ope.estimators import Tame, clip, ips, shrink, switch
 from fairlead.experiments.ope.logged import LoggedBatch
 from fairlead.experiments.ope.tuning import slope
-from fairlead.experiments.ope.weights import Tame, clip, shrink, switch
 from fairlead.optimizer.errors import InvalidInput
 from tests.experiments.ope.random_logs import random_batch
 

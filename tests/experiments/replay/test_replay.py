@@ -19,10 +19,9 @@ from fairlead.experiments.replay.result import ALL, Replay
 from fairlead.experiments.replay.run import replay
 from fairlead.experiments.replay.settings import ReplaySettings
 from fairlead.experiments.report.page import report_html
-from fairlead.experiments.simulation.goals import Goal
-from fairlead.experiments.simulation.log import simulated_lines
 from fairlead.experiments.simulation.pool import LocalPool, open_pool
-from fairlead.experiments.simulation.scenario import Settings
+from fairlead.experiments.simulation.run import simulated_lines
+from fairlead.experiments.simulation.scenario import Goal, Settings
 from fairlead.experiments.tables.outcome_table import OutcomeTable, read_outcome_table
 from fairlead.experiments.targets.base import goals_of, target_specs
 from fairlead.optimizer.errors import InvalidInput

@@ -9,11 +9,10 @@ import numpy as np
 import pytest
 
 from fairlead.experiments.simulation import run as module
-from fairlead.experiments.simulation.goals import Goal
 from fairlead.experiments.simulation.players import FixedPlayer
 from fairlead.experiments.simulation.records import measure
 from fairlead.experiments.simulation.run import play, simulate
-from fairlead.experiments.simulation.scenario import Newcomer, PriceChange, QualityChange, Settings
+from fairlead.experiments.simulation.scenario import Goal, Newcomer, PriceChange, QualityChange, Settings
 from fairlead.experiments.simulation.stream import make_stream
 from fairlead.experiments.tables.outcome_table import OutcomeTable
 from fairlead.optimizer.types import Feedback, Outcome, Prices

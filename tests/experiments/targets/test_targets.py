@@ -14,7 +14,7 @@ from fairlead.experiments.logs.importers import ImportOptions, import_lines
 from fairlead.experiments.logs.log import open_log
 from fairlead.experiments.logs.read import Reader
 from fairlead.experiments.logs.write import write_log
-from fairlead.experiments.simulation.goals import Goal
+from fairlead.experiments.simulation.scenario import Goal
 from fairlead.experiments.targets.base import TargetSpec, target_specs
 from fairlead.experiments.targets.factory import make_target
 from fairlead.optimizer.errors import InvalidInput
