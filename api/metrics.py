@@ -55,7 +55,7 @@ class Metrics(Collector):
         self.in_flight = 0
         """Number of requests that are being answered."""
         self.requests: Counter[tuple[str, str, int]] = Counter()
-        """Requests by address, method and status."""
+        """Requests, by path, method and status."""
         self.request_s: defaultdict[str, Histogram] = defaultdict(Histogram)
         self.stages = {stage: Histogram() for stage in STAGES}
         self.commit_rows = Histogram(BUCKETS_ROWS)
@@ -103,7 +103,7 @@ class Metrics(Collector):
     def _counted(self) -> Iterator[Metric]:
         requests = CounterMetricFamily(
             "fairlead_http_requests",
-            "Requests by address, method and status.",
+            "Requests, by path, method and status.",
             labels=["path", "method", "status"],
         )
         for (path, method, status), count in sorted(self.requests.items()):
@@ -155,7 +155,7 @@ def _process(engine: Engine, writer: Writer, in_flight: int) -> Iterator[Metric]
 def _learning(engine: Engine) -> Iterator[Metric]:
     events = CounterMetricFamily(
         "fairlead_events",
-        "Events of the whole log by kind and result.",
+        "Events of the whole log, by kind and state.",
         labels=["kind", "state"],
     )
     for (kind, state), count in sorted(engine.fold.counts.items()):
@@ -163,7 +163,7 @@ def _learning(engine: Engine) -> Iterator[Metric]:
     yield events
     faults = CounterMetricFamily(
         "fairlead_routing_faults",
-        "Internal faults after which the default provider was the answer.",
+        "Internal faults after which the answer was the default provider.",
         labels=["route", "fault"],
     )
     for (route, fault), count in sorted(engine.faults.items()):

@@ -107,7 +107,7 @@ def from_validation(error: ValidationError, *, where: str = "body") -> Problem:
 def from_errors(errors: Sequence[Mapping[str, Any]], *, prefix: tuple[str, ...] = ()) -> Problem:
     """Return the problem for a list of pydantic's errors, whose places begin with ``prefix``."""
     if any(error["type"] == "json_invalid" for error in errors):
-        return Problem("malformed", "The body is not one whole JSON value in UTF-8, or is nested too deep.")
+        return Problem("malformed", "The body is not one whole JSON value in UTF-8, or is nested too deeply.")
     first = [
         {"where": name_of((*prefix, *error["loc"])), "message": str(error["msg"])[:300]}
         for error in errors[:MOST_ERRORS]

@@ -30,7 +30,7 @@ Count = Annotated[int, Field(ge=1, le=10**9)]
 
 
 class Declared(Strict):
-    """What a settings file declares to be created at the start."""
+    """What a settings file declares, to be created at startup."""
 
     providers: tuple[ProviderIn, ...] = ()
     prices: tuple[PriceIn, ...] = ()
@@ -125,17 +125,17 @@ class Settings(BaseSettings):
         default="info", description="How much the process logs on stderr; never prompts, keys or bodies."
     )
     providers: tuple[ProviderIn, ...] = Field(
-        default=(), description="Providers to create at the start. Later changes over the API stay."
+        default=(), description="Providers to create at startup. Later changes by the API stay."
     )
-    prices: tuple[PriceIn, ...] = Field(default=(), description="Price lists to create at the start.")
-    routes: tuple[RouteIn, ...] = Field(default=(), description="Routes to create at the start.")
+    prices: tuple[PriceIn, ...] = Field(default=(), description="Price lists to create at startup.")
+    routes: tuple[RouteIn, ...] = Field(default=(), description="Routes to create at startup.")
 
     @field_validator("*", mode="before")
     @classmethod
     def _no_truth_value(cls, value: object, info: ValidationInfo) -> object:
         # Pydantic would read it as 1: `retention_days: yes` would remove all but a day of the log.
         if isinstance(value, bool) and info.field_name != "store_prompts":
-            raise ValueError("is true or false, which this setting does not take")
+            raise ValueError("is true or false, which this setting does not accept")
         return value
 
     @classmethod
@@ -165,7 +165,7 @@ def read_settings(path: Path | None = None, *, environment: Mapping[str, str] | 
     allowed = {PREFIX + name.upper() for name in names} | _OTHER_VARIABLES
     own = [name for name in variables if name.upper().startswith(PREFIX)]
     if unknown := sorted(name for name in own if name.upper() not in allowed):
-        raise InvalidInput(f"the environment sets {unknown[0]}, which is no setting: check its spelling")
+        raise InvalidInput(f"the environment sets {unknown[0]}, which is not a setting: check its spelling")
     content = {} if path is None else _read_file(path)
     declared = {name: content.pop(name) for name in _DECLARED if name in content}
     try:
@@ -190,7 +190,7 @@ def _reason(error: ValidationError, path: Path | None) -> str:
     where = f"{path}: " if path is not None else ""
     more = f" ({error.error_count() - 1} more)" if error.error_count() > 1 else ""
     if first["type"] == "extra_forbidden":
-        return f"{where}{name} is no setting: check its spelling, or leave it out{more}"
+        return f"{where}{name} is not a setting: check its spelling, or leave it out{more}"
     return f"{where}{name}: {first['msg']}: correct it{more}"
 
 
@@ -212,7 +212,7 @@ def _read_file(path: Path) -> dict[str, Any]:
     except FileNotFoundError:
         raise InvalidInput(f"{path}: no such file: write one with `fairlead init`") from None
     except OSError as error:
-        raise InvalidInput(f"{path}: cannot be read ({error.strerror}): name a file of settings") from None
+        raise InvalidInput(f"{path}: cannot be read ({error.strerror}): name a settings file") from None
     except UnicodeDecodeError as error:
         raise InvalidInput(f"{path}: byte {error.start} is not UTF-8: save the file as UTF-8") from None
     try:

@@ -32,5 +32,5 @@ def _compile(function: F, *, nogil: bool) -> F:
 
     try:
         return cast(F, njit(cache=True, nogil=nogil)(function))
-    except RuntimeError:  # no place to write to: compiled anew in each process
+    except RuntimeError:  # no writable cache: each process compiles
         return cast(F, njit(function, nogil=nogil))

@@ -1,4 +1,4 @@
-"""The router: it decides which provider serves a request, and learns from what comes of it.
+"""The router: it decides which provider serves a request, and learns from outcomes and feedback.
 
 `decide` changes nothing; `learn` folds one event. The same object serves and replays.
 
@@ -44,7 +44,7 @@ from fairlead.optimizer.types.validation import check_learnable
 
 
 class Router:
-    """Chooses a provider for each request of one route, and learns from what comes of it.
+    """Chooses a provider for each request of one route, and learns from outcomes and feedback.
 
     ``encoder`` turns contexts into features. Clients that compute features themselves give ``blocks``
     instead, which say what the features are, and contexts with ``features``. With ``detect_drift``, a
@@ -199,7 +199,7 @@ class Router:
     def learn(self, event: Event, *, refit: bool = True) -> None:
         """Fold one event; repeated, late, corrected or reordered events end in the same statistics.
 
-        If beliefs or the shadow price must be computed anew, ``refit`` does so at once; otherwise the router
+        If beliefs or the shadow price must be recomputed, ``refit`` does so at once; otherwise the router
         `needs_refit`, and `refit` or the next event does it. Raises `InvalidInput` for an event that no model
         may see, and `UnknownDecision` for one about a decision that was closed; nothing has changed then.
         """
@@ -229,7 +229,7 @@ class Router:
 
     @property
     def needs_refit(self) -> bool:
-        """Whether beliefs or the shadow price must be computed anew, which takes milliseconds."""
+        """Whether beliefs or the shadow price must be recomputed, which takes milliseconds."""
         return self._pacing.needs_solve or self._beliefs.needs_fit
 
     @property
@@ -250,7 +250,7 @@ class Router:
             self._pacing.needs_solve = True
 
     def refit(self) -> None:
-        """Compute anew whatever needs it: beliefs, then shadow price and floor by them."""
+        """Recompute whatever needs it: first beliefs, then the shadow price and floors based on them."""
         while self.needs_refit:
             self.apply_refit(self.next_refit())
 
@@ -313,7 +313,7 @@ class Router:
     def reencode(
         self, features: Mapping[str, FloatArray], *, blocks: Sequence[Block], encoder_version: str
     ) -> None:
-        """Move to other features: statistics are folded anew from the decisions in ``features``, by id.
+        """Move to other features, and fold statistics again from the decisions in ``features``, by id.
 
         A decision that is not among them no longer counts towards reward and cost.
         """

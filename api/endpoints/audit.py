@@ -1,4 +1,4 @@
-"""The address of the audit trail: who changed what, and when."""
+"""The address of the audit trail: what was changed, when, and by which key."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ def router(service: Service) -> APIRouter:
     """Build the address /v1/audit."""
     api = APIRouter(prefix="/v1", responses=ANYWHERE, tags=["keys"])
 
-    @api.get("/audit", summary="Read who changed what")
+    @api.get("/audit", summary="List changes of the configuration")
     async def audit(principal: Admin, query: Paging) -> Page[AuditOut]:
         """All changes of the configuration, the latest first."""
         until, limit = _seq_of(query.cursor), query.limit
@@ -34,5 +34,5 @@ def _seq_of(cursor: str | None) -> int | None:
         return None
     seq = decode_cursor(cursor)
     if not isinstance(seq, int) or isinstance(seq, bool) or not 0 <= seq < 2**63:
-        raise Problem("invalid", "The cursor is of another list: begin without it.")
+        raise Problem("invalid", "The cursor belongs to another list: start without it.")
     return seq

@@ -21,7 +21,7 @@ def routes(service: Service) -> list[JsonRoute]:
     decisions = DecisionService(service)
 
     async def decide(info: RequestInfo, body: DecisionIn) -> DecisionOut:
-        """Draws a provider, and writes the whole distribution that it was drawn from to the log."""
+        """Draws a provider, and logs the whole distribution that it was drawn from."""
         return await decisions.decide(body, info.principal, info.idempotency_key)
 
     async def decide_batch(info: RequestInfo, body: DecisionBatchIn) -> DecisionBatchOut:

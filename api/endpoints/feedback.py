@@ -22,13 +22,13 @@ def routes(service: Service) -> list[JsonRoute]:
     reports = ReportService(service)
 
     async def report_outcome(info: RequestInfo, body: OutcomeIn, decision_id: str) -> OutcomeOut:
-        """Learning credits the provider that served; propensities stay with the one that was selected."""
+        """Credits the provider that served the request; propensities stay those of the selection."""
         return await reports.report_outcome(
             decision_id, body, principal=info.principal, idempotency_key=info.idempotency_key
         )
 
     async def give_feedback(info: RequestInfo, body: FeedbackIn) -> FeedbackOut:
-        """Feedback ahead of its decision waits for it; the last of each metric and source counts."""
+        """Feedback may come before its decision; the last value of each metric and source counts."""
         return await reports.give_feedback(body, info.principal, info.idempotency_key)
 
     async def give_feedback_batch(info: RequestInfo, body: FeedbackBatchIn) -> FeedbackBatchOut:

@@ -20,13 +20,13 @@ def router(service: Service) -> APIRouter:
     """Build the addresses for monitoring."""
     api = APIRouter(tags=["state and health"])
 
-    @api.get("/livez", summary="Is it alive?")
+    @api.get("/livez", summary="Check that the process answers")
     async def live() -> LiveOut:
         return LiveOut(status="alive")
 
-    @api.get("/readyz", summary="Is it ready?", responses={503: {"model": ReadyOut}})
+    @api.get("/readyz", summary="Check that the service is ready", responses={503: {"model": ReadyOut}})
     async def ready(response: Response) -> ReadyOut:
-        """503 while the state is being rebuilt: decisions are answered with each route's default provider."""
+        """503 while the state is being rebuilt; decisions then get each route's default provider."""
         answer = readiness(service)
         response.status_code = 200 if answer.ready else 503
         return answer

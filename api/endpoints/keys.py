@@ -40,7 +40,7 @@ def router(service: Service) -> APIRouter:
     async def create_key(
         principal: Admin, query: PreviewQuery, body: Annotated[KeyIn, json_body(KeyIn)]
     ) -> KeyMadeOut | Response:
-        """Return the key, which is shown only this once. From the first key on, every request needs one."""
+        """Return the key, which cannot be shown again. Once there is a key, every request needs one."""
         answer = await keys.create(body, principal, preview=query.preview)
         if isinstance(answer, ChangeOut):
             return Response(answer.model_dump_json(), media_type="application/json")
@@ -70,10 +70,10 @@ def _add_changes(api: APIRouter, keys: KeyService) -> None:
     async def rotate_key(
         principal: Admin, key_id: str, body: Annotated[RotateIn, json_body(RotateIn)]
     ) -> KeyMadeOut:
-        """Keep the old secret valid for a while, so that clients can change over."""
+        """Keep the old secret valid for a while, so that clients can switch."""
         return await keys.rotate(key_id, body, principal)
 
     @api.delete("/keys/{key_id}", summary="Remove a key", responses=problems(404, 409))
     async def remove_key(principal: Admin, key_id: str, query: PreviewQuery) -> ChangeOut:
-        """From then on the key is refused. The last key of the scope admin cannot be removed."""
+        """Refuses the key from now on. The last key with the scope admin cannot be removed."""
         return await keys.remove(key_id, principal, preview=query.preview)

@@ -1,4 +1,4 @@
-"""Pages of lists, with cursors that say nothing to the client."""
+"""Pages of lists, with cursors that are opaque to the client."""
 
 from __future__ import annotations
 
@@ -20,11 +20,11 @@ class PageQuery(BaseModel):
 
     model_config = ConfigDict(extra="forbid")
 
-    limit: int = Field(default=100, ge=1, le=500, description="Most items.")
+    limit: int = Field(default=100, ge=1, le=500, description="Maximum number of items.")
     cursor: str | None = Field(
         default=None,
         max_length=400,
-        description="`next_cursor` of the page before; leave it out for the first.",
+        description="`next_cursor` of the previous page; leave it out for the first.",
     )
 
 
@@ -45,7 +45,7 @@ def decode_cursor(cursor: str) -> Any:
     try:
         return json.loads(base64.b64decode(cursor + "=" * (-len(cursor) % 4), altchars=b"-_", validate=True))
     except (ValueError, RecursionError):
-        raise Problem("invalid", "The cursor is not from an answer: begin without it.") from None
+        raise Problem("invalid", "The cursor is not from an answer: start without it.") from None
 
 
 def page_of(items: Mapping[str, T], query: PageQuery) -> tuple[list[T], str | None]:
@@ -54,7 +54,7 @@ def page_of(items: Mapping[str, T], query: PageQuery) -> tuple[list[T], str | No
     if query.cursor is not None:
         after = decode_cursor(query.cursor)
         if not isinstance(after, str):
-            raise Problem("invalid", "The cursor is of another list: begin without it.")
+            raise Problem("invalid", "The cursor belongs to another list: start without it.")
     names = sorted(name for name in items if name > after)
     page = names[: query.limit]
     return [items[name] for name in page], encode_cursor(page[-1]) if len(names) > len(page) else None

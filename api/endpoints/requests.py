@@ -172,7 +172,7 @@ class JsonRoute(Route):
     async def handle(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serve a request for this address; a problem for other methods."""
         if scope["method"] != self.method:
-            raise Problem("method-not-allowed", "This address takes other methods.", allow=self.method)
+            raise Problem("method-not-allowed", "The header Allow names the methods.", allow=self.method)
         await self._serve(scope, send)
 
     async def _serve(self, scope: Scope, send: Send) -> None:

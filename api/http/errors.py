@@ -29,7 +29,7 @@ async def _invalid(_: Request, error: RequestValidationError) -> Response:
 
 async def _http(_: Request, error: HTTPException) -> Response:
     if error.status_code == 405:
-        response = problem_response(Problem("method-not-allowed", "This address takes other methods."))
+        response = problem_response(Problem("method-not-allowed", "The header Allow names the methods."))
         response.headers.update(error.headers or {})
         return response
     return problem_response(Problem("not-found", "There is nothing at this address."))

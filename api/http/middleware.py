@@ -61,7 +61,9 @@ class RequestGuard:
             # Neither message nor traceback: they can hold what the client sent.
             _LOG.error("%s %s failed: %s", scope["method"], _path(scope), _location(error))
             if not status:
-                fault = Problem("fault", "The request could not be served; the process goes on.")
+                fault = Problem(
+                    "fault", "An internal error: the request was not served, but the service still runs."
+                )
                 await problem_response(fault)(scope, receive, observed_send)
         finally:
             metrics.in_flight -= 1
@@ -84,8 +86,8 @@ class RequestGuard:
                 await self._app(scope, receive, send)
         except TimeoutError:
             if complete:
-                raise Problem("timeout", f"It took more than {limit_s:g} s.", retry_after_s=1) from None
-            raise Problem("request-timeout", f"The body took more than {limit_s:g} s.") from None
+                raise Problem("timeout", f"The request took over {limit_s:g} s.", retry_after_s=1) from None
+            raise Problem("request-timeout", f"The body took over {limit_s:g} s to arrive.") from None
 
     def _checked_principal(self, scope: Scope, headers: dict[bytes, bytes]) -> Principal:
         """Return the principal; raises a problem under overload, without a valid key, or over its rate."""
@@ -104,7 +106,7 @@ class RequestGuard:
     async def _read(self, receive: Receive, headers: dict[bytes, bytes]) -> bytes:
         """Return the whole body, bounded in size."""
         if headers.get(b"content-encoding", b"identity") != b"identity":
-            raise Problem("unsupported", "Send the body as it is, without Content-Encoding.")
+            raise Problem("unsupported", "Send the body uncompressed, without Content-Encoding.")
         length = headers.get(b"content-length")
         if length is not None and length.isdigit():
             self._check_size(10**18 if len(length) > 18 else int(length))
@@ -125,7 +127,7 @@ class RequestGuard:
     def _check_size(self, size: int) -> None:
         most = self._settings.max_body_bytes
         if size > most:
-            raise Problem("too-large", f"A body may have {most:,} bytes: send an excerpt, or features.")
+            raise Problem("too-large", f"A body has at most {most:,} bytes: send an excerpt, or features.")
 
 
 def _path(scope: Scope) -> str:

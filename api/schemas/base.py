@@ -35,7 +35,7 @@ class Page(Answer, Generic[T]):
     """One page of a list."""
 
     items: list[T]
-    next_cursor: str | None = Field(description="Send it as `cursor` for the next page; null on the last.")
+    next_cursor: str | None = Field(description="Send it as `cursor` to get the next page; null on the last.")
 
     @classmethod
     def model_parametrized_name(cls, params: tuple[Any, ...]) -> str:
@@ -52,7 +52,7 @@ class ProblemOut(QuickAnswer):
     detail: str
     errors: Annotated[
         list[dict[str, str]] | None,
-        msgspec.Meta(description="The first ten errors of a body, each with its place and a message."),
+        msgspec.Meta(description="The first ten errors of a body, each with its field and a message."),
     ] = None
 
 

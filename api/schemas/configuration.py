@@ -1,4 +1,4 @@
-"""Answers about the configuration: what is declared, what a change does, and who changed what."""
+"""Answers about the configuration: what is declared, what a change does, and the audit trail."""
 
 from __future__ import annotations
 
@@ -37,28 +37,28 @@ class PriceOut(PriceIn):
 class RouteOut(RouteIn):
     """A route, and the width of its features."""
 
-    feature_width: int = Field(description="Numbers that a decision's `features` must have.", examples=[60])
+    feature_width: int = Field(description="Number of values that `features` must have.", examples=[60])
 
 
 class ChangeOut(Answer):
-    """The effect of a change; of a preview, the effect that it would have."""
+    """The effect of a change, or for a preview the effect that it would have."""
 
     preview: bool = Field(examples=[False])
     seq: int | None = Field(description="Its position in the log; null for a preview.", examples=[12])
     entity: str = Field(examples=["provider"])
     id: str = Field(examples=["openai/gpt-5-mini"])
-    routes: list[str] = Field(description="Routes that the change concerns.", examples=[["support-chat"]])
+    routes: list[str] = Field(description="Routes that the change affects.", examples=[["support-chat"]])
     before: dict[str, Any] | None = Field(examples=[_BEFORE])
     after: dict[str, Any] | None = Field(examples=[_AFTER])
 
 
 class AuditOut(Answer):
-    """One change of the configuration: who, when, what."""
+    """One change of the configuration: what, when, and by which key."""
 
     seq: int = Field(examples=[12])
     at: str = Field(examples=["2026-03-02T09:30:00.000000Z"])
     by: str | None = Field(
-        description="Id of the key; or file, clock or command; null: changed while there were no keys.",
+        description="Id of the key; or file, clock or command; null: there were no keys yet.",
         examples=["5d2f9c0e1a7b"],
     )
     entity: str = Field(examples=["provider"])

@@ -62,7 +62,7 @@ class Message(Strict):
 
 
 class RequestConstraints(Strict):
-    """Rules that this choice must satisfy, on top of those of the route."""
+    """Rules that this choice must satisfy, in addition to those of the route."""
 
     max_cost_usd: Usd | None = Field(default=None, description="Highest expected cost of the call, in USD.")
     max_latency_s: Seconds | None = Field(
@@ -73,7 +73,7 @@ class RequestConstraints(Strict):
         default=(), max_length=64, description="Capabilities that the provider must have."
     )
     ignore: tuple[Pattern, ...] = Field(
-        default=(), max_length=100, description="Providers to exclude; wildcards as in openai/*."
+        default=(), max_length=100, description="Providers to exclude, by name or pattern, such as openai/*."
     )
 
 
@@ -105,7 +105,7 @@ class DecisionIn(Strict):
         default=None, description="The request as one text.", examples=["Where is my parcel?"]
     )
     features: Annotated[tuple[Number, ...], Field(max_length=4_096)] | None = Field(
-        default=None, description="The features themselves, as many as the route's `feature_width`."
+        default=None, description="The feature vector itself, as wide as the route's `feature_width`."
     )
     embedding: Annotated[tuple[Number, ...], Field(max_length=4_096)] | None = Field(
         default=None, description="An embedding of the text, as wide as the route declares."
@@ -131,11 +131,11 @@ class DecisionIn(Strict):
         examples=["chat-3"],
     )
     candidates: Annotated[tuple[Pattern, ...], Field(min_length=1, max_length=200)] | None = Field(
-        default=None, description="Choose only among these; wildcards as in openai/*."
+        default=None, description="Choose only among these, by name or pattern, such as openai/*."
     )
     constraints: RequestConstraints | None = Field(
         default=None,
-        description="Rules that the choice must satisfy, on top of the route's.",
+        description="Rules that the choice must satisfy, in addition to the route's.",
         examples=[{"max_cost_usd": 0.02, "ignore": ["acme/*"]}],
     )
     objective: RequestObjective | None = Field(
@@ -185,14 +185,14 @@ class DecisionBatchIn(Strict):
 
 
 class ExpectedOut(QuickAnswer, gc=False):
-    """Expectations of a provider for this request; null if nothing is known, as for a fallback."""
+    """Predictions for a provider and this request; null if nothing is known, as for a fallback."""
 
     quality: float | None
     quality_sd: float | None
     cost_usd: float | None
     cost_usd_sd: float | None
     latency_s: float | None
-    latency_s_sd: Annotated[float | None, Meta(description="Of single calls; null before the second.")]
+    latency_s_sd: Annotated[float | None, Meta(description="Of single calls; null until there are two.")]
     failure: Annotated[float | None, Meta(description="Share of calls that fail.")]
 
 
@@ -231,15 +231,15 @@ class DecisionOut(QuickAnswer):
         ),
     ]
     explored: Annotated[
-        bool, Meta(description="Whether another provider was expected to be better.", examples=[False])
+        bool, Meta(description="Whether another provider was predicted to be better.", examples=[False])
     ]
     fallback_used: Annotated[
-        str | None, Meta(description="Why the default provider was answered; null for a routed choice.")
+        str | None, Meta(description="Why the answer is the default provider; null for a routed choice.")
     ]
-    shadow_price: Annotated[float, Meta(description="Quality that one USD had to bring.", examples=[100.0])]
+    shadow_price: Annotated[float, Meta(description="Quality that one USD had to buy.", examples=[100.0])]
     model_version: Annotated[
         int,
-        Meta(description="Version of beliefs and prices: rises whenever they are refitted.", examples=[41]),
+        Meta(description="Version of beliefs and shadow price: rises with every refit.", examples=[41]),
     ]
     state_seq: Annotated[
         int, Meta(description="Position in the log up to which the state had learned.", examples=[1_204])
@@ -281,7 +281,7 @@ class EventOut(QuickAnswer):
 
 
 class DecisionFullOut(QuickAnswer):
-    """A decision with everything that followed."""
+    """A decision with its outcomes and feedback."""
 
     decision: DecisionOut
     events: Annotated[list[EventOut], Meta(examples=[[_OUTCOME]])]

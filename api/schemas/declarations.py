@@ -37,28 +37,28 @@ class ProviderIn(Strict):
     capabilities: tuple[Word, ...] = Field(
         default=(),
         max_length=64,
-        description="What it can do; a request can ask for some of it.",
+        description="What it can do; a request can require some of these.",
         examples=[["tools", "vision"]],
     )
     context_window_tokens: int | None = Field(
         default=None,
         ge=1,
         le=10**9,
-        description="Longer requests rule it out; null: unknown.",
+        description="Longest request that it accepts; null: unknown.",
         examples=[400_000],
     )
     tags: tuple[Word, ...] = Field(
-        default=(), max_length=64, description="For people; not used.", examples=[["eu"]]
+        default=(), max_length=64, description="Your own labels; not used.", examples=[["eu"]]
     )
     paused: bool = Field(
         default=False,
-        description="A paused provider is not chosen, and keeps its learned state.",
+        description="A paused provider is not chosen, but keeps its learned state.",
         examples=[False],
     )
 
 
 class PriceIn(Strict):
-    """The prices of one provider from a date on. Lists are never changed, only followed by others."""
+    """The prices of one provider from a date on. A list never changes; a later one replaces it."""
 
     provider: ProviderName = Field(
         description="The provider that it belongs to.", examples=["openai/gpt-5-mini"]
@@ -115,7 +115,7 @@ class Worth(Strict):
     @model_validator(mode="after")
     def _one_of_both(self) -> Self:
         if self.dial is not None and self.willingness_to_pay_usd is not None:
-            raise ValueError("dial and willingness_to_pay_usd say the same twice: give only one of them")
+            raise ValueError("dial and willingness_to_pay_usd set the same thing: give only one of them")
         return self
 
     @property
@@ -156,7 +156,7 @@ class ConstraintsIn(Strict):
         default=("*",), min_length=1, max_length=100, description="Providers to choose from, by patterns."
     )
     deny: tuple[Pattern, ...] = Field(
-        default=(), max_length=100, description="Providers to exclude; wildcards as in openai/*."
+        default=(), max_length=100, description="Providers to exclude, by name or pattern, such as openai/*."
     )
     capabilities: tuple[Word, ...] = Field(
         default=(), max_length=64, description="Capabilities that a provider must have."
@@ -167,7 +167,7 @@ class ConstraintsIn(Strict):
         description="Longest expected duration of a call; providers without a latency yet are excluded.",
     )
     max_tail_latency_s: Usd | None = Field(
-        default=None, description="Most seconds that 95 % of a provider's calls may take."
+        default=None, description="Seconds within which 95 % of a provider's calls must end."
     )
 
 
@@ -179,7 +179,7 @@ class MetricIn(Strict):
     high: Annotated[float, Field(ge=-1e9, le=1e9)] = Field(default=1.0, description="Its highest value.")
     higher_is_better: bool = Field(default=True, description="Its direction.")
     weight: Annotated[float, Field(ge=1e-6, le=1e6)] = Field(
-        default=1.0, description="How much it counts in the reward, against the other metrics."
+        default=1.0, description="Its weight in the reward, relative to the other metrics."
     )
 
 
@@ -201,7 +201,7 @@ class FeaturesIn(Strict):
     )
     vector: Annotated[int, Field(ge=1, le=1024)] | None = Field(
         default=None,
-        description="Width of vectors that the client sends as `features`, in place of all the others.",
+        description="Width of the vectors that the client sends as `features`, instead of all others.",
     )
 
 
@@ -258,7 +258,7 @@ class RouteIn(Strict):
     )
     max_open_decisions: Annotated[int, Field(ge=100, le=10_000_000)] = Field(
         default=50_000,
-        description="Decisions kept open for feedback; beyond that the oldest is closed early.",
+        description="Maximum number of decisions open for feedback; beyond it the oldest is closed early.",
     )
     newcomer_share: Annotated[float, Field(ge=0, le=1)] = Field(
         default=0.2,

@@ -1,4 +1,4 @@
-"""What followed a decision: the outcome of serving it, and feedback on it."""
+"""Reports on a decision: the outcome of serving it, and feedback on it."""
 
 from __future__ import annotations
 
@@ -43,12 +43,12 @@ class OutcomeIn(Strict):
 
     served_provider: ProviderName | None = Field(
         default=None,
-        description="The provider that served it, after a fallback perhaps another; null: the selected one.",
+        description="The provider that served, which may be a fallback; null: the selected one.",
         examples=["small"],
     )
     usage: UsageIn | None = Field(
         default=None,
-        description="Tokens, to price the call and to learn the length of answers from.",
+        description="Tokens, from which the call is priced and the length of answers is learned.",
         examples=[{"input_tokens": 120, "output_tokens": 300, "cached_tokens": 100, "reasoning_tokens": 40}],
     )
     cost_usd: Usd | None = Field(
@@ -65,7 +65,7 @@ class OutcomeIn(Strict):
 
 
 _Seq = Annotated[
-    int | None, Meta(description="Its position in the log; null while unwritten (relaxed).", examples=[1_206])
+    int | None, Meta(description="Its position in the log; null until written (relaxed).", examples=[1_206])
 ]
 _State = Annotated[
     Literal["joined", "parked"], Meta(description="parked: waits for its decision.", examples=["joined"])
@@ -85,15 +85,15 @@ class OutcomeOut(QuickAnswer):
 
 
 class FeedbackIn(Strict):
-    """The value of a metric for a decision. The last of each metric and source counts; null retracts it."""
+    """The value of a metric for a decision. The last value of each metric and source counts."""
 
     decision_id: Id | None = Field(
-        default=None, description="The decision that it is about.", examples=["order-17"]
+        default=None, description="The decision that the feedback is on.", examples=["order-17"]
     )
     session_id: Id | None = Field(default=None, description="Instead: every open decision of a session.")
     metric: Word = Field(default="quality", description="One of the metrics that the route declares.")
     value: Annotated[float, Field(ge=-1e9, le=1e9)] | None = Field(
-        description="Within the metric's range; null retracts the value before.", examples=[1.0]
+        description="Within the metric's range; null retracts the earlier value.", examples=[1.0]
     )
     source: Literal["human", "judge", "code"] = Field(
         default="code",
@@ -101,7 +101,7 @@ class FeedbackIn(Strict):
         examples=["human"],
     )
     comment: Note | None = Field(
-        default=None, description="For people; stored, and shown with the decision.", examples=["Solved it."]
+        default=None, description="Free text; stored, and shown with the decision.", examples=["Solved it."]
     )
     id: Id | None = Field(default=None, description="Your own id: the same feedback sent again counts once.")
 

@@ -1,4 +1,4 @@
-"""API keys: what they may do, and how a new secret is answered."""
+"""API keys: what they allow, and the answer with a new secret."""
 
 from __future__ import annotations
 
@@ -14,19 +14,19 @@ Scope = Literal["decide", "feedback", "read", "admin"]
 
 
 class KeyIn(Strict):
-    """What an API key may do."""
+    """What an API key allows."""
 
-    name: Label = Field(description="Owner of the key, for people.", examples=["checkout service"])
+    name: Label = Field(description="Name of the key, or of its owner.", examples=["checkout service"])
     scopes: tuple[Scope, ...] = Field(
         min_length=1,
         max_length=4,
-        description="What the key may do; admin includes the others.",
+        description="What the key allows; admin includes the others.",
         examples=[["decide", "feedback"]],
     )
     routes: tuple[RouteName, ...] | None = Field(
         default=None,
         max_length=200,
-        description="Routes that the key may be used for; null: all.",
+        description="Routes that the key gives access to; null: all.",
         examples=[["support-chat"]],
     )
     sources: tuple[Source, ...] | None = Field(
@@ -38,12 +38,12 @@ class KeyIn(Strict):
         examples=["2027-01-01T00:00:00Z"],
     )
     requests_per_s: Annotated[float, Field(ge=1e-6, le=1e6)] | None = Field(
-        default=None, description="Most requests a second; null: as in the settings.", examples=[50.0]
+        default=None, description="Limit of requests per second; null: as in the settings.", examples=[50.0]
     )
     feedback_per_minute: Annotated[int, Field(ge=1, le=10**9)] | None = Field(
-        default=None, description="Most feedback a minute; null: as in the settings."
+        default=None, description="Limit of feedback events per minute; null: as in the settings."
     )
-    note: Note = Field(default="", description="For people.")
+    note: Note = Field(default="", description="Free text.")
 
     @model_validator(mode="after")
     def _with_zone(self) -> Self:
@@ -66,7 +66,7 @@ class KeyOut(KeyIn):
 
 
 class KeyMadeOut(Answer):
-    """A new secret. It is shown only this once."""
+    """A new secret. It cannot be shown again."""
 
     id: str = Field(examples=["5d2f9c0e1a7b"])
     key: str = Field(

@@ -20,8 +20,8 @@ class BeliefOut(Answer):
         description="Seconds that 95 % of its calls stay below.", examples=[3.2]
     )
     failure: float = Field(description="Share of calls that fail.", examples=[0.0])
-    feedback: int = Field(description="Decisions that it served and that got feedback.", examples=[290])
-    floor: float = Field(description="Its lowest propensity at present.", examples=[0.0])
+    feedback: int = Field(description="Decisions that it served and that have feedback.", examples=[290])
+    floor: float = Field(description="Its lowest propensity now.", examples=[0.0])
     newcomer: bool = Field(
         description="Whether it was added later and its share is capped.", examples=[False]
     )
@@ -44,7 +44,7 @@ class TaskOut(Answer):
 
 
 class AlarmOut(Answer):
-    """A provider that has changed; what was observed of it before counts for little since."""
+    """A provider that has changed; earlier observations of it now count for little."""
 
     provider: str = Field(description="The provider that changed.", examples=["small"])
     quantity: str = Field(description="What changed; only quality is watched.", examples=["quality"])
@@ -68,23 +68,25 @@ class RouteStateOut(Answer):
     )
     decisions: int = Field(examples=[400])
     fallbacks: int = Field(description="Decisions that the default provider answered.", examples=[0])
-    explored: int = Field(description="Decisions for another provider than the best expected.", examples=[31])
+    explored: int = Field(
+        description="Decisions for another provider than the best by prediction.", examples=[31]
+    )
     open_decisions: int = Field(
         description="Decisions that still accept outcomes and feedback.", examples=[380]
     )
-    spent_usd: float = Field(description="Money spent, as far as outcomes reported it.", examples=[0.21])
+    spent_usd: float = Field(description="Money spent, according to outcomes.", examples=[0.21])
     trust: dict[str, float] = Field(
         description=(
             "Weight of each source of context: none (no context), task, attributes, surface, or all; "
-            "after the @ how strongly it is held to 0, and pooled with a part common to all providers."
+            "after the @, how strongly it is held to 0; pooled: with a part common to all providers."
         ),
         examples=[{"task@300": 0.81, "none": 0.19}],
     )
-    shadow_price: float = Field(description="Quality that one USD must bring at present.", examples=[100.0])
+    shadow_price: float = Field(description="Quality that one USD must buy now.", examples=[100.0])
     budget_usd_per_request: float | None = Field(
-        description="What a request may cost now; null: no budget.", examples=[0.002]
+        description="What a request may cost on average now; null: no budget.", examples=[0.002]
     )
-    budget_spent_usd: float = Field(description="Money booked under the present budget.", examples=[0.21])
+    budget_spent_usd: float = Field(description="Money counted against the current budget.", examples=[0.21])
     newcomer_share: float = Field(description="Quota of requests for providers added later.", examples=[0.2])
     providers: dict[str, BeliefOut]
     tasks: dict[str, TaskOut] = Field(description="By task label, of the first 64 labels.")

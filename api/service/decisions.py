@@ -33,7 +33,7 @@ from fairlead.optimizer.persistence.event_log import encode
 from fairlead.optimizer.types import Constraints, Context, Decision, Objective
 
 draw_uniform = SystemRandom().random
-"""A random number in [0, 1), as hard to predict as a secret, so that nobody can predict a choice."""
+"""A random number in [0, 1), as hard to predict as a secret, so that choices cannot be predicted."""
 
 PER_TURN: Final = 8
 """Decisions in one turn of the event loop: some three milliseconds."""
@@ -191,7 +191,7 @@ class DecisionService:
         if fresh:
             return None
         if (logged.kind, logged.digest) != (row.kind, row.digest):
-            raise Problem("conflict", "The id belongs to another request: give each request its own.")
+            raise Problem("conflict", "The id belongs to another request: use a new id.")
         return logged_decision(logged)
 
     async def _session_feedback(self, decision: Row) -> list[Row]:

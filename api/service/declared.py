@@ -39,7 +39,7 @@ def declared_changes(settings: Settings, fold: Fold, *, now_s: float) -> list[tu
     """
     declared: tuple[Strict, ...] = (*settings.providers, *settings.prices, *settings.routes)
     if not declared and not fold.config.routes and fold.seq == 0:
-        _LOG.info("nothing is declared: starting with the route `quickstart` (see `fairlead init`)")
+        _LOG.info("the settings declare nothing: starting with the route `quickstart` (see `fairlead init`)")
         declared = QUICKSTART
     trial = Fold(parked_wait_s=1.0, parked_limit=1, learn=False)
     trial.config, trial.routes = fold.config, dict(fold.routes)

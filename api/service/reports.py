@@ -141,7 +141,7 @@ class ReportService:
             return [report.decision_id]
         engine = self._service.engine
         if not engine.ready:
-            raise Problem("unavailable", "The sessions are still being read: send it again.", retry_after_s=1)
+            raise Problem("unavailable", "Sessions are being rebuilt: send it again.", retry_after_s=1)
         # A decision that was answered a moment ago belongs to its session too.
         await engine.wait_until_folded(engine.written)
         session = engine.fold.sessions.get(report.session_id or "", ())
@@ -168,7 +168,7 @@ class ReportService:
         if sent >= most:
             raise Problem(
                 "too-many-requests",
-                f"One key may give feedback on a decision {most} times.",
+                f"One key may give feedback on a decision at most {most} times.",
                 retry_after_s=3_600,
             )
 
@@ -219,7 +219,7 @@ class ReportService:
         ((logged, fresh),) = await service.append([row], event=event, needs_answer=bool(digest))
         same = (logged.kind, logged.digest, logged.decision_id) == (row.kind, row.digest, row.decision_id)
         if not fresh and not same:
-            raise Problem("conflict", "The id belongs to another report: give each its own.")
+            raise Problem("conflict", "The id belongs to another report: use a new id.")
         return logged.seq or None
 
 

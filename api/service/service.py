@@ -192,7 +192,9 @@ class Service:
             return rows
         except StoreUnavailable as error:
             _LOG.warning("%s", error)
-            raise Problem("unavailable", "The log cannot be read now.", retry_after_s=1) from None
+            raise Problem(
+                "unavailable", "The log cannot be read now: send it again.", retry_after_s=1
+            ) from None
 
     def is_open(self, row: Row) -> bool:
         """Whether a decision of the log still accepts outcomes and feedback."""
@@ -226,7 +228,7 @@ class Service:
         if wait_s > 0:
             raise Problem(
                 "too-many-requests",
-                f"The limit is {per_minute} feedback events a minute.",
+                f"The limit is {per_minute} feedback events per minute.",
                 retry_after_s=ceil(wait_s),
             )
 
@@ -234,7 +236,7 @@ class Service:
         """Raise a problem for a batch that is too long; its items count as requests of the key."""
         most = self.settings.max_batch
         if count > most:
-            raise Problem("invalid", f"A batch may have {most} items, and this one has {count}.")
+            raise Problem("invalid", f"A batch may have at most {most} items, and this one has {count}.")
         self.take_requests(principal, count)
 
     @staticmethod
@@ -268,7 +270,7 @@ class Service:
             except (Problem, StoreUnavailable) as problem:
                 _LOG.warning("%s", problem)
             except Exception:
-                _LOG.exception("the regular look at prices and log failed")
+                _LOG.exception("a regular check of prices and log failed")
             await asyncio.sleep(max(self.settings.poll_s - (perf_counter() - started), 0.01))
 
 

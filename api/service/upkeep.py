@@ -85,7 +85,7 @@ class Upkeep:
     async def remove_once(self, *, at_least: int = _MIN_REMOVED) -> int:
         """Save a base for the events older than ``retention_days``, and remove them; returns how many.
 
-        Unless ``at_least`` so many are old enough, no new base is saved.
+        If fewer than ``at_least`` are old enough, no new base is saved.
         """
         days = self.settings.retention_days
         assert days is not None
@@ -98,7 +98,7 @@ class Upkeep:
         while base and (count := await self.writer.run(retention.remove_some, self.store, base)):
             removed += count
         if removed:
-            _LOG.info("removed %d events up to seq %d, for which a base stands", removed, base)
+            _LOG.info("removed %d events up to seq %d, and saved a base in their place", removed, base)
         return removed
 
     async def _save_base(self, until: int) -> int | None:

@@ -83,7 +83,7 @@ def check_vectors(served: ServedRoute, context: Context) -> None:
         if len(context.embedding) != declared.embedding:
             raise InvalidInput(
                 f"the embedding has {len(context.embedding)} numbers, and route {name!r} learned on "
-                f"{declared.embedding}: send one of the same model"
+                f"{declared.embedding}: send one from the same model"
             )
     if context.features is not None:
         if len(context.features) != served.width:

@@ -24,7 +24,7 @@ from fairlead.optimizer.selection.eligibility import check_contradictions
 from fairlead.optimizer.types import Decision, Feedback, Outcome
 
 CLOSE_EVERY: Final = 256
-"""Decisions of a route between two looks for open ones that are to be closed."""
+"""Number of decisions of a route between two searches for open ones that must be closed."""
 
 MAX_REFUSED: Final = 1_000
 """Most refused changes whose reason is remembered: the latest ones."""

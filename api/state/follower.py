@@ -120,7 +120,7 @@ class Engine:
         self.fold, self._queued, self.ready = fold, fold.seq, True
         self.rebuild_s = perf_counter() - started
         self._wake_waiting()
-        _LOG.info("ready after %.1f s, at row %d of the log", self.rebuild_s, fold.seq)
+        _LOG.info("ready after %.1f s, at seq %d of the log", self.rebuild_s, fold.seq)
         self.wake()
 
     def _rebuild_fold(self) -> Fold:
@@ -242,7 +242,7 @@ class Engine:
     def rebuild_if_behind(self, base: int) -> None:
         """Start again if rows that are not folded yet were removed because a base stands for them."""
         if self.ready and base > self._queued:
-            _LOG.warning("cut off for longer than events are kept: the state is rebuilt")
+            _LOG.warning("cut off from the log for longer than events are kept: rebuilding the state")
             self.ready = False
             self._tasks.append(asyncio.get_running_loop().create_task(self._rebuild()))
 

@@ -102,7 +102,7 @@ def load(path: Path, new_fold: Callable[[], Fold], *, log: str) -> Fold:
     if str(content["log"]) != log:
         raise ValueError("saved from another log")
     if (state.parked_wait_s, state.parked_limit) != (expected.wait_s, expected.limit):
-        raise ValueError("saved under other limits of parking")
+        raise ValueError("saved with other limits for waiting events")
     fold = Fold.from_state(state)
     for i, name in enumerate(sorted(fold.routes)):
         offset = fold.routes[name].router.load(path / f"route{i}.npz")

@@ -1,7 +1,7 @@
 """The log in one SQLite file: one process, one writing connection, a commit that survives a power cut.
 
 SQLite 3.7.0 to 3.51.2 can lose committed rows when two connections write or checkpoint at the same moment.
-So exactly one connection writes, a lock on a file beside the log keeps other processes out, and readers open
+So exactly one connection writes, a lock on a file next to the log keeps other processes out, and readers open
 the file read-only, so that they can neither write nor checkpoint.
 """
 

@@ -36,7 +36,7 @@ class QueueFull(RuntimeError):
 class _Batch:
     rows: Sequence[Row]
     result: asyncio.Future[Written] | None
-    """None if nobody waits for the commit (``relaxed``)."""
+    """None if no request waits for the commit (``relaxed``)."""
 
 
 class Writer:

@@ -1,4 +1,4 @@
-"""Bootstrap intervals: every resample weights the decisions anew and renormalises by its own weights.
+"""Bootstrap intervals: every resample reweights the decisions and renormalises by its own weights.
 
 A decision's count in a resample is drawn from one random byte through a table whose 256 entries are counts
 0 to 5 with the mean, the variance and (to 2 %) the skewness of a Poisson count with mean 1, the limit of

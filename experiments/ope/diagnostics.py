@@ -129,7 +129,7 @@ def support(weights: WeightCounts) -> Finding:
             measured=math.nan,
             limit=limit,
             passed=True,
-            text="The log holds only the chosen provider's propensity, so support cannot be told.",
+            text="The log holds only the chosen provider's propensity, so support is unknown.",
         )
     share = weights.without_support / weights.n
     return Finding(

@@ -79,7 +79,7 @@ def estimate_fixed_mix(
 ) -> FixedMix:
     """Estimate the hull and the lift of one policy, with a percentile interval.
 
-    The hull is computed anew in every resample. `quality` and `cost_usd` name the policy's estimates among
+    Every resample has a hull of its own. `quality` and `cost_usd` name the policy's estimates among
     the resampled ones, `fixed_quality` and `fixed_cost_usd` those of every provider's fixed policy, in the
     order of the providers. `FixedMix` has an example.
     """

@@ -17,7 +17,7 @@ from fairlead.experiments.ope.moments import WIDTH, Contrast, Moments, columns_o
 from fairlead.optimizer.errors import InvalidInput, finite
 
 LEVEL: Final = 0.95
-# Every choice is valid: a sequence is tightest after so many decisions, about as many as decide a rollout.
+# Every choice is valid. A sequence is tightest after this many decisions, about as many as a rollout needs.
 TIGHTEST_AT_DECISIONS: Final = 5_000.0
 
 

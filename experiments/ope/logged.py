@@ -89,7 +89,7 @@ class LoggedBatch:
             )
         largest = np.abs(self.q_hat).max(axis=1)
         fine = largest <= LARGEST_REWARD
-        check(largest, fine, name="q_hat", rule=_RANGE, remedy="fit the reward model anew")
+        check(largest, fine, name="q_hat", rule=_RANGE, remedy="fit the reward model again")
 
     def __len__(self) -> int:
         """Return the number of decisions."""

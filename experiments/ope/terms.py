@@ -32,7 +32,7 @@ class Terms:
         for name, column in columns.items():
             if column is not None:
                 column = vector(name, column)
-                remedy = "check the columns it is made of"
+                remedy = "check the columns behind it"
                 check(column, np.isfinite(column), name=name, rule="not a finite number", remedy=remedy)
                 object.__setattr__(self, name, column)
         same_length({"plain": self.plain, "weighted": self.weighted, "weight": self.weight})

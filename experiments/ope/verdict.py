@@ -12,7 +12,7 @@ from fairlead.experiments.ope.intervals import Estimate
 from fairlead.optimizer.errors import finite
 
 Recommendation = Literal["promote", "keep", "not enough evidence"]
-# If so many times the log would be needed, waiting is no advice: the policies are as good as equal.
+# If this many times the log would be needed, waiting makes no sense: the policies are as good as equal.
 _LONGEST_WAIT: Final = 100.0
 
 

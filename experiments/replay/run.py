@@ -35,7 +35,7 @@ TUNED: Final[dict[str, tuple[Tame, bool]]] = {
 """The estimators whose λ can be chosen: how they tame weights, and whether a model is part of them."""
 
 Progress = Callable[[str, int], Tick]
-"""Begins a stage of so many tasks, and returns what is called for each that is done."""
+"""Begins a stage with a number of tasks, and returns the function to call when one is done."""
 
 
 def replay(

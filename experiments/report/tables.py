@@ -1,4 +1,4 @@
-"""HTML of tables and of the few other elements that a report is made of."""
+"""HTML of tables and of the few other elements of a report."""
 
 from __future__ import annotations
 

@@ -97,7 +97,7 @@ def _who_serves(table: OutcomeTable, stream: Stream, columns: _Columns) -> Table
     """Tabulate the two providers that serve most of each task in the last third, when most is learned."""
     late = len(stream) * 2 // 3
     tasks = np.array([table.tasks[row] for row in stream.rows[late:]])
-    shown = Table(title="What it learned: who serves what (last third; tasks were not told)",
+    shown = Table(title="What it learned: which provider serves which task (last third; tasks were hidden)",
                   title_justify="left")  # fmt: skip
     for name in ("task", "most", "next"):
         shown.add_column(name)

@@ -56,7 +56,7 @@ class Player(Protocol):
     """Chooses a provider per step and learns what came of it; providers are columns of the table."""
 
     def start(self, segment: Segment) -> None:
-        """Take over the features of a new segment, and those of all earlier steps anew."""
+        """Take over the features of a new segment, and new ones of all earlier steps."""
 
     def offer(self, columns: Sequence[int], prices: Sequence[Prices | None]) -> None:
         """Put these providers on the route from now on, at these prices (indexed by column)."""

@@ -1,7 +1,7 @@
 """Tasks run in this process, in several, or on a dask cluster, with the same results bit for bit.
 
 Results come in the order of the tasks, so neither the number of workers nor which of them finishes first
-changes what is made of them.
+changes them.
 """
 
 from __future__ import annotations

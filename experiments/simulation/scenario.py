@@ -16,7 +16,7 @@ from fairlead.experiments.tables.outcome_table import OutcomeTable
 Matrix = NDArray[np.float64]
 
 PEERS: Final = ("linucb", "thompson")
-"""Plain bandits of the literature, played beside the router for comparison: see `players`."""
+"""Plain bandits of the literature, played next to the router for comparison: see `players`."""
 
 DEFAULT_BUDGETS: Final = 5
 MOST_BUDGETS: Final = 1000

@@ -28,7 +28,7 @@ class Segment:
     """A run of steps `start` to `stop` with one encoder.
 
     `features` has a row for every step from 0 to `stop`, shape (stop, d): those of this segment, and those
-    of all earlier steps anew, for a router that folds what it learned into the new space.
+    of all earlier steps again, for a router that folds what it learned into the new space.
     """
 
     start: int

@@ -11,7 +11,7 @@ from fairlead.optimizer.types.events import Outcome
 
 
 class CostNormalizer:
-    """Turns the cost of a call into what is learned of it, and learns costs anew if the unit changes."""
+    """Turns the cost of a call into the quantity that is learned, and relearns costs if the unit changes."""
 
     def __init__(self, beliefs: Beliefs, history: RouteHistory, ledger: Ledger) -> None:
         self._beliefs = beliefs
@@ -43,7 +43,7 @@ class CostNormalizer:
         return unit is None or decision.seq <= unit[0]
 
     def recount(self, name: str) -> None:
-        """Learn a provider's cost anew from the open decisions; the earliest one gives the unit.
+        """Relearn a provider's cost from the open decisions; the earliest one gives the unit.
 
         A unit that was taken from a decision closed since stays: no open one is earlier.
         """

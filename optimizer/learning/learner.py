@@ -1,4 +1,4 @@
-"""From events to statistics: every event ends as what it adds to or takes from a provider's sums."""
+"""From events to statistics: every event adds to a provider's sums, or takes an earlier value out."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ WINDOW: Final = 64
 
 
 class Learner:
-    """Folds events of one route into its beliefs."""
+    """Folds the events of one route into its beliefs."""
 
     def __init__(self, history: RouteHistory, beliefs: Beliefs, *, detect_drift: bool) -> None:
         self._beliefs = beliefs
@@ -51,13 +51,13 @@ class Learner:
         """Decisions with a reward, by the provider that served."""
         self.alarms: list[DriftAlarm] = []
         self.refreshed = False
-        """Whether costs were counted anew since the router last looked, so that the shadow price is stale."""
+        """Whether costs were relearned since the router last checked, so that the shadow price is stale."""
 
     def configure(self, event: RouteChanged) -> bool:
         """Apply a route configuration from its seq on; False if it is known already.
 
-        Decisions from its seq on that came before it are learned anew under its prices, and a provider of
-        whose cost something else is learned from now on is counted anew.
+        Decisions from its seq on that arrived earlier are relearned under its prices, and so is the cost of
+        a provider if another quantity of it is learned from now on.
         """
         kinds = {name: self._history.cost_kind(name) for name in self._history.names()}
         if not self._history.add(event):
@@ -197,7 +197,7 @@ class Learner:
         self._beliefs.quality.mark_change(alarm.provider, since, later)
 
     def reencode(self, features: Mapping[str, FloatArray], blocks: Sequence[Block]) -> None:
-        """Fold reward and cost anew from the decisions that have new features here, by id."""
+        """Fold reward and cost again from the decisions that have new features here, by id."""
         self._beliefs.restart(blocks)
         for decision in self.ledger.decisions():
             decision.row = None

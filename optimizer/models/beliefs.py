@@ -143,7 +143,7 @@ class Beliefs:
 
     @property
     def needs_fit(self) -> bool:
-        """Whether enough was learned for a posterior to be computed anew."""
+        """Whether enough was learned to recompute a posterior."""
         return self.quality.needs_fit or self.cost.needs_fit
 
     def fit(self) -> Fitted:

@@ -24,12 +24,12 @@ PAST_WORTH: Final = 2.0
 """Observations that everything before a provider's change counts for."""
 
 GROWTH: Final = 1.3
-"""The posterior is computed anew from the sums when all observations have grown by this factor."""
+"""The posterior is recomputed from the sums when the number of observations has grown by this factor."""
 
 _POSTERIOR: Final = ("mean", "cov", "noise", "weights", "centre")
 
 _LEAST_LEFT: Final = 0.05
-"""If taking an observation back leaves less of its noise than this share, the belief is computed anew."""
+"""If removing an observation leaves less of its noise than this share, the belief is recomputed."""
 
 _ARRIVED: Final = 100_000
 """Observations after which it no longer matters when a provider joined."""
@@ -47,7 +47,7 @@ class LinearBelief:
         self._current: dict[str, Statistics] = {}
         self._past: dict[str, Statistics] = {}
         self.changes: dict[str, int] = {}
-        """Seq from which each provider that changed is taken to be as it is now."""
+        """Seq of the last change of each provider that has changed."""
         self._names: tuple[str, ...] = ()
         self._index: dict[str, int] = {}
         self.total = 0
@@ -57,7 +57,7 @@ class LinearBelief:
         self.arrivals: dict[str, tuple[int, int]] = {}
         """For each provider that joined a running route: its first seq, and all observations since."""
         self._fit_at = -np.inf
-        """Number of observations at which the posterior needs to be computed anew."""
+        """Number of observations at which the posterior must be recomputed."""
         self.posterior: Posterior
         self.level_variance: FloatArray
         """Variance of each provider's expectation at the average context, shape (k,)."""
@@ -122,7 +122,7 @@ class LinearBelief:
 
     @property
     def needs_fit(self) -> bool:
-        """Whether enough has come since the posterior was computed to compute it anew."""
+        """Whether enough was observed since the last posterior to recompute it."""
         return self.total >= self._fit_at
 
     def mark_change(self, name: str, since: int, later: Iterable[tuple[FloatArray, float]]) -> None:

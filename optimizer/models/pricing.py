@@ -69,7 +69,7 @@ class PriceTable:
         """Whether each provider has a price list or was paid for, shape (k,); if not, its cost is a guess."""
         calls = np.array([call_price(p.prices, unit_usd.get(p.name, 0.0)) for p in providers])
         self._base, self._base_token, self._unit, self._unit_token = np.ascontiguousarray(calls.T)
-        # An unknown cost is taken to be the highest that is known, never 0.
+        # An unknown cost counts as the highest known one, never as 0.
         typical = self._base + self._unit
         guess = float(typical[self.is_known].max()) if self.is_known.any() else _UNKNOWN_USD
         self._unit = np.maximum(np.where(self.is_known, self._unit, guess), _LEAST_USD)

@@ -23,7 +23,7 @@ from fairlead.optimizer.types import Constraints, FloatArray, Objective, Route
 
 @dataclass(slots=True, kw_only=True)
 class Selection:
-    """One draw, and all that it followed from; arrays have shape (k,)."""
+    """One draw, and everything that it depended on; arrays have shape (k,)."""
 
     index: int
     probabilities: FloatArray
@@ -59,7 +59,7 @@ class Selector:
         self.update_price()
 
     def update_price(self) -> None:
-        """Solve the shadow price anew, after the route or its newcomers have changed."""
+        """Solve the shadow price again, after the route or its newcomers have changed."""
         self.pacing.configure(self._route, self._beliefs, excluded=self._excluded())
 
     def _excluded(self) -> list[bool]:

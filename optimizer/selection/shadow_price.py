@@ -28,7 +28,7 @@ budget's horizon has passed, twice as many, which is a whole window."""
 
 TYPICAL_INPUT_TOKENS: Final = 100.0
 MOST_REQUESTS_A_CALL: Final = 20.0
-"""A provider has no floor if one call costs more than the budget of so many requests."""
+"""A provider has no floor if one call costs more than the budget of this many requests."""
 
 UNKNOWN_SHARE: Final = 0.05
 """Share of requests, and of a budget, for providers with less feedback than `ENOUGH_FEEDBACK`: a provider
@@ -53,7 +53,7 @@ class Pacing:
         self._since = 0
         self._pacer: Pacer | None = None
         self.needs_solve = False
-        """Whether shadow price and floor are to be solved anew before anything else is learned."""
+        """Whether shadow price and floor must be recomputed before anything else is learned."""
         self.version = 0
         """Number of solutions so far."""
         self._use(route)

@@ -82,7 +82,7 @@ def check_learnable(decision: Decision, *, width: int) -> None:
     if len(features) != width:
         raise InvalidInput(
             f"decision {decision.id!r} has {len(features)} features of encoder {decision.encoder_version!r}, "
-            f"but {width} are needed: encode it anew, or rebuild with a router of that encoder"
+            f"but {width} are needed: encode it again, or rebuild with a router of that encoder"
         )
     if width and max(features.max(), -features.min()) > BOUND:
         raise InvalidInput(f"features of decision {decision.id!r} reach beyond ±{BOUND:g}: clip them first")

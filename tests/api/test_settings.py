@@ -55,7 +55,7 @@ def test_the_environment_wins_over_the_file(monkeypatch: pytest.MonkeyPatch) -> 
 @pytest.mark.parametrize(
     ("text", "reason"),
     [
-        ("prot: 1", "prot is no setting"),
+        ("prot: 1", "prot is not a setting"),
         ("port: x", "port"),
         ("port: 70000", "port"),
         ("durability: maybe", "durability"),
@@ -68,7 +68,7 @@ def test_the_environment_wins_over_the_file(monkeypatch: pytest.MonkeyPatch) -> 
         ("port: [1", "not valid YAML"),
         ("- a", "no settings"),
         ("routes: [{name: r}]", "routes.0.providers"),
-        ("routes: [{name: r, providers: [a], colour: red}]", "colour is no setting"),
+        ("routes: [{name: r, providers: [a], colour: red}]", "colour is not a setting"),
         ("providers: [{name: a, paused: 1}]", "providers.0.paused"),
         ("prices: [{provider: a, input_usd_per_mtok: -1, output_usd_per_mtok: 1}]", "input_usd_per_mtok"),
         ("routes: !!python/object/apply:os.system [true]", "not valid YAML"),
@@ -86,7 +86,7 @@ def test_a_wrong_file_is_refused_in_a_sentence(text: str, reason: str) -> None:
 def test_a_file_that_is_not_there_or_no_text_is_refused() -> None:
     with pytest.raises(InvalidInput, match="fairlead init"):
         read_settings(Path("none.yaml"), environment={})
-    with pytest.raises(InvalidInput, match="name a file of settings"):
+    with pytest.raises(InvalidInput, match="name a settings file"):
         read_settings(environment={"FAIRLEAD_CONFIG": ""})
     Path("binary.yaml").write_bytes(b"\xff\xfe\x00")
     with pytest.raises(InvalidInput, match="UTF-8"):

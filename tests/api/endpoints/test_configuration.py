@@ -136,7 +136,7 @@ def test_a_preview_says_what_would_change_and_changes_nothing(service: Running) 
         ({"features": {"task": 8}}, "create another route"),
         ({"metrics": [{"name": "speed"}]}, "create another route"),
         ({"constraints": {"capabilities": ["vision"]}}, "no provider has it"),
-        ({"objective": {"dial": 3}}, "say the same twice"),
+        ({"objective": {"dial": 3}}, "set the same thing"),
         ({"colour": "red"}, "error"),
     ],
 )

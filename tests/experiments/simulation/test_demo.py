@@ -14,7 +14,7 @@ def test_the_demo_shows_what_was_learned_and_saved() -> None:
     screen = io.StringIO()
     run_demo(Console(file=screen, width=120))
     text = " ".join(screen.getvalue().split())
-    for said in ("synthetic data", "What it earned", "who serves what", "Saved", "Price cut", "Outage"):
+    for said in ("synthetic data", "What it earned", "serves which task", "Saved", "Price cut", "Outage"):
         assert said in text
     lift = {name: float(value) for name, value in re.findall(r"│ (router|uniform) .*?([+-][0-9.]+) │", text)}
     assert lift["router"] > 0.05 > lift["uniform"]
