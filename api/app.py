@@ -34,14 +34,13 @@ def create_app(settings: Settings, *, service: Service | None = None) -> ASGIApp
         title="Fairlead",
         version=_version(),
         exception_handlers=HANDLERS,
-        dependencies=[Depends(no_unknown_query)],
         openapi_url=None,
         docs_url=None,
         redoc_url=None,
         redirect_slashes=False,
     )
     for router in routers:
-        app.include_router(router)
+        app.include_router(router, dependencies=[Depends(no_unknown_query)])
     _add_documents(app, [*plain, *(route for router in routers for route in router.routes)])
     # In front of FastAPI, whose own middleware and routing take a tenth of a decision's time.
     router = Router(plain, redirect_slashes=False, default=app, lifespan=_lifespan(service))

@@ -12,7 +12,7 @@ import asyncio
 import contextlib
 import logging
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any, Final
 
 import psycopg
@@ -86,9 +86,26 @@ def alchemy(url: str) -> sqlalchemy.Engine:
 
 def migrate(url: str) -> tuple[str | None, str]:
     """Bring the tables to the version of this release; returns the versions before and after."""
-    with alchemy(url).connect() as connection:
-        connection.execute(sqlalchemy.text(_TAKE_LOCK))
+    with _locked(url) as connection:
         return schema.migrate(connection, shown=_shown(url))
+
+
+@contextlib.contextmanager
+def _locked(url: str) -> Iterator[sqlalchemy.Connection]:
+    """Open a connection for the migrations, with the lock of writers; `InvalidInput` if that fails.
+
+    Two processes that start on an empty database at once must not both create the tables.
+    """
+    try:
+        with alchemy(url).connect() as connection:
+            connection.execute(sqlalchemy.text(_TAKE_LOCK))
+            yield connection
+    except sqlalchemy.exc.DatabaseError as error:
+        is_away = isinstance(error, sqlalchemy.exc.OperationalError)
+        raise InvalidInput(
+            f"{_shown(url)} cannot be {'reached' if is_away else 'used as a log'} ({_reason(error.orig)}): "
+            "check database_url"
+        ) from None
 
 
 async def listen(url: str, wake: Callable[[], None]) -> None:
@@ -123,15 +140,8 @@ class PostgresStore(Store):
         self._local = threading.local()
         self._readers: list[psycopg.Connection[Any]] = []
         self._guard = threading.Lock()
-        try:
-            with alchemy(url).connect() as connection:
-                # Two processes that start on an empty database at once must not both create the tables.
-                connection.execute(sqlalchemy.text(_TAKE_LOCK))
-                schema.check(connection, shown=_shown(url), create=not read_only)
-        except sqlalchemy.exc.OperationalError as error:
-            raise InvalidInput(
-                f"{_shown(url)} cannot be reached ({_reason(error.orig)}): check database_url"
-            ) from None
+        with _locked(url) as connection:
+            schema.check(connection, shown=_shown(url), create=not read_only)
 
     def append(self, rows: Sequence[Row]) -> Appended:
         """Write the new rows; returns after the commit.

@@ -195,6 +195,8 @@ def migrate(path: str) -> tuple[str | None, str]:
     try:
         with _alchemy(lambda: sqlite3.connect(path)) as connection:
             return schema.migrate(connection, shown=path)
+    except (sqlite3.Error, sqlalchemy.exc.DatabaseError) as error:
+        raise _unusable(path, error) from None
     finally:
         os.close(lock)
 

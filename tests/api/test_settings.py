@@ -9,6 +9,7 @@ import time
 from pathlib import Path
 
 import httpx
+import psycopg
 import pytest
 import yaml
 from typer.testing import CliRunner
@@ -143,6 +144,28 @@ def test_checking_finds_what_would_keep_it_from_starting(text: str, reason: str)
 def test_a_wrong_database_is_refused_without_its_password(url: str) -> None:
     code, output = run("serve", "--check", "--config", str(written(f"database_url: '{url}'")))
     assert (code, "database_url" in output, "secret" in output) == (2, True, False)
+
+
+def test_every_command_says_in_a_sentence_that_a_database_cannot_be_used(postgres_server: str) -> None:
+    Path("text.db").write_text("not a database " * 1_000)
+    with psycopg.connect(postgres_server, autocommit=True) as connection:
+        connection.execute("CREATE ROLE guest LOGIN")
+        connection.execute("CREATE DATABASE guarded")
+        connection.execute("REVOKE CREATE ON SCHEMA public FROM PUBLIC")
+    guarded = postgres_server.replace("/postgres?", "/guarded?").replace("//postgres:@", "//guest@")
+    for url, reason in (
+        ("sqlite:///text.db", "cannot be used as a log"),
+        ("postgresql://x@127.0.0.1:1/x", "cannot be reached"),
+        (guarded, "permission denied"),
+    ):
+        settings = str(written(f"database_url: '{url}'"))
+        for command in (["migrate"], ["create-key", "a", "--scope", "admin"], ["snapshot"]):
+            code, output = run(*command, "--config", settings)
+            assert (code, len(output.splitlines()), output.startswith("fairlead: ")) == (2, 1, True), (
+                command,
+                output,
+            )
+            assert reason in output or command == ["snapshot"], (command, output)
 
 
 def test_a_port_that_is_taken_is_said_so(monkeypatch: pytest.MonkeyPatch) -> None:
