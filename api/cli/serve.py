@@ -48,6 +48,7 @@ def serve(
 def check_settings(settings: Settings) -> None:
     """Raise `InvalidInput` if the service could not start, without changing anything."""
     import time
+    from contextlib import closing
 
     from fairlead.api.service.auth import check_address
     from fairlead.api.service.declared import declared_changes
@@ -60,11 +61,8 @@ def check_settings(settings: Settings) -> None:
     url = settings.database_url
     new = url.startswith("sqlite:") and not Path(sqlite_path(url)).exists()
     if not new:
-        store = open_store(url, read_only=True)
-        try:
+        with closing(open_store(url, read_only=True)) as store:
             fold_configuration(store, fold)
-        finally:
-            store.close()
     elif not Path(sqlite_path(url)).absolute().parent.is_dir():
         raise InvalidInput(f"{sqlite_path(url)}: the folder of this file does not exist: create it first")
     declared_changes(settings, fold, now_s=time.time())

@@ -141,15 +141,13 @@ def _append_key(url: str, line: str, *, is_admin: bool) -> None:
     import time
     from contextlib import closing
 
-    from fairlead.api.state.fold import Fold
     from fairlead.api.state.follower import fold_configuration
     from fairlead.api.store import Row, StoreUnavailable, open_store
     from fairlead.optimizer.errors import InvalidInput
 
     try:
         with closing(open_store(url)) as store:
-            fold = Fold(parked_wait_s=1.0, parked_limit=1, learn=False)
-            fold_configuration(store, fold)
+            fold = fold_configuration(store)
             if not fold.config.keys and not is_admin:
                 raise InvalidInput(
                     "the first key must have the scope admin, or no other could be created: add --scope admin"

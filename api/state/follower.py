@@ -281,8 +281,10 @@ class Engine:
             done.cancel()
 
 
-def fold_configuration(store: Store, fold: Fold) -> None:
-    """Fold the changes of the configuration in a log, and nothing else."""
+def fold_configuration(store: Store, fold: Fold | None = None) -> Fold:
+    """Fold the changes of the configuration in a log, and nothing else; without a ``fold``, in a new one."""
+    fold = fold or Fold(parked_wait_s=1.0, parked_limit=1, learn=False)
     while rows := store.rows(Query(after=fold.seq, kind="config")):
         for row in rows:
             fold.apply(row)
+    return fold

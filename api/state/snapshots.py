@@ -97,6 +97,11 @@ def paths(folder: Path) -> list[Path]:
 
 def load(path: Path, new_fold: Callable[[], Fold], *, log: str) -> Fold:
     """Load a fold of ``log``; raises if a single bit of it is not as it was saved."""
+    with pause_garbage_collection():
+        return _load(path, new_fold, log=log)
+
+
+def _load(path: Path, new_fold: Callable[[], Fold], *, log: str) -> Fold:
     content = read_arrays(path / "fold.npz", kind=FILE_KIND, version=FILE_FORMAT)
     state, expected = unpacked(content["fold"], SavedFold), new_fold().pending
     if str(content["log"]) != log:

@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterable, Mapping
 from itertools import takewhile
 from math import fsum
 from operator import attrgetter
+from sys import intern
 from typing import Final
 
 import msgspec
@@ -20,7 +21,7 @@ from fairlead.optimizer.learning.open_decision import Change, OpenDecision
 from fairlead.optimizer.learning.pending import PendingEvents
 from fairlead.optimizer.models.statistics import quantise
 from fairlead.optimizer.types.arrays import State, array_of, packed, unpacked
-from fairlead.optimizer.types.events import Feedback, Outcome
+from fairlead.optimizer.types.events import Feedback, Outcome, copy_with
 from fairlead.optimizer.types.route import Metric, Prices, Source
 
 MAX_PARKED: Final = 10_000
@@ -150,17 +151,19 @@ class Ledger:
         self._providers |= set(saved.providers)
         # Most decisions are among the same providers: one tuple serves them all.
         shared: dict[tuple[str, ...], tuple[str, ...]] = {}
-        for record in saved.decisions:
+        saved.decisions.reverse()
+        while saved.decisions:
+            record = saved.decisions.pop()  # freed at once, since all of them are tens of megabytes
             fields = msgspec.structs.asdict(record)
             is_encoded, events = fields.pop("is_encoded"), (fields.pop("outcome"), *fields.pop("feedback"))
-            fields["features"] = features = array_of(record.features)
-            fields["predicted"] = array_of(record.predicted).reshape(2, -1)
+            fields["features"] = features = array_of(record.features).copy()
+            fields["predicted"] = array_of(record.predicted).reshape(2, -1).copy()
             fields["providers"] = shared.setdefault(record.providers, record.providers)
             row, prices = quantise(features) if is_encoded else None, prices_at(record.seq)
             self._decisions[record.id] = OpenDecision(**fields, row=row, prices=prices)
             for event in events:
                 if event is not None:
-                    self.apply(event)
+                    self.apply(_with_shared_texts(event, record.id))
         for outcome, feedback in saved.pending:
             if (waiting := outcome or feedback) is not None:
                 self._park(waiting)
@@ -268,6 +271,15 @@ class SavedLedger(msgspec.Struct, array_like=True):
     closed_before: int
     last_seq: int
     evicted: int
+
+
+def _with_shared_texts(event: Outcome | Feedback, decision_id: str) -> Outcome | Feedback:
+    """Hold each text that is the same in many events once."""
+    if isinstance(event, Outcome):
+        provider, status = intern(event.served_provider), intern(event.status)
+        return copy_with(event, decision_id=decision_id, served_provider=provider, status=status)
+    metric, source = intern(event.metric), intern(event.source)
+    return copy_with(event, decision_id=decision_id, metric=metric, source=source)
 
 
 def _apply_outcome(decision: OpenDecision, event: Outcome) -> Change | None:

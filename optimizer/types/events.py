@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Final
+from typing import Final, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -91,7 +91,7 @@ class Candidate:
     expected: Expected
 
 
-@dataclass(frozen=True, kw_only=True, eq=False, slots=True)
+@dataclass(frozen=True, kw_only=True, eq=False)
 class Decision:
     """One logged choice with the full distribution that it was drawn from.
 
@@ -291,3 +291,14 @@ class RouteChanged:
 
 
 Event = Decision | Outcome | Feedback | DriftAlarm | RouteChanged
+E = TypeVar("E", bound=Decision | Outcome | Feedback)
+
+
+def copy_with(event: E, **fields: object) -> E:
+    """Copy an event with other values in some fields; unlike `replace` it does not check them.
+
+    A fold copies three events a round, and takes a sixth longer with `replace`.
+    """
+    copy = object.__new__(type(event))
+    copy.__dict__.update(event.__dict__, **fields)
+    return copy
