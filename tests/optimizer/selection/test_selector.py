@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from fairlead.optimizer import Context, Fixed, Provider, Route, Router
+from fairlead.optimizer import Context, Fixed, Greedy, Objective, Prices, Provider, Route, Router
 from fairlead.optimizer.errors import InvalidInput
 from fairlead.optimizer.selection.selector import sample
 
@@ -45,6 +45,24 @@ def test_an_ineligible_provider_has_no_floor() -> None:
 def test_a_policy_that_takes_no_floor_is_logged_as_it_is() -> None:
     decision = new_router(Fixed(index=0)).decide(Context(features=np.zeros(0)), decision_id="d", draw=0.999)
     assert decision.probabilities.tolist() == [1.0, 0.0, 0.0]
+
+
+def test_a_newcomer_that_looks_best_gets_its_quota_and_not_everything() -> None:
+    dear, cheap = (Prices(input_usd_per_mtok=usd, output_usd_per_mtok=usd) for usd in (100.0, 0.1))
+    old, new = Provider(name="old", prices=dear), Provider(name="new", prices=cheap)
+    routes = [
+        Route(
+            name="chat",
+            providers=providers,
+            objective=Objective(willingness_to_pay_usd=0.001),
+            newcomer_share=0.1,
+        )
+        for providers in ((old,), (old, new))
+    ]
+    router = Router(routes[0], policy=Greedy())
+    router.configure(routes[1])
+    decision = router.decide(Context(features=np.zeros(0)), decision_id="d", draw=0.5)
+    assert decision.probabilities == pytest.approx(np.array([0.9, 0.1]))
 
 
 def test_a_draw_never_falls_on_a_probability_of_zero() -> None:
