@@ -222,7 +222,7 @@ class Learner:
         return [(decision.features, decision.input_tokens) for decision in encoded[-WINDOW:]]
 
     def state(self) -> State:
-        """Return the open decisions with what came of them, and what was derived from them."""
+        """Return the open decisions with their reports, and what was derived from them."""
         names = sorted(self._detectors)
         saved = SavedLearner(spending=self._spending, counts=self.counts, alarms=self.alarms, detected=names)
         detectors = {f"detector{i}": self._detectors[name].state() for i, name in enumerate(names)}

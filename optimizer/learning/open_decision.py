@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, NamedTuple, Self
+from typing import NamedTuple, Self
 
 from fairlead.optimizer.models.statistics import quantise
 from fairlead.optimizer.types import Decision, Feedback, FloatArray, Outcome
@@ -15,7 +15,7 @@ from fairlead.optimizer.types.route import Prices
 class OpenDecision:
     """One decision with what is in force for it, and what was predicted when it was made.
 
-    Only the router that holds it writes to it, except for ``metadata``.
+    Only the router that holds it writes to it.
     """
 
     id: str
@@ -39,8 +39,6 @@ class OpenDecision:
     """The outcome in force."""
     scores: dict[tuple[str, str], tuple[Feedback, float | None]] | None = None
     """Feedback in force by metric and source, each with its value scaled to [0, 1]."""
-    metadata: Any = None
-    """For the owner of the router to keep what else belongs to the decision; not a part of snapshots."""
 
     @classmethod
     def of(cls, decision: Decision, prices: Mapping[str, Prices]) -> Self:
