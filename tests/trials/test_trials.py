@@ -2,6 +2,7 @@
 
 import random
 from pathlib import Path
+from subprocess import CalledProcessError, TimeoutExpired
 
 import pytest
 
@@ -12,6 +13,7 @@ from tests.trials import settings as trial
 from tests.trials import states
 from tests.trials.__main__ import main
 from tests.trials.damage import damaged_snapshots
+from tests.trials.databases import start_patiently
 from tests.trials.kills import kill_cycles
 from tests.trials.power import compiled, power_cuts
 from tests.trials.rebuild import rebuild
@@ -118,3 +120,24 @@ def test_a_trial_that_cannot_be_run_says_why(capsys: pytest.CaptureFixture[str])
         main(["kill", "--cycles", "0"])
     assert ended.value.code == 2
     assert "give a whole number from 1 on" in capsys.readouterr().err
+
+
+def test_a_server_that_starts_slowly_is_asked_again() -> None:
+    answers = iter([TimeoutExpired("pg_ctl", 10), TimeoutExpired("pg_ctl", 10), "running", "never reached"])
+
+    def start() -> str:
+        answer = next(answers)
+        if isinstance(answer, TimeoutExpired):
+            raise answer
+        return answer
+
+    assert start_patiently(start) == "running"
+    assert next(answers) == "never reached"
+
+
+def test_a_server_that_cannot_start_is_reported_at_once() -> None:
+    def start() -> str:
+        raise CalledProcessError(1, "initdb")
+
+    with pytest.raises(CalledProcessError):
+        start_patiently(start)

@@ -122,12 +122,19 @@ def test_only_the_first_ten_errors_are_told_and_names_are_cut(service: Running) 
 def test_a_hundred_thousand_keys_do_not_hold_the_service(service: Running) -> None:
     body = json.dumps({"route": "quickstart", **{f"k{i}": 1 for i in range(80_000)}}).encode()
     assert len(body) < 1_048_576
-    started = time.process_time()
-    status, problem = send(service, body)
-    assert status == 422
-    assert problem["errors"] is None
-    # Of the whole process, client and server: FastAPI's own answer takes more than that of the server alone.
-    assert time.process_time() - started < 0.6
+    times, parses = [], []
+    for _ in range(3):
+        started = time.process_time()
+        status, problem = send(service, body)
+        sent = time.process_time()
+        json.loads(body)
+        times.append(sent - started)
+        parses.append(time.process_time() - sent)
+        assert status == 422
+        assert problem["errors"] is None
+    # Against the time that reading the keys once takes on this machine, whatever its speed: about as long.
+    # FastAPI's own answer, with an error for each key, took more than twenty times as long.
+    assert min(times) < 10 * min(parses)
 
 
 def test_a_batch_of_ten_thousand_patterns_does_not_hold_the_service(service: Running) -> None:

