@@ -1,4 +1,4 @@
-"""Errors of what cannot be served, each in one sentence: the value, the reason, the remedy."""
+"""Errors, each in one sentence with the value, the reason and the remedy, and the checks that raise them."""
 
 from __future__ import annotations
 
@@ -70,3 +70,13 @@ def finite(name: str, value: float, *, low: float = -math.inf, high: float = mat
     if not low <= number <= high:
         raise InvalidInput(f"{name} is {number:g}, outside [{low:g}, {high:g}]: {remedy}")
     return number
+
+
+def check_amounts(record: object, *names: str, low: float = 0, high: float, remedy: str) -> None:
+    """Raise `InvalidInput` unless each of these attributes is None or a number within [low, high]."""
+    for name in names:
+        value = getattr(record, name)
+        # The quick test first: the check that explains what is wrong takes longer.
+        if value is None or ((type(value) is float or type(value) is int) and low <= value <= high):
+            continue
+        finite(name, value, low=low, high=high, remedy=remedy)

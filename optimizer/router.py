@@ -50,7 +50,7 @@ class Router:
     instead, which say what the features are, and contexts with ``features``. With ``detect_drift``, a
     provider whose rewards leave what was predicted raises an alarm; without, alarms come from the log only.
 
-    >>> from fairlead.optimizer import Context, Encoder, Feedback, Provider, Route, TaskLabel
+    >>> from fairlead import Context, Encoder, Feedback, Provider, Route, TaskLabel
     >>> route = Route(name="chat", providers=(Provider(name="small"), Provider(name="large")))
     >>> router = Router(route, encoder=Encoder([TaskLabel(width=8)]))
     >>> for decision_id, draw, value in [("d1", 0.3, 0.2), ("d2", 0.7, 0.9)]:
@@ -120,7 +120,7 @@ class Router:
 
         ``draw`` in [0, 1) is the random number that chooses, ``at_s`` the time in seconds, which a budget per
         day needs. ``objective``, ``constraints`` and ``candidates`` (names; None: all) hold for this request
-        beside the route's own. Raises `InvalidInput`, or `NoEligibleProvider` if all are ruled out.
+        together with the route's own. Raises `InvalidInput`, or `NoEligibleProvider` if all are ruled out.
         """
         # Over forty lines for its named parameters and the fields of a decision, not for its steps.
         tokens = context.tokens
@@ -261,7 +261,7 @@ class Router:
         return self
 
     def open_decision(self, decision_id: str) -> OpenDecision | None:
-        """Return what is in force for a decision that is not closed yet; None for any other."""
+        """Return a decision that is not closed yet, with what is in force for it; None for any other."""
         return self._learner.ledger.get(decision_id)
 
     def open_decisions(self) -> list[OpenDecision]:
@@ -325,7 +325,7 @@ class Router:
         self._pacing.update(self._beliefs)
 
     def summary(self) -> dict[str, object]:
-        """Summarise what was learned, for people (`optimizer.summary`), and after how many seqs."""
+        """Summarise what was learned, for people (`optimizer.summary`), and the number of seqs so far."""
         return {
             "decisions": self._next_seq,
             **summary(

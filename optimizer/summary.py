@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
+import math
 from typing import Final
-
-import numpy as np
 
 from fairlead.optimizer.learning.learner import Learner
 from fairlead.optimizer.models.beliefs import Beliefs
@@ -21,7 +20,7 @@ def summary(*, beliefs: Beliefs, learner: Learner, pacing: Pacing, newcomers: Ne
     """
     prediction = beliefs.predict(beliefs.quality.posterior.centre[None].copy(), TYPICAL_INPUT_TOKENS)
     trusted = sorted(beliefs.quality.members.items(), key=lambda item: -item[1])
-    latency, tail = prediction.latency_s, beliefs.tail_latency_s
+    cost_usd, tail = beliefs.provable_cost(prediction.cost_usd[0]), beliefs.tail_latency_s
     return {
         "trust": {name: round(weight, 4) for name, weight in trusted if weight > _WORTH_SAYING},
         "shadow_price": pacing.shadow_price,
@@ -31,9 +30,9 @@ def summary(*, beliefs: Beliefs, learner: Learner, pacing: Pacing, newcomers: Ne
             name: {
                 "quality": round(float(prediction.quality[0, i]), 4),
                 "quality_sd": round(float(prediction.expected[1, 0, i]), 4),
-                "cost_usd": float(prediction.cost_usd[0, i]) if beliefs.cost_known[i] else None,
-                "latency_s": float(latency[i]) if np.isfinite(latency[i]) else None,
-                "tail_latency_s": float(tail[i]) if np.isfinite(tail[i]) else None,
+                "cost_usd": _number(cost_usd[i]),
+                "latency_s": _number(prediction.latency_s[i]),
+                "tail_latency_s": _number(tail[i]),
                 "failure": float(prediction.expected[5, 0, i]),
                 "feedback": learner.counts.get(name, 0),
                 "floor": float(pacing.floor[i]),
@@ -44,3 +43,7 @@ def summary(*, beliefs: Beliefs, learner: Learner, pacing: Pacing, newcomers: Ne
         "newcomer_share": newcomers.share,
         "alarms": len(learner.alarms),
     }
+
+
+def _number(value: float) -> float | None:
+    return None if math.isnan(value) else float(value)

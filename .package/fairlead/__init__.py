@@ -35,20 +35,112 @@ All of these but the last two are names of this module. They are imported when t
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
-from fairlead import optimizer
+from importlib import import_module
+from typing import TYPE_CHECKING, Final
 
 if TYPE_CHECKING:
-    from fairlead.optimizer import *  # noqa: F403
+    from fairlead.optimizer.errors import InvalidInput, MissingExtra, NoEligibleProvider, UnknownDecision
+    from fairlead.optimizer.features import (
+        Attributes,
+        Block,
+        CallerEmbedding,
+        Encoder,
+        FeatureFileError,
+        Featuriser,
+        SurfaceFeatures,
+        TaskLabel,
+        TextProjection,
+    )
+    from fairlead.optimizer.persistence.event_log import read_log
+    from fairlead.optimizer.persistence.snapshot import SnapshotError
+    from fairlead.optimizer.policies.base import Policy
+    from fairlead.optimizer.policies.epsilon_greedy import EpsilonGreedy
+    from fairlead.optimizer.policies.fixed import Fixed
+    from fairlead.optimizer.policies.greedy import Greedy
+    from fairlead.optimizer.policies.linucb import LinUCB
+    from fairlead.optimizer.policies.presets import policy_from_name
+    from fairlead.optimizer.policies.squarecb import SquareCB
+    from fairlead.optimizer.policies.thompson import Thompson
+    from fairlead.optimizer.policies.uniform import Uniform
+    from fairlead.optimizer.router import Router
+    from fairlead.optimizer.types import (
+        Budget,
+        Constraints,
+        Context,
+        Decision,
+        DriftAlarm,
+        Feedback,
+        Metric,
+        Objective,
+        Outcome,
+        Prices,
+        Provider,
+        Route,
+        RouteChanged,
+        Source,
+    )
 
-__all__ = list(optimizer.__all__)
+# In this order a name is looked up: modules that import little come first.
+_MODULES: Final = (
+    "types",
+    "errors",
+    "features",
+    "persistence.event_log",
+    "persistence.snapshot",
+    "policies.presets",
+    "router",
+)
+
+__all__ = [
+    "Attributes",
+    "Block",
+    "Budget",
+    "CallerEmbedding",
+    "Constraints",
+    "Context",
+    "Decision",
+    "DriftAlarm",
+    "Encoder",
+    "EpsilonGreedy",
+    "FeatureFileError",
+    "Featuriser",
+    "Feedback",
+    "Fixed",
+    "Greedy",
+    "InvalidInput",
+    "LinUCB",
+    "Metric",
+    "MissingExtra",
+    "NoEligibleProvider",
+    "Objective",
+    "Outcome",
+    "Policy",
+    "Prices",
+    "Provider",
+    "Route",
+    "RouteChanged",
+    "Router",
+    "SnapshotError",
+    "Source",
+    "SquareCB",
+    "SurfaceFeatures",
+    "TaskLabel",
+    "TextProjection",
+    "Thompson",
+    "Uniform",
+    "UnknownDecision",
+    "policy_from_name",
+    "read_log",
+]
 
 
 def __getattr__(name: str) -> object:
     """Import a public name when it is first used."""
     if name in __all__:
-        return globals().setdefault(name, getattr(optimizer, name))
+        for module in _MODULES:
+            home = import_module(f"{__name__}.optimizer.{module}")
+            if hasattr(home, name):
+                return globals().setdefault(name, getattr(home, name))
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
 
 

@@ -44,7 +44,18 @@ class Block:
 
 
 class Featuriser(Protocol):
-    """Turns requests into one block of coordinates; never changes while doing so."""
+    """Turns requests into one block of coordinates; never changes while doing so.
+
+    >>> from fairlead import Context, Encoder
+    >>> class Question:
+    ...     block, version = Block("question", 1, isotropic=False), "question-1"
+    ...     def transform(self, contexts):
+    ...         return np.array([[float((context.text or "").endswith("?"))] for context in contexts])
+    ...     def state(self):
+    ...         return {}
+    >>> Encoder([Question()]).encode(Context(text="How far is the moon?"))
+    array([1.])
+    """
 
     @property
     def block(self) -> Block:
@@ -57,8 +68,8 @@ class Featuriser(Protocol):
     def transform(self, contexts: Sequence[Context]) -> FloatArray:
         """Coordinates of each request, shape (n, width), finite, within ±BOUND.
 
-        A row depends on its own request alone: one request gives the same bits by itself as it
-        does among many. A request without the fact that the block needs gives zeros.
+        A row depends on its own request alone: a request gives the same bits alone as among others.
+        A request without the fact that the block needs gives zeros.
         """
 
     def state(self) -> dict[str, NDArray[Any]]:

@@ -64,7 +64,7 @@ class TaskLabel(WidthFeaturiser):
 
     The label is taken as it stands: "Chat" and "chat" are two labels.
 
-    >>> from fairlead.optimizer import Context
+    >>> from fairlead import Context
     >>> TaskLabel(width=4).transform([Context(task="chat"), Context(task="sql"), Context()])
     array([[1., 0., 0., 0.],
            [0., 0., 1., 0.],
@@ -87,7 +87,7 @@ class Attributes(WidthFeaturiser):
     Text and booleans add ±1 at the hash of key and value; numbers add ± their squashed value at
     the hash of the key, so that more stays more. Random signs make collisions cancel on average.
 
-    >>> from fairlead.optimizer import Context
+    >>> from fairlead import Context
     >>> Attributes(width=4).transform([Context(attributes={"tier": "gold", "tools": 3})]).round(2)
     array([[ 0.  , -0.61,  1.  ,  0.  ]])
     """
@@ -120,7 +120,7 @@ class CallerEmbedding(WidthFeaturiser):
     weight on a few of more than 64 coordinates is cut at ±BOUND there.
 
     >>> import numpy as np
-    >>> from fairlead.optimizer import Context
+    >>> from fairlead import Context
     >>> CallerEmbedding(width=4).transform([Context(embedding=np.array([3.0, 0.0, 4.0, 0.0]))])
     array([[1.2, 0. , 1.6, 0. ]])
     """

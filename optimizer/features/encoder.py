@@ -17,7 +17,7 @@ class Encoder:
 
     There is no constant column: a model that wants an intercept adds its own.
 
-    >>> from fairlead.optimizer import Attributes, Context, Encoder, TaskLabel
+    >>> from fairlead import Attributes, Context, Encoder, TaskLabel
     >>> encoder = Encoder([TaskLabel(width=4), Attributes(width=2)])
     >>> encoder.slices
     {'task': slice(0, 4, None), 'attributes': slice(4, 6, None)}

@@ -64,7 +64,7 @@ class TextProjection:
 
     A prompt without a known word gives zeros, the position of the average prompt, as does None.
 
-    >>> from fairlead.optimizer import Context, TextProjection
+    >>> from fairlead import Context, TextProjection
     >>> prompts = [f"{verb} the {noun}" for verb in ("bake", "eat") for noun in ("bread", "cake", "pie")]
     >>> prompts += [f"{verb} the {noun}" for verb in ("sail", "steer") for noun in ("boat", "ship", "yacht")]
     >>> projection = TextProjection.fit(prompts, width=2)

@@ -72,7 +72,7 @@ class SurfaceFeatures:
     are scaled up from that part. Any Unicode string is fine, lone surrogates and NULs included.
     None gives zeros and ``no_text`` = 1. The coordinates are named by `NAMES`.
 
-    >>> from fairlead.optimizer import Context
+    >>> from fairlead import Context
     >>> row = SurfaceFeatures().transform([Context(text="What is 7 * 6?")])[0]
     >>> {name: round(float(row[NAMES.index(name)]), 1) for name in ("digits", "question_mark", "code")}
     {'digits': 0.6, 'question_mark': 1.0, 'code': 0.0}

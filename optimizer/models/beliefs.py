@@ -8,12 +8,11 @@ the next request without anything being learned again.
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final
 
 import numpy as np
-from numpy.typing import NDArray
 
 from fairlead.optimizer.compiled import compiled
 from fairlead.optimizer.features.base import Block
@@ -21,7 +20,7 @@ from fairlead.optimizer.models.failure import FailureBelief
 from fairlead.optimizer.models.latency import LatencyBelief
 from fairlead.optimizer.models.linear import LinearBelief
 from fairlead.optimizer.models.posterior import Posterior
-from fairlead.optimizer.models.pricing import PriceTable
+from fairlead.optimizer.models.pricing import LEAST_USD, call_price
 from fairlead.optimizer.types import FloatArray, Provider
 from fairlead.optimizer.types.arrays import State, from_texts, joined, part, texts
 
@@ -42,6 +41,7 @@ SMOOTHING: Final = 0.002
 _CONTEXT_SHARE: Final = CONTEXT_WIDTH**2
 _MOST_VARIANCE: Final = 0.09
 _LEAST_UNITS: Final = 0.05
+_UNKNOWN_USD: Final = 1e-3
 
 
 @dataclass(slots=True, kw_only=True)
@@ -51,9 +51,8 @@ class Prediction:
     expected: FloatArray
     """Shape (6, n, k), with the rows of `Decision.expected`."""
     quality: FloatArray
-    """A row of ``expected``, shape (n, k), as are ``cost_usd`` and ``cost_sd``."""
+    """A row of ``expected``, shape (n, k), as is ``cost_usd``."""
     cost_usd: FloatArray
-    cost_sd: FloatArray
     explored_variance: FloatArray
     """Variance of the quality that exploration uses, shape (n, k): the context's and the level's, each by its
     share."""
@@ -62,7 +61,7 @@ class Prediction:
     latency_sd_s: FloatArray
     """Standard deviation of each provider's latency, shape (k,), NaN if fewer than two are known."""
     version: int
-    """Version of the beliefs that predicted."""
+    """`Beliefs.version`."""
 
     def utility(self, *, shadow_price: float, latency_weight: float) -> tuple[FloatArray, FloatArray]:
         """Return mean utility and its spread, quality − λ cost − weight × latency, each of shape (n, k).
@@ -154,7 +153,7 @@ class Beliefs:
         )
 
     def adopt(self, fitted: Fitted) -> None:
-        """Believe what was fitted, provided that nothing was learned since."""
+        """Use these posteriors, provided that nothing was learned since."""
         if fitted.quality is not None:
             self.quality.adopt(fitted.quality)
         if fitted.cost is not None:
@@ -166,21 +165,17 @@ class Beliefs:
         self._stale.add(name)
 
     def _mark_all_served(self) -> None:
-        self._latency, self._latency_sd, self._failure = np.empty((3, len(self.names)))
+        self._service: FloatArray = np.empty((3, len(self.names)))
+        """Mean and standard deviation of latency, and share of failures, of each provider."""
         self._stale = set(self.names)
 
     def _update_service(self) -> None:
         if not self._stale:
             return
-        # New arrays: predictions hold the old ones.
-        self._latency, self._latency_sd, self._failure = map(
-            np.copy, (self._latency, self._latency_sd, self._failure)
-        )
+        self._service = self._service.copy()  # predictions hold the old one
         for name in self._stale.intersection(self.names):
-            i = self.names.index(name)
-            self._latency[i] = self.latency[name].mean_s()
-            self._latency_sd[i] = self.latency[name].sd_s()
-            self._failure[i] = self.failure[name].probability()
+            latency, failure = self.latency[name], self.failure[name].probability()
+            self._service[:, self.names.index(name)] = latency.mean_s(), latency.sd_s(), failure
         self._stale = set()
 
     def state(self) -> State:
@@ -216,13 +211,8 @@ class Beliefs:
         """95 % quantile of each provider's latency, NaN without history."""
         return np.array([self.latency[name].quantile_s() for name in self.names])
 
-    @property
-    def cost_known(self) -> NDArray[np.bool_]:
-        """Whether each provider has a price list or was paid for, shape (k,); if not, its cost is a guess."""
-        return self._prices.is_known
-
     def provable_cost(self, cost_usd: FloatArray) -> FloatArray:
-        """Return these costs (k,) with NaN in place of those that are only guesses."""
+        """Return these costs (k,), or NaN for a provider without price list that was never paid for."""
         return np.where(self._prices.is_known, cost_usd, np.nan)
 
     def cost_unit(self, name: str) -> tuple[int, float] | None:
@@ -239,22 +229,17 @@ class Beliefs:
         self._update_prices()
 
     def _update_prices(self) -> None:
-        self._prices = PriceTable(self._providers, {name: usd for name, (_, usd) in self._units.items()})
+        self._prices = _PriceTable(self._providers, {name: usd for name, (_, usd) in self._units.items()})
 
     def _level_shares(self) -> FloatArray:
         """Square of the share of each level's width that is explored, shape (k,)."""
-        feedback = self.quality.since_change
-        if self._shared_at != feedback or self.quality.arrivals:
-            self._shared_at, self._shares = feedback, self._shares_after(feedback)
+        feedback, arrivals = self.quality.since_change, self.quality.arrivals
+        if self._shared_at != feedback or arrivals:
+            self._shared_at, self._shares = feedback, np.full(len(self.names), self._level_share(feedback))
+            for i, name in enumerate(self.names):
+                if name in arrivals:
+                    self._shares[i] = max(self._shares[i], self._level_share(arrivals[name][1]))
         return self._shares
-
-    def _shares_after(self, feedback: int) -> FloatArray:
-        shares = np.full(len(self.names), self._level_share(feedback))
-        for name, (_, count) in self.quality.arrivals.items():
-            if name in self.names:
-                i = self.names.index(name)
-                shares[i] = max(shares[i], self._level_share(count))
-        return shares
 
     def _level_share(self, feedback: int) -> float:
         ratio = max(feedback, 0) / (EARLY_FEEDBACK * math.sqrt(len(self.names)))
@@ -264,13 +249,14 @@ class Beliefs:
     def predict(self, rows: FloatArray, input_tokens: float | FloatArray) -> Prediction:
         """Predict for requests with rows (n, d), intercept in front, and input tokens, (n,) or one number."""
         self._update_service()
+        latency_s, latency_sd_s, failure = self._service
         base, unit = self._prices.at(input_tokens)
         quality = self.quality.predict(rows)
         cost_units = rows @ self.cost.posterior.mean.T
         n, k = cost_units.shape
         terms = (
-            self._latency,
-            self._failure,
+            latency_s,
+            failure,
             self._least_units,
             self.quality.level_variance,
             self.cost.level_variance,
@@ -282,12 +268,37 @@ class Beliefs:
             expected=result[:6],
             quality=result[0],
             cost_usd=result[2],
-            cost_sd=result[3],
             explored_variance=result[6],
-            latency_s=self._latency,
-            latency_sd_s=self._latency_sd,
+            latency_s=latency_s,
+            latency_sd_s=latency_sd_s,
             version=self.quality.version + self.cost.version,
         )
+
+
+class _PriceTable:
+    """The call prices of a route's providers as arrays, in their order."""
+
+    def __init__(self, providers: Sequence[Provider], unit_usd: Mapping[str, float]) -> None:
+        has_price = [p.prices is not None or p.name in unit_usd for p in providers]
+        self.is_known = np.array(has_price)
+        """Whether each provider has a price list or was paid for, shape (k,); if not, its cost is a guess."""
+        calls = np.array([call_price(p.prices, unit_usd.get(p.name, 0.0)) for p in providers])
+        self._base, self._base_token, self._unit, self._unit_token = np.ascontiguousarray(calls.T)
+        # An unknown cost counts as the highest known one, never as 0.
+        typical = self._base + self._unit
+        guess = float(typical[self.is_known].max()) if self.is_known.any() else _UNKNOWN_USD
+        self._unit = np.maximum(np.where(self.is_known, self._unit, guess), LEAST_USD)
+        self._unit.setflags(write=False)
+        self._one_unit = not self._unit_token.any()
+
+    def at(self, input_tokens: float | FloatArray) -> tuple[FloatArray, FloatArray]:
+        """Return the USD known beforehand and the USD of the unit, (k,), or (n, k) for tokens (n,)."""
+        tokens = input_tokens[:, None] if isinstance(input_tokens, np.ndarray) else input_tokens
+        base: FloatArray = self._base + tokens * self._base_token
+        if self._one_unit:
+            return base, np.broadcast_to(self._unit, base.shape) if base.ndim > 1 else self._unit
+        unit: FloatArray = self._unit + tokens * self._unit_token
+        return base, unit
 
 
 @compiled

@@ -48,12 +48,12 @@ class LinearBelief:
         self._past: dict[str, Statistics] = {}
         self.changes: dict[str, int] = {}
         """Seq of the last change of each provider that has changed."""
-        self._names: tuple[str, ...] = ()
         self._index: dict[str, int] = {}
+        """Row of the posterior by provider."""
         self.total = 0
         """Observations in force of all providers."""
         self.since_change = 0
-        """Observations of all providers, of decisions since one of them was last taken to have changed."""
+        """Observations of all providers, of decisions since the latest change of one of them."""
         self.arrivals: dict[str, tuple[int, int]] = {}
         """For each provider that joined a running route: its first seq, and all observations since."""
         self._fit_at = -np.inf
@@ -70,9 +70,8 @@ class LinearBelief:
 
     def set_providers(self, names: Sequence[str]) -> None:
         """Make ``names`` the rows of the posterior, in this order; what was learned of others is kept."""
-        if tuple(names) == self._names:
+        if list(names) == list(self._index):
             return
-        self._names = tuple(names)
         self._index = {name: i for i, name in enumerate(names)}
         for name in names:
             if name not in self._current:
@@ -93,10 +92,9 @@ class LinearBelief:
         self.total += sign
         if not self.changes or seq >= max(self.changes.values()):
             self.since_change += sign
-        if self.arrivals:
-            for newcomer, (since, count) in self.arrivals.items():
-                if seq >= since:
-                    self.arrivals[newcomer] = (since, count + sign)
+        for newcomer, (since, count) in self.arrivals.items():
+            if seq >= since:
+                self.arrivals[newcomer] = (since, count + sign)
         if side is self._current and name in self._index:
             posterior, index = self.posterior, self._index[name]
             belief = (posterior.mean, posterior.cov, posterior.centre, self.level_variance)
@@ -139,11 +137,11 @@ class LinearBelief:
         self._fit_at = -np.inf
 
     def refit(self) -> None:
-        """Compute the posterior from the statistics as they are, and believe it."""
+        """Compute the posterior from the present statistics, and use it."""
         self.adopt(self.fit())
 
     def adopt(self, posterior: Posterior) -> None:
-        """Believe a posterior that was fitted to the statistics as they are."""
+        """Use a posterior that was fitted to the present statistics."""
         centre = posterior.centre
         self.level_variance = (posterior.cov @ centre) @ centre
         self.posterior = posterior
@@ -153,9 +151,9 @@ class LinearBelief:
     def fit(self) -> Posterior:
         """Compute the posterior of the statistics; changes nothing, and other threads go on."""
         size = self._width + 1
-        k = len(self._names)
+        k = len(self._index)
         sums = Sums(np.empty((k, size, size)), np.empty((k, size)), np.empty(k), np.empty(k))
-        for i, name in enumerate(self._names):
+        for name, i in self._index.items():
             gram, moment, square = self._current[name].sums()
             count = float(self._current[name].count)
             past = self._past[name]
@@ -188,7 +186,7 @@ class LinearBelief:
             **{name: getattr(self.posterior, name) for name in _POSTERIOR},
             "level_variance": self.level_variance,
             "known": texts(names),
-            "names": texts(self._names),
+            "names": texts(self._index),
             "changes": np.array([self.changes.get(name, -1) for name in names], dtype=np.int64),
             "counts": np.array([self.total, self.since_change, self.version], dtype=np.int64),
             "due_at": np.array(self._fit_at),
@@ -206,8 +204,7 @@ class LinearBelief:
         self.changes = {
             name: since for name, since in zip(names, state["changes"].tolist(), strict=True) if since >= 0
         }
-        self._names = tuple(from_texts(state["names"]))
-        self._index = {name: i for i, name in enumerate(self._names)}
+        self._index = {name: i for i, name in enumerate(from_texts(state["names"]))}
         self.total, self.since_change, self.version = state["counts"].tolist()
         self._fit_at = float(state["due_at"])
         arrivals = map(tuple, state["arrivals"].tolist())

@@ -122,7 +122,7 @@ class Mixture:
             if block.isotropic:
                 variance[start : start + block.width] = variance[start : start + block.width].mean()
             start += block.width
-        # A few imagined observations of unit variance: a coordinate that hardly varied is not blown up.
+        # A few imagined observations of unit variance: a coordinate that barely varied is not blown up.
         scale = np.sqrt((variance * total + _SCALE_PRIOR) / (total + _SCALE_PRIOR))
         inner = np.arange(1, size)
         transform[inner, inner] = 1.0 / scale

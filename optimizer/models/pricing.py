@@ -7,19 +7,17 @@ power of two near the provider's first cost, by seq.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
 from typing import Final, NamedTuple
 
 import numpy as np
 
-from fairlead.optimizer.types.arrays import FloatArray
-from fairlead.optimizer.types.route import Prices, Provider
+from fairlead.optimizer.types.route import Prices
 
 TYPICAL_OUTPUT_TOKENS: Final = 300.0
 """Output tokens that make one unit: the length of an answer that is expected before any was seen."""
 
-_LEAST_USD: Final = 1e-12
-_UNKNOWN_USD: Final = 1e-3
+LEAST_USD: Final = 1e-12
+"""Least USD of a unit, since costs are divided by it."""
 
 
 class CallPrice(NamedTuple):
@@ -32,7 +30,7 @@ class CallPrice(NamedTuple):
 
     def at(self, input_tokens: float) -> tuple[float, float]:
         """Return the USD known beforehand, and the USD of the unit in which the rest is learned."""
-        unit = max(self.unit + self.unit_token * input_tokens, _LEAST_USD)
+        unit = max(self.unit + self.unit_token * input_tokens, LEAST_USD)
         return self.base + self.base_token * input_tokens, unit
 
 
@@ -58,29 +56,3 @@ def call_price(prices: Prices | None, unit_usd: float) -> CallPrice:
 def unit_near(cost_usd: float) -> float:
     """Round a cost to a power of two: costs of one size have one unit, whichever of them came first."""
     return float(2.0 ** round(float(np.log2(cost_usd))))
-
-
-class PriceTable:
-    """The call prices of a route's providers as arrays, in their order."""
-
-    def __init__(self, providers: Sequence[Provider], unit_usd: Mapping[str, float]) -> None:
-        has_price = [p.prices is not None or p.name in unit_usd for p in providers]
-        self.is_known = np.array(has_price)
-        """Whether each provider has a price list or was paid for, shape (k,); if not, its cost is a guess."""
-        calls = np.array([call_price(p.prices, unit_usd.get(p.name, 0.0)) for p in providers])
-        self._base, self._base_token, self._unit, self._unit_token = np.ascontiguousarray(calls.T)
-        # An unknown cost counts as the highest known one, never as 0.
-        typical = self._base + self._unit
-        guess = float(typical[self.is_known].max()) if self.is_known.any() else _UNKNOWN_USD
-        self._unit = np.maximum(np.where(self.is_known, self._unit, guess), _LEAST_USD)
-        self._unit.setflags(write=False)
-        self._one_unit = not self._unit_token.any()
-
-    def at(self, input_tokens: float | FloatArray) -> tuple[FloatArray, FloatArray]:
-        """Return the USD known beforehand and the USD of the unit, (k,), or (n, k) for tokens (n,)."""
-        tokens = input_tokens[:, None] if isinstance(input_tokens, np.ndarray) else input_tokens
-        base: FloatArray = self._base + tokens * self._base_token
-        if self._one_unit:
-            return base, np.broadcast_to(self._unit, base.shape) if base.ndim > 1 else self._unit
-        unit: FloatArray = self._unit + tokens * self._unit_token
-        return base, unit

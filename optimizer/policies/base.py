@@ -18,12 +18,19 @@ class Policy(Protocol):
     Rows are requests and columns providers. A provider that is ruled out has utility −inf and gets
     probability 0 exactly. Every row of the result is at least 0 and sums to 1 within 1e-12, and is the
     same whether the row comes alone or among others.
+
+    >>> class Softmax:
+    ...     name, takes_floor = "softmax", True
+    ...     def probabilities(self, utility, spread):
+    ...         weight = np.exp(10 * (utility - best_utility(utility, spread)))
+    ...         return weight / weight.sum(axis=1, keepdims=True)
+    >>> Softmax().probabilities(np.array([[0.7, 0.6, -np.inf]]), np.full((1, 3), 0.1)).round(2)
+    array([[0.73, 0.27, 0.  ]])
     """
 
     @property
     def name(self) -> str:
         """The name from which `policy_from_name` makes this policy."""
-        ...
 
     @property
     def takes_floor(self) -> bool:
@@ -31,11 +38,9 @@ class Policy(Protocol):
 
         False for policies that set their exploration themselves, or that are to have none.
         """
-        ...
 
     def probabilities(self, utility: FloatArray, spread: FloatArray) -> FloatArray:
         """Probabilities, shape (n, k), from utility and the sd of its prediction, both (n, k)."""
-        ...
 
 
 def best_utility(utility: FloatArray, spread: FloatArray) -> FloatArray:

@@ -35,7 +35,7 @@ def require_eligible(ineligible: Mapping[str, str], names: Sequence[str], *, dec
 
 
 class ConstraintChecker:
-    """The rules of a route, or of route and request together, with all that does not change worked out once.
+    """The rules of a route, or of route and request together, worked out once as far as no request matters.
 
     A provider must satisfy all ``rules``. For a route with neither limits nor context windows, a check takes
     well under a microsecond.
@@ -139,8 +139,8 @@ def _standing_reason(provider: Provider, rules: Sequence[Constraints]) -> str | 
 def check_contradictions(constraints: Constraints, providers: Sequence[Provider]) -> None:
     """Raise `InvalidInput` for rules that no provider of the list can satisfy, whatever the request.
 
-    An allow pattern that matches no provider is refused too: it is usually a misspelling. Health is left
-    out, since it changes by itself.
+    An allow pattern that matches no provider is refused too: it is usually a misspelling. Health is
+    left out, since it changes without a new configuration.
     """
     names = [provider.name for provider in providers]
     if not constraints.allow:

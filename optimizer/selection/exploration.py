@@ -15,19 +15,19 @@ ENOUGH_FEEDBACK: Final = 8
 
 
 class Newcomers:
-    """The providers added to a running route, and what they may take until enough is known of them."""
+    """The providers added to a running route, and their quota until they have enough feedback."""
 
     def __init__(self, *, share: float) -> None:
         self.share = share
         self.names: set[str] = set()
 
     def configure(self, before: Sequence[str], after: Sequence[str], *, share: float) -> None:
-        """Take providers that are only in ``after`` for newcomers, and forget those that have left."""
+        """Make providers that are only in ``after`` newcomers, and forget those that have left."""
         self.share = share
         self.names = (self.names | (set(after) - set(before))) & set(after)
 
     def graduate(self, counts: Mapping[str, int]) -> bool:
-        """Drop newcomers with enough feedback by now, by ``counts`` of it; whether there were any."""
+        """Drop newcomers that have enough feedback by ``counts``; returns whether there were any."""
         graduates = {name for name in self.names if counts.get(name, 0) >= ENOUGH_FEEDBACK}
         self.names -= graduates
         return bool(graduates)

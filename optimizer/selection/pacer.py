@@ -1,9 +1,9 @@
-"""The pacer: which shadow price makes the coming requests cost what the budget allows.
+"""The pacer: the shadow price at which the coming requests cost what the budget allows.
 
 The shadow price λ is the quality that one USD must bring. It is solved on a window of recent contexts
 against the very distribution that decisions are drawn from, which is a smooth mixture of providers and
-not a threshold, so that the spend expected of it is continuous in λ. What is asked for is the budget
-plus a share of what was really saved or overspent so far: a receding horizon of `HORIZON` requests.
+not a threshold, so that the spend expected of it is continuous in λ. The target is the budget plus
+a share of what was really saved or overspent so far: a receding horizon of `HORIZON` requests.
 """
 
 from __future__ import annotations
@@ -116,7 +116,7 @@ class Pacer:
             if abs(gap) < _TOLERANCE or (gap < 0 and point <= low) or (gap > 0 and point >= high):
                 break
             if steps == 0 and gap < 0 and spend_at(0.0) <= target:
-                # Less is asked for than is spent at this price: perhaps no price is needed any more.
+                # Less is spent at this price than the budget allows: perhaps no price is needed any more.
                 return 0.0
             if gap > 0:
                 below = (point, gap)

@@ -32,7 +32,7 @@ class Selection:
     """Name to reason for every provider that was ruled out."""
     shadow_price: float
     version: int
-    """Number of posteriors and shadow prices computed before."""
+    """`Router.model_version`."""
 
 
 class Selector:

@@ -1,7 +1,7 @@
 """The shadow price: what money is worth at this moment, by the route's objective and budget.
 
-Looks at a window of recent contexts and asks the pacer for the shadow price at which the policy's own
-distribution over them costs what the budget allows. The floor under every propensity is priced with it.
+The pacer finds the shadow price at which the policy's own distribution over a window of recent contexts costs
+what the budget allows. The floor under every propensity is priced with it.
 """
 
 from __future__ import annotations
@@ -158,7 +158,7 @@ class Pacing:
             self._pacer.restore(part(state, "pacer"))
 
     def update(self, beliefs: Beliefs) -> None:
-        """Solve the shadow price on the window, price the floor, and use both."""
+        """Solve for shadow price and floor, and use both."""
         self.adopt(self.solve(beliefs))
 
     def adopt(self, solution: Solution) -> None:
@@ -170,7 +170,7 @@ class Pacing:
             self._pacer.shadow_price = solution.shadow_price
 
     def solve(self, beliefs: Beliefs) -> Solution:
-        """Solve for the window and what is believed; changes nothing."""
+        """Solve for the shadow price on the window, and price the floor; changes nothing."""
         floor = self._priced_floor(beliefs)
         pacer = self._pacer
         if pacer is None:

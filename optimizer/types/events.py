@@ -1,4 +1,4 @@
-"""Requests and events: the context, the decision, and what came of it."""
+"""Requests and events: the context, the decision, its outcome and its feedback."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from typing import Final, TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
-from fairlead.optimizer.errors import InvalidInput, finite
+from fairlead.optimizer.errors import InvalidInput, check_amounts, finite
 from fairlead.optimizer.types.arrays import FloatArray
 from fairlead.optimizer.types.route import MAX_COST_USD, Route
 
@@ -43,7 +43,7 @@ class Context:
 
     def __post_init__(self) -> None:
         if self.input_tokens is not None:
-            finite("input_tokens", self.input_tokens, low=0, high=MAX_TOKENS, remedy="give a count of tokens")
+            check_amounts(self, "input_tokens", high=MAX_TOKENS, remedy="give a count of tokens")
 
     @property
     def tokens(self) -> float:
@@ -98,7 +98,7 @@ class Decision:
     Arrays run over ``providers`` in the route's order. ``seq`` numbers the decisions and configurations
     of a route: a change of a provider is dated by it. ``features`` has the encoder's width.
 
-    >>> from fairlead.optimizer import Constraints, Encoder, Provider, Route, Router, TaskLabel
+    >>> from fairlead import Constraints, Encoder, Provider, Route, Router, TaskLabel
     >>> providers = (Provider(name="local/small"), Provider(name="lab/large"))
     >>> route = Route(name="chat", providers=providers, constraints=Constraints(deny=("lab/*",)))
     >>> router = Router(route, encoder=Encoder([TaskLabel(width=8)]))
@@ -147,35 +147,25 @@ class Decision:
     @property
     def candidates(self) -> tuple[Candidate, ...]:
         """The distribution and the predictions behind it, provider by provider."""
-        candidates = []
-        for i, name in enumerate(self.providers):
-            quality, quality_sd, cost, cost_sd, latency, failure = self.expected[:, i].tolist()
-            expected = Expected(
-                quality=quality,
-                quality_sd=quality_sd,
-                cost_usd=cost,
-                cost_usd_sd=cost_sd,
-                latency_s=None if np.isnan(latency) else latency,
-                failure=failure,
+        return tuple(
+            Candidate(
+                provider=name,
+                propensity=propensity,
+                eligible=name not in self.ineligible,
+                reason=self.ineligible.get(name),
+                expected=Expected(
+                    quality=quality,
+                    quality_sd=quality_sd,
+                    cost_usd=cost,
+                    cost_usd_sd=cost_sd,
+                    latency_s=None if math.isnan(latency) else latency,
+                    failure=failure,
+                ),
             )
-            reason = self.ineligible.get(name)
-            candidates.append(
-                Candidate(
-                    provider=name,
-                    propensity=float(self.probabilities[i]),
-                    eligible=reason is None,
-                    reason=reason,
-                    expected=expected,
-                )
+            for name, propensity, (quality, quality_sd, cost, cost_sd, latency, failure) in zip(
+                self.providers, self.probabilities.tolist(), self.expected.T.tolist(), strict=True
             )
-        return tuple(candidates)
-
-
-def _amount(name: str, value: float | None, *, high: float, remedy: str) -> None:
-    # The quick test first: the check that explains what is wrong takes longer.
-    if value is None or ((type(value) is float or type(value) is int) and 0 <= value <= high):
-        return
-    finite(name, value, low=0, high=high, remedy=remedy)
+        )
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -204,11 +194,10 @@ class Outcome:
     revision: int = 0
 
     def __post_init__(self) -> None:
-        _amount("cost_usd", self.cost_usd, high=MAX_COST_USD, remedy="give USD of at least 0, or nothing")
-        _amount("latency_s", self.latency_s, high=MAX_LATENCY_S, remedy="give seconds of at least 0")
-        _amount("input_tokens", self.input_tokens, high=MAX_TOKENS, remedy="give a count of tokens")
-        _amount("output_tokens", self.output_tokens, high=MAX_TOKENS, remedy="give a count of tokens")
-        _amount("cached_tokens", self.cached_tokens, high=MAX_TOKENS, remedy="give a count of tokens")
+        check_amounts(self, "cost_usd", high=MAX_COST_USD, remedy="give USD of at least 0, or nothing")
+        check_amounts(self, "latency_s", high=MAX_LATENCY_S, remedy="give seconds of at least 0")
+        counts = ("input_tokens", "output_tokens", "cached_tokens")
+        check_amounts(self, *counts, high=MAX_TOKENS, remedy="give a count of tokens")
         if self.status not in ("ok", "error", "timeout", "refused"):
             raise InvalidInput(f"status is {self.status!r}: give one of ok, error, timeout, refused")
 
@@ -275,7 +264,7 @@ class DriftAlarm:
 class RouteChanged:
     """A configuration of the route: decisions from ``seq`` on are made under it.
 
-    >>> from fairlead.optimizer import Provider, Router
+    >>> from fairlead import Provider, Router
     >>> router = Router(Route(name="chat", providers=(Provider(name="small"),)))
     >>> providers = (Provider(name="small"), Provider(name="large"))
     >>> change = router.configure(Route(name="chat", providers=providers))

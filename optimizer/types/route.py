@@ -5,11 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Final
 
-from fairlead.optimizer.errors import InvalidInput, finite, plain_text
+from fairlead.optimizer.errors import InvalidInput, check_amounts, finite, plain_text
 
 MAX_COST_USD: Final = 1e6
-
-_PRICE_REMEDY = "give USD as a finite number of at least 0, or no prices at all if they are unknown"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -27,10 +25,10 @@ class Prices:
     per_call_usd: float = 0.0
 
     def __post_init__(self) -> None:
+        remedy = "give USD as a finite number of at least 0, or no prices at all if they are unknown"
         for name in ("input_usd_per_mtok", "output_usd_per_mtok", "per_call_usd"):
-            finite(name, getattr(self, name), low=0, high=MAX_COST_USD, remedy=_PRICE_REMEDY)
-        if self.cached_usd_per_mtok is not None:
-            finite("cached_usd_per_mtok", self.cached_usd_per_mtok, low=0, high=1e6, remedy=_PRICE_REMEDY)
+            finite(name, getattr(self, name), low=0, high=MAX_COST_USD, remedy=remedy)
+        check_amounts(self, "cached_usd_per_mtok", high=MAX_COST_USD, remedy=remedy)
 
     def cost_usd(self, *, input_tokens: float, output_tokens: float, cached_tokens: float = 0.0) -> float:
         """Return the USD of one call; ``cached_tokens`` are those input tokens that came from a cache."""
@@ -100,16 +98,10 @@ class Objective:
     latency_weight: float = 0.0
 
     def __post_init__(self) -> None:
-        if self.willingness_to_pay_usd is not None:
-            remedy = "give USD per point of quality, more than 0, or None if cost does not count"
-            finite("willingness_to_pay_usd", self.willingness_to_pay_usd, low=1e-12, high=1e9, remedy=remedy)
-        finite(
-            "latency_weight",
-            self.latency_weight,
-            low=0,
-            high=1e6,
-            remedy="give points per second, at least 0",
-        )
+        remedy = "give USD per point of quality, more than 0, or None if cost does not count"
+        check_amounts(self, "willingness_to_pay_usd", low=1e-12, high=1e9, remedy=remedy)
+        remedy = "give points per second, at least 0"
+        finite("latency_weight", self.latency_weight, low=0, high=1e6, remedy=remedy)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -132,7 +124,7 @@ class Budget:
             raise InvalidInput(
                 f"a budget has {limits or 'no limit'}: give exactly one of usd_per_request, usd_per_day"
             )
-        finite(limits[0], getattr(self, limits[0]), low=1e-12, high=1e9, remedy="give USD, more than 0")
+        check_amounts(self, *limits, low=1e-12, high=1e9, remedy="give USD, more than 0")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -155,11 +147,8 @@ class Constraints:
     max_tail_latency_s: float | None = None
 
     def __post_init__(self) -> None:
-        for name in ("max_cost_usd", "max_latency_s", "max_tail_latency_s"):
-            if getattr(self, name) is not None:
-                finite(
-                    name, getattr(self, name), low=0, high=1e6, remedy="give a limit of at least 0, or none"
-                )
+        limits = ("max_cost_usd", "max_latency_s", "max_tail_latency_s")
+        check_amounts(self, *limits, high=1e6, remedy="give a limit of at least 0, or none")
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -22,7 +22,7 @@ def check_decision(decision: Decision) -> None:
         array: FloatArray = getattr(decision, name)
         if array.shape != shape or array.dtype != np.float64:
             raise InvalidInput(f"{name} is {array.dtype} of shape {array.shape}, not float64 of {shape}")
-        # In what is expected, NaN means that something is not known; elsewhere it means nothing.
+        # An expectation that is NaN is unknown; nothing else may be NaN.
         bad = np.isinf(array) if name == "expected" else ~np.isfinite(array)
         if bad.any():
             raise InvalidInput(f"{name} holds a number that is not finite")

@@ -7,10 +7,10 @@ from tests.architecture.trips import Recorder, Trip, locate_installed, room_of
 
 # What the code has today; it may only fall, down to the targets.
 CEILINGS = {
-    "decision": Limits(files=33, rooms=15, room_changes=45),
+    "decision": Limits(files=28, rooms=15, room_changes=45),
     "decision folded": Limits(files=15, rooms=6, room_changes=13),
     "feedback": Limits(files=16, rooms=11, room_changes=32),
-    "feedback folded and fitted": Limits(files=20, rooms=7, room_changes=33),
+    "feedback folded and fitted": Limits(files=19, rooms=7, room_changes=33),
     "replay": Limits(files=82, rooms=19, room_changes=85),
 }
 

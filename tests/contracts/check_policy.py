@@ -9,7 +9,9 @@ import numpy as np
 import pytest
 
 from fairlead.optimizer.errors import InvalidInput, NoEligibleProvider
-from fairlead.optimizer.policies import Fixed, Policy, policy_from_name
+from fairlead.optimizer.policies.base import Policy
+from fairlead.optimizer.policies.fixed import Fixed
+from fairlead.optimizer.policies.presets import policy_from_name
 
 
 def predictions() -> Iterator[tuple[np.ndarray, np.ndarray]]:

@@ -7,7 +7,9 @@ from typing import Final
 
 import pytest
 
-from fairlead.optimizer.policies import Fixed, Policy, policy_from_name
+from fairlead.optimizer.policies.base import Policy
+from fairlead.optimizer.policies.fixed import Fixed
+from fairlead.optimizer.policies.presets import policy_from_name
 from tests.contracts.check_policy import CHECKS
 
 POLICIES: Final[tuple[Policy, ...]] = (

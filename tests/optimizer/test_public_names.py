@@ -7,12 +7,12 @@ import sys
 
 import pytest
 
-import fairlead.optimizer
+import fairlead
 
 HEAVY = ("numba", "river", "scipy", "sklearn")
 LIGHT = "Route, Provider, Context, Feedback, InvalidInput, Encoder, TaskLabel"
 
-PUBLIC = {name: getattr(fairlead.optimizer, name) for name in fairlead.optimizer.__all__}
+PUBLIC = {name: getattr(fairlead, name) for name in fairlead.__all__}
 # Protocols and errors are not created by those who use them.
 CREATED = [
     name
@@ -24,18 +24,18 @@ CREATED = [
 @pytest.mark.parametrize("name", PUBLIC)
 def test_every_public_name_exists_and_is_documented(name: str) -> None:
     assert PUBLIC[name].__doc__
-    assert f"`{name}`" in (fairlead.optimizer.__doc__ or "")
-    assert name in dir(fairlead.optimizer)
+    assert f"`{name}`" in (fairlead.__doc__ or "")
+    assert name in dir(fairlead)
 
 
 def test_other_names_do_not_exist() -> None:
     with pytest.raises(AttributeError, match="no attribute 'Ruoter'"):
-        fairlead.optimizer.Ruoter  # noqa: B018
+        fairlead.Ruoter  # noqa: B018
 
 
 @pytest.mark.parametrize("names", ["", LIGHT])
 def test_declaring_a_route_imports_neither_compiler_nor_models(names: str) -> None:
-    line = f"from fairlead.optimizer import {names}" if names else "import fairlead.optimizer"
+    line = f"from fairlead import {names}" if names else "import fairlead"
     program = f"import sys\n{line}\nprint([name for name in {HEAVY} if name in sys.modules])"
     command = [sys.executable, "-c", program]
     assert subprocess.run(command, capture_output=True, text=True, check=True).stdout.strip() == "[]"
@@ -46,9 +46,7 @@ def test_every_public_class_shows_how_it_is_used(name: str) -> None:
     assert ">>> " in (PUBLIC[name].__doc__ or "")
 
 
-@pytest.mark.parametrize(
-    "module", sorted({"fairlead.optimizer", *(PUBLIC[name].__module__ for name in CREATED)})
-)
+@pytest.mark.parametrize("module", sorted({"fairlead", *(PUBLIC[name].__module__ for name in CREATED)}))
 def test_examples_run(module: str) -> None:
     results = doctest.testmod(importlib.import_module(module))
     assert results.attempted and not results.failed

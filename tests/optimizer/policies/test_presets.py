@@ -3,7 +3,7 @@
 import pytest
 
 from fairlead.optimizer.errors import InvalidInput
-from fairlead.optimizer.policies import policy_from_name
+from fairlead.optimizer.policies.presets import policy_from_name
 
 
 def test_the_default_and_a_fixed_provider_have_names() -> None:

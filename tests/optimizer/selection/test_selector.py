@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from fairlead.optimizer import Context, Fixed, Greedy, Objective, Prices, Provider, Route, Router
+from fairlead import Context, Fixed, Greedy, Objective, Prices, Provider, Route, Router
 from fairlead.optimizer.errors import InvalidInput
 from fairlead.optimizer.selection.selector import sample
 
