@@ -291,7 +291,7 @@ class Router:
         return {"route": route, "encoder": encoder, "policy": self._policy.name}
 
     def load(self, path: str | Path) -> int:
-        """Become the router that was saved, and return its offset; fold the rest of the log on top.
+        """Load a saved router in place of this one, and return its offset, from which the log is folded on.
 
         The router must have learned nothing yet, and have the same first route, encoder and policy;
         configurations since then are in the file. Raises `SnapshotError` if the file is damaged or of

@@ -14,7 +14,7 @@ _WORTH_SAYING: Final = 1e-3
 
 
 def summary(*, beliefs: Beliefs, learner: Learner, pacing: Pacing, newcomers: Newcomers) -> dict[str, object]:
-    """Trust in context, shadow price, spend, and what is predicted of each provider for the average request.
+    """Trust in context, shadow price, spend, and the predictions for each provider and the average request.
 
     Costs are those of a call with 100 input tokens; what is unknown is None.
     """

@@ -1,4 +1,4 @@
-"""Authentication, and what a key may do and how often.
+"""Authentication, and what a key allows and how often.
 
 A key is shown once, when it is created: ``flk_ID.SECRET``. The log stores only its SHA-256. While there is no
 key at all, every client on this machine is an administrator, and clients elsewhere are refused.

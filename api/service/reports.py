@@ -175,7 +175,7 @@ class ReportService:
     # Both
 
     def _route_of(self, decision_id: str, principal: Principal) -> ServedRoute | None:
-        """Return the route of an open decision, None if the decision is unknown so far.
+        """Return the route of an open decision, None if the decision is not known yet.
 
         Raises a problem if the decision is closed, never came, or is on a route that the key may not use.
         """
@@ -200,7 +200,7 @@ class ReportService:
     async def _log(
         self, event: Outcome | Feedback, *, uid: str, decision_id: str, digest: str, metadata: dict[str, Any]
     ) -> int | None:
-        """Log a report; its seq, None while it is not written. A problem if its uid is something else's.
+        """Log a report; its seq, None until it is written. A problem if its uid belongs to another event.
 
         ``digest`` is empty unless the client chose the id, so that the report may have been logged before.
         """

@@ -158,7 +158,7 @@ class Service:
     async def append(
         self, rows: Sequence[Row], *, event: Logged | None = None, needs_answer: bool = True
     ) -> Written:
-        """Write rows to the log; a problem if that is impossible now.
+        """Write rows to the log; a problem if the log cannot be written.
 
         ``event`` is what the line of the only row decodes to, if that is at hand. ``needs_answer``: the
         caller needs to know whether the rows are new, so that even ``relaxed`` waits for the commit.

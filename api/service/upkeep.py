@@ -142,7 +142,7 @@ async def run_in_process(function: Callable[..., T], *arguments: Any) -> T:
 
 @contextmanager
 def _hidden_main_module() -> Iterator[None]:
-    """Keep a process that starts meanwhile from importing the main module, which its function never needs.
+    """Keep a process started in this block from importing the main module, which its function never needs.
 
     The program around the service may be a script that would serve once more, or standard input, which cannot
     be read again.

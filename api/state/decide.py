@@ -26,7 +26,7 @@ def decide(
     objective: Objective | None = None,
     ready: bool = True,
 ) -> tuple[Decision, str | None]:
-    """Choose a provider, and name the fault if one made the route's default provider the answer.
+    """Choose a provider; after a fault, answer with the route's default provider and name the fault.
 
     ``candidates`` are patterns of names, None for every provider; ``ready`` is False during a rebuild.
     Raises `InvalidInput` or `NoEligibleProvider` for bad requests: a routing fault never fails a request.

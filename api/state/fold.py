@@ -86,7 +86,7 @@ class Fold:
         self._learn = learn
 
     def apply(self, row: Row, event: Logged | None = None, *, refit: bool = True) -> None:
-        """Fold the next row of the log; ``event`` is what its line decodes to, if that is at hand.
+        """Fold the next row of the log; ``event`` is what its line decodes to, if that is available.
 
         Without ``refit``, routes that need one stay ``stale`` until `refit` or the next row: the result is
         the same, and its milliseconds can be spent elsewhere.

@@ -18,7 +18,7 @@ from fairlead.optimizer.types import Budget, Context, Feedback, Outcome, Prices,
 
 
 def tune_for_serving() -> None:
-    """Collect garbage seldom and switch between threads quickly from now on.
+    """Collect garbage rarely and switch between threads quickly from now on.
 
     Open decisions are hundreds of thousands of objects that stay. Scanning all of them as often as Python
     does by default took a fifth of the processor time, and paused everything for up to a tenth of a second.
@@ -41,7 +41,7 @@ def pause_garbage_collection() -> Iterator[None]:
 
 
 def lower_thread_priority() -> None:
-    """Let this thread run only when the others leave the processor idle, if the system can do so.
+    """Let this thread run only while the others leave the processor idle, on systems that support it.
 
     With as many busy threads as cores, a thread that fits beliefs delayed every answer for as long as it ran.
     """
@@ -51,7 +51,7 @@ def lower_thread_priority() -> None:
 
 
 def warm_up() -> None:
-    """Make and learn a few decisions of an unused route, so that no request waits for compiling or imports.
+    """Decide and learn a few times on an unused route, so that no request waits for compilation or imports.
 
     It takes seconds the first time on a machine, and a few milliseconds afterwards.
     """

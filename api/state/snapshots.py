@@ -1,4 +1,4 @@
-"""Snapshots of the fold: a cache, checksummed, thrown away and rebuilt from the log when anything is wrong.
+"""Snapshots of the fold: a cache, checksummed, discarded and rebuilt from the log if anything is wrong.
 
 A snapshot is a folder named after its place in the log, with one file for the fold and one for each router.
 It counts once its folder has its final name.
@@ -117,7 +117,7 @@ def _load(path: Path, new_fold: Callable[[], Fold], *, log: str) -> Fold:
 
 
 def latest_fold(folder: Path, store: Store, new_fold: Callable[[], Fold]) -> Fold:
-    """Load the latest snapshot that is whole and of this log, or else the base, or else a new fold.
+    """Load the latest intact snapshot of this log, else the base, else a new fold.
 
     Snapshots from before the base are of no use, since the events after them may have been removed.
     """

@@ -1,4 +1,4 @@
-"""The log in PostgreSQL: many processes, one order.
+"""The log in PostgreSQL: many processes, one total order.
 
 The order in which a sequence hands out numbers is not the order of commits: a reader that continues after the
 last number it saw misses rows that commit later with a lower one. So each batch first takes a transaction

@@ -1,4 +1,4 @@
-"""Removal of old events: the state that stands for them is saved first, with roll-ups, then they go.
+"""Removal of old events: the state that replaces them is saved first, with roll-ups; then they are deleted.
 
 A base is a snapshot at one seq of the log. It lies in the database, not beside it: without the events
 before it nothing could be rebuilt. Changes of the configuration are never removed: they are the audit trail.

@@ -36,8 +36,8 @@ _COUNTED_FROM: Final = 30  # decisions of a provider before its response rate is
 class Finding:
     """One check. `measured` is NaN if it cannot be known, which does not fail.
 
-    `text` is a sentence; `more_decisions` is how many more of the same log would mend the finding, None if
-    none would.
+    `text` is a sentence; `more_decisions` is how many more from the same policy would fix it, None if none
+    would.
 
     >>> finding = effective_size(WeightCounts.of(weight=np.full(40, 1.0)))
     >>> finding.passed, finding.more_decisions
@@ -138,7 +138,7 @@ def support(weights: WeightCounts) -> Finding:
         limit=limit,
         passed=share <= limit,
         text=f"{share:.1%} of the target's choices are providers that the logging policy never chose there; "
-        f"{limit:.0%} is the limit, and only exploring them helps.",
+        f"{limit:.0%} is the limit, and only exploration of them helps.",
     )
 
 
@@ -164,8 +164,8 @@ def calibration(log: LogCounts, *, providers: Sequence[str] | None = None) -> Fi
         measured=p_value,
         limit=FALSE_ALARM,
         passed=p_value >= FALSE_ALARM,
-        text=f"{name} was drawn {log.chosen[worst]:,.0f} times; its propensities lead to expect "
-        f"{log.expected[worst]:,.0f} (p = {p_value:.2g} over all providers).",
+        text=f"{name} was drawn {log.chosen[worst]:,.0f} times; by its propensities "
+        f"{log.expected[worst]:,.0f} are expected (p = {p_value:.2g} over all providers).",
     )
 
 
@@ -177,7 +177,7 @@ def fallback_served(log: LogCounts) -> Finding:
         measured=share,
         limit=LARGEST_FALLBACK_SHARE,
         passed=share <= LARGEST_FALLBACK_SHARE,
-        text=f"{share:.1%} of the decisions were served by another provider than the one drawn; "
+        text=f"{share:.1%} of the decisions were not served by the provider that was drawn; "
         f"{LARGEST_FALLBACK_SHARE:.0%} is the limit.",
     )
 
@@ -203,8 +203,8 @@ def missing_feedback(log: LogCounts) -> Finding:
         measured=gap,
         limit=LARGEST_RESPONSE_GAP,
         passed=gap <= LARGEST_RESPONSE_GAP or p_value >= FALSE_ALARM,
-        text=f"{1.0 - rate:.1%} of the decisions have no reward; by provider the share is up to {gap:.1%} "
-        f"off that (p = {p_value:.2g}). If it really differs, what is left is no fair sample.",
+        text=f"{1.0 - rate:.1%} of the decisions have no reward; by provider the share differs from that "
+        f"by up to {gap:.1%} (p = {p_value:.2g}). If the difference is real, the rest is not a fair sample.",
     )
 
 

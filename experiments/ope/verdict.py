@@ -20,7 +20,7 @@ _LONGEST_WAIT: Final = 100.0
 class Verdict:
     """What to do, and why.
 
-    If evidence is missing, `more_decisions` is how many more would bring it, None if none would help.
+    If evidence is missing, `more_decisions` is how many more would be enough; None if none would help.
 
     >>> Verdict(recommendation="keep", sentence="Keep the incumbent.").more_decisions is None
     True
@@ -77,8 +77,8 @@ def _missing(gain: Estimate, more: int | None) -> str:
     if not math.isfinite(gain.half_width):
         return "they are too few for an interval"
     if more is None:
-        return "the two are too close for this log to tell them apart"
-    return f"about {more:,} more decisions at this exploration rate would tell"
+        return "the two are too close to be told apart by this log"
+    return f"about {more:,} more decisions at this exploration rate would be enough"
 
 
 def more_decisions(gain: Estimate, *, margin: float = 0.0) -> int | None:
@@ -96,7 +96,7 @@ def more_decisions(gain: Estimate, *, margin: float = 0.0) -> int | None:
 
 
 def round_up(count: float) -> int:
-    """Round a count of decisions up to two significant digits: more would be pretence."""
+    """Round a count of decisions up to two significant digits: more would be false precision."""
     step = 10 ** max(math.floor(math.log10(count)) - 1, 0)
     return int(math.ceil(count / step) * step)
 
@@ -106,9 +106,9 @@ def _refused(failed: Sequence[Finding], target: str) -> Verdict:
     needs = [finding.more_decisions for finding in failed]
     counts = [need for need in needs if need is not None]
     more = round_up(max(counts)) if counts and len(counts) == len(needs) else None
-    wanted = "" if more is None else f" About {more:,} more decisions at this exploration rate are missing."
+    wanted = "" if more is None else f" About {more:,} more decisions at this exploration rate are needed."
     return Verdict(
         recommendation="not enough evidence",
-        sentence=f"No winner is named, since the log cannot judge {target}: {reasons}{wanted}",
+        sentence=f"There is no winner, since this log cannot evaluate {target}: {reasons}{wanted}",
         more_decisions=more,
     )

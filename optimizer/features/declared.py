@@ -25,7 +25,7 @@ NUMBER_SCALE: Final = 3.0
 
 
 class WidthFeaturiser:
-    """A `Featuriser` that is determined by its width, and fills row by row.
+    """A `Featuriser` with no setting but its width, filled row by row.
 
     Subclasses give the ``name`` of their block and `_fill`.
     """

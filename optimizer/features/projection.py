@@ -90,7 +90,7 @@ class TextProjection:
 
     @classmethod
     def fit(cls, prompts: Iterable[str], *, width: int = 32, seed: int = 0, max_terms: int = 10_000) -> Self:
-        """Learn from prompts; each different one counts once, in whatever order they come.
+        """Learn from prompts; each distinct one counts once, in any order.
 
         On one machine, the same prompts and seed give the same bits. The last bits follow the
         linear algebra library and its number of threads, so fit once and share the saved file.

@@ -66,7 +66,7 @@ _NO_TEXT: Final = tuple(
 
 
 class SurfaceFeatures:
-    """Features of the text that a person can read, in about 20 microseconds a prompt.
+    """Readable features of the text, in about 20 microseconds per prompt.
 
     Looks at the length and at `EDGE_CHARS` characters from each end; counts over a longer text
     are scaled up from that part. Any Unicode string is fine, lone surrogates and NULs included.

@@ -1,4 +1,4 @@
-"""Drift detection: notice that a provider changed by how far rewards lie from what was predicted.
+"""Drift detection: notice from the residuals of rewards that a provider has changed.
 
 A model can change behind an unchanged name. A sudden change is found within tens of observations, so that
 what was learned before it can be discounted at once.
@@ -27,7 +27,7 @@ _MEMORY: Final = 1024
 
 @dataclass(frozen=True, kw_only=True)
 class DriftSignal:
-    """A change of the mean residual, found at the latest observation.
+    """A change of the mean residual, detected at the latest observation.
 
     ``since_seq`` is the estimated first decision after the change. ``before`` and ``after`` are
     mean residuals in standard deviations; ``n_after`` counts the observations behind ``after``.

@@ -1,4 +1,4 @@
-"""What is in force for each decision, whatever the order in which its events arrive.
+"""The ledger: what is in force for each decision, in whatever order its events arrive.
 
 An event may come twice, late, before its decision, or be corrected later. The ledger keeps for each
 decision only what is in force, chosen by revision and content and never by arrival, so that any
@@ -28,7 +28,7 @@ MAX_PARKED: Final = 10_000
 
 
 class Ledger:
-    """The decisions of one route that can still change, and the events that wait for theirs.
+    """The open decisions of one route, and the events that wait for a decision.
 
     The reward is the mean of the route's metrics by their weights, over those metrics for which
     anything is in force; each metric is the mean of its sources by their weights.

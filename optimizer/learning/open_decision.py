@@ -13,7 +13,7 @@ from fairlead.optimizer.types.route import Prices
 
 @dataclass(slots=True, kw_only=True, eq=False)
 class OpenDecision:
-    """One decision with what is in force for it, and what was predicted when it was made.
+    """One decision, what is in force for it, and what was predicted at the time.
 
     Only the router that holds it writes to it.
     """

@@ -1,4 +1,4 @@
-"""The linear algebra of posteriors as compiled loops: inverting, and pooling what providers have in common.
+"""The linear algebra of posteriors as compiled loops: inversion, and pooling of what providers share.
 
 `invert` is the one place of the algorithm that inverts matrices.
 """
@@ -138,7 +138,7 @@ def _multiply_with_itself(lower: FloatArray, work: FloatArray) -> None:
 def pool_information(
     members: tuple[FloatArray, FloatArray, FloatArray], moment: FloatArray, information: FloatArray
 ) -> FloatArray:
-    """Sum up what all providers know of their common part w_0.
+    """Sum up the evidence of all providers about their common part w_0.
 
     Adds Σ_k (Λ − Λ A_k⁻¹ Λ) / σ² to ``information`` (p, d, d), and returns Σ_k Λ A_k⁻¹ m_k / σ², (p, d).
     ``members`` holds precisions Λ (p, d), inverses A⁻¹ (p, k, d, d) and noise σ² (p, k) of p patterns;

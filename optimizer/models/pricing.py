@@ -1,4 +1,4 @@
-"""The cost of a call: a part that is known beforehand, and a part that is learned in units of the price list.
+"""The cost of a call: a part known in advance, and a part that is learned in units of the price list.
 
 If the list prices output tokens, the call and its input are known, and the length of the answer is learned;
 otherwise the whole call is learned as a multiple of what the list says. Without a price list the unit is a

@@ -1,4 +1,4 @@
-"""Files of plain arrays: written whole or not at all, and read only when intact.
+"""Files of plain arrays: written completely or not at all, and read only if intact.
 
 A file is an ordinary .npz archive that `numpy.load` opens without pickles. Its archive comment is
 the blake2b of every byte before it, so a change anywhere in the file is noticed before any part of

@@ -128,7 +128,7 @@ _NOT_ASCII: Final = re.compile(r"[^\x00-\x7f]")
 
 
 def encode(event: Event, *, checked: bool = False) -> str:
-    """Write an event as one line of ASCII without a line break; raises `InvalidInput` if that cannot be.
+    """Write an event as one line of ASCII without a line break; raises `InvalidInput` if it has no such line.
 
     A decision that a router has just made is ``checked``: its parts are known to fit together.
     """

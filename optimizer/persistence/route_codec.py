@@ -22,7 +22,7 @@ def to_json(declaration: object) -> dict[str, object]:
 
 
 def from_json(kind: type[T], value: object, *, name: str = "") -> T:
-    """Build the declaration that gave `to_json`; fields that have a default may be left out.
+    """Build the declaration that gave `to_json`; fields with a default may be missing.
 
     Raises `InvalidInput` with the path of a field that is unknown, missing, of a wrong type or out of range;
     the path begins with ``name``, or else with the name of the type.

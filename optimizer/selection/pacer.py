@@ -37,7 +37,7 @@ class Pacer:
         self.budget = budget
         self.shadow_price = 0.0
         self.balance_usd = 0.0
-        """Budget granted minus money spent (expected money, while the real cost is not known), at most the
+        """Budget granted minus money spent (expected money until the actual cost is known), at most the
         largest surplus that is remembered."""
         self.spent_usd = 0.0
         self.requests = 0

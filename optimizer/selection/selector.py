@@ -63,7 +63,7 @@ class Selector:
         self.pacing.configure(self._route, self._beliefs, excluded=self._excluded())
 
     def _excluded(self) -> list[bool]:
-        """Mark the providers among which the policy never chooses: those ruled out, and newcomers.
+        """Mark the providers that the policy never chooses: those ruled out, and newcomers.
 
         If there are only newcomers it chooses among them, and if no provider is left no price can help.
         """

@@ -1,4 +1,4 @@
-"""The shadow price: what money is worth at this moment, by the route's objective and budget.
+"""The shadow price: what money is currently worth, by the route's objective and budget.
 
 The pacer finds the shadow price at which the policy's own distribution over a window of recent contexts costs
 what the budget allows. The floor under every propensity is priced with it.

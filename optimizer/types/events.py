@@ -24,7 +24,7 @@ _NO_ATTRIBUTES: Mapping[str, str | float | bool] = {}
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Context:
-    """What is known of a request before choosing.
+    """What is known about a request before the choice.
 
     ``features`` bypasses the featurisers with a vector of their width.
 
@@ -64,7 +64,7 @@ def check_tokens_and_time(tokens: float, at_s: float | None) -> None:
 
 @dataclass(frozen=True, kw_only=True)
 class Expected:
-    """Mean and standard deviation of what is expected of one provider for one request.
+    """Means and standard deviations predicted for one provider and one request.
 
     See `Decision.candidates`.
     """
@@ -79,7 +79,7 @@ class Expected:
 
 @dataclass(frozen=True, kw_only=True)
 class Candidate:
-    """One provider as one decision saw it; ``reason`` says why it was ineligible.
+    """One provider as seen by one decision; ``reason`` says why it was ineligible.
 
     See `Decision.candidates`.
     """
@@ -170,7 +170,7 @@ class Decision:
 
 @dataclass(frozen=True, kw_only=True)
 class Outcome:
-    """What serving a request really took; the latest ``revision`` for a decision is in force.
+    """What serving a request actually took; the latest ``revision`` for a decision is in force.
 
     ``status`` is ok, error, timeout or refused. Without ``cost_usd``, the usage is priced by the price list
     that was in force at the decision.
@@ -204,7 +204,7 @@ class Outcome:
 
 @dataclass(frozen=True, kw_only=True)
 class Feedback:
-    """A judgement of a decision, which may come late, never or twice.
+    """A value of one metric for a decision; it may come late, never or twice.
 
     The latest ``revision`` for one (decision, metric, source) is in force; None as ``value`` withdraws it.
     Values are in the range that the route declares for the metric.

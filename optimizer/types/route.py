@@ -106,7 +106,7 @@ class Objective:
 
 @dataclass(frozen=True, kw_only=True)
 class Budget:
-    """A limit of spending: USD per request on average, or USD per day of 24 hours UTC; exactly one.
+    """A spending limit: USD per request on average, or USD per day of 24 hours UTC; exactly one.
 
     >>> Budget(usd_per_request=0.002).usd_per_request
     0.002
@@ -129,7 +129,7 @@ class Budget:
 
 @dataclass(frozen=True, kw_only=True)
 class Constraints:
-    """Rules that a choice must satisfy; ``allow`` and ``deny`` take wildcards, and deny wins.
+    """Rules that a choice must satisfy; ``allow`` and ``deny`` take wildcards, and ``deny`` has priority.
 
     Limits compare with what is expected of a provider for the request: its cost, its mean latency, and the
     95 % quantile of its latency (tail). A provider of which that is not known is ruled out.
