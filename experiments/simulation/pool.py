@@ -10,6 +10,7 @@ import logging
 import multiprocessing
 import os
 import signal
+import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ProcessPoolExecutor, wait
 from contextlib import contextmanager
@@ -182,6 +183,15 @@ def _run(function: Callable[..., R], arguments: tuple[Any, ...], tick: Tick, *, 
 
 def _begin(*work: Any) -> None:
     _WORK[:] = work
+    threading.Thread(target=_end_with_parent, daemon=True).start()
+
+
+def _end_with_parent() -> None:
+    """End this worker when the process that started it is killed: it would wait for tasks for ever."""
+    parent = multiprocessing.parent_process()
+    assert parent is not None, "runs in a worker"
+    parent.join()
+    os._exit(1)
 
 
 def _work(task: tuple[Any, ...]) -> Any:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import subprocess
 import sys
 import time
 from pathlib import Path
@@ -10,6 +11,7 @@ from pathlib import Path
 import pytest
 
 from fairlead.experiments.simulation.pool import LocalPool, ProcessPool, Tick
+from tests.paths import HANGS_S, ROOT
 
 
 def slow_square(offset: float, value: int) -> float:
@@ -28,6 +30,38 @@ def fail(value: int) -> None:
 
 def folder_on_path(folder: str) -> bool:
     return folder in sys.path or "" in sys.path
+
+
+def note_process(folder: str) -> None:
+    Path(folder, str(os.getpid())).touch()
+    time.sleep(HANGS_S)
+
+
+def is_running(pid: int) -> bool:
+    try:
+        return "(zombie)" not in Path(f"/proc/{pid}/status").read_text()
+    except OSError:
+        return False
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="looks at /proc")
+def test_workers_end_with_a_process_that_is_killed(tmp_path: Path) -> None:
+    here = "tests.experiments.simulation.test_pool"
+    program = f"from {here} import *; ProcessPool(2).map(note_process, [({str(tmp_path)!r},)] * 2)"
+    environment = {**os.environ, "PYTHONPATH": f"{ROOT / '.package'}{os.pathsep}{ROOT}"}
+    process = subprocess.Popen([sys.executable, "-c", program], env=environment)
+    try:
+        end = time.monotonic() + HANGS_S / 2
+        while len(list(tmp_path.iterdir())) < 2 and time.monotonic() < end:
+            time.sleep(0.05)
+    finally:
+        process.kill()
+        process.wait()
+    workers = [int(path.name) for path in tmp_path.iterdir()]
+    assert len(workers) == 2
+    while any(map(is_running, workers)) and time.monotonic() < end:
+        time.sleep(0.05)
+    assert not any(map(is_running, workers))
 
 
 @pytest.mark.parametrize("pool", [LocalPool(), ProcessPool(2)])
