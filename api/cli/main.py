@@ -7,6 +7,7 @@ help appears at once.
 from __future__ import annotations
 
 import errno
+import io
 import os
 import sys
 from typing import Annotated, Any
@@ -100,4 +101,7 @@ def main() -> None:
     # Worker processes inherit the path; with `python -c` it begins with the working directory.
     if "" in sys.path:
         sys.path.remove("")
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        # A terminal of another encoding gets `?` for what it cannot show, instead of an error after the work.
+        sys.stdout.reconfigure(errors="replace")
     app()

@@ -202,6 +202,13 @@ def test_migrating_and_taking_a_snapshot() -> None:
     assert run("snapshot", "--config", str(written("database_url: sqlite:///none.db")))[0] == 2
 
 
+def test_a_terminal_without_unicode_gets_question_marks() -> None:
+    command = [sys.executable, "-c", "from fairlead.api.cli.main import main; main()", "init", "\u2013.yaml"]
+    environment = {**os.environ, "PYTHONPATH": str(ROOT / ".package"), "PYTHONIOENCODING": "ascii"}
+    result = subprocess.run(command, env=environment, capture_output=True, check=False)
+    assert (result.returncode, result.stdout.startswith(b"Wrote ?.yaml")) == (0, True), result
+
+
 def test_the_process_serves_and_ends_at_sigterm(folder: Path) -> None:
     command = [sys.executable, "-c", "from fairlead.api.cli.main import main; main()", "serve", "--port", "0"]
     environment = {**os.environ, "PYTHONPATH": str(ROOT / ".package")}
