@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Sequence
 from math import inf
-from random import SystemRandom
 from time import perf_counter
 from typing import Any, Final
 
@@ -23,7 +22,7 @@ from fairlead.api.schemas.decisions import (
 )
 from fairlead.api.service.answers import decision_answer, logged_decision, logged_report
 from fairlead.api.service.auth import Principal
-from fairlead.api.service.service import Service, digest_of, idempotent_id, new_id
+from fairlead.api.service.service import Service, digest_of, draw_uniform, idempotent_id, new_id
 from fairlead.api.state.decide import decide
 from fairlead.api.state.served_route import ServedRoute
 from fairlead.api.store import Query, Row, of_session
@@ -31,9 +30,6 @@ from fairlead.api.store.base import decode_decision_metadata, decode_report_meta
 from fairlead.optimizer.errors import InvalidInput, NoEligibleProvider
 from fairlead.optimizer.persistence.event_log import encode
 from fairlead.optimizer.types import Constraints, Context, Decision, Objective
-
-draw_uniform = SystemRandom().random
-"""A random number in [0, 1), as hard to predict as a secret, so that choices cannot be predicted."""
 
 PER_TURN: Final = 8
 """Decisions in one turn of the event loop: some three milliseconds."""
