@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from bisect import bisect_left
 from collections import Counter, defaultdict
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from itertools import accumulate
 from typing import Any, Final, cast
 
@@ -109,26 +109,18 @@ class Metrics(Collector):
         for (path, method, status), count in sorted(self.requests.items()):
             requests.add_metric([path, method, str(status)], count)
         yield requests
+        text = "Time from the headers of a request to its answer."
+        yield _histogram("fairlead_http_request_duration_seconds", text, self.request_s, "path")
         text = "Time of each stage: parse, decide, encode, wait (for a commit), commit (of a group), answer."
-        for name, description, labels, histograms in (
-            (
-                "fairlead_http_request_duration_seconds",
-                "Time from the headers of a request to its answer.",
-                ["path"],
-                {(path,): histogram for path, histogram in sorted(self.request_s.items())},
-            ),
-            (
-                "fairlead_stage_duration_seconds",
-                text,
-                ["stage"],
-                {(stage,): histogram for stage, histogram in self.stages.items()},
-            ),
-            ("fairlead_commit_events", "Events in one commit.", [], {(): self.commit_rows}),
-        ):
-            family = HistogramMetricFamily(name, description, labels=labels)
-            for values, histogram in histograms.items():
-                family.add_metric(values, histogram.buckets(), histogram.sum)
-            yield family
+        yield _histogram("fairlead_stage_duration_seconds", text, self.stages, "stage")
+        yield _histogram("fairlead_commit_events", "Events in one commit.", {"": self.commit_rows})
+
+
+def _histogram(name: str, text: str, histograms: Mapping[str, Histogram], *labels: str) -> Metric:
+    family = HistogramMetricFamily(name, text, labels=labels)
+    for value, histogram in sorted(histograms.items()):
+        family.add_metric([value] if labels else [], histogram.buckets(), histogram.sum)
+    return family
 
 
 def _process(engine: Engine, writer: Writer, in_flight: int) -> Iterator[Metric]:
