@@ -295,7 +295,7 @@ def _random_bytes(count: int) -> bytes:
 
 
 def draw_uniform() -> float:
-    """Return a random number in [0, 1), as hard to predict as a secret, so that choices cannot be predicted."""
+    """Return a random number in [0, 1) that is as hard to predict as a secret."""
     return (int.from_bytes(_random_bytes(8)) >> 11) * 2.0**-53
 
 
