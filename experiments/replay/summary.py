@@ -88,7 +88,7 @@ class _TargetSummary:
 
     def result(self) -> TargetResult:
         """Put everything together."""
-        part, providers = self._part, self._job.log.providers
+        part, providers, label = self._part, self._job.log.providers, self._spec.label
         quantity = UTILITY if UTILITY in self._contrasts else "reward"
         gains = {
             metric: asymptotic(part.moments, self._gain(metric), level=self._settings.level)
@@ -100,7 +100,7 @@ class _TargetSummary:
         others = [piece for piece in slices if piece.by != "time"]
         others.sort(key=lambda piece: (piece.by, -piece.n, piece.value))
         return TargetResult(
-            label=self._spec.label,
+            label=label,
             spec=self._spec,
             n=part.moments.n,
             estimates=self._estimates(),
@@ -109,7 +109,7 @@ class _TargetSummary:
             quantity=quantity,
             findings=findings,
             verdict=recommend(
-                gains[quantity], findings, target=self._spec.label, incumbent=INCUMBENT,
+                gains[quantity], findings, target=label, incumbent=INCUMBENT,
                 quantity="quality" if quantity == "reward" else quantity, margin=self._settings.margin,
             ),
             mix=self._mix(),

@@ -11,7 +11,7 @@ CEILINGS = {
     "decision folded": Limits(files=15, rooms=6, room_changes=13),
     "feedback": Limits(files=16, rooms=11, room_changes=32),
     "feedback folded and fitted": Limits(files=19, rooms=7, room_changes=33),
-    "replay": Limits(files=82, rooms=19, room_changes=85),
+    "replay": Limits(files=76, rooms=19, room_changes=83),
 }
 
 
