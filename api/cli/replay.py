@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 _target = partial(Option, rich_help_panel="Targets")
 _estimate = partial(Option, rich_help_panel="Estimates")
-_place = partial(Option, rich_help_panel="Input and processes")
+_processing = partial(Option, rich_help_panel="Input and processes")
 _output = partial(Option, rich_help_panel="Output")
 
 _TARGET = (
@@ -66,12 +66,12 @@ class ReplayOptions:
     )
     seed: Annotated[int, _estimate(help="Seed of folds and resamples.")] = 0
     engine: Annotated[
-        Literal["local", "dask"], _place(help="Where to compute; the numbers are the same.")
+        Literal["local", "dask"], _processing(help="Where to compute; the numbers are the same.")
     ] = "local"
-    scheduler: Annotated[str | None, _place(metavar="ADDRESS", help=_SCHEDULER)] = None
-    workers: Annotated[int, _place(help="Number of dask processes to start; not with --scheduler.")] = 2
-    skip_bad: Annotated[bool, _place("--skip-bad", help=_SKIP)] = False
-    descriptive: Annotated[bool, _place("--descriptive", help=_DESCRIPTIVE)] = False
+    scheduler: Annotated[str | None, _processing(metavar="ADDRESS", help=_SCHEDULER)] = None
+    workers: Annotated[int, _processing(help="Number of dask processes to start; not with --scheduler.")] = 2
+    skip_bad: Annotated[bool, _processing("--skip-bad", help=_SKIP)] = False
+    descriptive: Annotated[bool, _processing("--descriptive", help=_DESCRIPTIVE)] = False
     report: Annotated[Path | None, _output(help="Write a report: one .html file that opens offline.")] = None
     json: Annotated[Path | None, _output(help="Write every number as .json.")] = None
     csv: Annotated[Path | None, _output(help="Write one line per estimate as .csv.")] = None

@@ -18,6 +18,7 @@ from fairlead.api.service.service import Service
 
 def routes(service: Service) -> list[JsonRoute]:
     """Build the routes for decisions."""
+    # Over 40 lines: the handlers of one subject, and the table of their routes.
     decisions = DecisionService(service)
 
     async def decide(info: RequestInfo, body: DecisionIn) -> DecisionOut:

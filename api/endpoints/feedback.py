@@ -19,6 +19,7 @@ from fairlead.api.service.service import Service
 
 def routes(service: Service) -> list[JsonRoute]:
     """Build the routes for outcomes and feedback."""
+    # Over 40 lines: the handlers of one subject, and the table of their routes.
     reports = ReportService(service)
 
     async def report_outcome(info: RequestInfo, body: OutcomeIn, decision_id: str) -> OutcomeOut:
