@@ -5,9 +5,9 @@ from __future__ import annotations
 from tests.architecture.trace import BEFORE, NAMES, TARGETS, Limits, measured, table, trace
 from tests.architecture.trips import Recorder, Trip, locate_installed, room_of
 
-# What the code has today; it may only fall, down to the targets. Folding a decision changes rooms twice more
-# than wanted, because its seq is written into a copy of the event. Which refits a feedback leads to depends on
-# the draws, so that the longest of them passes seven rooms or eight.
+# What the code has today; it may only fall, down to the targets. Folding a decision changes rooms twice
+# more than wanted, because its seq is written into a copy of the event. Which refits a feedback leads to
+# depends on the draws, so that the longest of them passes seven rooms or eight.
 CEILINGS = {
     "decision": Limits(files=27, rooms=15, room_changes=45),
     "decision folded": Limits(files=15, rooms=6, room_changes=15),
