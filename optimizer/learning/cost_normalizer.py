@@ -18,14 +18,9 @@ class CostNormalizer:
         self._history = history
         self._ledger = ledger
 
-    def units(self, decision: OpenDecision, outcome: Outcome) -> float | None:
-        """Return the cost of an outcome in units of its time; None if unknown or not learned at present."""
-        name = outcome.served_provider
-        cost, prices, unit = (
-            decision.cost_of(outcome),
-            decision.prices.get(name),
-            self._beliefs.cost_unit(name),
-        )
+    def units(self, decision: OpenDecision, name: str, cost: float | None) -> float | None:
+        """Return a provider's cost in units of its time; None if unknown or not learned at present."""
+        prices, unit = decision.prices.get(name), self._beliefs.cost_unit(name)
         if (
             cost is None
             or (prices is None and unit is None)
@@ -48,7 +43,7 @@ class CostNormalizer:
         A unit that was taken from a decision closed since stays: no open one is earlier.
         """
         served = [
-            (decision, outcome, cost)
+            (decision, cost)
             for decision in self._ledger.decisions()
             if (outcome := decision.outcome) is not None
             and outcome.served_provider == name
@@ -56,11 +51,11 @@ class CostNormalizer:
         ]
         unit = self._beliefs.cost_unit(name)
         if unit is None or self._ledger.is_open(unit[0]):
-            unlisted = ((d.seq, unit_near(cost)) for d, _, cost in served if cost and name not in d.prices)
+            unlisted = ((d.seq, unit_near(cost)) for d, cost in served if cost and name not in d.prices)
             unit = next(unlisted, None)
         self._beliefs.recount_cost(name, unit)
-        for decision, outcome, _ in served:
-            units = self.units(decision, outcome)
+        for decision, cost in served:
+            units = self.units(decision, name, cost)
             if units is not None and decision.row is not None:
                 self._beliefs.cost.add(name, decision.row, units, seq=decision.seq)
         self._beliefs.cost.refit()

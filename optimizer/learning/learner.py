@@ -76,7 +76,7 @@ class Learner:
                 decision.prices = prices
                 moved |= {decision.provider}
                 if decision.outcome is not None:
-                    self._book(decision, decision.outcome)
+                    self._book(decision, decision.cost_of(decision.outcome))
         for name in sorted(moved):
             self._recount(name)
         return True
@@ -127,22 +127,21 @@ class Learner:
         if outcome is None:
             return
         name, seq, beliefs = outcome.served_provider, decision.seq, self._beliefs
-        failed = outcome.status != "ok"
+        failed, cost = outcome.status != "ok", decision.cost_of(outcome)
         if sign > 0:
             beliefs.failure[name].add(seq, failed)
-            self._book(decision, outcome)
+            self._book(decision, cost)
         else:
             beliefs.failure[name].remove(seq, failed)
         if outcome.latency_s is not None:
             beliefs.latency[name].add(outcome.latency_s, seq, sign=sign)
-        units = self._costs.units(decision, outcome)
+        units = self._costs.units(decision, name, cost)
         if units is not None and decision.row is not None:
             beliefs.cost.add(name, decision.row, units, seq=seq, sign=sign)
         if failed or outcome.latency_s is not None or beliefs.failure[name].any:
             beliefs.mark_served(name)
 
-    def _book(self, decision: OpenDecision, outcome: Outcome) -> None:
-        cost = decision.cost_of(outcome)
+    def _book(self, decision: OpenDecision, cost: float | None) -> None:
         # A cost that is taken back counts as expected again.
         usd = cost if cost is not None else decision.expected_usd
         if usd != decision.booked_usd:
@@ -212,7 +211,8 @@ class Learner:
         decision.row = row
         if decision.reward is not None:
             self._beliefs.quality.add(decision.provider, row, decision.reward, seq=decision.seq)
-        units = None if decision.outcome is None else self._costs.units(decision, decision.outcome)
+        cost = None if decision.outcome is None else decision.cost_of(decision.outcome)
+        units = self._costs.units(decision, decision.provider, cost)
         if units is not None:
             self._beliefs.cost.add(decision.provider, row, units, seq=decision.seq)
 

@@ -168,6 +168,15 @@ class Decision:
         )
 
 
+_AMOUNTS: Final = (
+    ("cost_usd", MAX_COST_USD, "give USD of at least 0, or nothing"),
+    ("latency_s", MAX_LATENCY_S, "give seconds of at least 0"),
+    ("input_tokens", MAX_TOKENS, "give a count of tokens"),
+    ("output_tokens", MAX_TOKENS, "give a count of tokens"),
+    ("cached_tokens", MAX_TOKENS, "give a count of tokens"),
+)
+
+
 @dataclass(frozen=True, kw_only=True)
 class Outcome:
     """What serving a request actually took; the latest ``revision`` for a decision is in force.
@@ -194,10 +203,11 @@ class Outcome:
     revision: int = 0
 
     def __post_init__(self) -> None:
-        check_amounts(self, "cost_usd", high=MAX_COST_USD, remedy="give USD of at least 0, or nothing")
-        check_amounts(self, "latency_s", high=MAX_LATENCY_S, remedy="give seconds of at least 0")
-        counts = ("input_tokens", "output_tokens", "cached_tokens")
-        check_amounts(self, *counts, high=MAX_TOKENS, remedy="give a count of tokens")
+        # One loop without calls: every outcome that is logged or folded passes here.
+        for name, high, remedy in _AMOUNTS:
+            value = getattr(self, name)
+            if value is not None and not (type(value) in (float, int) and 0 <= value <= high):
+                finite(name, value, low=0, high=high, remedy=remedy)
         if self.status not in ("ok", "error", "timeout", "refused"):
             raise InvalidInput(f"status is {self.status!r}: give one of ok, error, timeout, refused")
 
