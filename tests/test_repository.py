@@ -181,16 +181,16 @@ def imported_modules(tree: ast.AST) -> Iterator[str]:
 def unsafe_uses(code: str) -> list[str]:
     """Give what in the code could run data as a program."""
     tree = ast.parse(code)
-    found = [f"import {name}" for name in imported_modules(tree) if name in UNSAFE_MODULES]
+    uses = [f"import {name}" for name in imported_modules(tree) if name in UNSAFE_MODULES]
     for node in ast.walk(tree):
         if not isinstance(node, ast.Call):
             continue
         if isinstance(node.func, ast.Name) and node.func.id in UNSAFE_CALLS:
-            found.append(f"{node.func.id}() in line {node.lineno}")
+            uses.append(f"{node.func.id}() in line {node.lineno}")
         for keyword in node.keywords:
             if keyword.arg == "allow_pickle" and getattr(keyword.value, "value", True) is not False:
-                found.append(f"allow_pickle in line {node.lineno}")
-    return found
+                uses.append(f"allow_pickle in line {node.lineno}")
+    return uses
 
 
 @pytest.mark.parametrize(
@@ -215,8 +215,8 @@ def test_safe_code_is_not_called_unsafe() -> None:
 
 
 def test_no_data_is_ever_run_as_code() -> None:
-    found = {str(path.relative_to(ROOT)): unsafe_uses(path.read_text("utf-8")) for path in source_files()}
-    assert not {path: uses for path, uses in found.items() if uses}
+    by_file = {str(path.relative_to(ROOT)): unsafe_uses(path.read_text("utf-8")) for path in source_files()}
+    assert not {path: uses for path, uses in by_file.items() if uses}
 
 
 # What is installed
@@ -225,9 +225,9 @@ def test_no_data_is_ever_run_as_code() -> None:
 def pins() -> dict[str, Requirement]:
     lines = [line for line in read("constraints.txt").splitlines() if line and not line.startswith("#")]
     requirements = [Requirement(line) for line in lines]
-    found: dict[str, Requirement] = {canonicalize_name(entry.name): entry for entry in requirements}
-    assert len(found) == len(lines), "constraints.txt pins something twice"
-    return found
+    pinned: dict[str, Requirement] = {canonicalize_name(entry.name): entry for entry in requirements}
+    assert len(pinned) == len(lines), "constraints.txt pins something twice"
+    return pinned
 
 
 def test_constraints_are_exact_and_name_no_server() -> None:
@@ -252,10 +252,10 @@ def test_every_dependency_is_pinned_within_its_bounds() -> None:
 def test_every_import_is_a_declared_dependency() -> None:
     """What another package happens to bring along may be gone with its next release."""
     declared = names(runtime_requirements() + extra_requirements(without="dev"))
-    known = sys.stdlib_module_names | {"fairlead"}
+    importable = sys.stdlib_module_names | {"fairlead"}
     distributions = packages_distributions()
     for path in source_files():
-        for module in set(imported_modules(ast.parse(path.read_text(encoding="utf-8")))) - known:
+        for module in set(imported_modules(ast.parse(path.read_text(encoding="utf-8")))) - importable:
             owners = {canonicalize_name(name) for name in distributions.get(module, [module])}
             assert owners & declared, f"{path.name} imports {module}, which pyproject.toml does not name"
 
@@ -320,8 +320,8 @@ def wheel(wheel_path: Path) -> Iterator[ZipFile]:
 
 def files_below(folder: str) -> dict[str, Path]:
     paths = (path for path in (ROOT / folder).rglob("*") if path.is_file())
-    found = {path.relative_to(ROOT / folder).as_posix(): path for path in paths}
-    return {name: path for name, path in found.items() if "__pycache__" not in name}
+    files = {path.relative_to(ROOT / folder).as_posix(): path for path in paths}
+    return {name: path for name, path in files.items() if "__pycache__" not in name}
 
 
 def test_the_wheel_holds_the_data_unchanged(wheel: ZipFile) -> None:
