@@ -9,6 +9,7 @@ which is 13 % for 5 labels in 32. A wider block makes that rarer.
 from __future__ import annotations
 
 import math
+from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from hashlib import blake2b
 from typing import Any, ClassVar, Final
@@ -24,7 +25,7 @@ NUMBER_SCALE: Final = 3.0
 """A number v enters as asinh(v) / NUMBER_SCALE: 1 as .29, 10 as 1.0, 1,000 as 2.5, 1e6 as 4.8."""
 
 
-class WidthFeaturiser:
+class WidthFeaturiser(ABC):
     """A `Featuriser` with no setting but its width, filled row by row.
 
     Subclasses give the ``name`` of their block and `_fill`.
@@ -54,9 +55,9 @@ class WidthFeaturiser:
     def state(self) -> dict[str, NDArray[Any]]:
         return {"width": np.array(self._width, dtype=np.int64)}
 
+    @abstractmethod
     def _fill(self, row: FloatArray, context: Context) -> None:
         """Fill in the coordinates of one request, all 0 so far."""
-        raise NotImplementedError
 
 
 class TaskLabel(WidthFeaturiser):
