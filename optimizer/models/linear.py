@@ -152,6 +152,8 @@ class LinearBelief:
         """Compute the posterior of the statistics; changes nothing, and other threads go on."""
         size = self._width + 1
         k = len(self._index)
+        if not any(self._current[name].count or self._past[name].count for name in self._index):
+            return self._mixture.prior(k)
         sums = Sums(np.empty((k, size, size)), np.empty((k, size)), np.empty(k), np.empty(k))
         for name, i in self._index.items():
             gram, moment, square = self._current[name].sums()

@@ -86,8 +86,29 @@ class Mixture:
         parts = [np.full(block.width, chosen.get(block.name, _OFF)) for block in self._blocks]
         return np.concatenate([[_INTERCEPT], *parts])
 
+    def prior(self, providers: int) -> Posterior:
+        """Return what `fit` gives before the first observation, which is diagonal and the same for all.
+
+        Whoever creates a route waits for it, and a stack of matrices need not be inverted to know it.
+        """
+        spread = self._prior_variance
+        common = _common_precision(self._precision, spread)
+        # Half of the members have a common part, whose prior adds to each provider's own.
+        variance = (spread / self._precision + 0.5 / common).mean(axis=0)
+        size = len(variance)
+        mean, cov = np.zeros((providers, size)), np.zeros((providers, size, size))
+        mean[:, 0] = self._prior_mean
+        index = np.arange(size)
+        cov[:, index, index] = variance
+        centre = np.zeros(size)
+        centre[0] = 1.0
+        weights = np.full(len(self.names), 1.0 / len(self.names))
+        return Posterior(mean, cov, np.full(providers, spread), weights, centre)
+
     def fit(self, sums: Sums) -> Posterior:
         """Compute the posterior of all providers; those without observations get the prior."""
+        if not sums.count.any():
+            return self.prior(len(sums.count))
         transform = self._standardising(sums)
         gram = transform @ sums.gram @ transform.T
         total = sums.count.sum()
@@ -149,6 +170,14 @@ class Mixture:
         return mean, cov, kept @ noises, weights
 
 
+def _common_precision(precision: FloatArray, spread: float) -> FloatArray:
+    """Prior precision of the common part w_0 under each pattern, shape (p, d)."""
+    prior = np.where(precision >= _OFF, _OFF, precision * _COMMON_RATIO)
+    prior[:, 0] = _COMMON_INTERCEPT
+    prior /= spread
+    return prior
+
+
 class _Members:
     """Posteriors of all patterns p and providers k at once, with σ² from a normal-inverse-gamma prior."""
 
@@ -192,9 +221,7 @@ class _PooledMembers:
     def __init__(self, alone: _Members) -> None:
         self._alone = alone
         sums, precision, size = alone.sums, alone.precision, alone.precision.shape[1]
-        prior = np.where(precision >= _OFF, _OFF, precision * _COMMON_RATIO)
-        prior[:, 0] = _COMMON_INTERCEPT
-        prior /= alone.spread
+        prior = _common_precision(precision, alone.spread)
         total = prior[:, :, None] * np.eye(size)
         pull = pool_information((precision, alone.inverse, alone.noise), sums.moment, total)
         self._common, log_determinant = invert(total)

@@ -258,3 +258,27 @@ def test_covariances_are_symmetric_and_positive():
     cov = mixture(block(3)).fit(sums_of(data)).cov
     np.testing.assert_allclose(cov, cov.transpose(0, 2, 1), rtol=1e-8, atol=1e-14)
     assert np.linalg.eigvalsh(cov).min() > 0
+
+
+def test_the_prior_is_what_observations_that_say_nothing_leave():
+    """The closed form, against the general one on observations whose weight vanishes."""
+    model = mixture(block(3, "a"), block(2, "b"))
+    rows = np.zeros((4, 6))
+    rows[:, 0] = 1e-9
+    nothing = Sums(
+        np.array([rows.T @ rows] * 2), np.array([rows.T @ rows[:, 0]] * 2), np.zeros(2), np.full(2, 1e-12)
+    )
+    belief, prior = model.fit(nothing), model.prior(2)
+    np.testing.assert_allclose(prior.cov, belief.cov, rtol=1e-9, atol=1e-12)
+    np.testing.assert_allclose(prior.weights, belief.weights, rtol=1e-9)
+    np.testing.assert_allclose(prior.noise, belief.noise, rtol=1e-9)
+    np.testing.assert_allclose(prior.mean, belief.mean, atol=1e-9)
+    np.testing.assert_array_equal(prior.centre, belief.centre)
+
+
+def test_without_observations_the_prior_is_not_fitted(monkeypatch):
+    model = mixture(block(3))
+    monkeypatch.setattr(model, "_average", None)
+    belief = model.fit(Sums(np.zeros((5, 4, 4)), np.zeros((5, 4)), np.zeros(5), np.zeros(5)))
+    assert belief.cov.shape == (5, 4, 4)
+    assert not np.shares_memory(belief.cov[0], belief.cov[1]), "each is conditioned on its own"
