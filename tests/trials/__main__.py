@@ -1,4 +1,4 @@
-"""`python -m tests.trials`: kill the service, cut its power, damage it, and count what it acknowledged."""
+"""`python -m tests.trials`: kill the service, cut its power, damage it, and put its decisions to the test."""
 
 from __future__ import annotations
 
@@ -18,13 +18,14 @@ from fairlead.optimizer.errors import InvalidInput
 from tests.trials.damage import damaged_snapshots
 from tests.trials.databases import new_database, postgres
 from tests.trials.kills import kill_cycles
+from tests.trials.operations import registry, table
 from tests.trials.power import power_cuts
 from tests.trials.rebuild import rebuild
 from tests.trials.replicas import replicas
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run one trial and print its result; returns 1 if something was lost, 2 if it cannot be run."""
+    """Run one trial and print its result; returns 1 if it found a problem, 2 if it cannot be run."""
     arguments = _parser().parse_args(arguments)
     logging.getLogger("fairlead").setLevel(logging.ERROR)  # damages are announced a hundred times otherwise
     try:
@@ -68,6 +69,12 @@ def _parser() -> argparse.ArgumentParser:
     several.add_argument("--kill-every", type=float, default=5.0, metavar="S")
     again = trial("rebuild", _rebuild, "fold a long log from nothing, and start from a snapshot")
     again.add_argument("--rounds", type=_count, default=100_000, metavar="N")
+    summary = "; ".join(f"{name}: {text}" for name, text in registry.TRIALS.items()).replace("%", "%%")
+    operation = trial("operations", _operations, "what goes wrong in ordinary operation")
+    operation.add_argument("name", choices=(*registry.TRIALS, "all"), metavar="NAME", help=summary)
+    operation.add_argument(
+        "--seeds", type=_count, default=20, metavar="N", help="worlds played, of the seeds from --seed on"
+    )
     return parser
 
 
@@ -137,6 +144,15 @@ def _rebuild(arguments: argparse.Namespace, folder: Path) -> object:
         seed=arguments.seed,
         progress=lambda done: _progress(f"{done:,} rounds written"),
     )
+
+
+def _operations(arguments: argparse.Namespace, folder: Path) -> object:
+    tune_for_serving()  # as `fairlead serve` does
+    seeds = range(arguments.seed, arguments.seed + arguments.seeds)
+    result = registry.run(arguments.name, seeds, _progress)
+    _clear()
+    table.show(result)
+    return result
 
 
 if __name__ == "__main__":
