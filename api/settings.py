@@ -121,6 +121,13 @@ class Settings(BaseSettings):
         default=300_000,
         description="Maximum number of feedback events per minute from one key, unless it has its own limit.",
     )
+    outcomes_per_decision: Count = Field(
+        default=10, description="Maximum number of outcomes of one decision from one key."
+    )
+    outcomes_per_minute: Count = Field(
+        default=300_000,
+        description="Maximum number of outcomes per minute from one key, unless it has its own limit.",
+    )
     log_level: Literal["debug", "info", "warning", "error"] = Field(
         default="info", description="How much the process logs on stderr; never prompts, keys or bodies."
     )

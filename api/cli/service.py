@@ -105,7 +105,7 @@ def snapshot(config: Config = None) -> None:
 def create_key(
     name: Annotated[str, Argument(help="Name of the key, such as that of the team or program that uses it.")],
     scope: Annotated[
-        list[str], Option(help="What the key allows: decide, feedback, read or admin. Repeatable.")
+        list[str], Option(help="What the key allows: decide, outcome, feedback, read or admin. Repeatable.")
     ],
     config: Config = None,
 ) -> None:
@@ -126,7 +126,8 @@ def create_key(
         token, change = key_change(name, tuple(scope))
     except ValidationError:
         raise InvalidInput(
-            f"scopes are {', '.join(scope)}: give one or more of decide, feedback, read, admin, and a name"
+            f"scopes are {', '.join(scope)}: give one or more of decide, outcome, feedback, read, "
+            "admin, and a name"
         ) from None
     _append_key(settings.database_url, change.line(), is_admin="admin" in scope)
     print(token)

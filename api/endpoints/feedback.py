@@ -37,11 +37,12 @@ def routes(service: Service) -> list[JsonRoute]:
         keys = info.idempotency_keys(len(body.feedback))
         return FeedbackBatchOut(await reports.give_feedback_batch(body.feedback, info.principal, keys))
 
-    route = partial(JsonRoute, needs="feedback", tag="outcomes and feedback")
+    route = partial(JsonRoute, tag="outcomes and feedback")
     return [
         route(
             "/v1/decisions/{decision_id}/outcome",
             report_outcome,
+            needs="outcome",
             name="report_outcome",
             summary="Report the outcome of a decision",
             statuses=(404, 409, 410),
@@ -49,6 +50,7 @@ def routes(service: Service) -> list[JsonRoute]:
         route(
             "/v1/feedback",
             give_feedback,
+            needs="feedback",
             name="judge",
             summary="Give feedback on a decision",
             statuses=(404, 409, 410),
@@ -56,6 +58,7 @@ def routes(service: Service) -> list[JsonRoute]:
         route(
             "/v1/feedback/batch",
             give_feedback_batch,
+            needs="feedback",
             name="judge_batch",
             summary="Give feedback on several decisions",
         ),

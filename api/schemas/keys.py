@@ -10,7 +10,7 @@ from pydantic import Field, model_validator
 from fairlead.api.schemas.base import Answer, Label, Note, RouteName, Strict
 from fairlead.api.schemas.declarations import Source, check_time
 
-Scope = Literal["decide", "feedback", "read", "admin"]
+Scope = Literal["decide", "outcome", "feedback", "read", "admin"]
 
 
 class KeyIn(Strict):
@@ -19,9 +19,9 @@ class KeyIn(Strict):
     name: Label = Field(description="Name of the key, or of its owner.", examples=["checkout service"])
     scopes: tuple[Scope, ...] = Field(
         min_length=1,
-        max_length=4,
+        max_length=5,
         description="What the key allows; admin includes the others.",
-        examples=[["decide", "feedback"]],
+        examples=[["decide", "outcome", "feedback"]],
     )
     routes: tuple[RouteName, ...] | None = Field(
         default=None,
@@ -42,6 +42,9 @@ class KeyIn(Strict):
     )
     feedback_per_minute: Annotated[int, Field(ge=1, le=10**9)] | None = Field(
         default=None, description="Limit of feedback events per minute; null: as in the settings."
+    )
+    outcomes_per_minute: Annotated[int, Field(ge=1, le=10**9)] | None = Field(
+        default=None, description="Limit of outcomes per minute; null: as in the settings."
     )
     note: Note = Field(default="", description="Free text.")
 

@@ -34,6 +34,7 @@ class Principal(NamedTuple):
     sources: tuple[str, ...] | None
     requests_per_s: float | None
     feedback_per_minute: int | None
+    outcomes_per_minute: int | None
 
     def require(self, scope: str) -> None:
         """Raise a problem if the key lacks the scope. ``admin`` includes every other."""
@@ -50,7 +51,7 @@ class Principal(NamedTuple):
             raise Problem("forbidden", "The key may not be used for this route.")
 
 
-ANYBODY: Final = Principal(None, frozenset({"admin"}), None, None, None, None)
+ANYBODY: Final = Principal(None, frozenset({"admin"}), None, None, None, None, None)
 
 
 def new_secret(key_id: str) -> tuple[str, str]:
@@ -119,8 +120,15 @@ class Authenticator:
 
 
 def _principal_of(key: Key) -> Principal:
-    scopes = frozenset(key.scopes)
-    return Principal(key.id, scopes, key.routes, key.sources, key.requests_per_s, key.feedback_per_minute)
+    return Principal(
+        key=key.id,
+        scopes=frozenset(key.scopes),
+        routes=key.routes,
+        sources=key.sources,
+        requests_per_s=key.requests_per_s,
+        feedback_per_minute=key.feedback_per_minute,
+        outcomes_per_minute=key.outcomes_per_minute,
+    )
 
 
 def _without_keys(host: bytes | None, client: str | None) -> Principal:

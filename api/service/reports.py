@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Sequence
-from typing import Any, Literal
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from typing import Any, Final, Literal
 
 from fairlead.api.problems import Problem, from_refusal
 from fairlead.api.schemas.base import is_id
@@ -18,14 +19,19 @@ from fairlead.optimizer.errors import InvalidInput
 from fairlead.optimizer.persistence.event_log import decode, encode
 from fairlead.optimizer.types import Decision, Feedback, Outcome
 
+_PREFIXES: Final = {"outcome": "o", "feedback": "f"}
+"""How the uid of each kind of report begins."""
+
+Reports = Literal["outcome", "feedback"]
+
 
 class ReportService:
     """Accepts outcomes and feedback, and writes them to the log."""
 
     def __init__(self, service: Service) -> None:
         self._service = service
-        self._writing: Counter[tuple[str, str]] = Counter()
-        """Feedback that is being written, by key and decision: the state does not count it yet."""
+        self._writing: Counter[tuple[Reports, str, str]] = Counter()
+        """Reports that are being written, by kind, key and decision: the state does not count them yet."""
 
     # Outcomes
 
@@ -33,6 +39,7 @@ class ReportService:
         self, decision_id: str, report: OutcomeIn, *, principal: Principal, idempotency_key: str | None
     ) -> OutcomeOut:
         """Log one outcome."""
+        self._service.take_outcome(principal)
         if not is_id(decision_id):
             raise Problem("unknown-decision", "There is no decision of this id.")
         served = self._route_of(decision_id, principal)
@@ -47,22 +54,31 @@ class ReportService:
             cost, source = cost_with_source(event, decision.prices)
         client_id = report.id or idempotency_key
         name = client_id or new_id("out_")
+        # Ids of decisions contain no slash, but both ids may contain colons.
+        uid, digest = f"o:{principal.key or ''}:{decision_id}/{name}", digest_of(report) if client_id else ""
+        await self._check_new_outcome(decision_id, principal, uid=uid, digest=digest)
         metadata = {
             "ttft_s": report.ttft_s,
             "reasoning_tokens": None if report.usage is None else report.usage.reasoning_tokens,
             "priced_usd": cost if source == "price_list" else None,
         }
-        seq = await self._log(
-            event,
-            # Ids of decisions contain no slash, but both ids may contain colons.
-            uid=f"o:{principal.key or ''}:{decision_id}/{name}",
-            decision_id=decision_id,
-            digest=digest_of(report) if client_id else "",
-            metadata=_sender(principal) | metadata,
-        )
+        with self._counting("outcome", [decision_id], principal):
+            metadata = _sender(principal) | metadata
+            seq = await self._log(event, uid=uid, decision_id=decision_id, digest=digest, metadata=metadata)
         state: Literal["joined", "parked"] = "parked" if served is None else "joined"
         served_provider = event.served_provider or None
         return OutcomeOut(name, decision_id, seq, state, served_provider, cost, source)
+
+    async def _check_new_outcome(
+        self, decision_id: str, principal: Principal, *, uid: str, digest: str
+    ) -> None:
+        """Raise a problem if the key has reported enough outcomes of a decision, and not this one before."""
+        try:
+            self._check_count("outcome", decision_id, principal)
+        except Problem:
+            rows = await self._service.rows(Query(uids=(uid,))) if digest else []
+            if not rows or rows[0].digest != digest:
+                raise
 
     async def _check_candidate(self, decision_id: str, provider: str) -> None:
         """Raise a problem unless a provider, which is not on the route any more, was a candidate."""
@@ -110,7 +126,7 @@ class ReportService:
             if served is not None:
                 _check_value(report, served)
                 joined = True
-            self._check_count(decision_id, principal)
+            self._check_count("feedback", decision_id, principal)
         name = client_id or new_id("fb_")
         event = Feedback(
             decision_id=report.decision_id or "",
@@ -118,9 +134,7 @@ class ReportService:
             value=report.value,
             source=report.source,
         )
-        counted = [(principal.key or "", decision_id) for decision_id in decision_ids]
-        self._writing.update(counted)
-        try:
+        with self._counting("feedback", decision_ids, principal):
             seq = await self._log(
                 event,
                 uid=f"f:{principal.key or ''}:{name}",
@@ -128,11 +142,6 @@ class ReportService:
                 digest=digest_of(report) if client_id else "",
                 metadata=_sender(principal) | {"session_id": report.session_id, "comment": report.comment},
             )
-        finally:
-            for pair in counted:
-                self._writing[pair] -= 1
-                if not self._writing[pair]:
-                    del self._writing[pair]
         return FeedbackOut(name, seq, "joined" if joined else "parked", decision_ids)
 
     async def _decision_ids(self, report: FeedbackIn) -> list[str]:
@@ -156,23 +165,39 @@ class ReportService:
         decision = fold.open[decision_id]
         return self._service.clock() - decision.at_s > fold.routes[decision.route].body.reward_wait_s
 
-    def _check_count(self, decision_id: str, principal: Principal) -> None:
-        """Raise a problem if the key has sent enough; feedback that waits or is being written counts too."""
-        key, most = principal.key or "", self._service.settings.feedback_per_decision
+    # Both
+
+    def _check_count(self, kind: Reports, decision_id: str, principal: Principal) -> None:
+        """Raise a problem if the key has sent enough; reports that wait or are being written count too."""
+        key, settings = principal.key or "", self._service.settings
+        most = settings.outcomes_per_decision if kind == "outcome" else settings.feedback_per_decision
         fold = self._service.engine.fold
-        sent, decision = self._writing[key, decision_id], fold.open.get(decision_id)
+        sent, decision = self._writing[kind, key, decision_id], fold.open.get(decision_id)
         if decision is None:
-            sent += sum(row.uid.startswith(f"f:{key}:") for row, _ in fold.pending.waiting(decision_id))
-        elif decision.by_key is not None:
-            sent += decision.by_key.get(key, 0)
+            start = f"{_PREFIXES[kind]}:{key}:"
+            sent += sum(row.uid.startswith(start) for row, _ in fold.pending.waiting(decision_id))
+        else:
+            sent += decision.reports_of(kind, key)
         if sent >= most:
+            what = "report the outcome of" if kind == "outcome" else "give feedback on"
             raise Problem(
                 "too-many-requests",
-                f"One key may give feedback on a decision at most {most} times.",
+                f"One key may {what} a decision at most {most} times.",
                 retry_after_s=3_600,
             )
 
-    # Both
+    @contextmanager
+    def _counting(self, kind: Reports, decision_ids: Sequence[str], principal: Principal) -> Iterator[None]:
+        """Count reports on these decisions as being written meanwhile."""
+        counted = [(kind, principal.key or "", decision_id) for decision_id in decision_ids]
+        self._writing.update(counted)
+        try:
+            yield
+        finally:
+            for entry in counted:
+                self._writing[entry] -= 1
+                if not self._writing[entry]:
+                    del self._writing[entry]
 
     def _route_of(self, decision_id: str, principal: Principal) -> ServedRoute | None:
         """Return the route of an open decision, None if the decision is not known yet.

@@ -50,7 +50,8 @@ class Service:
         self.metrics = Metrics()
         self.changing = asyncio.Lock()
         """Held from reading the configuration until it is changed: two changes would undo one another."""
-        self.requests, self.feedback = TokenBucket(), TokenBucket(burst_s=60.0)
+        self.requests = TokenBucket()
+        self.feedback, self.outcomes = TokenBucket(burst_s=60.0), TokenBucket(burst_s=60.0)
         self._readers = ThreadPoolExecutor(_READERS, thread_name_prefix="fairlead-reader")
         self._fitter = ThreadPoolExecutor(
             1, thread_name_prefix="fairlead-fit", initializer=lower_thread_priority
@@ -230,6 +231,17 @@ class Service:
             raise Problem(
                 "too-many-requests",
                 f"The limit is {per_minute} feedback events per minute.",
+                retry_after_s=ceil(wait_s),
+            )
+
+    def take_outcome(self, principal: Principal) -> None:
+        """Count one outcome of a key; a problem if it is more than its rate allows."""
+        per_minute = principal.outcomes_per_minute or self.settings.outcomes_per_minute
+        wait_s = self.outcomes.take(principal.key, per_s=per_minute / 60.0)
+        if wait_s > 0:
+            raise Problem(
+                "too-many-requests",
+                f"The limit is {per_minute} outcomes per minute.",
                 retry_after_s=ceil(wait_s),
             )
 

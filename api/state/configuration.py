@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, fields
+from functools import partial
 from typing import Any, Final, Literal, NamedTuple
 
 from pydantic import BaseModel, Field
@@ -28,6 +29,10 @@ class PriceList(PriceIn):
     """Whether it has come into force; the latest list in force applies."""
 
 
+KEY_VERSION: Final = 1
+"""What the scopes of a key mean; see `_key`."""
+
+
 class Key(KeyIn):
     """A key as it is kept: only the SHA-256 of its secret."""
 
@@ -36,6 +41,7 @@ class Key(KeyIn):
     previous_sha256: str | None = None
     """The secret before a rotation, accepted until ``previous_until_s``."""
     previous_until_s: float = 0.0
+    version: Literal[1] = KEY_VERSION
 
 
 class Change(NamedTuple):
@@ -93,7 +99,7 @@ class Configuration:
                 )
             self.routes[change.id] = route
         else:
-            self.keys[change.id] = _validate(Key, change.body)
+            self.keys[change.id] = _key(change.body)
 
     def _remove(self, change: Change) -> None:
         declared: dict[str, Any] = getattr(self, f"{change.entity}s")
@@ -173,7 +179,7 @@ class Configuration:
         """Everything declared, as JSON has it: by kind, the entities by id in the order of declaration."""
         return {
             kind: {id: entity.model_dump(mode="json") for id, entity in getattr(self, kind).items()}
-            for kind in _MODELS
+            for kind in _READERS
         }
 
     @classmethod
@@ -181,23 +187,35 @@ class Configuration:
         """Build the configuration that gave `state`."""
         return cls(
             **{
-                kind: {id: _validate(model, entity) for id, entity in state[kind].items()}
-                for kind, model in _MODELS.items()
+                kind: {id: read(entity) for id, entity in state[kind].items()}
+                for kind, read in _READERS.items()
             }
         )
 
 
-_MODELS: Final[dict[str, type[BaseModel]]] = {
-    "providers": ProviderIn,
-    "prices": PriceList,
-    "routes": RouteIn,
-    "keys": Key,
-}
+def _key(body: Any) -> Key:
+    """Read a key of the log.
+
+    In 0.1.0, whose keys have no version, ``feedback`` allowed outcomes too. A client that also decides did
+    report them, and goes on; one that only gives feedback may be a widget on a page, and may not.
+    """
+    if "version" not in body and {"decide", "feedback"} <= set(body["scopes"]):
+        body = {**body, "scopes": [*body["scopes"], "outcome"]}
+    key: Key = _validate(Key, body)
+    return key
 
 
 def _validate(model: type[BaseModel], body: Any) -> Any:
     # From JSON, since in that mode pydantic reads lists as the tuples and sets that the models declare.
     return model.model_validate_json(json.dumps(body))
+
+
+_READERS: Final[dict[str, Callable[[Any], Any]]] = {
+    "providers": partial(_validate, ProviderIn),
+    "prices": partial(_validate, PriceList),
+    "routes": partial(_validate, RouteIn),
+    "keys": _key,
+}
 
 
 def objective(declared: ObjectiveIn) -> Objective:

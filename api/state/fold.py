@@ -33,7 +33,7 @@ MAX_REFUSED: Final = 1_000
 MAX_SESSION: Final = 100
 """Most open decisions of a session to which feedback on the session applies: the latest ones."""
 
-FILE_KIND, FILE_FORMAT = "fairlead-fold", 2
+FILE_KIND, FILE_FORMAT = "fairlead-fold", 3
 """Kind and format version of a file that holds a `SavedFold`."""
 
 Logged = Decision | Outcome | Feedback
@@ -192,11 +192,12 @@ class Fold:
         if isinstance(event, Feedback):
             served.learn(event)
             decision.count_feedback(metadata.key or "")
-        elif event.served_provider:
-            served.learn_outcome(event)
         else:
-            selected = served.open_decision(event.decision_id).selected
-            served.learn_outcome(copy_with(event, served_provider=selected))
+            if not event.served_provider:
+                selected = served.open_decision(event.decision_id).selected
+                event = copy_with(event, served_provider=selected)
+            served.learn_outcome(event)
+            decision.count_outcome(metadata.key or "")
         self._refit_later(served)
         self.counts[row.kind, "joined"] += 1
 

@@ -49,11 +49,23 @@ class ServedDecision(msgspec.Struct, array_like=True, gc=False):
     session: str | None
     by_key: dict[str, int] | None = None
     """Number of feedback events by the key that sent them."""
+    outcomes_by_key: dict[str, int] | None = None
+    """Number of outcomes by the key that sent them."""
 
     def count_feedback(self, key: str) -> None:
         """Count one more feedback event of a key."""
         self.by_key = self.by_key or {}
         self.by_key[key] = self.by_key.get(key, 0) + 1
+
+    def count_outcome(self, key: str) -> None:
+        """Count one more outcome of a key."""
+        self.outcomes_by_key = self.outcomes_by_key or {}
+        self.outcomes_by_key[key] = self.outcomes_by_key.get(key, 0) + 1
+
+    def reports_of(self, kind: str, key: str) -> int:
+        """Return how many reports of a kind, outcome or feedback, a key has sent."""
+        counts = self.outcomes_by_key if kind == "outcome" else self.by_key
+        return 0 if counts is None else counts.get(key, 0)
 
 
 class SavedRoute(msgspec.Struct, array_like=True):

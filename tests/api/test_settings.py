@@ -187,7 +187,7 @@ def test_keys_are_made_on_the_command_line() -> None:
     code, output = run("create-key", "a", "--scope", "read")
     assert (code, "first key must have the scope admin" in output) == (2, True)
     code, output = run("create-key", "a", "--scope", "everything")
-    assert (code, "decide, feedback, read, admin" in output) == (2, True)
+    assert (code, "decide, outcome, feedback, read, admin" in output) == (2, True)
     code, output = run("create-key", "a", "--scope", "admin")
     assert (code, output.startswith("flk_")) == (0, True)
     assert run("create-key", "b", "--scope", "decide", "--scope", "feedback")[0] == 0

@@ -33,6 +33,7 @@ def settings(
         "state_dir": str(folder.absolute() / "state"),
         "requests_per_s": 1_000_000.0,
         "feedback_per_minute": 100_000_000,
+        "outcomes_per_minute": 100_000_000,
         "snapshot_every_s": 1_000_000.0,
         "providers": [{"name": name} for name in PROVIDERS],
         "prices": [

@@ -32,6 +32,7 @@ def settings(folder: Path, url: str | None = None, **more: Any) -> dict[str, Any
         "poll_s": 0.2,
         "requests_per_s": 1_000_000.0,
         "feedback_per_minute": 100_000_000,
+        "outcomes_per_minute": 100_000_000,
         "providers": [{"name": name} for name in PROVIDERS],
         "prices": [
             {"provider": name, "input_usd_per_mtok": usd, "output_usd_per_mtok": 4.0 * usd}

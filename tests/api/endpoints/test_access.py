@@ -14,6 +14,7 @@ from fairlead.api.cli.main import app
 from fairlead.api.problems import Problem
 from fairlead.api.service.auth import ANYBODY, check_address, is_loopback
 from fairlead.api.service.keys import KeyService
+from fairlead.api.state.configuration import Change, Configuration
 from fairlead.optimizer.errors import InvalidInput
 from tests.api.running import Running, bearer, running
 
@@ -143,7 +144,8 @@ def test_a_key_that_can_change_keys_cannot_be_limited(service: Running, admin: s
 
 
 def test_each_scope_opens_its_own_addresses_only(service: Running, admin: str) -> None:
-    keys = {scope: service.make_key(admin, scopes=[scope])[1] for scope in ("decide", "feedback", "read")}
+    scopes = ("decide", "outcome", "feedback", "read")
+    keys = {scope: service.make_key(admin, scopes=[scope])[1] for scope in scopes}
     service.post("/v1/decisions", {**ASK, "id": "d"}, status=200, **bearer(admin))
     report = {"decision_id": "d", "value": 1.0}
     addresses = {
@@ -151,8 +153,8 @@ def test_each_scope_opens_its_own_addresses_only(service: Running, admin: str) -
         "feedback": [
             ("POST", "/v1/feedback", report),
             ("POST", "/v1/feedback/batch", {"feedback": [report]}),
-            ("POST", "/v1/decisions/d/outcome", {"cost_usd": 0.1}),
         ],
+        "outcome": [("POST", "/v1/decisions/d/outcome", {"cost_usd": 0.1})],
         "read": [
             ("GET", path, None)
             for path in ("/v1/decisions/d", "/v1/routes", "/v1/providers", "/v1/prices", "/metrics",
@@ -184,7 +186,7 @@ def test_each_scope_opens_its_own_addresses_only(service: Running, admin: str) -
 
 def test_a_key_for_one_route_cannot_touch_another(service: Running, admin: str) -> None:
     service.post("/v1/routes", {"name": "other", "providers": ["small"]}, status=201, **bearer(admin))
-    _, key = service.make_key(admin, scopes=["decide", "feedback", "read"], routes=["other"])
+    _, key = service.make_key(admin, scopes=["decide", "outcome", "feedback", "read"], routes=["other"])
     service.post("/v1/decisions", {**ASK, "id": "d"}, status=200, **bearer(admin))
     assert service.post("/v1/decisions", ASK, status=403, **bearer(key))
     assert service.post("/v1/feedback", {"decision_id": "d", "value": 0.0}, status=403, **bearer(key))
@@ -234,3 +236,17 @@ def test_a_client_without_a_host_header_is_refused_while_there_are_no_keys(servi
         del request.headers["host"]
         request.headers["host"] = "attacker"
         assert client.send(request).status_code == 403
+
+
+def test_a_key_of_an_older_release_reports_outcomes_only_if_it_decides_too() -> None:
+    """Lines of 0.1.0 have no version; a snapshot keeps what they mean today."""
+    config = Configuration()
+    for name, scopes in (("a", ["admin"]), ("b", ["decide", "feedback"]), ("c", ["feedback"])):
+        body = {"name": name, "scopes": scopes, "id": name, "sha256": "0" * 64}
+        config = config.after(Change("key", name, "put", body))
+    for kept in (config, Configuration.from_state(config.state())):
+        assert kept.keys["b"].scopes == ("decide", "feedback", "outcome")
+        assert kept.keys["c"].scopes == ("feedback",)
+    today = config.keys["b"].model_copy(update={"scopes": ("decide", "feedback")})
+    config = config.after(Change("key", "b", "put", today.model_dump(mode="json")))
+    assert config.keys["b"].scopes == ("decide", "feedback")

@@ -29,7 +29,7 @@ CHECKS = [
     content_type_conformance,
     response_schema_conformance,
 ]
-SCOPES = ("decide", "feedback", "read", "admin", "none")
+SCOPES = ("decide", "outcome", "feedback", "read", "admin", "none")
 
 
 @pytest.fixture
@@ -39,7 +39,7 @@ def service(tmp_path: Path) -> Iterator[tuple[Running, dict[str, dict[str, str]]
         running_service.decide(id="order-17")
         admin = bearer(running_service.post("/v1/keys", {"name": "first", "scopes": ["admin"]})["key"])
         keys = {"admin": admin, "none": {}}
-        for scope in ("decide", "feedback", "read"):
+        for scope in ("decide", "outcome", "feedback", "read"):
             created = running_service.client.post(
                 "/v1/keys", json={"name": scope, "scopes": [scope]}, headers=admin
             )

@@ -149,6 +149,50 @@ def test_one_key_cannot_send_feedback_without_end(service: Running, admin: str) 
     assert codes[0] == 200 and codes[-1] == 429
 
 
+def test_one_key_cannot_report_outcomes_of_a_decision_without_end(tmp_path: Path) -> None:
+    with running(tmp_path, outcomes_per_decision=2, feedback_per_decision=1) as service:
+        service.decide(id="d")
+        report = {"cost_usd": 0.001}
+        first = service.post("/v1/decisions/d/outcome", {**report, "id": "first"}, status=200)
+        for status in (200, 429, 429):
+            service.post("/v1/decisions/d/outcome", report, status=status)
+            service.until(service.settled)
+        # What counted already is answered again, and the limit of feedback is another one.
+        assert service.post("/v1/decisions/d/outcome", {**report, "id": "first"}, status=200) == first
+        service.post("/v1/decisions/d/outcome", {"cost_usd": 0.5, "id": "first"}, status=429)
+        service.post("/v1/feedback", {"decision_id": "d", "value": 1.0}, status=200)
+        # Nor can they be sent ahead of the decision.
+        for status in (200, 200, 429):
+            service.post("/v1/decisions/e/outcome", report, status=status)
+            service.until(service.settled)
+        service.decide(id="e")
+        service.until(service.settled)
+        service.post("/v1/decisions/e/outcome", report, status=429)
+
+
+def test_one_key_cannot_report_outcomes_without_end(service: Running, admin: str) -> None:
+    _, key = service.make_key(admin, scopes=["outcome", "feedback"], outcomes_per_minute=2)
+    service.post("/v1/decisions", {**ASK, "id": "d"}, status=200, **bearer(admin))
+    codes = [
+        service.client.post(
+            "/v1/decisions/d/outcome", json={"cost_usd": 0.001}, headers=bearer(key)
+        ).status_code
+        for _ in range(4)
+    ]
+    assert codes == [200, 200, 429, 429]
+    service.post("/v1/feedback", {"decision_id": "d", "value": 1.0}, status=200, **bearer(key))
+
+
+def test_a_key_for_judgements_cannot_report_outcomes(service: Running, admin: str) -> None:
+    _, widget = service.make_key(admin, scopes=["feedback"], sources=["human"], feedback_per_minute=1)
+    service.post("/v1/decisions", {**ASK, "id": "d"}, status=200, **bearer(admin))
+    outcome = {"latency_s": 1e6, "cost_usd": 10.0}
+    problem = service.post("/v1/decisions/d/outcome", outcome, status=403, **bearer(widget))
+    assert "'outcome'" in problem["detail"]
+    service.until(service.settled)
+    assert service.service.engine.fold.counts["outcome", "joined"] == 0
+
+
 def test_one_source_moves_a_decision_by_its_weight_and_no_further(service: Running, admin: str) -> None:
     """A thousand judgements of one source on one decision weigh as much as one."""
     body = {"name": "rated", "providers": ["small"], "sources": {"human": 9.0, "code": 1.0}}
