@@ -84,14 +84,15 @@ class Router:
         self.route = route
         self._selector = Selector(route, self._policy, self._beliefs)
         self._pacing, self._newcomers = self._selector.pacing, self._selector.newcomers
-        self._next_seq = 0
+        self.next_seq = 0
+        """The seq of the next decision or configuration: the number of those so far."""
 
     def configure(self, route: Route) -> RouteChanged:
         """Switch to a new route configuration; returns the event, to be logged before the next decision.
 
         Raises `InvalidInput` if the metrics or sources change, or if no provider could ever be eligible.
         """
-        self.learn(event := RouteChanged(seq=self._next_seq, route=route))
+        self.learn(event := RouteChanged(seq=self.next_seq, route=route))
         return event
 
     def _configure(self, event: RouteChanged) -> None:
@@ -140,7 +141,7 @@ class Router:
         names = self._selector.names
         return Decision(
             id=decision_id,
-            seq=self._next_seq,
+            seq=self.next_seq,
             route=self.route.name,
             providers=names,
             probabilities=selection.probabilities,
@@ -178,7 +179,7 @@ class Router:
         names = tuple(provider.name for provider in route.providers)
         return Decision(
             id=decision_id,
-            seq=self._next_seq,
+            seq=self.next_seq,
             route=route.name,
             providers=names,
             probabilities=np.array([float(name == route.fallback_provider) for name in names]),
@@ -210,12 +211,12 @@ class Router:
             check_learnable(event, width=self._width)
             if self._learner.open(event):
                 self._pacing.record(event)
-            self._next_seq = max(self._next_seq, event.seq + 1)
+            self.next_seq = max(self.next_seq, event.seq + 1)
         elif isinstance(event, DriftAlarm):
             self._learner.alarm(event)
         elif isinstance(event, RouteChanged):
             self._configure(event)
-            self._next_seq = max(self._next_seq, event.seq + 1)
+            self.next_seq = max(self.next_seq, event.seq + 1)
         else:
             self._learner.apply(event)
         if self._newcomers.names and self._newcomers.graduate(self._learner.counts):
@@ -283,7 +284,7 @@ class Router:
             pacing=self._pacing.state(),
             router={"saved": packed((sorted(self._newcomers.names), self._history.events))},
         )
-        write_snapshot(path, arrays, meta={**self._identity(), "order": self._next_seq, "offset": offset})
+        write_snapshot(path, arrays, meta={**self._identity(), "order": self.next_seq, "offset": offset})
 
     def _identity(self) -> dict[str, str]:
         route = fingerprint(json.dumps(to_json(self._history.first)))
@@ -297,7 +298,7 @@ class Router:
         configurations since then are in the file. Raises `SnapshotError` if the file is damaged or of
         another route, encoder, policy or format; the router is then as it was.
         """
-        if self._learner.ledger or self._next_seq:
+        if self._learner.ledger or self.next_seq:
             raise InvalidInput("this router has learned already: load into a new one of the same route")
         arrays, meta = read_snapshot(path, expected=self._identity())
         newcomers, changes = unpacked(arrays["router/saved"], tuple[list[str], list[RouteChanged]])
@@ -307,7 +308,7 @@ class Router:
         self._learner.restore(part(arrays, "learner"))
         self._pacing.restore(part(arrays, "pacing"))
         self._newcomers.names = set(newcomers)
-        self._next_seq = int(meta["order"] or 0)
+        self.next_seq = int(meta["order"] or 0)
         return int(meta["offset"] or 0)
 
     def reencode(
@@ -327,7 +328,7 @@ class Router:
     def summary(self) -> dict[str, object]:
         """Summarise what was learned, for people (`optimizer.summary`), and the number of seqs so far."""
         return {
-            "decisions": self._next_seq,
+            "decisions": self.next_seq,
             **summary(
                 beliefs=self._beliefs,
                 learner=self._learner,

@@ -3,7 +3,8 @@
 ``served_log.db.gz`` is a service's log of 0.1.0 and ``router_log.jsonl.gz`` one of a router in a library. In
 ``based_log.db.gz``, also of a service, a base stands for the first 920 events. ``expected_sums.npz`` holds
 the whole-number sums that 0.1.0 itself folded them to, and ``expected_base.json.gz`` the rest of the state
-that it loaded from the base, and the state that it had at the end of that log.
+that it loaded from the base, and the state that it had at the end of that log: with one difference, that
+decisions after the base are numbered by the route's own count, and no longer by their place in the log.
 """
 
 from __future__ import annotations
@@ -99,7 +100,7 @@ def route_state(served: ServedRoute, fold: Fold) -> dict[str, Any]:
         "spent_usd": served.spent_usd,
         "broken": served.broken,
         "tasks": {name: [n, total.tolist(), tokens] for name, (n, total, tokens) in served.tasks.items()},
-        "next_seq": router._next_seq,
+        "next_seq": router.next_seq,
         "model_version": router.model_version,
         "alarms": [[alarm.provider, alarm.since_seq, alarm.at_seq] for alarm in router.alarms],
         "counts": learner.counts,

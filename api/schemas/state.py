@@ -48,8 +48,10 @@ class AlarmOut(Answer):
 
     provider: str = Field(description="The provider that changed.", examples=["small"])
     quantity: str = Field(description="What changed; only quality is watched.", examples=["quality"])
-    since_order: int = Field(description="Decision from which the change is dated.", examples=[610])
-    at_order: int = Field(description="Decision whose feedback revealed the change.", examples=[700])
+    since_order: int = Field(
+        description="From which of the route's own decisions on, counted from 0.", examples=[610]
+    )
+    at_order: int = Field(description="Which of them revealed the change by its feedback.", examples=[700])
     before: float = Field(description="Mean before the change.", examples=[0.82])
     after: float = Field(description="Mean since the change.", examples=[0.64])
 

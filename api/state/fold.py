@@ -132,8 +132,9 @@ class Fold:
             self.stale[served.body.name] = served
 
     def _fold_decision(self, row: Row, event: Logged | None) -> None:
-        decision = _event_of(row, event)
         served = self.routes.get(row.route or "")
+        # The route's own count, and not the place in the log: what ages, ages by the route's own decisions.
+        decision = _event_of(row, event, seq=0 if served is None else served.router.next_seq)
         if served is None or not isinstance(decision, Decision):
             self.counts["decision", "rejected"] += 1
             return
@@ -159,7 +160,7 @@ class Fold:
 
     def _fold_report(self, row: Row, event: Logged | None) -> None:
         # Its place in the log becomes its revision: the later of two is in force.
-        report = _event_of(row, event)
+        report = _event_of(row, event, seq=row.seq)
         assert isinstance(report, Outcome | Feedback)
         if report.decision_id:
             self._join_or_park(row, report)
@@ -243,7 +244,7 @@ class Fold:
                 del self.refused[min(self.refused)]
             raise
         for name in affected:
-            self._reconfigure(name, row.seq)
+            self._reconfigure(name)
 
     def preview(self, change: Change) -> tuple[Configuration, list[str]]:
         """Return the configuration after a change and the routes affected; `InvalidInput` if impossible."""
@@ -264,7 +265,7 @@ class Fold:
                 affected.append(name)
         return after, affected
 
-    def _reconfigure(self, name: str, seq: int) -> None:
+    def _reconfigure(self, name: str) -> None:
         body = self.config.routes.get(name)
         if body is None:
             for decision in self.routes.pop(name).router.open_decisions():
@@ -275,7 +276,7 @@ class Fold:
         if served is None:
             self.routes[name] = ServedRoute(core, body)
         else:
-            served.configure(core, body, seq=seq)
+            served.configure(core, body)
 
     def state(self) -> SavedFold:
         """Everything except the routers."""
@@ -319,10 +320,10 @@ class Fold:
         return fold
 
 
-def _event_of(row: Row, event: Logged | None) -> object:
-    """Return the event of a row, dated by its seq; ``event`` is that event without its seq, if at hand."""
+def _event_of(row: Row, event: Logged | None, *, seq: int) -> object:
+    """Return the event of a row with ``seq`` as its seq or revision; ``event`` has another, if at hand."""
     if event is None:
-        return decode(row.line, seq=row.seq)
+        return decode(row.line, seq=seq)
     if isinstance(event, Decision):
-        return copy_with(event, seq=row.seq)
-    return copy_with(event, revision=row.seq)
+        return copy_with(event, seq=seq)
+    return copy_with(event, revision=seq)

@@ -31,7 +31,6 @@ from fairlead.optimizer.types import (
     Outcome,
     Prices,
     Route,
-    RouteChanged,
 )
 
 MAX_TASKS: Final = 64
@@ -113,10 +112,10 @@ class ServedRoute:
                 "create another route"
             )
 
-    def configure(self, route: Route, body: RouteIn, *, seq: int) -> None:
-        """Switch to the providers, prices, objective, budget and rules in force from ``seq`` on."""
+    def configure(self, route: Route, body: RouteIn) -> None:
+        """Switch to the providers, prices, objective, budget and rules in force from now on."""
         if route != self.router.route:
-            self.router.learn(RouteChanged(seq=seq, route=route))
+            self.router.configure(route)
         self.body = body
 
     @property

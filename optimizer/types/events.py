@@ -96,7 +96,8 @@ class Decision:
     """One logged choice with the full distribution that it was drawn from.
 
     Arrays run over ``providers`` in the route's order. ``seq`` numbers the decisions and configurations
-    of a route: a change of a provider is dated by it. ``features`` has the encoder's width.
+    of a route from 0 on: what is learned ages by it, and a change of a provider is dated by it.
+    ``features`` has the encoder's width.
 
     >>> from fairlead import Constraints, Encoder, Provider, Route, Router, TaskLabel
     >>> providers = (Provider(name="local/small"), Provider(name="lab/large"))

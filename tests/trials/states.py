@@ -137,14 +137,17 @@ def effects_differ(rows: Sequence[Row], fold: Fold) -> list[str]:
 
 def clean_sums(rows: Sequence[Row], served: ServedRoute) -> dict[str, Array]:
     """Return the sufficient statistics of a clean log: every decision, then the last report of each kind."""
-    config = [row for row in rows if row.kind == "config"]
-    fold = fold_rows(config)
+    fold, decisions = new_fold(), []
+    for row in rows:
+        if row.kind == "config":
+            fold.apply(row)
+        elif row.kind == "decision" and row.route == served.body.name:
+            router = fold.routes[row.route].router
+            event = decode(row.line, seq=router.next_seq)
+            assert isinstance(event, Decision)
+            router.learn(event)
+            decisions.append(row)
     router = fold.routes[served.body.name].router
-    decisions = [row for row in rows if row.kind == "decision" and row.route == served.body.name]
-    for row in decisions:
-        event = decode(row.line)
-        assert isinstance(event, Decision)
-        router.learn(replace(event, seq=row.seq))
     last: dict[tuple[str, ...], Outcome | Feedback] = {}
     selected = {row.decision_id: json.loads(row.line)["selected"] for row in decisions}
     for row in rows:

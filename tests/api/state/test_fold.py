@@ -45,13 +45,19 @@ class Log:
         change = Change("route", route.name, "put", route.model_dump(mode="json"))
         self.add(Row.config(change.line(), uid=f"r{len(self.rows)}", at_s=0.0))
 
-    def decide(self, decision_id: str, at_s: float) -> Decision:
-        decision, fault = decide(
-            self.fold.routes["chat"], Context(text="x"), decision_id=decision_id, draw=0.5, at_s=at_s
-        )
+    def make(self, decision_id: str, at_s: float = 1.0, *, route: str = "chat") -> Decision:
+        served = self.fold.routes[route]
+        decision, fault = decide(served, Context(text="x"), decision_id=decision_id, draw=0.5, at_s=at_s)
         assert fault is None
-        row = Row.decision(encode(decision), decision_id=decision_id, route="chat", at_s=at_s)
+        return decision
+
+    def add_decision(self, decision: Decision, at_s: float) -> None:
+        row = Row.decision(encode(decision), decision_id=decision.id, route=decision.route, at_s=at_s)
         self.add(row, decision)
+
+    def decide(self, decision_id: str, at_s: float, *, route: str = "chat") -> Decision:
+        decision = self.make(decision_id, at_s, route=route)
+        self.add_decision(decision, at_s)
         return decision
 
     def judge(self, decision_id: str, at_s: float, value: float = 1.0) -> Feedback:
@@ -116,12 +122,32 @@ def test_the_oldest_of_too_many_open_decisions_are_closed(log: Log) -> None:
 
 
 def test_events_at_hand_fold_like_their_lines_and_are_not_written_to(log: Log, tmp_path: Path) -> None:
-    decision, feedback = log.decide("d", 1.0), log.judge("d", 2.0)
-    assert feedback.revision == 0 and decision.seq != log.rows[-2].seq
+    made_together = [log.make("d0"), log.make("d1")]
+    for decision in made_together:
+        log.add_decision(decision, 1.0)
+    feedback = log.judge("d1", 2.0)
+    assert feedback.revision == 0 and [decision.seq for decision in made_together] == [0, 0]
     again = new_fold()
     for row in log.rows:
         again.apply(row)
     assert same(log.fold, again, tmp_path)
+
+
+def test_the_seqs_of_a_route_count_its_own_decisions_and_configurations(log: Log, tmp_path: Path) -> None:
+    log.declare(RouteIn(name="busy", providers=("small", "large")))
+    for i in range(3):
+        log.decide(f"d{i}", float(i))
+        for j in range(10):
+            log.decide(f"busy{i}-{j}", float(i), route="busy")
+    log.declare(RouteIn(name="chat", providers=("small", "large"), exploration_share=0.1))
+    log.decide("d3", 3.0)
+    seqs = [decision.seq for decision in log.fold.routes["chat"].router.open_decisions()]
+    assert seqs == [0, 1, 2, 4], "3 is the configuration"
+    loaded = snapshots.load(snapshots.save(log.fold, tmp_path, log="log"), new_fold, log="log")
+    log.decide("d4", 4.0)
+    loaded.apply(log.rows[-1])
+    for fold in (log.fold, loaded):
+        assert fold.routes["chat"].open_decision("d4").seq == 5
 
 
 def test_a_snapshot_keeps_what_waits_and_what_is_remembered(log: Log, tmp_path: Path) -> None:
