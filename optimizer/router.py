@@ -17,6 +17,7 @@ import numpy as np
 from fairlead.optimizer.errors import InvalidInput
 from fairlead.optimizer.features.base import Block, fingerprint
 from fairlead.optimizer.features.encoder import Encoder
+from fairlead.optimizer.features.sketch import Sketch
 from fairlead.optimizer.learning.learner import Learner
 from fairlead.optimizer.learning.open_decision import OpenDecision
 from fairlead.optimizer.learning.route_history import RouteHistory
@@ -38,6 +39,7 @@ from fairlead.optimizer.types.events import (
     Event,
     RouteChanged,
     check_tokens_and_time,
+    copy_with,
 )
 from fairlead.optimizer.types.route import Constraints, Objective, Route
 from fairlead.optimizer.types.validation import check_learnable
@@ -73,10 +75,12 @@ class Router:
         detect_drift: bool = True,
     ) -> None:
         self._encoder = encoder
-        blocks = tuple(encoder.blocks) if encoder is not None else tuple(blocks)
-        self._encoder_version = encoder.version if encoder is not None else encoder_version
+        self._sketch = Sketch(encoder.blocks if encoder is not None else blocks)
+        blocks = self._sketch.blocks
+        version = encoder.version if encoder is not None else encoder_version
+        self._encoder_version = self._sketch.version(version)
         self._policy: Policy = policy if policy is not None else Thompson()
-        self._blocks, self._width = blocks, sum(block.width for block in blocks)
+        self._blocks, self._width = blocks, self._sketch.width
         self._history = RouteHistory(route)
         self._beliefs = Beliefs(blocks, route.providers)
         self._learner = Learner(self._history, self._beliefs, detect_drift=detect_drift)
@@ -161,10 +165,10 @@ class Router:
 
     def _features(self, context: Context) -> FloatArray:
         if context.features is not None:
-            return context.features
+            return self._sketch.apply(context.features)
         if self._encoder is None:
             raise InvalidInput("this router has no encoder: give the context's features")
-        return self._encoder.encode(context)
+        return self._sketch.apply(self._encoder.encode(context))
 
     def fallback(
         self, *, decision_id: str, reason: str, at_s: float | None = None, task: str | None = None
@@ -208,6 +212,9 @@ class Router:
         if pacing.needs_solve or beliefs.needs_fit:
             self.refit()
         if isinstance(event, Decision):
+            if self._sketch.takes(event.features):
+                # Logged by a release that learned from the whole vector.
+                event = copy_with(event, features=self._sketch.apply(event.features))
             check_learnable(event, width=self._width)
             if self._learner.open(event):
                 self._pacing.record(event)
@@ -318,10 +325,14 @@ class Router:
 
         A decision that is not among them no longer counts towards reward and cost.
         """
-        width = sum(block.width for block in blocks)
-        rows = {name: design_row(vector, width=width)[0, 1:] for name, vector in features.items()}
-        self._blocks, self._width, self._encoder_version = tuple(blocks), width, encoder_version
-        self._learner.reencode(rows, blocks)
+        self._sketch = sketch = Sketch(blocks)
+        rows = {
+            name: design_row(sketch.apply(vector), width=sketch.width)[0, 1:]
+            for name, vector in features.items()
+        }
+        self._blocks, self._width = sketch.blocks, sketch.width
+        self._encoder_version = sketch.version(encoder_version)
+        self._learner.reencode(rows, sketch.blocks)
         self._pacing.replace_window(self._learner.recent_rows())
         self._pacing.update(self._beliefs)
 

@@ -193,15 +193,18 @@ class FeaturesIn(Strict):
     attributes: Annotated[int, Field(ge=0, le=256)] = Field(
         default=16, description="Coordinates of the attributes; 0: none."
     )
-    embedding: Annotated[int, Field(ge=1, le=1024)] | None = Field(
-        default=None, description="Width of the client's embedding."
+    embedding: Annotated[int, Field(ge=1, le=3072)] | None = Field(
+        default=None, description="Width of the client's embedding; beyond 192 it is sketched."
     )
     projection: Label | None = Field(
         default=None, description="File of a text projection from `fairlead fit-features`."
     )
-    vector: Annotated[int, Field(ge=1, le=1024)] | None = Field(
+    vector: Annotated[int, Field(ge=1, le=3072)] | None = Field(
         default=None,
-        description="Width of the vectors that the client sends as `features`, instead of all others.",
+        description=(
+            "Width of the vectors that the client sends as `features`, instead of all others; beyond 192 "
+            "they are sketched."
+        ),
     )
 
 

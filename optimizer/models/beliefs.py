@@ -131,9 +131,7 @@ class Beliefs:
     def derive(self) -> None:
         """Derive what every request needs from posteriors and counts; call it after either has changed."""
         self._shared_at = None
-        self._least_units = (
-            np.maximum(self.cost.posterior.mean @ self.cost.posterior.centre, _LEAST_UNITS) / 10
-        )
+        self._least_units = np.maximum(self.cost.posterior.mean @ self.cost.centre, _LEAST_UNITS) / 10
 
     @property
     def version(self) -> int:
@@ -252,7 +250,7 @@ class Beliefs:
         latency_s, latency_sd_s, failure = self._service
         base, unit = self._prices.at(input_tokens)
         quality = self.quality.predict(rows)
-        cost_units = rows @ self.cost.posterior.mean.T
+        cost_units = self.cost.expect(rows)
         n, k = cost_units.shape
         terms = (
             latency_s,

@@ -8,6 +8,7 @@ The boundary is a seq of decisions, never a time of arrival, so late feedback fa
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from dataclasses import replace
 from typing import Final
 
 import numpy as np
@@ -17,6 +18,7 @@ from fairlead.optimizer.compiled import compiled, compiled_aside
 from fairlead.optimizer.errors import InvalidInput
 from fairlead.optimizer.features.base import Block
 from fairlead.optimizer.models.posterior import Mixture, Posterior, Sums
+from fairlead.optimizer.models.reduction import Reduction
 from fairlead.optimizer.models.statistics import ROW_UNIT, Statistics
 from fairlead.optimizer.types.arrays import BOUND, FloatArray, State, from_texts, joined, part, texts
 
@@ -43,7 +45,13 @@ class LinearBelief:
     ) -> None:
         self._width = sum(block.width for block in blocks)
         self._bits = target_bits
-        self._mixture = Mixture(blocks, prior_mean=prior_mean, prior_variance=prior_variance)
+        self._reduction = Reduction(blocks)
+        self._mixture = Mixture(
+            self._reduction.blocks,
+            prior_mean=prior_mean,
+            prior_variance=prior_variance,
+            is_sparse=self._reduction.is_needed,
+        )
         self._current: dict[str, Statistics] = {}
         self._past: dict[str, Statistics] = {}
         self.changes: dict[str, int] = {}
@@ -59,6 +67,8 @@ class LinearBelief:
         self._fit_at = -np.inf
         """Number of observations at which the posterior must be recomputed."""
         self.posterior: Posterior
+        self.centre: FloatArray
+        """The average context in the coordinates of the posterior."""
         self.level_variance: FloatArray
         """Variance of each provider's expectation at the average context, shape (k,)."""
         self.version = 0
@@ -97,9 +107,10 @@ class LinearBelief:
                 self.arrivals[newcomer] = (since, count + sign)
         if side is self._current and name in self._index:
             posterior, index = self.posterior, self._index[name]
-            belief = (posterior.mean, posterior.cov, posterior.centre, self.level_variance)
+            belief = (posterior.mean, posterior.cov, self.centre, self.level_variance)
             noise = sign * float(posterior.noise[index])
-            if not condition(belief, index, row * ROW_UNIT, target, noise):
+            x = row * ROW_UNIT if posterior.basis is None else posterior.basis @ (row * ROW_UNIT)
+            if not condition(belief, index, x, target, noise):
                 self._fit_at = -np.inf
 
     def forget(self, name: str) -> None:
@@ -142,38 +153,61 @@ class LinearBelief:
 
     def adopt(self, posterior: Posterior) -> None:
         """Use a posterior that was fitted to the present statistics."""
-        centre = posterior.centre
-        self.level_variance = (posterior.cov @ centre) @ centre
         self.posterior = posterior
+        self.centre = self._reduced(posterior.centre)
+        self.level_variance = (posterior.cov @ self.centre) @ self.centre
         self._fit_at = max(self.total * GROWTH, self.total + 1.0)
         self.version += 1
 
     def fit(self) -> Posterior:
         """Compute the posterior of the statistics; changes nothing, and other threads go on."""
-        size = self._width + 1
-        k = len(self._index)
+        size, k = self._width + 1, len(self._index)
         if not any(self._current[name].count or self._past[name].count for name in self._index):
-            return self._mixture.prior(k)
+            prior = self._mixture.prior(k)
+            if not self._reduction.is_needed:
+                return prior
+            basis = self._reduction.basis(np.zeros((size, size)), 0.0)
+            return replace(prior, centre=np.eye(1, size)[0], basis=basis)
         sums = Sums(np.empty((k, size, size)), np.empty((k, size)), np.empty(k), np.empty(k))
         for name, i in self._index.items():
-            gram, moment, square = self._current[name].sums()
-            count = float(self._current[name].count)
-            past = self._past[name]
-            if past.count > 0:
-                share = min(1.0, PAST_WORTH / past.count)
-                past_gram, past_moment, past_square = past.sums()
-                gram = gram + share * past_gram
-                moment, square = moment + share * past_moment, square + share * past_square
-                count += share * past.count
-            sums.gram[i], sums.moment[i], sums.square[i], sums.count[i] = gram, moment, square, count
-        return self._mixture.fit(sums)
+            sums.gram[i], sums.moment[i], sums.square[i], sums.count[i] = self._sums(name)
+        if not self._reduction.is_needed:
+            return self._mixture.fit(sums)
+        pooled, total = sums.gram.sum(axis=0), float(sums.count.sum())
+        basis = self._reduction.basis(pooled, total)
+        reduced = Sums(basis @ sums.gram @ basis.T, sums.moment @ basis.T, sums.square, sums.count)
+        centre = pooled[0] / total if total >= 1 else np.eye(1, size)[0]
+        return replace(self._mixture.fit(reduced), centre=centre, basis=basis)
+
+    def _sums(self, name: str) -> tuple[FloatArray, FloatArray, float, float]:
+        """Gram, moment, square and count of one provider, what lies before its change discounted."""
+        gram, moment, square = self._current[name].sums()
+        count = float(self._current[name].count)
+        past = self._past[name]
+        if past.count > 0:
+            share = min(1.0, PAST_WORTH / past.count)
+            past_gram, past_moment, past_square = past.sums()
+            gram = gram + share * past_gram
+            moment, square = moment + share * past_moment, square + share * past_square
+            count += share * past.count
+        return gram, moment, square, count
+
+    def _reduced(self, rows: FloatArray) -> FloatArray:
+        """Return rows (..., d) in the coordinates of the posterior."""
+        basis = self.posterior.basis
+        return rows if basis is None else rows @ basis.T
+
+    def expect(self, rows: FloatArray) -> FloatArray:
+        """Predict the mean of the belief alone, shape (n, k), for rows (n, d) with intercept."""
+        expected: FloatArray = self._reduced(rows) @ self.posterior.mean.T
+        return expected
 
     def predict(self, rows: FloatArray) -> FloatArray:
         """Predict mean and variance of the belief, shape (2, n, k), for rows (n, d) with intercept."""
         posterior = self.posterior
         result = np.empty((2, len(rows), len(posterior.mean)))
         kernel = predict if len(rows) == 1 else predict_many
-        kernel(rows, posterior.mean, posterior.cov, result)
+        kernel(self._reduced(rows), posterior.mean, posterior.cov, result)
         return result
 
     def state(self) -> State:
@@ -184,8 +218,10 @@ class LinearBelief:
             for side, statistics in (("current", self._current), ("past", self._past))
             for i, name in enumerate(names)
         }
+        basis = self.posterior.basis
         return {
             **{name: getattr(self.posterior, name) for name in _POSTERIOR},
+            **({} if basis is None else {"basis": basis}),
             "level_variance": self.level_variance,
             "known": texts(names),
             "names": texts(self._index),
@@ -212,7 +248,11 @@ class LinearBelief:
         arrivals = map(tuple, state["arrivals"].tolist())
         self.arrivals = dict(zip(from_texts(state["arrived"]), arrivals, strict=True))
         # Copies: these arrays are changed in place, and the client keeps its own.
-        self.posterior = Posterior(**{name: state[name].copy() for name in _POSTERIOR})
+        self.posterior = Posterior(
+            **{name: state[name].copy() for name in _POSTERIOR},
+            basis=state["basis"].copy() if "basis" in state else None,
+        )
+        self.centre = self._reduced(self.posterior.centre)
         self.level_variance = state["level_variance"].copy()
 
     def statistics(self) -> dict[str, dict[str, NDArray[np.int64]]]:

@@ -18,6 +18,7 @@ from dataclasses import dataclass
 from typing import Final
 
 import numpy as np
+from numpy.typing import NDArray
 from scipy.special import gammaln
 
 from fairlead.optimizer.features.base import Block
@@ -36,6 +37,8 @@ _COMMON_INTERCEPT: Final = 0.01
 _COMMON_RATIO: Final = 0.25
 _LEAST_WEIGHT: Final = 1e-3
 _SCALE_PRIOR: Final = 4.0
+_UNVARYING: Final = 1e-12
+"""Variance of a standardised coordinate below which all requests had the same value."""
 
 
 @dataclass(frozen=True)
@@ -61,14 +64,23 @@ class Posterior:
     weights: FloatArray
     """Posterior probability of each member, shape (m,)."""
     centre: FloatArray
-    """Mean of x over what was learned from, shape (d,)."""
+    """Mean of the context over what was learned from; its shape is that of the features with intercept."""
+    basis: FloatArray | None = None
+    """Map from features with intercept to x, shape (d, ...); None if x is these features themselves."""
 
 
 class Mixture:
     """The members, fixed by the blocks of the context; `fit` is a pure function of the sums."""
 
-    def __init__(self, blocks: Sequence[Block], *, prior_mean: float, prior_variance: float) -> None:
+    def __init__(
+        self, blocks: Sequence[Block], *, prior_mean: float, prior_variance: float, is_sparse: bool = False
+    ) -> None:
         self._blocks = tuple(blocks)
+        self._is_sparse = is_sparse
+        """Whether members leave out the coordinates that they do not trust or that never varied.
+
+        What that changes is far below the noise, and where one block is wide it saves most of the time.
+        """
         self._prior_mean = prior_mean
         self._prior_variance = prior_variance
         names = [block.name for block in self._blocks]
@@ -141,7 +153,9 @@ class Mixture:
         start = 0
         for block in self._blocks:
             if block.isotropic:
-                variance[start : start + block.width] = variance[start : start + block.width].mean()
+                own = variance[start : start + block.width]
+                varying = own[own > _UNVARYING] if self._is_sparse else own
+                own[:] = varying.mean() if len(varying) else 0.0
             start += block.width
         # A few imagined observations of unit variance: a coordinate that barely varied is not blown up.
         scale = np.sqrt((variance * total + _SCALE_PRIOR) / (total + _SCALE_PRIOR))
@@ -151,23 +165,77 @@ class Mixture:
         return transform
 
     def _average(self, sums: Sums, spread: float) -> tuple[FloatArray, FloatArray, FloatArray, FloatArray]:
-        alone = _Members(self._precision, sums, spread)
-        pooled = _PooledMembers(alone)
-        evidence = np.concatenate([alone.evidence.sum(axis=1), pooled.evidence.sum(axis=1)])
-        weights = np.exp(evidence - evidence.max())
+        parts = [_Part(self._precision, *chosen, sums, spread) for chosen in self._parts(sums)]
+        patterns, (k, size) = len(self._precision), sums.moment.shape
+        evidence, noises = np.empty((2, patterns)), np.empty((2, patterns, k))
+        means = np.zeros((2, patterns, k, size))
+        for part in parts:
+            for source, members in enumerate(part.members):
+                evidence[source, part.patterns] = members.evidence.sum(axis=1)
+                noises[source, part.patterns] = members.noise
+                means[source][np.ix_(part.patterns, np.arange(k), part.inside)] = members.mean
+        weights = np.exp(evidence - evidence.max()).ravel()
         weights /= weights.sum()
         kept = np.where(weights > _LEAST_WEIGHT, weights, 0.0)
         kept /= kept.sum()
-        means = np.concatenate([alone.mean, pooled.mean])
-        noises = np.concatenate([alone.noise, pooled.noise])
-        mean = np.einsum("m,mkd->kd", kept, means)
+        every = means.reshape(-1, k, size)
+        mean = np.einsum("m,mkd->kd", kept, every)
         cov = np.zeros_like(sums.gram)
         for member in np.flatnonzero(kept):
-            off = means[member] - mean
-            source, pattern = divmod(int(member), len(self._precision))
-            within = (alone, pooled)[source].covariance(pattern)
+            off = every[member] - mean
+            source, pattern = divmod(int(member), patterns)
+            part = next(part for part in parts if pattern in part.patterns)
+            within = part.covariance(source, pattern)
             cov += kept[member] * (within + off[:, :, None] * off[:, None, :])
-        return mean, cov, kept @ noises, weights
+        return mean, cov, kept @ noises.reshape(-1, k), weights
+
+    def _parts(self, sums: Sums) -> list[tuple[NDArray[np.int64], NDArray[np.int64]]]:
+        """Group patterns by the coordinates that they look at: the patterns, the coordinates."""
+        patterns, size = self._precision.shape
+        if not self._is_sparse:
+            return [(np.arange(patterns), np.arange(size))]
+        spread = np.einsum("kii->i", sums.gram)
+        varies = spread > _UNVARYING * max(float(sums.count.sum()), 1.0)
+        varies[0] = True
+        groups: dict[bytes, tuple[list[int], NDArray[np.int64]]] = {}
+        for pattern, precision in enumerate(self._precision):
+            inside = np.flatnonzero(varies & (precision < _OFF))
+            groups.setdefault(inside.tobytes(), ([], inside))[0].append(pattern)
+        return [(np.array(members), inside) for members, inside in groups.values()]
+
+
+class _Part:
+    """Members that look at the same coordinates; of the others they know the prior alone."""
+
+    def __init__(
+        self,
+        precision: FloatArray,
+        patterns: NDArray[np.int64],
+        inside: NDArray[np.int64],
+        sums: Sums,
+        spread: float,
+    ) -> None:
+        self.patterns, self.inside = patterns, inside
+        self._precision, self._size = precision[patterns], precision.shape[1]
+        if len(inside) < self._size:
+            gram = np.ascontiguousarray(sums.gram[:, inside[:, None], inside])
+            sums = Sums(gram, np.ascontiguousarray(sums.moment[:, inside]), sums.square, sums.count)
+        alone = _Members(np.ascontiguousarray(self._precision[:, inside]), sums, spread)
+        self.members: tuple[_Members | _PooledMembers, ...] = (alone, _PooledMembers(alone))
+        self._common = _common_precision(self._precision, spread)
+
+    def covariance(self, source: int, pattern: int) -> FloatArray:
+        """Covariance of all weights under one pattern, pooled (source 1) or not, shape (k, d, d)."""
+        members, i = self.members[source], int(np.flatnonzero(self.patterns == pattern)[0])
+        within = members.covariance(i)
+        if len(self.inside) == self._size:
+            return within
+        full = np.zeros((len(within), self._size, self._size))
+        full[:, self.inside[:, None], self.inside] = within
+        outside = np.setdiff1d(np.arange(self._size), self.inside)
+        prior = members.noise[i][:, None] / self._precision[i, outside]
+        full[:, outside, outside] = prior + (1.0 / self._common[i, outside] if source else 0.0)
+        return full
 
 
 def _common_precision(precision: FloatArray, spread: float) -> FloatArray:

@@ -285,3 +285,18 @@ def test_a_decision_is_found_behind_whatever_was_told_ahead_of_it(tmp_path: Path
     with running(tmp_path, store_url) as decision:
         answered = decision.decide(id="d")
         assert decision.get("/v1/decisions/d")["decision"] == answered
+
+
+@pytest.mark.parametrize("kind", ["embedding", "vector"])
+def test_wide_vectors_are_taken_sketched_and_logged(shared: Running, kind: str) -> None:
+    name, width = f"wide-{kind}", 3_072
+    body = {"name": name, "providers": ["small", "large"], "features": {kind: width}}
+    shared.post("/v1/routes", body, status=201)
+    field = "embedding" if kind == "embedding" else "features"
+    row = [((i * 7919) % 101) / 50 - 1 for i in range(width)]
+    answer = shared.post("/v1/decisions", {"route": name, field: row, "input_tokens": 10}, status=200)
+    assert answer["fallback_used"] is None
+    for wrong in (row[:-1], row[:192], [], [row]):
+        shared.post("/v1/decisions", {"route": name, field: wrong, "input_tokens": 10}, status=422)
+    too_wide = {**body, "name": f"{name}-more", "features": {kind: width + 1}}
+    shared.post("/v1/routes", too_wide, status=422)
