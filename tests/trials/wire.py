@@ -11,7 +11,7 @@ from typing import Any, NamedTuple, TypeVar, cast
 
 import httptools
 
-Result = TypeVar("Found")
+Result = TypeVar("Result")
 
 
 def run(work: Coroutine[Any, Any, Result]) -> Result:

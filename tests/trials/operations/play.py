@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import heapq
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
 from typing import Final
 
@@ -97,7 +97,8 @@ def play(
     client = client if client is not None else Honest()
     times = every(1.0, requests=world.requests) if at_s is None else at_s[: world.requests]
     waiting: list[tuple[float, int, Outcome | Feedback]] = []
-    log = _Log(world, times)
+    diary = Diary(world, times)
+    decisions: list[Decision | None] = []
     for request, now in enumerate(times.tolist()):
         moment = Moment(request=request, at_s=now)
         while waiting and waiting[0][0] <= now:
@@ -105,18 +106,19 @@ def play(
         for hook in before:
             hook(router, moment)
         decision = _decide(router, world, moment)
+        if keep_decisions:
+            decisions.append(decision)
         if decision is None:
-            log.refuse(request)
             continue
         router.learn(decision)
         call = world.call(decision.selected, moment)
-        log.add(moment, decision, call)
+        diary.add(moment, call, zip(decision.providers, decision.probabilities.tolist(), strict=True))
         for i, (after_s, event) in enumerate(client(decision, call, moment)):
             if after_s <= 0.0:
                 router.learn(event)
             else:
                 heapq.heappush(waiting, (now + after_s, 100 * request + i, event))
-    return log.played(keep_decisions=keep_decisions)
+    return diary.played(decisions)
 
 
 def _decide(router: Router, world: World, moment: Moment) -> Decision | None:
@@ -132,7 +134,9 @@ def _decide(router: Router, world: World, moment: Moment) -> Decision | None:
         return None
 
 
-class _Log:
+class Diary:
+    """Keeps what happened to the requests of a world; a request that is never added was refused."""
+
     def __init__(self, world: World, at_s: NDArray[np.float64]) -> None:
         n = len(at_s)
         self._world, self._at_s = world, at_s
@@ -141,22 +145,19 @@ class _Log:
         self._probabilities = np.zeros((n, len(world.names)))
         self._worth, self._cost_usd, self._latency_s = np.zeros(n), np.zeros(n), np.full(n, np.nan)
         self._failed = np.zeros(n, dtype=bool)
-        self._decisions: list[Decision | None] = []
 
-    def refuse(self, request: int) -> None:
-        self._decisions.append(None)
-
-    def add(self, moment: Moment, decision: Decision, call: Call) -> None:
+    def add(self, moment: Moment, call: Call, probabilities: Iterable[tuple[str, float]]) -> None:
+        """Note the call of a request, and the distribution that its provider was drawn from."""
         i, endpoint = moment.request, self._world.endpoints[call.provider]
         self._selected[i] = self._columns[call.provider]
-        for name, probability in zip(decision.providers, decision.probabilities.tolist(), strict=True):
+        for name, probability in probabilities:
             self._probabilities[i, self._columns[name]] = probability
         self._worth[i] = endpoint.worth(moment, self._world.task(i))
         self._cost_usd[i], self._latency_s[i] = call.cost_usd, call.latency_s
         self._failed[i] = call.status != "ok"
-        self._decisions.append(decision)
 
-    def played(self, *, keep_decisions: bool) -> Played:
+    def played(self, decisions: list[Decision | None] | None = None) -> Played:
+        """Return everything noted so far."""
         return Played(
             names=self._world.names,
             at_s=self._at_s,
@@ -166,5 +167,5 @@ class _Log:
             cost_usd=self._cost_usd,
             latency_s=self._latency_s,
             failed=self._failed,
-            decisions=self._decisions if keep_decisions else [],
+            decisions=decisions or [],
         )
