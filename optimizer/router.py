@@ -32,6 +32,7 @@ from fairlead.optimizer.selection.selector import Selector
 from fairlead.optimizer.selection.shadow_price import Solution
 from fairlead.optimizer.summary import summary
 from fairlead.optimizer.types.arrays import FloatArray, joined, packed, part, unpacked
+from fairlead.optimizer.types.budget import BudgetAlarm
 from fairlead.optimizer.types.events import (
     Context,
     Decision,
@@ -109,6 +110,11 @@ class Router:
     def alarms(self) -> list[DriftAlarm]:
         """The drift alarms raised so far, oldest first."""
         return self._learner.alarms
+
+    @property
+    def budget_alarms(self) -> list[BudgetAlarm]:
+        """The latest alarms of the route's budget, oldest first."""
+        return self._pacing.alarms
 
     def decide(
         self,
@@ -228,8 +234,8 @@ class Router:
             self._learner.apply(event)
         if self._newcomers.names and self._newcomers.graduate(self._learner.counts):
             self._selector.update_price()
-        for usd in self._learner.take_spending():
-            self._pacing.spend(usd)
+        for usd, decided_s in self._learner.take_spending():
+            self._pacing.spend(usd, at_s=decided_s)
         if self._learner.refreshed:
             self._learner.refreshed, pacing.needs_solve = False, True
         if refit and (pacing.needs_solve or beliefs.needs_fit):

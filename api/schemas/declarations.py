@@ -9,10 +9,12 @@ from pydantic import Field, model_validator
 
 from fairlead.api.schemas.base import Label, Pattern, ProviderName, RouteName, Strict, Usd, Word
 from fairlead.optimizer.errors import InvalidInput
+from fairlead.optimizer.types.budget import Budget, Window
 
 WillingnessToPay = Annotated[float, Field(ge=1e-9, le=1e9)]
 Dial = Annotated[float, Field(ge=0, le=10)]
 Source = Literal["human", "judge", "code"]
+BudgetUsd = Annotated[float, Field(le=1e9)]
 LatencyWeight = Annotated[float, Field(ge=0, le=1e6)]
 
 
@@ -133,19 +135,39 @@ class ObjectiveIn(Worth):
 
 
 class BudgetIn(Strict):
-    """A spending limit, in exactly one of two forms."""
+    """A spending limit, in exactly one of three forms: usd_per_request, usd_per_day, or usd with a window."""
 
-    usd_per_request: Annotated[float, Field(ge=1e-12, le=1e9)] | None = Field(
+    usd_per_request: BudgetUsd | None = Field(
         default=None, description="USD that a request may cost on average."
     )
-    usd_per_day: Annotated[float, Field(ge=1e-12, le=1e9)] | None = Field(
+    usd_per_day: BudgetUsd | None = Field(
         default=None, description="USD that all requests of a day may cost together."
+    )
+    usd: BudgetUsd | None = Field(default=None, description="USD for each period of the window.")
+    window: Window | None = Field(
+        default=None, description="The period that usd is for: day, week or calendar_month."
+    )
+    time_zone: Annotated[str, Field(min_length=1, max_length=60)] = Field(
+        default="UTC", description="IANA name of the zone whose clock the periods follow."
+    )
+    start_hour: Annotated[int, Field(ge=0, le=23)] = Field(
+        default=0, description="Local hour at which a period begins."
+    )
+    start_day: Annotated[int, Field(ge=1, le=28)] = Field(
+        default=1, description="ISO weekday (1: Monday) on which a week begins, or day on which a month does."
+    )
+    hard: bool = Field(
+        default=False,
+        description=(
+            "Whether no provider may serve whose expected cost does not fit what is left of the period; "
+            "false: at the limit the cheapest goes on."
+        ),
     )
 
     @model_validator(mode="after")
-    def _exactly_one(self) -> Self:
-        if (self.usd_per_request is None) == (self.usd_per_day is None):
-            raise ValueError("give exactly one of usd_per_request and usd_per_day")
+    def _is_possible(self) -> Self:
+        # One set of rules: those of the optimizer, whose errors say what to do.
+        Budget(**self.model_dump())
         return self
 
 

@@ -92,7 +92,7 @@ def _router(arrays: State) -> State:
     result["router/saved"] = packed((from_texts(arrays["router/newcomers"]), changes))
     learning = part(arrays, "learning")
     learner = SavedLearner(
-        spending=learning["spending"].tolist(),
+        spending=[(usd, None) for usd in learning["spending"].tolist()],
         counts=dict(zip(from_texts(learning["counted"]), learning["counts"].tolist(), strict=True)),
         alarms=_events(learning["alarms"]),
         detected=from_texts(learning["detected"]),

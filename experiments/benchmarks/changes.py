@@ -14,8 +14,8 @@ from fairlead.experiments.simulation.scenario import Goal, Newcomer, QualityChan
 from fairlead.experiments.simulation.stream import make_stream
 from fairlead.experiments.tables.outcome_table import OutcomeTable
 from fairlead.optimizer.router import Router
-from fairlead.optimizer.types import Context, Feedback, Outcome
-from fairlead.optimizer.types.route import Budget, Prices, Provider, Route
+from fairlead.optimizer.types import Budget, Context, Feedback, Outcome
+from fairlead.optimizer.types.route import Prices, Provider, Route
 
 _SEEDS: Final = 20
 _PHASE: Final = 608

@@ -16,8 +16,8 @@ from fairlead.experiments.benchmarks.task import PlainBandit, Task, make_task
 from fairlead.experiments.simulation.scenario import Matrix
 from fairlead.optimizer.features.base import Block
 from fairlead.optimizer.router import Router
-from fairlead.optimizer.types import Context, Decision, Feedback, Outcome
-from fairlead.optimizer.types.route import Budget, Prices, Provider, Route
+from fairlead.optimizer.types import Budget, Context, Decision, Feedback, Outcome
+from fairlead.optimizer.types.route import Prices, Provider, Route
 
 _SEEDS: Final = 2
 _SETTLE: Final = 200

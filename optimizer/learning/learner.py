@@ -46,7 +46,7 @@ class Learner:
         self._costs = CostNormalizer(beliefs, history, self.ledger)
         self._detect = detect_drift
         self._detectors: dict[str, DriftDetector] = {}
-        self._spending: list[float] = []
+        self._spending: list[tuple[float, float | None]] = []
         self.counts: dict[str, int] = {}
         """Decisions with a reward, by the provider that served."""
         self.alarms: list[DriftAlarm] = []
@@ -81,8 +81,8 @@ class Learner:
             self._recount(name)
         return True
 
-    def take_spending(self) -> list[float]:
-        """Money to book since the last call: real cost less what had been booked for the decision."""
+    def take_spending(self) -> list[tuple[float, float | None]]:
+        """Money to book since the last call: real cost less what had been booked, and the decision's time."""
         spending, self._spending = self._spending, []
         return spending
 
@@ -145,7 +145,7 @@ class Learner:
         # A cost that is taken back counts as expected again.
         usd = cost if cost is not None else decision.expected_usd
         if usd != decision.booked_usd:
-            self._spending.append(usd - decision.booked_usd)
+            self._spending.append((usd - decision.booked_usd, decision.at_s))
             decision.booked_usd = usd
 
     def _recount(self, name: str) -> None:
@@ -241,7 +241,7 @@ class Learner:
 class SavedLearner(msgspec.Struct, array_like=True):
     """A learner in a snapshot, without its ledger and detectors."""
 
-    spending: list[float]
+    spending: list[tuple[float, float | None]]
     counts: dict[str, int]
     alarms: list[DriftAlarm]
     detected: list[str]

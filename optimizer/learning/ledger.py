@@ -256,6 +256,7 @@ class SavedDecision(msgspec.Struct, array_like=True, gc=False):
     booked_usd: float
     outcome: Outcome | None
     feedback: tuple[Feedback, ...]
+    at_s: float | None = None
 
 
 _values: Final = attrgetter(*SavedDecision.__struct_fields__)

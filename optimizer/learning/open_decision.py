@@ -33,6 +33,8 @@ class OpenDecision:
     """USD charged to the budget so far: what was expected, until the real cost is known."""
     prices: Mapping[str, Prices]
     """Price lists in force at its seq, by provider; one mapping is shared by all decisions under it."""
+    at_s: float | None = None
+    """When it was made; a budget with periods books its cost then."""
     reward: float | None = None
     """The reward in [0, 1] of the feedback in force; None without any."""
     outcome: Outcome | None = None
@@ -57,6 +59,7 @@ class OpenDecision:
             expected_usd=expected_usd,
             booked_usd=expected_usd,
             prices=prices,
+            at_s=decision.at_s,
         )
 
     @property

@@ -18,8 +18,10 @@ from fairlead.optimizer.models.beliefs import Beliefs
 from fairlead.optimizer.policies.base import Policy
 from fairlead.optimizer.selection.exploration import ENOUGH_FEEDBACK, priced_floor
 from fairlead.optimizer.selection.pacer import HORIZON, Pacer
+from fairlead.optimizer.selection.sample import PeriodSample
 from fairlead.optimizer.types import Decision, FloatArray, Objective, Route
 from fairlead.optimizer.types.arrays import State, joined, part
+from fairlead.optimizer.types.budget import BudgetAlarm
 
 WINDOW: Final = 64
 SOLVE_EVERY: Final = 32
@@ -42,6 +44,10 @@ class Solution:
     shadow_price: float
     floor: FloatArray
     """Least probability of each provider, shape (k,)."""
+    mean_usd: float = 0.0
+    """What a request is expected to cost on average at this price."""
+    least_usd: float = 0.0
+    """What it would cost if the cheapest provider served all."""
 
 
 class Pacing:
@@ -51,7 +57,10 @@ class Pacing:
         self._policy = policy
         self._window: deque[tuple[FloatArray, float]] = deque(maxlen=WINDOW)
         self._since = 0
+        self._sample = PeriodSample()
         self._pacer: Pacer | None = None
+        """The account of the budget. If the budget is taken away it is kept, in case it comes back."""
+        self._has_budget = False
         self.needs_solve = False
         """Whether shadow price and floor must be recomputed before anything else is learned."""
         self.version = 0
@@ -66,10 +75,11 @@ class Pacing:
         self.has_floor = self._share > 0 and self._policy.takes_floor
         self.floor: FloatArray = np.zeros(k)
         self._excluded = np.array(excluded, dtype=np.bool_) if excluded else np.zeros(k, dtype=np.bool_)
-        if route.budget is None:
-            self._pacer = None
-        elif self._pacer is None or self._pacer.budget != route.budget:
+        self._has_budget = route.budget is not None
+        if route.budget is not None and self._pacer is None:
             self._pacer = Pacer(route.budget)
+        elif route.budget is not None and self._pacer is not None and self._pacer.budget != route.budget:
+            self._pacer.change(route.budget)
 
     def configure(self, route: Route, beliefs: Beliefs, *, excluded: Sequence[bool] = ()) -> None:
         """Use another objective, budget or list of providers from now on.
@@ -87,53 +97,73 @@ class Pacing:
 
     @property
     def spent_usd(self) -> float:
-        """Money spent under the present budget, as expected if the real cost is not known."""
+        """Money spent since there is a budget, as expected if the real cost is not known."""
         return self._pacer.spent_usd if self._pacer is not None else 0.0
+
+    @property
+    def alarms(self) -> list[BudgetAlarm]:
+        """The latest alarms of the budget, oldest first."""
+        return self._pacer.alarms if self._pacer is not None else []
+
+    @property
+    def pacer(self) -> Pacer | None:
+        """The account of the present budget; None without one."""
+        return self._pacer if self._has_budget else None
 
     @property
     def target_usd(self) -> float | None:
         """What one request may cost on average now; None without a budget."""
-        return self._pacer.target_usd() if self._pacer is not None else None
+        return self._pacer.target_usd() if self._pacer is not None and self._has_budget else None
 
     def weights(self, objective: Objective | None, *, at_s: float | None) -> tuple[float, float]:
         """λ in quality per USD and the weight of a second, for one request's objective or the route's.
 
-        Raises `InvalidInput` without a time under a budget per day.
+        Raises `InvalidInput` without a time under a budget with periods.
         """
-        if at_s is None and self._pacer is not None and self._pacer.budget.usd_per_day is not None:
+        if at_s is None and (pacer := self.pacer) is not None and pacer.budget.period is not None:
+            kind = pacer.budget.period.removeprefix("calendar_")
             raise InvalidInput(
-                "the route has a budget per day and the decision no time, so its day would never end: "
-                "give at_s, seconds since an epoch that starts at midnight"
+                f"the route has a budget per {kind} and the decision no time, so its {kind} would never end: "
+                "give at_s, seconds since 1970"
             )
         return self._weights(objective or self._objective)
 
     def _weights(self, objective: Objective) -> tuple[float, float]:
         worth = objective.willingness_to_pay_usd
         price = 1.0 / worth if worth is not None else 0.0
-        if self._pacer is not None:
+        if self._pacer is not None and self._has_budget:
             price = max(price, self._pacer.shadow_price)
         return price, objective.latency_weight
 
     def record(self, decision: Decision) -> None:
         """Record a decision's context and expected cost; every few requests a solution is needed."""
-        if self._pacer is None:
+        pacer = self._pacer
+        if pacer is None:
             return
+        if not self._has_budget:
+            pacer.spend(decision.expected_usd, at_s=decision.at_s)
+            return
+        due = pacer.request(decision.expected_usd, at_s=decision.at_s)
         if decision.fallback_used is None:
             self._window.append((decision.features, decision.input_tokens))
-        self._pacer.request(decision.expected_usd, at_s=decision.at_s)
+            if pacer.budget.period is not None:
+                if pacer.has_new_period:
+                    self._sample.next_period()
+                self._sample.add(self._window[-1])
         self._since += 1
-        interval = SOLVE_EVERY if self._pacer.requests <= HORIZON else WINDOW
-        if self._since >= interval or self._pacer.requests == 1:
+        interval = SOLVE_EVERY if pacer.requests <= HORIZON else WINDOW
+        if self._since >= interval or pacer.requests == 1 or due:
             self.needs_solve = True
 
-    def spend(self, usd: float) -> None:
-        """Book the difference between what was expected and what was really spent."""
+    def spend(self, usd: float, *, at_s: float | None) -> None:
+        """Book the difference between what was expected of a decision and what it really cost."""
         if self._pacer is not None:
-            self._pacer.spend(usd)
+            self._pacer.spend(usd, at_s=at_s)
 
     def replace_window(self, rows: Iterable[tuple[FloatArray, float]]) -> None:
         """Replace the window, after the features have changed."""
         self._window = deque(rows, maxlen=WINDOW)
+        self._sample.clear()
 
     def state(self) -> State:
         """Return the window, the floor and the account, as plain arrays."""
@@ -144,7 +174,8 @@ class Pacing:
             "out": self._excluded,
             "floor": self.floor,
         }
-        return {**own, **joined(pacer=self._pacer.state() if self._pacer is not None else {})}
+        pacer = self._pacer.state() if self._pacer is not None else {}
+        return {**own, **joined(pacer=pacer, sample=self._sample.state())}
 
     def restore(self, state: State) -> None:
         """Become what gave `state`, on the same route."""
@@ -156,6 +187,8 @@ class Pacing:
         self._excluded = state["out"].copy()
         if self._pacer is not None:
             self._pacer.restore(part(state, "pacer"))
+        if sample := part(state, "sample"):
+            self._sample.restore(sample)
 
     def update(self, beliefs: Beliefs) -> None:
         """Solve for shadow price and floor, and use both."""
@@ -166,18 +199,21 @@ class Pacing:
         self._since, self.needs_solve = 0, False
         self.version += 1
         self.floor = solution.floor
-        if self._pacer is not None:
-            self._pacer.shadow_price = solution.shadow_price
+        if (pacer := self.pacer) is not None:
+            pacer.adopt(
+                solution.shadow_price, mean_usd=solution.mean_usd, least_usd=solution.least_usd
+            )
 
     def solve(self, beliefs: Beliefs) -> Solution:
         """Solve for the shadow price on the window, and price the floor; changes nothing."""
         floor = self._priced_floor(beliefs)
-        pacer = self._pacer
+        pacer = self.pacer
         if pacer is None:
             return Solution(shadow_price=0.0, floor=floor)
         # Before the first request, the average context stands for those to come.
         centre = beliefs.quality.posterior.centre
-        window = self._window or [(centre[1:], TYPICAL_INPUT_TOKENS)]
+        rows_of_period = self._sample.rows if pacer.budget.period is not None else ()
+        window = rows_of_period or self._window or [(centre[1:], TYPICAL_INPUT_TOKENS)]
         rows = np.ones((len(window), len(centre)))
         rows[:, 1:] = [features for features, _ in window]
         prediction = beliefs.predict(rows, np.array([tokens for _, tokens in window]))
@@ -192,8 +228,9 @@ class Pacing:
             return float((probabilities * prediction.cost_usd).sum() / len(rows))
 
         mean_usd = prediction.cost_usd.mean(axis=0)
-        price = pacer.solve(spend_at, least_usd=float(mean_usd[~self._excluded].min()))
-        return Solution(shadow_price=price, floor=floor)
+        least_usd = float(mean_usd[~self._excluded].min())
+        price = pacer.solve(spend_at, least_usd=least_usd)
+        return Solution(shadow_price=price, floor=floor, mean_usd=spend_at(price), least_usd=least_usd)
 
     def _priced_floor(self, beliefs: Beliefs) -> FloatArray:
         if not self.has_floor:

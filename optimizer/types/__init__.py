@@ -4,6 +4,7 @@ All are frozen, and checked when they are created. Money is USD, time is seconds
 """
 
 from fairlead.optimizer.types.arrays import FloatArray
+from fairlead.optimizer.types.budget import Budget
 from fairlead.optimizer.types.events import (
     Candidate,
     Context,
@@ -16,7 +17,6 @@ from fairlead.optimizer.types.events import (
     RouteChanged,
 )
 from fairlead.optimizer.types.route import (
-    Budget,
     Constraints,
     Metric,
     Objective,

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import Final
 
 from fairlead.optimizer.errors import InvalidInput, check_amounts, finite, plain_text
+from fairlead.optimizer.types.budget import Budget
 
 MAX_COST_USD: Final = 1e6
 
@@ -102,29 +103,6 @@ class Objective:
         check_amounts(self, "willingness_to_pay_usd", low=1e-12, high=1e9, remedy=remedy)
         remedy = "give points per second, at least 0"
         finite("latency_weight", self.latency_weight, low=0, high=1e6, remedy=remedy)
-
-
-@dataclass(frozen=True, kw_only=True)
-class Budget:
-    """A spending limit: USD per request on average, or USD per day of 24 hours UTC; exactly one.
-
-    >>> Budget(usd_per_request=0.002).usd_per_request
-    0.002
-    >>> Budget(usd_per_day=-1.0)
-    Traceback (most recent call last):
-    fairlead.optimizer.errors.InvalidInput: usd_per_day is -1, outside [1e-12, 1e+09]: give USD, more than 0
-    """
-
-    usd_per_request: float | None = None
-    usd_per_day: float | None = None
-
-    def __post_init__(self) -> None:
-        limits = [name for name in ("usd_per_request", "usd_per_day") if getattr(self, name) is not None]
-        if len(limits) != 1:
-            raise InvalidInput(
-                f"a budget has {limits or 'no limit'}: give exactly one of usd_per_request, usd_per_day"
-            )
-        check_amounts(self, *limits, low=1e-12, high=1e9, remedy="give USD, more than 0")
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -118,7 +118,8 @@ def test_a_preview_says_what_would_change_and_changes_nothing(service: Running) 
     reply = service.client.patch("/v1/routes/quickstart?preview=true", json=patch).json()
     assert (reply["preview"], reply["seq"], reply["routes"]) == (True, None, ["quickstart"])
     assert reply["before"]["budget"] is None
-    assert reply["after"]["budget"] == {"usd_per_request": 0.001, "usd_per_day": None}
+    budget = reply["after"]["budget"]
+    assert (budget["usd_per_request"], budget["usd_per_day"], budget["hard"]) == (0.001, None, False)
     assert service.get("/v1/routes/quickstart") == before
     body = {"name": "another", "providers": ["small"]}
     assert service.client.post("/v1/routes?preview=true", json=body).status_code == 200
