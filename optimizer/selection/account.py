@@ -11,7 +11,7 @@ from typing import Final
 
 import msgspec
 
-from fairlead.optimizer.selection.period import HOUR_S, Period, period_at
+from fairlead.optimizer.selection.period import HOUR_S, LAST_S, Period, period_at
 from fairlead.optimizer.types.budget import LEVELS, Budget, BudgetAlarm
 
 MOST_HOURS: Final = 800
@@ -37,7 +37,7 @@ class PeriodAccount(msgspec.Struct, array_like=True):
 class SavedAccount(msgspec.Struct, array_like=True):
     """An account in a snapshot."""
 
-    hours: dict[int, float]
+    hours: list[tuple[int, float]]
     periods: list[PeriodAccount]
     alarms: list[BudgetAlarm]
     mean_is_too_dear: bool
@@ -70,6 +70,7 @@ class Account:
 
     def at(self, at_s: float) -> PeriodAccount:
         """Return the account of the period that holds a time, opened if need be."""
+        at_s = min(at_s, LAST_S)
         last = self._periods[-1] if self._periods else None
         if last is not None and last.start_s <= at_s < last.end_s:
             return last
@@ -81,6 +82,7 @@ class Account:
 
     def look(self, at_s: float) -> PeriodAccount:
         """Return the account of the period that holds a time; changes nothing."""
+        at_s = min(at_s, LAST_S)
         for entry in reversed(self._periods):
             if entry.start_s <= at_s < entry.end_s:
                 return entry
@@ -96,6 +98,7 @@ class Account:
 
     def book(self, usd: float, at_s: float) -> None:
         """Book money (negative to take back) to the period of a decision."""
+        at_s = min(at_s, LAST_S)
         if self.budget.period is not None:
             entry = self.at_kept(at_s)
             if entry is not None:
@@ -147,9 +150,9 @@ class Account:
 
     def saved(self) -> SavedAccount:
         """Return the account for a snapshot."""
-        return SavedAccount(self._hours, self._periods, self.alarms, self._mean_is_too_dear)
+        return SavedAccount(list(self._hours.items()), self._periods, self.alarms, self._mean_is_too_dear)
 
     def restore(self, saved: SavedAccount) -> None:
         """Become the account that gave `saved`, under the same budget."""
-        self._hours, self._periods, self.alarms = saved.hours, saved.periods, saved.alarms
+        self._hours, self._periods, self.alarms = dict(saved.hours), saved.periods, saved.alarms
         self._mean_is_too_dear = saved.mean_is_too_dear

@@ -2,10 +2,10 @@
 
 The shadow price λ is the quality that one USD must bring. It is solved on a window of contexts
 against the very distribution that decisions are drawn from, which is a smooth mixture of providers and
-not a threshold, so that the spend expected of it is continuous in λ. Under a budget per request, the target is
-that budget plus a share of what was really saved or overspent so far: a receding horizon of `HORIZON` requests.
-Under a budget with periods it is what is left of the period, divided by the requests that are still expected
-in it, so that money is worth the same at every hour.
+not a threshold, so that the spend expected of it is continuous in λ. Under a budget per request, the target
+is that budget plus a share of what was really saved or overspent so far: a receding horizon of `HORIZON`
+requests. Under a budget with periods it is what is left of the period, divided by the requests that are still
+expected in it, so that money is worth the same at every hour.
 """
 
 from __future__ import annotations
@@ -90,7 +90,7 @@ class Pacer:
             grant = self.budget.usd_per_request
             balance_usd = max(self.balance_usd, -HORIZON * grant)
             self.balance_usd = min(balance_usd + grant, CREDIT_REQUESTS * grant)
-        due = False
+        must_solve = False
         if at_s is not None:
             self._at_s = at_s
             if self.budget.period is not None:
@@ -99,10 +99,10 @@ class Pacer:
                 self.has_new_period = entry.requests == 1
                 has_moved = self._traffic.record(at_s)
                 self._wait -= 1
-                n = self.requests
-                due = has_moved or entry.start_s != self._solved_for or self._wait <= 0 or n & (n - 1) == 0
+                is_early = self.requests & (self.requests - 1) == 0  # 1, 2, 4, 8, ...
+                must_solve = has_moved or entry.start_s != self._solved_for or self._wait <= 0 or is_early
         self.spend(expected_cost_usd, at_s=at_s)
-        return due
+        return must_solve
 
     def spend(self, usd: float, *, at_s: float | None) -> None:
         """Book money (negative to take back): a real cost, its correction, or an expectation.

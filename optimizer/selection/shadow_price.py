@@ -6,6 +6,7 @@ what the budget allows. The floor under every propensity is priced with it.
 
 from __future__ import annotations
 
+import math
 from collections import deque
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
@@ -143,7 +144,7 @@ class Pacing:
         if not self._has_budget:
             pacer.spend(decision.expected_usd, at_s=decision.at_s)
             return
-        due = pacer.request(decision.expected_usd, at_s=decision.at_s)
+        must_solve = pacer.request(decision.expected_usd, at_s=decision.at_s)
         if decision.fallback_used is None:
             self._window.append((decision.features, decision.input_tokens))
             if pacer.budget.period is not None:
@@ -152,7 +153,7 @@ class Pacing:
                 self._sample.add(self._window[-1])
         self._since += 1
         interval = SOLVE_EVERY if pacer.requests <= HORIZON else WINDOW
-        if self._since >= interval or pacer.requests == 1 or due:
+        if self._since >= interval or pacer.requests == 1 or must_solve:
             self.needs_solve = True
 
     def spend(self, usd: float, *, at_s: float | None) -> None:
@@ -200,9 +201,7 @@ class Pacing:
         self.version += 1
         self.floor = solution.floor
         if (pacer := self.pacer) is not None:
-            pacer.adopt(
-                solution.shadow_price, mean_usd=solution.mean_usd, least_usd=solution.least_usd
-            )
+            pacer.adopt(solution.shadow_price, mean_usd=solution.mean_usd, least_usd=solution.least_usd)
 
     def solve(self, beliefs: Beliefs) -> Solution:
         """Solve for the shadow price on the window, and price the floor; changes nothing."""
@@ -227,10 +226,10 @@ class Pacing:
                 probabilities = probabilities * (1.0 - floor.sum()) + floor
             return float((probabilities * prediction.cost_usd).sum() / len(rows))
 
-        mean_usd = prediction.cost_usd.mean(axis=0)
-        least_usd = float(mean_usd[~self._excluded].min())
+        least_usd = float(prediction.cost_usd.mean(axis=0)[~self._excluded].min())
         price = pacer.solve(spend_at, least_usd=least_usd)
-        return Solution(shadow_price=price, floor=floor, mean_usd=spend_at(price), least_usd=least_usd)
+        mean_usd = spend_at(price) if pacer.budget.period is not None else math.nan
+        return Solution(shadow_price=price, floor=floor, mean_usd=mean_usd, least_usd=least_usd)
 
     def _priced_floor(self, beliefs: Beliefs) -> FloatArray:
         if not self.has_floor:

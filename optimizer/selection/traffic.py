@@ -1,10 +1,10 @@
 """The profile of traffic: how many requests are still to come in a period, by local hour and weekday.
 
-It is learned from the requests themselves. At first it is seasonal and naive: an hour will be as the same hour
-was yesterday, a weekend that was never seen as a weekday with fewer requests. Later each hour of the week has
-its own mean over the weeks. Within a day the profile is scaled by what came so far against what was expected,
-shrunk towards 1 by a quarter of a day, so that growth and holidays are followed and one busy hour is not
-extrapolated.
+It is learned from the requests themselves. At first it is seasonal and naive: an hour will be as the same
+hour was yesterday, a weekend that was never seen as a weekday with fewer requests. Later each hour of the
+week has its own mean over the weeks. Within a day the profile is scaled by what came so far against what was
+expected, shrunk towards 1 by a quarter of a day, so that growth and holidays are followed and one busy hour
+is not extrapolated.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from zoneinfo import ZoneInfo
 
 import numpy as np
 
-from fairlead.optimizer.selection.period import HOUR_S, hour_slot, hour_slots, hour_start
+from fairlead.optimizer.selection.period import HOUR_S, LAST_S, hour_slot, hour_slots, hour_start
 from fairlead.optimizer.types.arrays import FloatArray, State
 
 NEWEST: Final = 0.5
@@ -42,8 +42,8 @@ LONGEST_GAP_S: Final = 7 * 24 * HOUR_S
 """A silence that is longer says nothing about traffic: the route was not in use, or the clock was wrong."""
 
 SWING: Final = 0.4
-"""How much more than the mean is expected of the early afternoon, and less of the small hours, while nothing is
-known of a day: most services have a night, of which one that starts at midnight sees the bottom first."""
+"""How much more than the mean is expected of the early afternoon, and less of the small hours, while nothing
+is known of a day: most services have a night, and one that starts at midnight sees the bottom of it first."""
 
 _FIRST_S: Final = 10.0
 """Seconds that one request stands for while there is no other."""
@@ -89,6 +89,7 @@ class Traffic:
 
         An hour ends with the second request in a row outside of it: one clock that is wrong moves nothing.
         """
+        at_s = min(at_s, LAST_S)
         self._requests += 1
         if self._hour_s <= at_s < self._hour_s + HOUR_S:
             self._count += 1
@@ -150,6 +151,7 @@ class Traffic:
 
     def remaining(self, at_s: float, end_s: float) -> float:
         """Return how many requests are expected from ``at_s`` until ``end_s``."""
+        at_s = min(at_s, end_s)
         hour_s, slot, count = self._hour_s, self._slot, self._count
         if not hour_s <= at_s < hour_s + HOUR_S:
             hour_s, slot, count = hour_start(self._zone, at_s), hour_slot(self._zone, at_s), 0
@@ -174,8 +176,7 @@ class Traffic:
         """Return by how much more is going on today than was expected of it; the open hour included."""
         shown, hoped = self._level
         shown += min(count, MOST_OF_AN_HOUR * expected)
-        known = self._rates[~np.isnan(self._rates)]
-        weight = SHRINKAGE[not self._is_new_kind] * 24.0 * float(known.mean()) if len(known) else 0.0
+        weight = SHRINKAGE[not self._is_new_kind] * 24.0 * self._mean_rate()
         return (shown + weight) / (hoped + expected + weight) if hoped + expected + weight > 0 else 1.0
 
     def _excess(self, count: int, elapsed: float, rate: float) -> float:
@@ -192,7 +193,8 @@ class Traffic:
             return self._later_guess(len(slots))
         first = hour_slot(self._zone, self._first_s)
         places = np.asarray(slots)
-        result = _DAY_SHAPE[places % 24] * self._requests / self._first_hours(at_s)
+        rate = self._requests / self._first_hours(at_s)
+        result: FloatArray = _DAY_SHAPE[places % 24] * rate
         if (first - self._start_hour) % 24:
             over_h = since_first_s / HOUR_S - WORKING_HOURS
             share = min(AFTER_HOURS * 2.0 ** min(max(over_h, 0.0), 8.0), 1.0)
@@ -203,7 +205,10 @@ class Traffic:
 
     def _first_hours(self, at_s: float) -> float:
         """Return the time since the first request in mean hours of a day as `SWING` has it."""
-        first, now = (hour_start(self._zone, self._first_s), self._first_s), (hour_start(self._zone, at_s), at_s)
+        first, now = (
+            (hour_start(self._zone, self._first_s), self._first_s),
+            (hour_start(self._zone, at_s), at_s),
+        )
         places = np.array(hour_slots(self._zone_name, first[0], now[0] + 1.0), dtype=np.intp) % 24
         shape = _DAY_SHAPE[places]
         into_first, left = ((at - hour_s) / HOUR_S for hour_s, at in (first, now))
@@ -212,9 +217,12 @@ class Traffic:
 
     def _later_guess(self, n: int) -> FloatArray:
         count, hours = self._unknown
-        known = self._rates[~np.isnan(self._rates)]
-        usual = float(known.mean()) if len(known) else 0.0
-        return np.full(n, (count + AFTER_HOURS * usual) / (hours + 1.0))
+        return np.full(n, (count + AFTER_HOURS * self._mean_rate()) / (hours + 1.0))
+
+    def _mean_rate(self) -> float:
+        """Return the mean over the hours of the week of which something is known; 0 without any."""
+        rates = self._rates[~np.isnan(self._rates)]
+        return float(rates.mean()) if len(rates) else 0.0
 
     def state(self) -> State:
         """Return what was learned, as plain arrays."""

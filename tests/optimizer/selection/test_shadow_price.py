@@ -108,11 +108,11 @@ def test_a_debt_raises_the_price_and_its_return_lowers_it():
         pacing.record(decision(i))
     pacing.update(learned)
     even = pacing.shadow_price
-    pacing.spend(0.1)
+    pacing.spend(0.1, at_s=None)
     pacing.update(learned)
     indebted = pacing.shadow_price
     assert indebted > even
-    pacing.spend(-0.2)
+    pacing.spend(-0.2, at_s=None)
     pacing.update(learned)
     assert pacing.shadow_price < even
     assert pacing.spent_usd == pytest.approx(30e-3 - 0.1)
@@ -133,17 +133,21 @@ def test_a_policy_that_explores_by_itself_or_not_at_all_gets_no_floor():
     assert Pacing(route(exploration_share=0.01), Thompson()).has_floor
 
 
-def test_another_budget_starts_an_account_of_its_own_and_the_same_one_goes_on():
+def test_another_budget_keeps_what_was_spent_and_so_does_one_that_comes_back():
     declared = route(1e-3)
     pacing, learned = Pacing(declared, Thompson()), beliefs(declared)
     pacing.record(decision(0))
     pacing.configure(declared, learned)
     assert pacing.spent_usd == pytest.approx(1e-3)
     pacing.configure(route(2e-3), learned)
-    assert pacing.spent_usd == 0.0
-    assert pacing.target_usd == pytest.approx(2e-3)
+    assert pacing.spent_usd == pytest.approx(1e-3)
+    assert pacing.target_usd == pytest.approx(2e-3, rel=0.01)
     pacing.configure(route(), learned)
     assert pacing.target_usd is None
+    assert weights(pacing) == (0.0, 0.0)
+    pacing.record(decision(1))
+    pacing.configure(route(2e-3), learned)
+    assert pacing.spent_usd == pytest.approx(2e-3)
 
 
 def test_who_was_judged_seldom_has_a_priced_floor_until_it_is_known():
