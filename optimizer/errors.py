@@ -62,8 +62,9 @@ def plain_text(name: str, value: object) -> str:
 def finite(name: str, value: float, *, low: float = -math.inf, high: float = math.inf, remedy: str) -> float:
     """Return ``value`` as a float if it is finite and within [low, high], else raise `InvalidInput`."""
     try:
-        number = float(value)
-    except (TypeError, ValueError):
+        # Text would stay text in the record that is checked here, and fail where it is added up.
+        number = float("" if isinstance(value, str | bytes) else value)
+    except (TypeError, ValueError, OverflowError):
         raise InvalidInput(f"{name} is {value!r}, which is not a number: {remedy}") from None
     if isinstance(value, bool) or not math.isfinite(number):
         raise InvalidInput(f"{name} is {value!r}, which is not a finite number: {remedy}")

@@ -17,6 +17,7 @@ from typing import Any, ClassVar, Final
 import numpy as np
 from numpy.typing import NDArray
 
+from fairlead.optimizer.errors import InvalidInput
 from fairlead.optimizer.features.base import Block, checked_width, shown
 from fairlead.optimizer.types import Context, FloatArray
 from fairlead.optimizer.types.arrays import BOUND
@@ -136,17 +137,19 @@ class CallerEmbedding(WidthFeaturiser):
     def _validate(self, embedding: NDArray[Any]) -> FloatArray:
         array = np.asarray(embedding)
         if array.shape != (self._width,):
-            raise ValueError(
+            raise InvalidInput(
                 f"the embedding has shape {array.shape}, but this route learned on ({self._width},): "
                 f"send one flat vector of {self._width} numbers from the same embedding model"
             )
         if array.dtype.kind not in "fiu":
-            raise ValueError(f"the embedding holds {array.dtype}, which cannot be scaled: send real numbers")
+            raise InvalidInput(
+                f"the embedding holds {array.dtype}, which cannot be scaled: send real numbers"
+            )
         vector = array.astype(np.float64)
         finite = np.isfinite(vector)
         if not finite.all():
             position = int(np.argmin(finite))
-            raise ValueError(
+            raise InvalidInput(
                 f"the embedding is {vector[position]} at position {position}, which has no direction: "
                 "send finite numbers, or leave the embedding out"
             )
@@ -173,13 +176,13 @@ def _hash(*parts: str) -> int:
 
 
 def _squash(key: str, value: float) -> float:
-    """Return asinh(value) / NUMBER_SCALE; raises `ValueError` unless the value is a finite number."""
+    """Return asinh(value) / NUMBER_SCALE; raises `InvalidInput` unless the value is a finite number."""
     try:
         number = float(value)
     except (TypeError, ValueError, OverflowError):
         number = math.nan
     if not math.isfinite(number):
-        raise ValueError(
+        raise InvalidInput(
             f"attribute {shown(key)} is {shown(value)}, which is not a finite number, text or "
             "boolean and has no place on a scale: leave the attribute out, or declare it as text"
         )

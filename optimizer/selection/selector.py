@@ -147,7 +147,11 @@ class Selector:
 
 def sample(probabilities: FloatArray, draw: float) -> int:
     """Return the index whose part of the distribution ``draw`` falls into; never one of probability 0."""
-    if not 0.0 <= draw < 1.0:
+    try:
+        fits = 0.0 <= draw < 1.0
+    except TypeError:
+        fits = False
+    if not fits:
         raise InvalidInput(f"draw is {draw!r}: give a random number in [0, 1), uniform, for each decision")
     # A loop over a list: for some twenty numbers that is quicker than three calls on arrays.
     weights = probabilities.tolist()

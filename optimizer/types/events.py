@@ -55,7 +55,11 @@ class Context:
 
 def check_tokens_and_time(tokens: float, at_s: float | None) -> None:
     """Raise `InvalidInput` for a length or a time that no request has."""
-    if 0 <= tokens <= MAX_TOKENS and (at_s is None or 0 <= at_s <= LATEST_S):
+    try:
+        fits = 0 <= tokens <= MAX_TOKENS and (at_s is None or 0 <= at_s <= LATEST_S)
+    except TypeError:
+        fits = False
+    if fits:
         return
     finite("input_tokens", tokens, low=0, high=MAX_TOKENS, remedy="give a count of tokens")
     if at_s is not None:

@@ -9,6 +9,7 @@ from fairlead.optimizer.errors import InvalidInput, check_amounts, finite, plain
 from fairlead.optimizer.types.budget import Budget
 
 MAX_COST_USD: Final = 1e6
+MAX_CONTEXT_TOKENS: Final = 10**9
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -74,11 +75,8 @@ class Provider:
         plain_text("provider name", self.name)
         if not self.name or len(self.name) > 200:
             raise InvalidInput(f"provider name is {self.name!r}: give 1 to 200 characters")
-        if self.context_window_tokens is not None and self.context_window_tokens < 1:
-            raise InvalidInput(
-                f"context window of {self.name!r} is {self.context_window_tokens} tokens: "
-                "give at least 1, or leave it out if it is unknown"
-            )
+        remedy = "give the tokens of its context window, at least 1, or leave it out if it is unknown"
+        check_amounts(self, "context_window_tokens", low=1, high=MAX_CONTEXT_TOKENS, remedy=remedy)
 
 
 @dataclass(frozen=True, kw_only=True)
