@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
@@ -9,7 +10,7 @@ import msgspec
 from pydantic import ValidationError
 
 from fairlead.api.schemas.base import ProblemOut
-from fairlead.optimizer.errors import InvalidInput, NoEligibleProvider
+from fairlead.optimizer.errors import BudgetSpent, InvalidInput, NoEligibleProvider
 
 MEDIA_TYPE: Final = "application/problem+json"
 MOST_ERRORS: Final = 10
@@ -30,6 +31,7 @@ TITLES: Final[Mapping[str, tuple[int, str]]] = {
     "unsupported": (415, "The body has an unsupported format"),
     "invalid": (422, "The request cannot be served as it is"),
     "no-provider": (422, "No provider may serve the request"),
+    "budget-spent": (429, "The budget of the route is spent"),
     "too-many-requests": (429, "The API key is over its limit"),
     "fault": (500, "Something is wrong in Fairlead"),
     "overloaded": (503, "The service is too busy"),
@@ -116,6 +118,9 @@ def from_errors(errors: Sequence[Mapping[str, Any]], *, prefix: tuple[str, ...] 
     return Problem("invalid", f"{count} error{'s' if count > 1 else ''} in the request.", errors=first)
 
 
-def from_refusal(error: InvalidInput | NoEligibleProvider) -> Problem:
-    """Return the problem for a request that the optimizer refuses."""
+def from_refusal(error: InvalidInput | NoEligibleProvider, *, now_s: float = 0.0) -> Problem:
+    """Return the problem for a request that the optimizer refuses at this time."""
+    if isinstance(error, BudgetSpent):
+        wait_s = max(math.ceil(error.end_s - now_s), 1)
+        return Problem("budget-spent", str(error), retry_after_s=wait_s)
     return Problem("no-provider" if isinstance(error, NoEligibleProvider) else "invalid", str(error))

@@ -25,6 +25,14 @@ class NoEligibleProvider(ValueError):
     """Every provider was ruled out; the message says by what, provider by provider."""
 
 
+class BudgetSpent(NoEligibleProvider):
+    """No provider's expected cost fits what a hard budget has left; ``end_s`` says until when."""
+
+    def __init__(self, message: str, *, end_s: float) -> None:
+        super().__init__(message)
+        self.end_s = end_s
+
+
 class UnknownDecision(KeyError):
     """An outcome or feedback names a decision that this router does not hold."""
 

@@ -3,7 +3,7 @@
 What to declare
     `Route`, `Provider`, `Prices`, `Objective`, `Budget`, `Constraints`, `Metric`, `Source`
 What to ask, and what to report
-    `Context` → `Decision`; `Outcome`, `Feedback`, `DriftAlarm`, `RouteChanged`
+    `Context` → `Decision`; `Outcome`, `Feedback`, `DriftAlarm`, `BudgetAlarm`, `RouteChanged`
 The router
     `Router`: `decide`, `learn`, `configure`, `save`, `load`; `read_log` reads the events that it logged
 Features of a request
@@ -13,8 +13,8 @@ Policies
     `Thompson` (the default), `SquareCB`, `EpsilonGreedy`, `LinUCB`, `Greedy`, `Uniform`, `Fixed`; each is a
     `Policy`, and `policy_from_name` makes one from its name
 Errors
-    `InvalidInput`, `NoEligibleProvider`, `UnknownDecision`, `SnapshotError`, `FeatureFileError`,
-    `MissingExtra` (an optional dependency is not installed)
+    `InvalidInput`, `NoEligibleProvider`, `BudgetSpent`, `UnknownDecision`, `SnapshotError`,
+    `FeatureFileError`, `MissingExtra` (an optional dependency is not installed)
 Off-policy evaluation: what another policy would have earned
     `fairlead.experiments.ope`: from a `LoggedBatch` through estimators such as `snips` and `dr` to a verdict
 The service and the command line
@@ -39,7 +39,13 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Final
 
 if TYPE_CHECKING:
-    from fairlead.optimizer.errors import InvalidInput, MissingExtra, NoEligibleProvider, UnknownDecision
+    from fairlead.optimizer.errors import (
+        BudgetSpent,
+        InvalidInput,
+        MissingExtra,
+        NoEligibleProvider,
+        UnknownDecision,
+    )
     from fairlead.optimizer.features import (
         Attributes,
         Block,
@@ -65,6 +71,7 @@ if TYPE_CHECKING:
     from fairlead.optimizer.router import Router
     from fairlead.optimizer.types import (
         Budget,
+        BudgetAlarm,
         Constraints,
         Context,
         Decision,
@@ -95,6 +102,8 @@ __all__ = [
     "Attributes",
     "Block",
     "Budget",
+    "BudgetAlarm",
+    "BudgetSpent",
     "CallerEmbedding",
     "Constraints",
     "Context",

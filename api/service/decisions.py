@@ -87,7 +87,7 @@ class DecisionService:
             # A decision that was answered once stands, even if the route's providers have changed since.
             earlier = None if client_id is None else await self._earlier(client_id, request)
             if earlier is None:
-                raise from_refusal(error) from None
+                raise from_refusal(error, now_s=self._service.clock()) from None
             return earlier
         answer = decision_answer(decision, metadata, decision.at_s or 0.0, stored=not request.dry_run)
         if request.dry_run:

@@ -66,6 +66,12 @@ def _start_s(budget: Budget, day: date) -> float:
     return datetime(day.year, day.month, day.day, budget.start_hour, tzinfo=zone).timestamp()
 
 
+def time_text(at_s: float, time_zone: str) -> str:
+    """Return a time for people, as the zone's clocks show it."""
+    local = datetime.fromtimestamp(min(at_s, LAST_S), ZoneInfo(time_zone))
+    return f"{local:%Y-%m-%d %H:%M} ({time_zone})"
+
+
 @lru_cache(maxsize=64)
 def hour_slots(zone_name: str, start_s: float, end_s: float) -> tuple[int, ...]:
     """Return the local hour of the week, 0 for Monday at midnight, of each hour from start to end."""

@@ -14,11 +14,12 @@ from typing import Final
 
 import numpy as np
 
-from fairlead.optimizer.errors import InvalidInput
+from fairlead.optimizer.errors import BudgetSpent, InvalidInput
 from fairlead.optimizer.models.beliefs import Beliefs
 from fairlead.optimizer.policies.base import Policy
 from fairlead.optimizer.selection.exploration import ENOUGH_FEEDBACK, priced_floor
 from fairlead.optimizer.selection.pacer import HORIZON, Pacer
+from fairlead.optimizer.selection.period import time_text
 from fairlead.optimizer.selection.sample import PeriodSample
 from fairlead.optimizer.types import Decision, FloatArray, Objective, Route
 from fairlead.optimizer.types.arrays import State, joined, part
@@ -32,6 +33,9 @@ budget's horizon has passed, twice as many, which is a whole window."""
 TYPICAL_INPUT_TOKENS: Final = 100.0
 MOST_REQUESTS_A_CALL: Final = 20.0
 """A provider has no floor if one call costs more than the budget of this many requests."""
+
+NOTHING_USD: Final = 1e-9
+"""Costs up to this one fit even a budget of which nothing is left: no provider charges as little."""
 
 UNKNOWN_SHARE: Final = 0.05
 """Share of requests, and of a budget, for providers with less feedback than `ENOUGH_FEEDBACK`: a provider
@@ -105,6 +109,36 @@ class Pacing:
     def alarms(self) -> list[BudgetAlarm]:
         """The latest alarms of the budget, oldest first."""
         return self._pacer.alarms if self._pacer is not None else []
+
+    @property
+    def is_hard(self) -> bool:
+        """Whether the budget lets no provider serve whose expected cost does not fit what is left."""
+        return self._pacer is not None and self._has_budget and self._pacer.budget.hard
+
+    def check_left(
+        self, ineligible: dict[str, str], names: Sequence[str], *, cost_usd: FloatArray, at_s: float | None
+    ) -> None:
+        """Add the providers whose expected cost (k,) does not fit what is left of a hard budget.
+
+        Raises `BudgetSpent` if that leaves none of those that were eligible.
+        """
+        pacer, eligible = self._pacer, len(names) - len(ineligible)
+        assert pacer is not None and at_s is not None, "checked by `weights`"
+        left_usd, end_s = max(pacer.left_usd(at_s), 0.0), pacer.end_s(at_s)
+        until = time_text(end_s, pacer.budget.time_zone)
+        refused = {
+            name: f"is expected to cost ${usd:.3g}, but ${left_usd:.3g} is left of the budget until {until}"
+            for name, usd in zip(names, cost_usd.tolist(), strict=True)
+            if name not in ineligible and not usd <= left_usd + NOTHING_USD
+        }
+        if eligible and len(refused) == eligible:
+            limit = f"${pacer.budget.limit_usd:g} a {(pacer.budget.period or '').removeprefix('calendar_')}"
+            raise BudgetSpent(
+                f"the budget of {limit} is spent: ${left_usd:.3g} is left, and no provider that may serve "
+                f"costs so little; wait until {until}, or raise the budget",
+                end_s=end_s,
+            )
+        ineligible |= refused
 
     @property
     def pacer(self) -> Pacer | None:
@@ -236,7 +270,9 @@ class Pacing:
             return self.floor
         tokens = float(np.mean([tokens for _, tokens in self._window])) if self._window else 0.0
         cost = beliefs.predict(beliefs.quality.posterior.centre[None], tokens).cost_usd[0]
-        target = self.target_usd or float(np.median(cost))
+        target = self.target_usd
+        if target is None:
+            target = float(np.median(cost))
         floor = priced_floor(cost, target, share=self._share)
         unknown = np.array([beliefs.quality.count(name) < ENOUGH_FEEDBACK for name in beliefs.names])
         if unknown.any():

@@ -4,7 +4,7 @@ All are frozen, and checked when they are created. Money is USD, time is seconds
 """
 
 from fairlead.optimizer.types.arrays import FloatArray
-from fairlead.optimizer.types.budget import Budget
+from fairlead.optimizer.types.budget import Budget, BudgetAlarm
 from fairlead.optimizer.types.events import (
     Candidate,
     Context,
@@ -28,6 +28,7 @@ from fairlead.optimizer.types.route import (
 
 __all__ = [
     "Budget",
+    "BudgetAlarm",
     "Candidate",
     "Constraints",
     "Context",
