@@ -177,15 +177,22 @@ class Router:
         return self._sketch.apply(self._encoder.encode(context))
 
     def fallback(
-        self, *, decision_id: str, reason: str, at_s: float | None = None, task: str | None = None
+        self,
+        *,
+        decision_id: str,
+        reason: str,
+        at_s: float | None = None,
+        task: str | None = None,
+        route: Route | None = None,
     ) -> Decision:
         """Choose the route's default with probability 1, because `decide` failed; ``reason`` says why.
 
         Nothing here looks at learned state, so that no state, however bad, can stop it. The decision has no
         features and expects nothing of any provider (NaN). Its outcome counts as money spent and towards
-        latency and failures, but not towards anything that depends on features.
+        latency and failures, but not towards anything that depends on features. ``route`` is the
+        configuration in force, if that is not the router's own yet.
         """
-        route = self.route
+        route = self.route if route is None else route
         names = tuple(provider.name for provider in route.providers)
         return Decision(
             id=decision_id,

@@ -84,7 +84,7 @@ def state_of(fold: Fold) -> Any:
         "closed": fold.pending.closed,
         "given_up": fold.pending.given_up,
         "counts": sorted([*key, count] for key, count in fold.counts.items()),
-        "applied": sorted(fold.applied),
+        "applied": sorted(fold.declared.applied),
         "routes": {name: route_state(served, fold) for name, served in fold.routes.items()},
     }
     return json.loads(json.dumps(state))

@@ -52,21 +52,20 @@ def check_settings(settings: Settings) -> None:
 
     from fairlead.api.service.auth import check_address
     from fairlead.api.service.declared import declared_changes
-    from fairlead.api.state.fold import Fold
-    from fairlead.api.state.follower import fold_configuration
+    from fairlead.api.state.configuration_view import ConfigurationView, read_configuration
     from fairlead.api.store import open_store, sqlite_path
     from fairlead.optimizer.errors import InvalidInput
 
-    fold = Fold(parked_wait_s=1.0, parked_limit=1, learn=False)
+    view = ConfigurationView()
     url = settings.database_url
     new = url.startswith("sqlite:") and not Path(sqlite_path(url)).exists()
     if not new:
         with closing(open_store(url, read_only=True)) as store:
-            fold_configuration(store, fold)
+            read_configuration(store, view)
     elif not Path(sqlite_path(url)).absolute().parent.is_dir():
         raise InvalidInput(f"{sqlite_path(url)}: the folder of this file does not exist: create it first")
-    declared_changes(settings, fold, now_s=time.time())
-    check_address(settings.host, has_keys=bool(fold.config.keys))
+    declared_changes(settings, view, now_s=time.time())
+    check_address(settings.host, has_keys=bool(view.config.keys))
 
 
 def run(settings: Settings) -> None:

@@ -142,14 +142,13 @@ def _append_key(url: str, line: str, *, is_admin: bool) -> None:
     import time
     from contextlib import closing
 
-    from fairlead.api.state.follower import fold_configuration
+    from fairlead.api.state.configuration_view import read_configuration
     from fairlead.api.store import Row, StoreUnavailable, open_store
     from fairlead.optimizer.errors import InvalidInput
 
     try:
         with closing(open_store(url)) as store:
-            fold = fold_configuration(store)
-            if not fold.config.keys and not is_admin:
+            if not read_configuration(store).config.keys and not is_admin:
                 raise InvalidInput(
                     "the first key must have the scope admin, or no other could be created: add --scope admin"
                 )

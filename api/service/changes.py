@@ -27,10 +27,10 @@ Model = TypeVar("Model", bound=BaseModel)
 async def make_change(service: Service, principal: Principal, change: Change, *, preview: bool) -> ChangeOut:
     """Check a change, write it unless it is a preview, and return once it is in force here."""
     engine = service.engine
-    declared: Mapping[str, BaseModel] = getattr(engine.fold.config, f"{change.entity}s")
+    declared: Mapping[str, BaseModel] = getattr(engine.in_force.config, f"{change.entity}s")
     before = declared[change.id].model_dump(mode="json") if change.id in declared else None
     try:
-        _, routes = engine.fold.preview(change)
+        _, affected = engine.in_force.preview(change)
     except (InvalidInput, NoEligibleProvider) as error:
         raise from_refusal(error) from None
     answer = ChangeOut(
@@ -38,17 +38,17 @@ async def make_change(service: Service, principal: Principal, change: Change, *,
         seq=None,
         entity=change.entity,
         id=change.id,
-        routes=routes,
+        routes=list(affected),
         before=without_secrets(before),
         after=without_secrets(change.body),
     )
     if preview:
         return answer
     ((row, _),) = await service.append([service.change_row(change, by=principal.key)])
-    await engine.wait_until_folded(row.seq)
-    if row.seq in engine.fold.refused:
+    await engine.wait_until_in_force(row.seq)
+    if row.seq in engine.in_force.refused:
         # Another change came first and made this one impossible.
-        raise Problem("conflict", engine.fold.refused[row.seq])
+        raise Problem("conflict", engine.in_force.refused[row.seq])
     return answer.model_copy(update={"seq": row.seq})
 
 
@@ -113,7 +113,7 @@ class Declarations(Generic[Declared]):
 
     def all(self) -> dict[str, Declared]:
         """Return every declaration, by name or id."""
-        declared: dict[str, Declared] = getattr(self.service.engine.fold.config, f"{self.entity}s")
+        declared: dict[str, Declared] = getattr(self.service.engine.in_force.config, f"{self.entity}s")
         return declared
 
     def get(self, name: str) -> Declared:
@@ -167,7 +167,7 @@ class Resource(Declarations[Named]):
 
 def provider_answer(service: Service, body: ProviderIn) -> ProviderOut:
     """Return a provider as it is answered."""
-    config = service.engine.fold.config
+    config = service.engine.in_force.config
     price = config.price_in_force(body.name)
     routes = [name for name, route in config.routes.items() if body.name in route.providers]
     return ProviderOut(**dict(body), price_id=None if price is None else price.id, routes=routes)
@@ -175,7 +175,7 @@ def provider_answer(service: Service, body: ProviderIn) -> ProviderOut:
 
 def route_answer(service: Service, body: RouteIn) -> RouteOut:
     """Return a route as it is answered."""
-    width = service.engine.fold.routes[body.name].width
+    width = service.engine.in_force.routes[body.name].width
     return RouteOut(**dict(body), feature_width=width)
 
 
@@ -187,7 +187,7 @@ class PriceLists(Declarations[PriceList]):
 
     def answer(self, price: PriceList) -> PriceOut:
         """Return a list as it is answered."""
-        in_force = self.service.engine.fold.config.price_in_force(price.provider)
+        in_force = self.service.engine.in_force.config.price_in_force(price.provider)
         return PriceOut(
             **price.model_dump(include=set(PriceIn.model_fields)),
             id=price.id,

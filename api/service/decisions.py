@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 from collections.abc import Sequence
 from math import inf
 from time import perf_counter
@@ -31,6 +32,7 @@ from fairlead.optimizer.errors import InvalidInput, NoEligibleProvider
 from fairlead.optimizer.persistence.event_log import encode
 from fairlead.optimizer.types import Constraints, Context, Decision, Objective
 
+_CREATION_WAIT_S: Final = 5.0
 PER_TURN: Final = 8
 """Decisions in one turn of the event loop: some three milliseconds."""
 
@@ -70,11 +72,8 @@ class DecisionService:
         self, request: DecisionIn, principal: Principal, idempotency_key: str | None
     ) -> DecisionOut:
         """Make one decision, written before it is answered."""
-        service = self._service
         principal.require_route(request.route)
-        served = service.engine.fold.routes.get(request.route)
-        if served is None:
-            raise Problem("not-found", f"There is no route {request.route!r}.")
+        served = await self._served(request.route)
         client_id = request.id
         if client_id is None and idempotency_key is not None and not request.dry_run:
             client_id = idempotent_id("dec", principal.key, idempotency_key)
@@ -97,6 +96,21 @@ class DecisionService:
         digest = "" if client_id is None else digest_of(request)
         return await self._write(decision, metadata, digest=digest) or answer
 
+    async def _served(self, name: str) -> ServedRoute:
+        """Return a route; a problem if there is none. One created a moment ago is waited for."""
+        engine = self._service.engine
+        declared = engine.in_force.routes.get(name)
+        if declared is None:
+            raise Problem("not-found", f"There is no route {name!r}.")
+        if declared.created > engine.fold.seq:
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(_CREATION_WAIT_S):
+                    await engine.wait_until_folded(declared.created)
+        served = engine.fold.routes.get(name)
+        if served is None:
+            raise Problem("unavailable", "The route is being created: send it again.", retry_after_s=1)
+        return served
+
     def _choose(
         self, request: DecisionIn, served: ServedRoute, *, decision_id: str, key: str | None
     ) -> tuple[Decision, dict[str, Any]]:
@@ -105,6 +119,9 @@ class DecisionService:
         started = perf_counter()
         text, own, draw = text_of(request), served.router.route.objective, draw_uniform()
         objective = None if request.objective is None else _objective(request.objective, own)
+        state_seq, declared = service.engine.fold.seq, service.engine.in_force.routes.get(request.route)
+        # The route learns changes of its configuration in their turn; what they forbid holds at once.
+        ahead = None if declared is None or declared.changed <= state_seq else declared
         decision, fault = decide(
             served,
             _context(request, text),
@@ -115,6 +132,7 @@ class DecisionService:
             constraints=None if request.constraints is None else _constraints(request.constraints),
             objective=objective,
             ready=service.engine.ready,
+            ahead=ahead,
         )
         self._stages["decide"].observe(perf_counter() - started)
         if fault is not None:
@@ -122,9 +140,11 @@ class DecisionService:
         metadata = {
             "key": key,
             "draw": draw,
-            "state_seq": service.engine.fold.seq,
+            "state_seq": state_seq,
             **_metadata(request, text if service.settings.store_prompts else None),
         }
+        if ahead is not None:
+            metadata["config_seq"] = ahead.changed
         if decision.latency_sd_s is not None and not np.isnan(decision.latency_sd_s).all():
             metadata["latency_sd"] = decision.latency_sd_s.round(4).tolist()
         latency_weight = (objective or own).latency_weight

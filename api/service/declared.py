@@ -14,7 +14,7 @@ from fairlead.api.schemas.base import Strict
 from fairlead.api.schemas.declarations import ObjectiveIn, PriceIn, ProviderIn, RouteIn
 from fairlead.api.settings import Settings
 from fairlead.api.state.configuration import Change
-from fairlead.api.state.fold import Fold
+from fairlead.api.state.configuration_view import ConfigurationView
 from fairlead.optimizer.errors import InvalidInput
 
 _LOG = logging.getLogger("fairlead.service")
@@ -32,18 +32,18 @@ QUICKSTART: Final = (
 """What an empty log starts with if nothing is declared: enough to try everything."""
 
 
-def declared_changes(settings: Settings, fold: Fold, *, now_s: float) -> list[tuple[str, Change]]:
+def declared_changes(
+    settings: Settings, view: ConfigurationView, *, now_s: float
+) -> list[tuple[str, Change]]:
     """Return the changes, with their uids, that lead to what is declared.
 
     Raises `InvalidInput` if a declared entry is not valid.
     """
     declared: tuple[Strict, ...] = (*settings.providers, *settings.prices, *settings.routes)
-    if not declared and not fold.config.routes and fold.seq == 0:
+    if not declared and not view.config.routes and view.seq == 0:
         _LOG.info("the settings declare nothing: starting with the route `quickstart` (see `fairlead init`)")
         declared = QUICKSTART
-    trial = Fold(parked_wait_s=1.0, parked_limit=1, learn=False)
-    trial.config, trial.routes = fold.config, dict(fold.routes)
-    last = _last_applied(fold)
+    trial, last = view.copy(), _last_applied(view)
     changes: list[tuple[str, Change]] = []
     subjects: set[str] = set()
     for entry in declared:
@@ -53,7 +53,7 @@ def declared_changes(settings: Settings, fold: Fold, *, now_s: float) -> list[tu
         subjects.add(subject)
         number, applied = last.get(subject, (-1, ""))
         if digest == applied:
-            _warn_if_changed(entry, fold)
+            _warn_if_changed(entry, view)
             continue
         # Numbered, since an entry can be edited and edited back: each edit is a change with its own uid.
         uid = f"{subject}:{digest}:{number + 1}"
@@ -78,10 +78,10 @@ def _subject(entry: Strict) -> str:
     return f"file:{'provider' if isinstance(entry, ProviderIn) else 'route'}:{_digest(entry.name)}"
 
 
-def _last_applied(fold: Fold) -> dict[str, tuple[int, str]]:
+def _last_applied(view: ConfigurationView) -> dict[str, tuple[int, str]]:
     """Return by subject how often an entry was applied, counted from 0, and the digest of the last one."""
     applied: dict[str, tuple[int, str]] = {}
-    for uid in fold.applied:
+    for uid in view.applied:
         subject, digest, number = uid.rsplit(":", 2)
         applied[subject] = max(applied.get(subject, (-1, "")), (int(number), digest))
     return applied
@@ -99,9 +99,9 @@ def _change(entry: Strict, name: str, now_s: float) -> Change:
     return Change("price", name, "put", full)
 
 
-def _warn_if_changed(entry: Strict, fold: Fold) -> None:
+def _warn_if_changed(entry: Strict, view: ConfigurationView) -> None:
     if isinstance(entry, ProviderIn | RouteIn):
-        current = fold.config.providers if isinstance(entry, ProviderIn) else fold.config.routes
+        current = view.config.providers if isinstance(entry, ProviderIn) else view.config.routes
         if current.get(entry.name) != entry:
             _LOG.warning("%s was changed since it was declared in the settings", _shown(entry))
 

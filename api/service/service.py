@@ -80,7 +80,7 @@ class Service:
             clock=clock,
             in_thread=self.in_thread,
         )
-        self.authenticator = Authenticator(lambda: self.engine.fold.config, clock)
+        self.authenticator = Authenticator(lambda: self.engine.in_force.config, clock)
         self.metrics.watch(self.engine, self.writer)
         self._tasks: list[asyncio.Task[None]] = []
         self._declared = self._read_declarations()
@@ -89,7 +89,7 @@ class Service:
         """Read the configuration from the log; return the changes that the settings declare on top."""
         try:
             self.engine.read_configuration()
-            return declared_changes(self.settings, self.engine.fold, now_s=self.clock())
+            return declared_changes(self.settings, self.engine.in_force, now_s=self.clock())
         except BaseException:
             self.store.close()
             raise
@@ -97,7 +97,7 @@ class Service:
     @property
     def has_keys(self) -> bool:
         """Whether every request needs a key."""
-        return bool(self.engine.fold.config.keys)
+        return bool(self.engine.in_force.config.keys)
 
     @property
     def is_full(self) -> bool:
@@ -121,9 +121,10 @@ class Service:
         if self.settings.retention_days is not None:
             self._tasks.append(loop.create_task(self.upkeep.remove_old_events()))
         if self.store.shared:
-            from fairlead.api.store.postgres import listen
+            from fairlead.api.store.postgres import CHANNEL, CONFIGURATION_CHANNEL, listen
 
-            self._tasks.append(loop.create_task(listen(self.settings.database_url, self.engine.wake)))
+            wakes = {CONFIGURATION_CHANNEL: self.engine.wake_configuration, CHANNEL: self.engine.wake}
+            self._tasks.append(loop.create_task(listen(self.settings.database_url, wakes)))
         last = 0
         for uid, change in self._declared:
             ((row, _),) = await self.append([self.change_row(change, by="file", uid=uid)])
@@ -280,6 +281,7 @@ class Service:
                     self.engine.rebuild_if_behind(await self.in_thread(retention.base_seq, self.store))
                 if self.store.shared or self.engine.lag == 0:
                     self.engine.wake()
+                self.engine.wake_configuration()
             except (Problem, StoreUnavailable) as problem:
                 _LOG.warning("%s", problem)
             except Exception:

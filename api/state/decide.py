@@ -2,16 +2,21 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import replace
 from fnmatch import fnmatchcase
+from typing import Final
 
 import numpy as np
 
+from fairlead.api.state.configuration_view import DeclaredRoute
 from fairlead.api.state.served_route import ServedRoute
 from fairlead.optimizer.compiled import compiled
 from fairlead.optimizer.errors import InvalidInput, NoEligibleProvider
-from fairlead.optimizer.selection.eligibility import ConstraintChecker, require_eligible
-from fairlead.optimizer.types import Constraints, Context, Decision, FloatArray, Objective
+from fairlead.optimizer.selection.eligibility import ConstraintChecker, lowest, require_eligible
+from fairlead.optimizer.types import Constraints, Context, Decision, FloatArray, Objective, Route
+
+_NOBODY: Final[Mapping[str, str]] = {}
 
 
 def decide(
@@ -25,49 +30,91 @@ def decide(
     constraints: Constraints | None = None,
     objective: Objective | None = None,
     ready: bool = True,
+    ahead: DeclaredRoute | None = None,
 ) -> tuple[Decision, str | None]:
     """Choose a provider; after a fault, answer with the route's default provider and name the fault.
 
     ``candidates`` are patterns of names, None for every provider; ``ready`` is False during a rebuild.
+    ``ahead`` is the configuration in force if the router has not learned it yet: what it forbids holds.
     Raises `InvalidInput` or `NoEligibleProvider` for bad requests: a routing fault never fails a request.
     """
-    names = None if candidates is None else matching_providers(served, candidates)
+    route = served.router.route if ahead is None else ahead.core
+    names = None if candidates is None else matching_providers(route, candidates)
     check_vectors(served, context)
-    reason, fault = standing_reason(served, ready=ready), None
+    paused = served.body.paused if ahead is None else ahead.body.paused
+    reason, fault = standing_reason(served, paused=paused, ready=ready), None
     if reason is None:
         try:
+            limits, among, barred = constraints, names, _NOBODY
+            if ahead is not None:
+                limits, among, barred = restricted(ahead.core, served.router.route, constraints, names)
             decision = served.router.decide(
                 context,
                 decision_id=decision_id,
                 draw=draw,
                 objective=objective,
-                constraints=constraints,
-                candidates=names,
+                constraints=limits,
+                candidates=among,
                 at_s=at_s,
             )
             _require_sound(decision)
+            if barred:
+                decision = replace(decision, ineligible={**decision.ineligible, **barred})
             return decision, None
         except NoEligibleProvider:
-            raise
+            if ahead is None:
+                raise
+            reason = "the router has not learned the route's providers yet"
         except Exception as error:
             fault = type(error).__name__
             reason = f"the router failed ({fault})"
-    fallback = served.router.fallback(decision_id=decision_id, reason=reason, at_s=at_s, task=context.task)
-    return eligible_fallback(served, fallback, constraints=constraints, candidates=names), fault
+    fallback = served.router.fallback(
+        decision_id=decision_id, reason=reason, at_s=at_s, task=context.task, route=route
+    )
+    return eligible_fallback(route, fallback, constraints=constraints, candidates=names), fault
 
 
-def standing_reason(served: ServedRoute, *, ready: bool) -> str | None:
+def restricted(
+    route: Route, learned: Route, constraints: Constraints | None, candidates: tuple[str, ...] | None
+) -> tuple[Constraints, tuple[str, ...], Mapping[str, str]]:
+    """Constraints and candidates of a request that keep a router to a configuration it has not learned.
+
+    ``route`` is that configuration, ``learned`` the router's. Also returns why it rules providers out.
+    """
+    reasons = ConstraintChecker(route.providers, route.constraints).check(input_tokens=0.0)
+    names = {provider.name for provider in route.providers}
+    barred = {
+        provider.name: reasons.get(provider.name, "is not on the route any more")
+        for provider in learned.providers
+        if provider.name not in names or provider.name in reasons
+    }
+    among = tuple(
+        provider.name
+        for provider in learned.providers
+        if provider.name not in barred and (candidates is None or provider.name in candidates)
+    )
+    rules, own = constraints or Constraints(), route.constraints
+    rules = replace(
+        rules,
+        max_cost_usd=lowest([rules.max_cost_usd, own.max_cost_usd]),
+        max_latency_s=lowest([rules.max_latency_s, own.max_latency_s]),
+        max_tail_latency_s=lowest([rules.max_tail_latency_s, own.max_tail_latency_s]),
+    )
+    return rules, among, barred
+
+
+def standing_reason(served: ServedRoute, *, paused: bool, ready: bool) -> str | None:
     """Why the default provider answers every request for now; None if the router does."""
-    if served.body.paused:
+    if paused:
         return "the route is paused"
     if not ready:
         return "the state is being rebuilt"
     return served.broken
 
 
-def matching_providers(served: ServedRoute, patterns: tuple[str, ...]) -> tuple[str, ...]:
+def matching_providers(route: Route, patterns: tuple[str, ...]) -> tuple[str, ...]:
     """Return the providers that match any pattern; a pattern that matches none is a misspelling."""
-    names = [provider.name for provider in served.router.route.providers]
+    names = [provider.name for provider in route.providers]
     for pattern in patterns:
         if not any(fnmatchcase(name, pattern) for name in names):
             raise InvalidInput(f"candidate {pattern!r} matches no provider of the route: choose from {names}")
@@ -113,14 +160,13 @@ def _is_sound(probabilities: FloatArray, expected: FloatArray) -> bool:
 
 
 def eligible_fallback(
-    served: ServedRoute,
+    route: Route,
     decision: Decision,
     *,
     constraints: Constraints | None,
     candidates: tuple[str, ...] | None,
 ) -> Decision:
     """Move a fallback to the first eligible provider if the request rules out the route's default."""
-    route = served.router.route
     # Limits of cost and latency are left out: they need beliefs, and a fallback has none.
     checker = ConstraintChecker(route.providers, route.constraints, constraints or Constraints())
     ineligible = checker.check(candidates=candidates, input_tokens=0.0)

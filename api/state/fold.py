@@ -13,22 +13,20 @@ from typing import Any, Final
 
 import msgspec
 
-from fairlead.api.state.configuration import Change, Configuration
-from fairlead.api.state.served_route import SavedRoute, ServedDecision, ServedRoute, new_encoder
+from fairlead.api.state.configuration import Configuration
+from fairlead.api.state.configuration_view import ConfigurationView, DeclaredRoute
+from fairlead.api.state.served_route import SavedRoute, ServedDecision, ServedRoute
 from fairlead.api.store.base import Row, decode_decision_metadata, decode_report_metadata
 from fairlead.optimizer.errors import InvalidInput, NoEligibleProvider, UnknownDecision
 from fairlead.optimizer.learning.open_decision import OpenDecision
 from fairlead.optimizer.learning.pending import PendingEvents
 from fairlead.optimizer.persistence.event_log import decode
-from fairlead.optimizer.selection.eligibility import check_contradictions
-from fairlead.optimizer.types import Decision, Feedback, Outcome
+from fairlead.optimizer.persistence.route_codec import from_json
+from fairlead.optimizer.types import Decision, Feedback, Outcome, Route
 from fairlead.optimizer.types.events import copy_with
 
 CLOSE_EVERY: Final = 256
 """Number of decisions of a route between two searches for open ones that must be closed."""
-
-MAX_REFUSED: Final = 1_000
-"""Most refused changes whose reason is remembered: the latest ones."""
 
 MAX_SESSION: Final = 100
 """Most open decisions of a session to which feedback on the session applies: the latest ones."""
@@ -64,7 +62,8 @@ class Fold:
     """Configuration, routers and open decisions at one place in the log."""
 
     def __init__(self, *, parked_wait_s: float, parked_limit: int, learn: bool = True) -> None:
-        self.config = Configuration()
+        self.declared = ConfigurationView()
+        """The configuration at this place."""
         self.routes: dict[str, ServedRoute] = {}
         self.seq = 0
         self.clock_s = 0.0
@@ -79,10 +78,6 @@ class Fold:
         """Events by kind and result: joined, parked, late, expired or rejected."""
         self.stale: dict[str, ServedRoute] = {}
         """Routes that must be refitted before the next row."""
-        self.refused: dict[int, str] = {}
-        """Why a change of the configuration was impossible by the time it was logged, by its seq."""
-        self.applied: set[str] = set()
-        """Entries of settings files that were applied, by their uid."""
         self._learn = learn
 
     def apply(self, row: Row, event: Logged | None = None, *, refit: bool = True) -> None:
@@ -233,50 +228,15 @@ class Fold:
                 del self.sessions[session]
 
     def _fold_change(self, row: Row) -> None:
-        change = Change.from_line(row.line)
-        if row.uid.startswith("file:"):
-            self.applied.add(row.uid)
-        try:
-            self.config, affected = self.preview(change)
-        except _EXPECTED as error:
-            self.refused[row.seq] = str(error)
-            if len(self.refused) > MAX_REFUSED:
-                del self.refused[min(self.refused)]
-            raise
-        for name in affected:
-            self._reconfigure(name)
-
-    def preview(self, change: Change) -> tuple[Configuration, list[str]]:
-        """Return the configuration after a change and the routes affected; `InvalidInput` if impossible."""
-        after = self.config.after(change)
-        affected = []
-        for name in {**self.config.routes, **after.routes}:
-            if name not in after.routes:
-                affected.append(name)
-                continue
-            core = after.core_route(name)
-            served = self.routes.get(name)
-            if served is None:
-                check_contradictions(core.constraints, core.providers)
-                new_encoder(after.routes[name].features)  # raises if its projection cannot be read
-                affected.append(name)
-            elif core != served.router.route or after.routes[name] != served.body:
-                served.check(core)
-                affected.append(name)
-        return after, affected
-
-    def _reconfigure(self, name: str) -> None:
-        body = self.config.routes.get(name)
-        if body is None:
-            for decision in self.routes.pop(name).router.open_decisions():
-                self._forget(decision.id)
-            return
-        core = self.config.core_route(name)
-        served = self.routes.get(name)
-        if served is None:
-            self.routes[name] = ServedRoute(core, body)
-        else:
-            served.configure(core, body)
+        for name in self.declared.apply(row):
+            declared, served = self.declared.routes.get(name), self.routes.get(name)
+            if declared is None:
+                for decision in self.routes.pop(name).router.open_decisions():
+                    self._forget(decision.id)
+            elif served is None:
+                self.routes[name] = ServedRoute(declared.core, declared.body)
+            else:
+                served.configure(declared.core, declared.body)
 
     def state(self) -> SavedFold:
         """Everything except the routers."""
@@ -285,8 +245,8 @@ class Fold:
             clock_s=self.clock_s,
             parked_wait_s=self.pending.wait_s,
             parked_limit=self.pending.limit,
-            config=self.config.state(),
-            applied=sorted(self.applied),
+            config=self.declared.config.state(),
+            applied=sorted(self.declared.applied),
             sessions=self.sessions,
             open=self.open,
             pending=[(name, [row for row, _ in group]) for name, group in self.pending.groups()],
@@ -301,7 +261,8 @@ class Fold:
         """Build the fold that gave `state`, with routers that have learned nothing yet."""
         fold = cls(parked_wait_s=state.parked_wait_s, parked_limit=state.parked_limit)
         fold.seq, fold.clock_s = state.seq, state.clock_s
-        fold.config, fold.applied = Configuration.from_state(state.config), set(state.applied)
+        config = fold.declared.config = Configuration.from_state(state.config)
+        fold.declared.seq, fold.declared.applied = state.seq, set(state.applied)
         fold.sessions, fold.open = state.sessions, state.open
         for decision in fold.open.values():
             decision.route = intern(decision.route)  # one text for all decisions of a route
@@ -313,10 +274,11 @@ class Fold:
                 fold.pending.park(decision_id, (row, event), at_s=row.at_s)
         fold.pending.remember(closed=state.closed, given_up=state.given_up)
         fold.counts = Counter({(kind, result): n for kind, result, n in state.counts})
-        fold.routes = {
-            name: ServedRoute.from_state(saved, fold.config.routes[name])
-            for name, saved in state.routes.items()
-        }
+        for name, saved in state.routes.items():
+            first, body, core = from_json(Route, saved.first), config.routes[name], config.core_route(name)
+            served = fold.routes[name] = ServedRoute.from_state(saved, first, body)
+            declared = DeclaredRoute(body, core, first, served.width, state.seq, state.seq)
+            fold.declared.routes[name] = declared
         return fold
 
 

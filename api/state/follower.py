@@ -2,7 +2,8 @@
 
     request ─► router ─► decision ─► writer ─► log
                                                 │
-    state ◄─── fold ◄─── rows in their order ◄──┘
+    state ◄─── fold ◄─── rows in their order ◄──┤
+    configuration in force ◄─── its changes ◄───┘
 
 The fold runs in the event loop's thread, in slices, so that a decision never sees half of an event. Refitting
 a route's beliefs and prices takes milliseconds and runs in another thread: meanwhile decisions use the
@@ -24,6 +25,7 @@ from typing import Any, Final
 
 from fairlead.api.state import snapshots
 from fairlead.api.state.configuration import Change
+from fairlead.api.state.configuration_view import ConfigurationView
 from fairlead.api.state.fold import Fold, Logged
 from fairlead.api.state.runtime import warm_up
 from fairlead.api.store import Appended, Query, Row, Store, StoreUnavailable
@@ -55,6 +57,8 @@ class Engine:
         self._store, self._state_dir = store, state_dir
         self._in_thread, self._fit_in_thread = in_thread, fit_in_thread
         self._new_fold = partial(Fold, parked_wait_s=parked_wait_s, parked_limit=parked_limit)
+        self.in_force = ConfigurationView()
+        """The configuration as far as this process has seen the log, which may be ahead of the fold."""
         self.fold = self._new_fold(learn=False)
         self.ready = False
         self.problem: str | None = None
@@ -69,27 +73,35 @@ class Engine:
         self.folded = 0
         self._rows: deque[tuple[Row, Logged | None]] = deque()
         self._queued = 0
+        self._configured = 0
+        """Place in the log up to which every change of the configuration is in force."""
         self.written = 0
         """Place in the log of the last row that this process wrote."""
         self.writing: dict[str, tuple[str, Logged]] = {}
         """Events that are being written here, with their lines, by uid: they need not be decoded again."""
         self._draining = False
         self._fitting: asyncio.Task[None] | None = None
-        self._stale = asyncio.Event()
+        self._stale, self._reconfigured = asyncio.Event(), asyncio.Event()
         self._synced_s = monotonic()
         self._waiting: list[tuple[int, asyncio.Future[None]]] = []
+        self._waiting_in_force: list[tuple[int, asyncio.Future[None]]] = []
         self._tasks: list[asyncio.Task[None]] = []
         self._stop = threading.Event()
 
     def read_configuration(self) -> None:
-        """Fold the configuration, before anything is served."""
-        fold_configuration(self._store, self.fold)
-        self._queued = self.fold.seq
+        """Read the configuration, before anything is served."""
+        last = self._store.last_seq()
+        while rows := self._store.rows(Query(after=self.in_force.seq, kind="config")):
+            self.in_force.follow(rows)
+            for row in rows:
+                self.fold.apply(row)
+        self._queued, self._configured = self.fold.seq, max(last, self.fold.seq)
 
     def start(self) -> None:
         """Start to rebuild the state and to follow the log; until then the default providers answer."""
         loop = asyncio.get_running_loop()
-        self._tasks = [loop.create_task(self._rebuild()), loop.create_task(self._follow())]
+        work = (self._rebuild(), self._follow(), self._follow_configuration())
+        self._tasks = list(map(loop.create_task, work))
 
     async def wait_until_ready(self, *, seconds: float) -> None:
         """Wait until the state is rebuilt, the rebuild has failed, or ``seconds`` have passed."""
@@ -118,6 +130,7 @@ class Engine:
         # Decisions made meanwhile are in the log already; the follower reads on from here.
         self._rows.clear()
         self.fold, self._queued, self.ready = fold, fold.seq, True
+        self.wake_configuration()
         self.rebuild_s = perf_counter() - started
         self._wake_waiting()
         _LOG.info("ready after %.1f s, at seq %d of the log", self.rebuild_s, fold.seq)
@@ -149,6 +162,7 @@ class Engine:
                 new.append((row, event if line is row.line else None))
         if new:
             self.written = new[-1][0].seq
+            self._see([row for row, _ in new], since=appended.previous)
         if appended.previous != self._queued or not self.ready:
             self.wake()
             return
@@ -159,6 +173,47 @@ class Engine:
     def wake(self) -> None:
         """Look for rows of the log that are not folded yet."""
         self._stale.set()
+
+    def wake_configuration(self) -> None:
+        """Look for changes of the configuration that are not in force yet."""
+        self._reconfigured.set()
+
+    def _see(self, rows: list[Row], *, since: int) -> None:
+        """Put the changes among rows in force; they are all that the log has from ``since`` to the last."""
+        changes = [row for row in rows if row.kind == "config"]
+        if since > self._configured:
+            # Changes in between were not seen yet, and come first.
+            if changes:
+                self._reconfigured.set()
+            return
+        if changes:
+            self.in_force.follow(changes)
+        self._reach(rows[-1].seq)
+
+    def _reach(self, seq: int) -> None:
+        """Note that every change of the configuration up to ``seq`` is in force."""
+        self._configured = max(self._configured, seq)
+        if self._waiting_in_force:
+            self._waiting_in_force = _wake(self._waiting_in_force, self._configured)
+
+    async def _follow_configuration(self) -> None:
+        """Read changes of other processes by themselves, ahead of the many other rows."""
+        while True:
+            await self._reconfigured.wait()
+            self._reconfigured.clear()
+            try:
+                since, until = self._configured, max(self.written, self._queued)
+                query = Query(after=since, kind="config")
+                while rows := await self._in_thread(self._store.rows, query):
+                    self._see(rows, since=since)
+                    since = rows[-1].seq
+                    query = Query(after=since, kind="config")
+                # What was committed before the last reading was seen by it.
+                self._reach(until)
+            except StoreUnavailable as error:
+                _LOG.warning("changes of the configuration cannot be read: %s", error)
+            except Exception:
+                _LOG.exception("changes of the configuration could not be read")
 
     async def _follow(self) -> None:
         while True:
@@ -173,6 +228,7 @@ class Engine:
                         continue  # the state was exchanged meanwhile: these may not be its next rows
                     if not rows:
                         break
+                    self._see(rows, since=query.after)
                     # Rows of this process may have been queued while these were read.
                     self._queue([(row, None) for row in rows if row.seq > self._queued])
                     while len(self._rows) >= MAX_QUEUED:
@@ -225,19 +281,17 @@ class Engine:
         self._drain()
 
     def _wake_waiting(self) -> None:
-        waiting, self._waiting = self._waiting, []
-        for seq, done in waiting:
-            if seq > self.fold.seq:
-                self._waiting.append((seq, done))
-            elif not done.done():
-                done.set_result(None)
+        self._waiting = _wake(self._waiting, self.fold.seq)
 
     async def wait_until_folded(self, seq: int) -> None:
         """Wait until the row at ``seq`` is folded."""
         if seq > self.fold.seq:
-            done: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-            self._waiting.append((seq, done))
-            await done
+            await _wait_among(self._waiting, seq)
+
+    async def wait_until_in_force(self, seq: int) -> None:
+        """Wait until the change of the configuration at ``seq`` is in force, or known to be impossible."""
+        if seq > self._configured:
+            await _wait_among(self._waiting_in_force, seq)
 
     def rebuild_if_behind(self, base: int) -> None:
         """Start again if rows that are not folded yet were removed because a base stands for them."""
@@ -259,7 +313,7 @@ class Engine:
 
     def prices_to_activate(self) -> list[Change]:
         """Return the changes that put price lists in force whose time has come."""
-        names = self.fold.config.prices_to_activate(self.clock())
+        names = self.in_force.config.prices_to_activate(self.clock())
         return [Change("price", name, "activate", None) for name in names]
 
     def save_snapshot(self) -> Path | None:
@@ -277,14 +331,24 @@ class Engine:
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
-        for _, done in self._waiting:
+        for _, done in self._waiting + self._waiting_in_force:
             done.cancel()
 
 
-def fold_configuration(store: Store, fold: Fold | None = None) -> Fold:
-    """Fold the changes of the configuration in a log, and nothing else; without a ``fold``, in a new one."""
-    fold = fold or Fold(parked_wait_s=1.0, parked_limit=1, learn=False)
-    while rows := store.rows(Query(after=fold.seq, kind="config")):
-        for row in rows:
-            fold.apply(row)
-    return fold
+async def _wait_among(waiting: list[tuple[int, asyncio.Future[None]]], seq: int) -> None:
+    done: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+    waiting.append((seq, done))
+    await done
+
+
+def _wake(
+    waiting: list[tuple[int, asyncio.Future[None]]], seq: int
+) -> list[tuple[int, asyncio.Future[None]]]:
+    """Wake whoever waits for a place up to ``seq``; returns those who still wait."""
+    later = []
+    for wanted, done in waiting:
+        if wanted > seq:
+            later.append((wanted, done))
+        elif not done.done():
+            done.set_result(None)
+    return later

@@ -20,9 +20,8 @@ from fairlead.optimizer.features import (
     TextProjection,
 )
 from fairlead.optimizer.learning.open_decision import OpenDecision, cost_of
-from fairlead.optimizer.persistence.route_codec import from_json, to_json
+from fairlead.optimizer.persistence.route_codec import to_json
 from fairlead.optimizer.router import Router
-from fairlead.optimizer.selection.eligibility import check_contradictions
 from fairlead.optimizer.types import (
     Decision,
     Event,
@@ -103,15 +102,6 @@ class ServedRoute:
         self.explored = 0
         self.spent_usd = 0.0
 
-    def check(self, route: Route) -> None:
-        """Raise `InvalidInput` for a configuration that the router would refuse, before anything changes."""
-        check_contradictions(route.constraints, route.providers)
-        if (route.metrics, route.sources) != (self.first.metrics, self.first.sources):
-            raise InvalidInput(
-                f"route {route.name!r} has learned by its metrics and sources, so they stay: "
-                "create another route"
-            )
-
     def configure(self, route: Route, body: RouteIn) -> None:
         """Switch to the providers, prices, objective, budget and rules in force from now on."""
         if route != self.router.route:
@@ -184,9 +174,9 @@ class ServedRoute:
         )
 
     @classmethod
-    def from_state(cls, state: SavedRoute, body: RouteIn) -> ServedRoute:
+    def from_state(cls, state: SavedRoute, first: Route, body: RouteIn) -> ServedRoute:
         """Build the route that gave `state`, with a router that has learned nothing yet."""
-        served = cls(from_json(Route, state.first), body)
+        served = cls(first, body)
         served.broken, served.spent_usd = state.broken, state.spent_usd
         served.decisions, served.fallbacks, served.explored = state.decisions, state.fallbacks, state.explored
         served.tasks = {
@@ -194,6 +184,12 @@ class ServedRoute:
             for name, (n, total, tokens) in state.tasks.items()
         }
         return served
+
+
+def feature_width(features: FeaturesIn) -> int:
+    """Return the number of features that a route declares; `InvalidInput` if its projection is unreadable."""
+    encoder = new_encoder(features)
+    return int(features.vector or 0) if encoder is None else encoder.width
 
 
 def new_encoder(features: FeaturesIn) -> Encoder | None:

@@ -12,7 +12,7 @@ import asyncio
 import contextlib
 import logging
 import threading
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any, Final
 
 import psycopg
@@ -34,12 +34,15 @@ from fairlead.api.store.base import (
 from fairlead.optimizer.errors import InvalidInput
 
 CHANNEL: Final = "fairlead_events"
+CONFIGURATION_CHANNEL: Final = "fairlead_configuration"
+"""Notified of changes of the configuration, besides the channel of all events."""
 LOCK: Final = 0x6661_6972
 """Number of the advisory lock that permits writing to the log ("fair")."""
 
 _LOG = logging.getLogger("fairlead.store")
 _RECONNECT_S: Final = 1.0
 _TAKE_LOCK: Final = f"SELECT pg_advisory_xact_lock({LOCK})"
+_NOTIFY: Final = "SELECT pg_notify(%s, %s)"
 _TYPES: Final = ("text", "text", "text", "text", "float8", "text", "text", "text")
 _INSERT: Final = (
     f"INSERT INTO events ({', '.join(COLUMNS)}) SELECT %s + n, {', '.join(COLUMNS[1:])} "
@@ -108,8 +111,8 @@ def _locked(url: str) -> Iterator[sqlalchemy.Connection]:
         ) from None
 
 
-async def listen(url: str, wake: Callable[[], None]) -> None:
-    """Call ``wake`` whenever any process has written, until cancelled.
+async def listen(url: str, wakes: Mapping[str, Callable[[], None]]) -> None:
+    """Call the function of a channel whenever any process has notified it, until cancelled.
 
     Only a shortcut: while the connection is lost, readers still poll.
     """
@@ -118,11 +121,12 @@ async def listen(url: str, wake: Callable[[], None]) -> None:
             async with await psycopg.AsyncConnection.connect(
                 connection_info(url), autocommit=True
             ) as connection:
-                await connection.execute(f"LISTEN {CHANNEL}")
-                # For what was written while nothing listened.
-                wake()
-                async for _ in connection.notifies():
-                    wake()
+                for channel in wakes:
+                    await connection.execute(f"LISTEN {channel}")
+                for wake in wakes.values():
+                    wake()  # for what was written while nothing listened
+                async for notification in connection.notifies():
+                    wakes[notification.channel]()
         except psycopg.Error as error:
             _LOG.warning("no notifications from PostgreSQL (%s): polling instead", type(error).__name__)
         await asyncio.sleep(_RECONNECT_S)
@@ -175,7 +179,9 @@ class PostgresStore(Store):
                 statement, values = Query(uids=missing, limit=len(missing)).sql(self.mark)
                 existing = list(map(Row._make, cursor.execute(statement, values).fetchall()))
             if seqs:
-                cursor.execute("SELECT pg_notify(%s, %s)", [CHANNEL, str(max(seqs.values()))])
+                cursor.execute(_NOTIFY, [CHANNEL, str(max(seqs.values()))])
+                if any(row.kind == "config" for row in batch):
+                    cursor.execute(_NOTIFY, [CONFIGURATION_CHANNEL, ""])
         written = [row._replace(seq=seqs[row.uid]) for row in batch if row.uid in seqs]
         return match_rows(rows, written=written, existing=existing, previous=int(previous))
 

@@ -55,9 +55,9 @@ class ConstraintChecker:
         )
         self._smallest_window = min((window for _, window in self._windows), default=float("inf"))
         self._limits = (
-            _lowest(each.max_cost_usd for each in rules),
-            _lowest(each.max_latency_s for each in rules),
-            _lowest(each.max_tail_latency_s for each in rules),
+            lowest(each.max_cost_usd for each in rules),
+            lowest(each.max_latency_s for each in rules),
+            lowest(each.max_tail_latency_s for each in rules),
         )
         self.has_limits = any(limit is not None for limit in self._limits)
         """Whether `check_limits` could rule a provider out."""
@@ -117,7 +117,8 @@ class ConstraintChecker:
                     ineligible.setdefault(name, reason.format(value=value, limit=limit))
 
 
-def _lowest(limits: Iterable[float | None]) -> float | None:
+def lowest(limits: Iterable[float | None]) -> float | None:
+    """Return the strictest of some limits, each None for no limit."""
     return min((limit for limit in limits if limit is not None), default=None)
 
 

@@ -71,7 +71,7 @@ def _round(name: str, fold: Fold, rng: random.Random, *, at_s: float) -> tuple[D
 
 def declared_rows(settings: Settings, fold: Fold) -> list[Row]:
     """Return the rows of what the settings declare."""
-    changes = declared_changes(settings, fold, now_s=START_S)
+    changes = declared_changes(settings, fold.declared, now_s=START_S)
     return [Row.config(change.line(), uid=uid, at_s=START_S) for uid, change in changes]
 
 

@@ -54,8 +54,8 @@ def with_known_names(running_service: Running, case: Any) -> None:
         "decisions": "order-17",
         "routes": "quickstart",
         "providers": "small",
-        "prices": next(iter(running_service.service.engine.fold.config.prices), "none"),
-        "keys": next(reversed(running_service.service.engine.fold.config.keys), "none"),
+        "prices": next(iter(running_service.service.engine.in_force.config.prices), "none"),
+        "keys": next(reversed(running_service.service.engine.in_force.config.keys), "none"),
     }
     if case.path_parameters and case.method != "DELETE":
         case.path_parameters = dict.fromkeys(case.path_parameters, ids[folder])

@@ -1,0 +1,118 @@
+"""The configuration in force: it holds at once, while what routes have learned is far behind."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from fairlead.api.schemas.declarations import ProviderIn, RouteIn
+from fairlead.api.state.configuration import Change
+from fairlead.api.state.configuration_view import ConfigurationView, read_configuration
+from fairlead.api.state.follower import Engine
+from fairlead.api.store import Row, open_store
+from fairlead.optimizer.errors import InvalidInput
+from tests.api.running import Running, bearer, running
+from tests.api.state.folds import fold_of, same
+
+
+@pytest.fixture
+def behind(tmp_path: Path, store_url: str, monkeypatch: pytest.MonkeyPatch) -> Iterator[Running]:
+    """Yield a service that has stopped to learn."""
+    drain = Engine._drain
+    with running(tmp_path, store_url) as service:
+        with monkeypatch.context() as patch:
+
+            def held(engine: Engine) -> None:
+                asyncio.get_running_loop().call_later(0.01, engine._drain)
+
+            patch.setattr(Engine, "_drain", held)
+            service.decide(id="waits")
+            yield service
+            assert "waits" not in service.service.engine.fold.routes["quickstart"].router._learner.ledger
+            patch.setattr(Engine, "_drain", drain)
+        service.until(service.settled)
+        assert same(service.service.engine.fold, fold_of(store_url), tmp_path)
+
+
+def test_a_key_that_is_removed_or_rotated_holds_no_longer(behind: Running) -> None:
+    _, admin = behind.make_key(None, scopes=["admin"])
+    first, token = behind.make_key(admin, scopes=["read"])
+    assert behind.get("/v1/routes", **bearer(token))
+    _, other = behind.make_key(admin, scopes=["read"])
+    body = {"overlap_s": 0}
+    rotated = behind.post(f"/v1/keys/{first}/rotate", body, status=200, **bearer(admin))["key"]
+    behind.get("/v1/routes", status=401, **bearer(token))
+    behind.get("/v1/routes", **bearer(rotated))
+    assert behind.client.delete(f"/v1/keys/{first}", headers=bearer(admin)).status_code == 200
+    behind.get("/v1/routes", status=401, **bearer(rotated))
+    behind.get("/v1/routes", **bearer(other))
+
+
+def test_what_a_change_forbids_holds_for_the_next_decision(behind: Running) -> None:
+    def change(path: str, body: object) -> None:
+        response = behind.client.patch(path, json=body)
+        assert response.status_code == 200, response.text
+
+    change("/v1/providers/small", {"paused": True})
+    candidates = {entry["provider"]: entry for entry in behind.decide()["candidates"]}
+    assert candidates["small"]["reason"] == "is marked unhealthy" and candidates["large"]["propensity"] == 1.0
+    change("/v1/providers/small", {"paused": False})
+    change("/v1/routes/quickstart", {"constraints": {"deny": ["large"]}})
+    assert behind.decide()["selected"] == "small"
+    change("/v1/routes/quickstart", {"constraints": {"deny": []}, "paused": True})
+    assert behind.decide()["fallback_used"] == "the route is paused"
+    change("/v1/routes/quickstart", {"paused": False, "default_provider": "large", "providers": ["large"]})
+    answer = behind.decide()
+    assert (answer["selected"], answer["fallback_used"]) == ("large", None)
+    behind.post("/v1/providers", {"name": "third"}, status=201)
+    change("/v1/routes/quickstart", {"default_provider": "third", "providers": ["third"]})
+    answer = behind.decide(candidates=["third"])
+    assert answer["selected"] == "third"
+    assert answer["fallback_used"] == "the router has not learned the route's providers yet"
+    assert behind.client.delete("/v1/routes/quickstart").status_code == 200
+    behind.post("/v1/decisions", {"route": "quickstart", "prompt": "x"}, status=404)
+    behind.post("/v1/routes", {"name": "quickstart", "providers": ["small", "large"]}, status=201)
+
+
+def rows(*changes: Change) -> list[Row]:
+    return [
+        Row.config(change.line(), uid=f"c{seq}", at_s=0.0)._replace(seq=seq)
+        for seq, change in enumerate(changes, 1)
+    ]
+
+
+def put(body: ProviderIn | RouteIn) -> Change:
+    entity = "provider" if isinstance(body, ProviderIn) else "route"
+    return Change(entity, body.name, "put", body.model_dump(mode="json"))
+
+
+def test_an_impossible_change_is_refused_and_the_rest_is_followed_once() -> None:
+    view = ConfigurationView()
+    log = rows(put(RouteIn(name="chat", providers=("a",))), put(ProviderIn(name="a")), *[
+        put(RouteIn(name=name, providers=("a",))) for name in ("chat", "other", "chat")
+    ])  # fmt: skip
+    with pytest.raises(InvalidInput, match="create that provider first"):
+        view.apply(log[0])
+    assert view.config.routes == {} and list(view.refused) == [1]
+    view.follow(log)
+    view.follow(log)
+    assert (view.seq, list(view.routes)) == (5, ["chat", "other"])
+    # The last change left the route as it was.
+    assert (view.routes["chat"].created, view.routes["chat"].changed) == (3, 3)
+    copied = view.copy()
+    copied.follow([row._replace(seq=9) for row in rows(Change("route", "chat", "remove", None))])
+    assert "chat" in view.routes and "chat" not in copied.routes
+
+
+def test_the_configuration_of_a_log_is_read_from_its_changes(tmp_path: Path, store_url: str) -> None:
+    with running(tmp_path, store_url) as service:
+        service.decide()
+        in_force = service.service.engine.in_force
+        assert in_force.routes == service.service.engine.fold.declared.routes
+        store = open_store(store_url, read_only=True)
+        again = read_configuration(store)
+        store.close()
+        assert (again.routes, again.config, again.seq) == (in_force.routes, in_force.config, in_force.seq)
