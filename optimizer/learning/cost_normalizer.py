@@ -58,5 +58,5 @@ class CostNormalizer:
             units = self.units(decision, name, cost)
             if units is not None and decision.row is not None:
                 self._beliefs.cost.add(name, decision.row, units, seq=decision.seq)
-        self._beliefs.cost.refit()
+        # The router fits it as soon as it may: where fits take long, beside the event loop.
         self._beliefs.derive()

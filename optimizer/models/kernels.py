@@ -13,7 +13,7 @@ import numpy as np
 from fairlead.optimizer.compiled import IS_COMPILED, compiled_aside
 from fairlead.optimizer.types.arrays import FloatArray
 
-_WIDEST: Final = 96
+WIDEST: Final = 96
 """Wider matrices leave the processor's first cache, and LAPACK, which works in blocks, is quicker."""
 
 
@@ -24,7 +24,7 @@ def invert(stack: FloatArray) -> tuple[FloatArray, FloatArray]:
     meanwhile, so that a service answers while it fits.
     """
     d = stack.shape[-1]
-    if not IS_COMPILED or d > _WIDEST:
+    if not IS_COMPILED or d > WIDEST:
         diagonal = np.diagonal(np.linalg.cholesky(stack), axis1=-2, axis2=-1)
         if not np.isfinite(diagonal).all():
             raise np.linalg.LinAlgError("a matrix holds NaN or infinity")

@@ -17,8 +17,10 @@ from numpy.typing import NDArray
 from fairlead.optimizer.compiled import compiled, compiled_aside
 from fairlead.optimizer.errors import InvalidInput
 from fairlead.optimizer.features.base import Block
+from fairlead.optimizer.models.kernels import WIDEST
 from fairlead.optimizer.models.posterior import Mixture, Posterior, Sums
 from fairlead.optimizer.models.reduction import Reduction
+from fairlead.optimizer.models.sparse import fit_sparse
 from fairlead.optimizer.models.statistics import ROW_UNIT, Statistics
 from fairlead.optimizer.types.arrays import BOUND, FloatArray, State, from_texts, joined, part, texts
 
@@ -46,11 +48,12 @@ class LinearBelief:
         self._width = sum(block.width for block in blocks)
         self._bits = target_bits
         self._reduction = Reduction(blocks)
+        self._is_sparse = self._reduction.is_needed or self._width >= WIDEST
         self._mixture = Mixture(
             self._reduction.blocks,
             prior_mean=prior_mean,
             prior_variance=prior_variance,
-            is_sparse=self._reduction.is_needed,
+            is_sparse=self._is_sparse,
         )
         self._current: dict[str, Statistics] = {}
         self._past: dict[str, Statistics] = {}
@@ -171,13 +174,16 @@ class LinearBelief:
         sums = Sums(np.empty((k, size, size)), np.empty((k, size)), np.empty(k), np.empty(k))
         for name, i in self._index.items():
             sums.gram[i], sums.moment[i], sums.square[i], sums.count[i] = self._sums(name)
-        if not self._reduction.is_needed:
+        if not self._is_sparse:
             return self._mixture.fit(sums)
+        if not self._reduction.is_needed:
+            return fit_sparse(self._mixture, sums)
         pooled, total = sums.gram.sum(axis=0), float(sums.count.sum())
         basis = self._reduction.basis(pooled, total)
-        reduced = Sums(basis @ sums.gram @ basis.T, sums.moment @ basis.T, sums.square, sums.count)
         centre = pooled[0] / total if total >= 1 else np.eye(1, size)[0]
-        return replace(self._mixture.fit(reduced), centre=centre, basis=basis)
+        return replace(
+            fit_sparse(self._mixture, self._reduction.apply(basis, sums)), centre=centre, basis=basis
+        )
 
     def _sums(self, name: str) -> tuple[FloatArray, FloatArray, float, float]:
         """Gram, moment, square and count of one provider, what lies before its change discounted."""

@@ -14,6 +14,7 @@ Formulas: Bishop, Pattern Recognition and Machine Learning (2006), eqs. 3.49-3.5
 from __future__ import annotations
 
 from collections.abc import Sequence
+from copy import copy
 from dataclasses import dataclass
 from typing import Final
 
@@ -37,8 +38,6 @@ _COMMON_INTERCEPT: Final = 0.01
 _COMMON_RATIO: Final = 0.25
 _LEAST_WEIGHT: Final = 1e-3
 _SCALE_PRIOR: Final = 4.0
-_UNVARYING: Final = 1e-12
-"""Variance of a standardised coordinate below which all requests had the same value."""
 
 
 @dataclass(frozen=True)
@@ -75,28 +74,31 @@ class Mixture:
     def __init__(
         self, blocks: Sequence[Block], *, prior_mean: float, prior_variance: float, is_sparse: bool = False
     ) -> None:
-        self._blocks = tuple(blocks)
+        self._runs = tuple((block.width, block.isotropic) for block in blocks)
         self._is_sparse = is_sparse
-        """Whether members leave out the coordinates that they do not trust or that never varied.
-
-        What that changes is far below the noise, and where one block is wide it saves most of the time.
-        """
+        """Whether members leave out the coordinates that they do not trust (`models.sparse`)."""
         self._prior_mean = prior_mean
         self._prior_variance = prior_variance
-        names = [block.name for block in self._blocks]
+        names = [block.name for block in blocks]
         patterns = [("none", dict[str, float]())]
         if names:
             patterns += [(f"all@{p:g}", dict.fromkeys(names, p)) for p in PRECISIONS]
         if len(names) > 1:
             patterns += [(f"{name}@{BLOCK_PRECISION:g}", {name: BLOCK_PRECISION}) for name in names]
-        self._precision = np.array([self._diagonal(chosen) for _, chosen in patterns])
+        self.precision: FloatArray = np.array([_diagonal(blocks, chosen) for _, chosen in patterns])
+        """Prior precision of each coordinate under each pattern, shape (p, d)."""
         single = [name for name, _ in patterns]
         self.names = tuple(single + [f"{name} pooled" for name in single])
         """One name per member, in the order of `Posterior.weights`."""
 
-    def _diagonal(self, chosen: dict[str, float]) -> FloatArray:
-        parts = [np.full(block.width, chosen.get(block.name, _OFF)) for block in self._blocks]
-        return np.concatenate([[_INTERCEPT], *parts])
+    def among(self, inside: NDArray[np.int64]) -> Mixture:
+        """Return the same members over some of the coordinates, by their indices; 0 is the intercept."""
+        restricted = copy(self)
+        restricted.precision = np.ascontiguousarray(self.precision[:, inside])
+        ends = np.cumsum([1, *(width for width, _ in self._runs)])
+        widths = np.diff(np.searchsorted(inside, ends)).tolist()
+        restricted._runs = tuple((n, isotropic) for n, (_, isotropic) in zip(widths, self._runs, strict=True))
+        return restricted
 
     def prior(self, providers: int) -> Posterior:
         """Return what `fit` gives before the first observation, which is diagonal and the same for all.
@@ -104,9 +106,9 @@ class Mixture:
         Whoever creates a route waits for it, and a stack of matrices need not be inverted to know it.
         """
         spread = self._prior_variance
-        common = _common_precision(self._precision, spread)
+        common = common_precision(self.precision, spread)
         # Half of the members have a common part, whose prior adds to each provider's own.
-        variance = (spread / self._precision + 0.5 / common).mean(axis=0)
+        variance = (spread / self.precision + 0.5 / common).mean(axis=0)
         size = len(variance)
         mean, cov = np.zeros((providers, size)), np.zeros((providers, size, size))
         mean[:, 0] = self._prior_mean
@@ -124,10 +126,7 @@ class Mixture:
         transform = self._standardising(sums)
         gram = transform @ sums.gram @ transform.T
         total = sums.count.sum()
-        centre = self._prior_mean if total < 1 else float(sums.moment[:, 0].sum() / total)
-        spread = self._prior_variance
-        if total > 3:
-            spread = max(float(sums.square.sum() / total) - centre * centre, 1e-4)
+        centre, spread = self.level(sums)
         moment = sums.moment @ transform.T - centre * gram[:, :, 0]
         square = sums.square - 2 * centre * sums.moment[:, 0] + centre * centre * sums.count
         centred = Sums(gram, moment, np.maximum(square, 0.0), sums.count)
@@ -140,6 +139,15 @@ class Mixture:
             average = sums.gram[:, 0, :].sum(axis=0) / total
         return Posterior(mean @ transform, transform.T @ cov @ transform, noise, weights, average)
 
+    def level(self, sums: Sums) -> tuple[float, float]:
+        """Return mean and variance of all targets."""
+        total = sums.count.sum()
+        centre = self._prior_mean if total < 1 else float(sums.moment[:, 0].sum() / total)
+        spread = self._prior_variance
+        if total > 3:
+            spread = max(float(sums.square.sum() / total) - centre * centre, 1e-4)
+        return centre, spread
+
     def _standardising(self, sums: Sums) -> FloatArray:
         """Return the linear map to coordinates of mean 0 and unit variance over all observations."""
         size = sums.gram.shape[1]
@@ -151,22 +159,19 @@ class Mixture:
         centre = pooled[0, 1:]
         variance = np.maximum(np.diag(pooled)[1:] - centre * centre, 0.0)
         start = 0
-        for block in self._blocks:
-            if block.isotropic:
-                own = variance[start : start + block.width]
-                varying = own[own > _UNVARYING] if self._is_sparse else own
-                own[:] = varying.mean() if len(varying) else 0.0
-            start += block.width
-        # A few imagined observations of unit variance: a coordinate that barely varied is not blown up.
-        scale = np.sqrt((variance * total + _SCALE_PRIOR) / (total + _SCALE_PRIOR))
+        for width, isotropic in self._runs:
+            if isotropic and width:
+                variance[start : start + width] = variance[start : start + width].mean()
+            start += width
+        scale = imagined_scale(variance, total)
         inner = np.arange(1, size)
         transform[inner, inner] = 1.0 / scale
         transform[1:, 0] = -centre / scale
         return transform
 
     def _average(self, sums: Sums, spread: float) -> tuple[FloatArray, FloatArray, FloatArray, FloatArray]:
-        parts = [_Part(self._precision, *chosen, sums, spread) for chosen in self._parts(sums)]
-        patterns, (k, size) = len(self._precision), sums.moment.shape
+        parts = [_Part(self.precision, *chosen, sums, spread) for chosen in self._parts()]
+        patterns, (k, size) = len(self.precision), sums.moment.shape
         evidence, noises = np.empty((2, patterns)), np.empty((2, patterns, k))
         means = np.zeros((2, patterns, k, size))
         for part in parts:
@@ -189,19 +194,30 @@ class Mixture:
             cov += kept[member] * (within + off[:, :, None] * off[:, None, :])
         return mean, cov, kept @ noises.reshape(-1, k), weights
 
-    def _parts(self, sums: Sums) -> list[tuple[NDArray[np.int64], NDArray[np.int64]]]:
+    def _parts(self) -> list[tuple[NDArray[np.int64], NDArray[np.int64]]]:
         """Group patterns by the coordinates that they look at: the patterns, the coordinates."""
-        patterns, size = self._precision.shape
+        patterns, size = self.precision.shape
         if not self._is_sparse:
             return [(np.arange(patterns), np.arange(size))]
-        spread = np.einsum("kii->i", sums.gram)
-        varies = spread > _UNVARYING * max(float(sums.count.sum()), 1.0)
-        varies[0] = True
         groups: dict[bytes, tuple[list[int], NDArray[np.int64]]] = {}
-        for pattern, precision in enumerate(self._precision):
-            inside = np.flatnonzero(varies & (precision < _OFF))
+        for pattern, precision in enumerate(self.precision):
+            inside = np.flatnonzero(precision < _OFF)
             groups.setdefault(inside.tobytes(), ([], inside))[0].append(pattern)
         return [(np.array(members), inside) for members, inside in groups.values()]
+
+
+def _diagonal(blocks: Sequence[Block], chosen: dict[str, float]) -> FloatArray:
+    parts = [np.full(block.width, chosen.get(block.name, _OFF)) for block in blocks]
+    return np.concatenate([[_INTERCEPT], *parts])
+
+
+def imagined_scale(variance: FloatArray, count: float) -> FloatArray:
+    """Return the scale to standardise coordinates by that had this variance in ``count`` observations.
+
+    A few imagined observations of unit variance: a coordinate that barely varied is not blown up.
+    """
+    scale: FloatArray = np.sqrt((variance * count + _SCALE_PRIOR) / (count + _SCALE_PRIOR))
+    return scale
 
 
 class _Part:
@@ -222,7 +238,7 @@ class _Part:
             sums = Sums(gram, np.ascontiguousarray(sums.moment[:, inside]), sums.square, sums.count)
         alone = _Members(np.ascontiguousarray(self._precision[:, inside]), sums, spread)
         self.members: tuple[_Members | _PooledMembers, ...] = (alone, _PooledMembers(alone))
-        self._common = _common_precision(self._precision, spread)
+        self._common = common_precision(self._precision, spread)
 
     def covariance(self, source: int, pattern: int) -> FloatArray:
         """Covariance of all weights under one pattern, pooled (source 1) or not, shape (k, d, d)."""
@@ -238,7 +254,7 @@ class _Part:
         return full
 
 
-def _common_precision(precision: FloatArray, spread: float) -> FloatArray:
+def common_precision(precision: FloatArray, spread: float) -> FloatArray:
     """Prior precision of the common part w_0 under each pattern, shape (p, d)."""
     prior = np.where(precision >= _OFF, _OFF, precision * _COMMON_RATIO)
     prior[:, 0] = _COMMON_INTERCEPT
@@ -289,7 +305,7 @@ class _PooledMembers:
     def __init__(self, alone: _Members) -> None:
         self._alone = alone
         sums, precision, size = alone.sums, alone.precision, alone.precision.shape[1]
-        prior = _common_precision(precision, alone.spread)
+        prior = common_precision(precision, alone.spread)
         total = prior[:, :, None] * np.eye(size)
         pull = pool_information((precision, alone.inverse, alone.noise), sums.moment, total)
         self._common, log_determinant = invert(total)

@@ -18,12 +18,12 @@ from typing import Final
 import numpy as np
 
 from fairlead.optimizer.features.base import Block
+from fairlead.optimizer.models.posterior import Sums, imagined_scale
 from fairlead.optimizer.types.arrays import FloatArray
 
 DENSE: Final = 64
 """Widest block that is modelled as it is, and most directions along which a wider one is modelled."""
 
-_SCALE_PRIOR: Final = 4.0
 _TIE: Final = 1e-6
 
 
@@ -39,6 +39,12 @@ class Reduction:
         )
         """The blocks as they are modelled."""
         self.is_needed: Final = self._before != self.blocks
+        wide = [(b.width, a.width) for b, a in zip(self._before, self.blocks, strict=True)]
+        self._columns, self._rows = (
+            np.concatenate([[False], *(np.full(pair[i], pair[0] != pair[1]) for pair in wide)])
+            for i in (0, 1)
+        )
+        """Which coordinates are of wide blocks, before and after."""
         self._shape = (1 + sum(b.width for b in self.blocks), 1 + sum(b.width for b in blocks))
 
     def basis(self, gram: FloatArray, count: float) -> FloatArray:
@@ -59,15 +65,34 @@ class Reduction:
             row, column = rows.stop, columns.stop
         return basis
 
+    def apply(self, basis: FloatArray, sums: Sums) -> Sums:
+        """Return the sums of contexts x as those of basis·x; only the wide blocks are multiplied."""
+        rows = np.flatnonzero(self._rows & basis.any(axis=1))
+        kept, stay = np.flatnonzero(~self._rows), np.flatnonzero(~self._columns)
+        columns = np.flatnonzero(self._columns)
+        directions = basis[rows[:, None], columns]
+        r = self._shape[0]
+        gram = np.zeros((len(sums.count), r, r))
+        gram[:, kept[:, None], kept] = sums.gram[:, stay[:, None], stay]
+        for own, target in zip(sums.gram, gram, strict=True):
+            if own[0, 0] == 0.0:
+                continue  # nothing was learned of this provider
+            # All columns of contexts, so that the narrow ones beside the wide come along.
+            turned = directions @ own[columns]
+            target[rows[:, None], rows] = turned[:, columns] @ directions.T
+            target[rows[:, None], kept] = turned[:, stay]
+            target[kept[:, None], rows] = turned[:, stay].T
+        return Sums(gram, sums.moment @ basis.T, sums.square, sums.count)
+
 
 def _directions(covariance: FloatArray, count: float, *, isotropic: bool) -> FloatArray:
     """Principal directions of this covariance, shape (DENSE, d); zeros for those that do not count."""
     size = len(covariance)
     scale = np.ones(size)
     if not isotropic:
-        # Each coordinate has a unit of its own; imagined observations, as where a mixture standardises.
+        # Each coordinate has a unit of its own.
         variance = np.maximum(np.diag(covariance), 0.0)
-        scale = np.sqrt((variance * count + _SCALE_PRIOR) / (count + _SCALE_PRIOR))
+        scale = imagined_scale(variance, count)
     scaled = covariance / (scale[:, None] * scale)
     # Directions in which no request differed yet come in the order of the coordinates, not at random.
     index = np.arange(size)

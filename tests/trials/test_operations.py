@@ -11,7 +11,7 @@ import pytest
 
 from fairlead import Feedback, Outcome, Prices
 from tests.trials.__main__ import main
-from tests.trials.operations import base, registry
+from tests.trials.operations import base, embeddings, registry
 from tests.trials.operations.arrivals import DAY_S, MONDAY_S, PROFILES, arrivals
 from tests.trials.operations.clients import Honest, Hostile
 from tests.trials.operations.play import make_router, play
@@ -174,3 +174,13 @@ def test_the_command_writes_figures_and_fails_if_a_bound_is_missed(
 
 def test_every_trial_of_the_registry_has_a_file() -> None:
     assert all(callable(registry.trial(name)) for name in registry.TRIALS)
+
+
+# Embeddings
+
+
+def test_fits_of_wide_embeddings_and_the_loop_stay_quick() -> None:
+    # What is timed depends on the machine, so only what does not is compared with bounds here.
+    figures = [*embeddings.fits(1_536, 3, [1], rounds=30), *embeddings.service(256, 1, rounds=20)]
+    assert all(figure.measured for figure in figures)
+    assert [figure.met for figure in embeddings.learning([1], quiet, rounds=1_000)] == [True]
