@@ -92,8 +92,10 @@ class Router:
         self.next_seq = 0
         """The seq of the next decision or configuration: the number of those so far."""
 
-    def configure(self, route: Route) -> RouteChanged:
+    def configure(self, route: Route, *, refit: bool = True) -> RouteChanged:
         """Switch to a new route configuration; returns the event, to be logged before the next decision.
+
+        Without ``refit`` the router may be left in need of one, as `learn` leaves it.
 
         Raises `InvalidInput` if the metrics or sources change, or if no provider could ever be eligible.
         """

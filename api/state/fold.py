@@ -237,6 +237,7 @@ class Fold:
                 self.routes[name] = ServedRoute(declared.core, declared.body)
             else:
                 served.configure(declared.core, declared.body)
+                self._refit_later(served)
 
     def state(self) -> SavedFold:
         """Everything except the routers."""

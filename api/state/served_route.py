@@ -105,7 +105,7 @@ class ServedRoute:
     def configure(self, route: Route, body: RouteIn) -> None:
         """Switch to the providers, prices, objective, budget and rules in force from now on."""
         if route != self.router.route:
-            self.router.configure(route)
+            self.router.configure(route, refit=self.is_quick)
         self.body = body
 
     @property

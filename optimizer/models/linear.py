@@ -85,12 +85,30 @@ class LinearBelief:
         """Make ``names`` the rows of the posterior, in this order; what was learned of others is kept."""
         if list(names) == list(self._index):
             return
+        rows = [self._index.get(name) for name in names]
         self._index = {name: i for i, name in enumerate(names)}
         for name in names:
             if name not in self._current:
                 self._current[name] = self._empty()
                 self._past[name] = self._empty()
-        self.refit()
+        if not self._index or not self._has_observations():
+            self.refit()
+            return
+        # Until the fit, who was there is believed to be as before, and a newcomer average.
+        self.adopt(self._rearranged(rows))
+        self._fit_at = -np.inf
+
+    def _has_observations(self) -> bool:
+        return any(self._current[name].count or self._past[name].count for name in self._index)
+
+    def _rearranged(self, rows: Sequence[int | None]) -> Posterior:
+        """Return the present posterior with these of its rows; None gives the prior."""
+        posterior, prior = self.posterior, self._mixture.prior(len(rows))
+        mean, cov, noise = prior.mean, prior.cov, prior.noise
+        for i, row in enumerate(rows):
+            if row is not None:
+                mean[i], cov[i], noise[i] = posterior.mean[row], posterior.cov[row], posterior.noise[row]
+        return replace(posterior, mean=mean, cov=cov, noise=noise)
 
     def _empty(self) -> Statistics:
         return Statistics(width=self._width, target_bits=self._bits)
@@ -165,7 +183,7 @@ class LinearBelief:
     def fit(self) -> Posterior:
         """Compute the posterior of the statistics; changes nothing, and other threads go on."""
         size, k = self._width + 1, len(self._index)
-        if not any(self._current[name].count or self._past[name].count for name in self._index):
+        if not self._has_observations():
             prior = self._mixture.prior(k)
             if not self._reduction.is_needed:
                 return prior

@@ -229,7 +229,10 @@ def test_a_provider_that_leaves_and_returns_is_remembered():
     before = linear.posterior.mean.copy()
     linear.set_providers(("b",))
     assert linear.posterior.mean.shape == (1, WIDTH + 1)
+    np.testing.assert_array_equal(linear.posterior.mean[0], before[1])
     linear.set_providers(("a", "b", "c"))
+    assert linear.needs_fit
+    linear.refit()
     np.testing.assert_allclose(linear.posterior.mean[:2], before, atol=0.01)
     assert linear.count("c") == 0
 
