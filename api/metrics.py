@@ -99,6 +99,7 @@ class Metrics(Collector):
             yield from _process(self._engine, self._writer, self.in_flight)
             yield from _learning(self._engine)
             yield from _routes(self._engine)
+            yield from _budgets(self._engine)
 
     def _counted(self) -> Iterator[Metric]:
         requests = CounterMetricFamily(
@@ -197,3 +198,25 @@ def _routes(engine: Engine) -> Iterator[Metric]:
         broken.add_metric([name], float(served.broken is not None))
     yield from counters.values()
     yield from (spent, price, budget, opened, broken)
+
+
+def _budgets(engine: Engine) -> Iterator[Metric]:
+    def gauge(name: str, text: str) -> GaugeMetricFamily:
+        return GaugeMetricFamily(name, text, labels=["route"])
+
+    spent = gauge("fairlead_budget_spent_usd", "Money spent in the present period of the budget.")
+    limit = gauge("fairlead_budget_limit_usd", "Limit of the present period of the budget.")
+    forecast = gauge("fairlead_budget_forecast_usd", "What the period is expected to cost.")
+    alarms = CounterMetricFamily(
+        "fairlead_budget_alarms", "Alarms of budgets, by level in percent.", labels=["route", "level"]
+    )
+    now_s = engine.clock()
+    for name, served in sorted(engine.fold.routes.items()):
+        state = served.router.budget_state(now_s)
+        if state is not None:
+            spent.add_metric([name], state.spent_usd)
+            limit.add_metric([name], state.limit_usd)
+            forecast.add_metric([name], state.forecast_usd)
+        for level, count in sorted(served.router.budget_alarm_counts.items()):
+            alarms.add_metric([name, level], count)
+    yield from (spent, limit, forecast, alarms)

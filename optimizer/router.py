@@ -32,7 +32,7 @@ from fairlead.optimizer.selection.selector import Selector
 from fairlead.optimizer.selection.shadow_price import Solution
 from fairlead.optimizer.summary import summary
 from fairlead.optimizer.types.arrays import FloatArray, joined, packed, part, unpacked
-from fairlead.optimizer.types.budget import BudgetAlarm
+from fairlead.optimizer.types.budget import BudgetAlarm, BudgetState
 from fairlead.optimizer.types.events import (
     Context,
     Decision,
@@ -117,6 +117,16 @@ class Router:
     def budget_alarms(self) -> list[BudgetAlarm]:
         """The latest alarms of the route's budget, oldest first."""
         return self._pacing.alarms
+
+    @property
+    def budget_alarm_counts(self) -> dict[str, int]:
+        """How many alarms of the budget were raised so far, by level in percent, or ``too_dear``."""
+        return self._pacing.alarm_counts
+
+    def budget_state(self, at_s: float) -> BudgetState | None:
+        """Return where the route's budget stands at a time; None without one that has periods."""
+        pacer = self._pacing.pacer
+        return None if pacer is None or pacer.budget.period is None else pacer.look(at_s)
 
     def decide(
         self,

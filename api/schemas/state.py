@@ -56,6 +56,40 @@ class AlarmOut(Answer):
     after: float = Field(description="Mean since the change.", examples=[0.64])
 
 
+class BudgetAlarmOut(Answer):
+    """A budget that was spent to a level, or that cannot pay even for the cheapest provider."""
+
+    reason: str = Field(description="spent or too_dear.", examples=["spent"])
+    level: float | None = Field(description="Share of the limit that was passed; null: too_dear.")
+    period_start: str | None = Field(description="Null for a budget per request.")
+    period_end: str | None = Field(description="Null for a budget per request.")
+    spent_usd: float = Field(examples=[16.01])
+    limit_usd: float = Field(examples=[20.0])
+    cheapest_usd: float | None = Field(description="What a request costs at least; null unless too_dear.")
+    message: str = Field(
+        description="The same for people.", examples=["$16.01 of $20 are spent, 80% or more"]
+    )
+
+
+class BudgetStateOut(Answer):
+    """Where a budget for a day, a week or a month stands."""
+
+    period_start: str = Field(examples=["2026-03-02T00:00:00.000000Z"])
+    period_end: str = Field(examples=["2026-03-03T00:00:00.000000Z"])
+    limit_usd: float = Field(examples=[20.0])
+    spent_usd: float = Field(
+        description="Money spent in the period; a call whose cost is not reported yet counts as expected.",
+        examples=[7.5],
+    )
+    utilisation: float = Field(description="Share of the limit that is spent.", examples=[0.375])
+    forecast_usd: float = Field(description="What the period is expected to cost.", examples=[19.9])
+    requests: int = Field(description="Requests of the period so far.", examples=[1_120])
+    expected_requests: float = Field(
+        description="Requests still expected in the period, by the hours and weekdays seen so far.",
+        examples=[1_880.0],
+    )
+
+
 class RouteStateOut(Answer):
     """The learned state of a route."""
 
@@ -88,7 +122,13 @@ class RouteStateOut(Answer):
     budget_usd_per_request: float | None = Field(
         description="What a request may cost on average now; null: no budget.", examples=[0.002]
     )
-    budget_spent_usd: float = Field(description="Money counted against the current budget.", examples=[0.21])
+    budget_spent_usd: float = Field(description="Money spent since there is a budget.", examples=[0.21])
+    budget: BudgetStateOut | None = Field(
+        description="Where the budget of the present period stands; null: none with periods."
+    )
+    budget_alarms: list[BudgetAlarmOut] = Field(
+        description="Alarms of the budget, the latest last; each is raised once in a period."
+    )
     newcomer_share: float = Field(description="Quota of requests for providers added later.", examples=[0.2])
     providers: dict[str, BeliefOut]
     tasks: dict[str, TaskOut] = Field(description="By task label, of the first 64 labels.")

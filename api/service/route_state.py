@@ -5,11 +5,21 @@ from __future__ import annotations
 from typing import Final
 
 from fairlead.api.problems import Problem
-from fairlead.api.schemas.state import AlarmOut, ReadyOut, RouteStateOut, TaskBeliefOut, TaskOut
+from fairlead.api.schemas.state import (
+    AlarmOut,
+    BudgetAlarmOut,
+    BudgetStateOut,
+    ReadyOut,
+    RouteStateOut,
+    TaskBeliefOut,
+    TaskOut,
+)
+from fairlead.api.service.answers import timestamp
 from fairlead.api.service.auth import Principal
 from fairlead.api.service.service import Service
 from fairlead.api.state.served_route import ServedRoute
 from fairlead.optimizer.types import Context, DriftAlarm
+from fairlead.optimizer.types.budget import BudgetAlarm, BudgetState
 
 _MOST_ALARMS: Final = 100
 
@@ -52,6 +62,8 @@ def route_state(service: Service, name: str, principal: Principal) -> RouteState
             "shadow_price": summary["shadow_price"],
             "budget_usd_per_request": summary["target_usd"],
             "budget_spent_usd": summary["spent_usd"],
+            "budget": budget_answer(served.router.budget_state(service.clock())),
+            "budget_alarms": list(map(budget_alarm_answer, served.router.budget_alarms)),
             "newcomer_share": summary["newcomer_share"],
             "providers": summary["providers"],
             "tasks": {task: _task(service, served, task) for task in sorted(served.tasks)},
@@ -78,6 +90,36 @@ def _task(service: Service, served: ServedRoute, task: str) -> TaskOut:
         for candidate in decision.candidates
     }
     return TaskOut(decisions=count, providers=beliefs)
+
+
+def budget_answer(state: BudgetState | None) -> BudgetStateOut | None:
+    """Return where a budget stands as it is answered."""
+    if state is None:
+        return None
+    return BudgetStateOut(
+        period_start=timestamp(state.start_s),
+        period_end=timestamp(state.end_s),
+        limit_usd=state.limit_usd,
+        spent_usd=state.spent_usd,
+        utilisation=state.spent_usd / state.limit_usd,
+        forecast_usd=state.forecast_usd,
+        requests=state.requests,
+        expected_requests=state.expected_requests,
+    )
+
+
+def budget_alarm_answer(alarm: BudgetAlarm) -> BudgetAlarmOut:
+    """Return an alarm of a budget as it is answered."""
+    return BudgetAlarmOut(
+        reason=alarm.reason,
+        level=alarm.level,
+        period_start=None if alarm.start_s is None else timestamp(alarm.start_s),
+        period_end=None if alarm.end_s is None else timestamp(alarm.end_s),
+        spent_usd=alarm.spent_usd,
+        limit_usd=alarm.limit_usd,
+        cheapest_usd=alarm.cheapest_usd,
+        message=alarm.sentence,
+    )
 
 
 def alarm_answer(alarm: DriftAlarm) -> AlarmOut:

@@ -21,6 +21,7 @@ from fairlead.api.metrics import Metrics
 from fairlead.api.problems import Problem
 from fairlead.api.schemas.base import ProblemOut
 from fairlead.api.service.auth import Authenticator, Principal, TokenBucket
+from fairlead.api.service.budget_watch import BudgetWatch
 from fairlead.api.service.declared import declared_changes
 from fairlead.api.service.upkeep import Upkeep
 from fairlead.api.settings import Settings
@@ -82,6 +83,7 @@ class Service:
         )
         self.authenticator = Authenticator(lambda: self.engine.in_force.config, clock)
         self.metrics.watch(self.engine, self.writer)
+        self.budget_watch = BudgetWatch(self.engine)
         self._tasks: list[asyncio.Task[None]] = []
         self._declared = self._read_declarations()
 
@@ -277,6 +279,7 @@ class Service:
                 for change in self.engine.prices_to_activate():
                     # The uid is the same in every process, so that it is written once.
                     await self.append([self.change_row(change, by="clock", uid=f"activate:{change.id}")])
+                self.budget_watch.check()
                 if self.store.shared:
                     self.engine.rebuild_if_behind(await self.in_thread(retention.base_seq, self.store))
                 if self.store.shared or self.engine.lag == 0:

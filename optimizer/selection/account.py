@@ -41,6 +41,7 @@ class SavedAccount(msgspec.Struct, array_like=True):
     periods: list[PeriodAccount]
     alarms: list[BudgetAlarm]
     mean_is_too_dear: bool
+    raised: list[tuple[str, int]]
 
 
 class Account:
@@ -50,6 +51,8 @@ class Account:
         self.budget = budget
         self.alarms: list[BudgetAlarm] = []
         """The latest alarms, oldest first."""
+        self.raised: dict[str, int] = {}
+        """How many alarms were raised so far, by level in percent, or ``too_dear``."""
         self._mean_is_too_dear = False
         self._hours: dict[int, float] = {}
         # The period that was used last comes last.
@@ -147,12 +150,20 @@ class Account:
             cheapest_usd=cheapest_usd,
         )
         self.alarms = [*self.alarms[1 - MOST_ALARMS :], alarm]
+        label = alarm.reason if level is None else f"{level:.0%}".removesuffix("%")
+        self.raised[label] = self.raised.get(label, 0) + 1
 
     def saved(self) -> SavedAccount:
         """Return the account for a snapshot."""
-        return SavedAccount(list(self._hours.items()), self._periods, self.alarms, self._mean_is_too_dear)
+        return SavedAccount(
+            list(self._hours.items()),
+            self._periods,
+            self.alarms,
+            self._mean_is_too_dear,
+            list(self.raised.items()),
+        )
 
     def restore(self, saved: SavedAccount) -> None:
         """Become the account that gave `saved`, under the same budget."""
         self._hours, self._periods, self.alarms = dict(saved.hours), saved.periods, saved.alarms
-        self._mean_is_too_dear = saved.mean_is_too_dear
+        self._mean_is_too_dear, self.raised = saved.mean_is_too_dear, dict(saved.raised)

@@ -19,7 +19,7 @@ import numpy as np
 from fairlead.optimizer.selection.account import Account, SavedAccount
 from fairlead.optimizer.selection.traffic import Traffic
 from fairlead.optimizer.types.arrays import State, joined, packed, part, unpacked
-from fairlead.optimizer.types.budget import Budget, BudgetAlarm
+from fairlead.optimizer.types.budget import Budget, BudgetAlarm, BudgetState
 
 HORIZON: Final = 300.0
 """Requests over which a surplus or a debt is settled; a debt of more requests' worth is forgotten."""
@@ -133,6 +133,21 @@ class Pacer:
         if self._at_s is None:
             return FIRST_REQUESTS
         return max(self._traffic.remaining(self._at_s, self.end_s(self._at_s)), 1.0)
+
+    def look(self, at_s: float) -> BudgetState:
+        """Return where the budget stands at a time; changes nothing."""
+        entry = self.account.look(at_s)
+        coming = 0.0 if self._at_s is None else self._traffic.remaining(at_s, entry.end_s)
+        mean_usd = 0.0 if math.isnan(self.mean_usd) else self.mean_usd
+        return BudgetState(
+            start_s=entry.start_s,
+            end_s=entry.end_s,
+            limit_usd=self.budget.limit_usd,
+            spent_usd=entry.spent_usd,
+            requests=entry.requests,
+            expected_requests=coming,
+            forecast_usd=entry.spent_usd + coming * mean_usd,
+        )
 
     def target_usd(self) -> float:
         """Return what one of the coming requests may cost on average."""

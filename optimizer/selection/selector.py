@@ -92,8 +92,7 @@ class Selector:
         if constraints is not None:
             checker = ConstraintChecker(self._route.providers, self._route.constraints, constraints)
         ineligible = checker.check(candidates=candidates, input_tokens=input_tokens)
-        if pacing.is_hard:
-            pacing.check_left(ineligible, self.names, cost_usd=prediction.cost_usd[0], at_s=at_s)
+        pacing.check_left(ineligible, self.names, cost_usd=prediction.cost_usd[0], at_s=at_s)
         if checker.has_limits:
             self._check_limits(checker, prediction, ineligible)
         require_eligible(ineligible, self.names, decision_id=decision_id)

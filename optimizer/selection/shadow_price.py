@@ -111,9 +111,9 @@ class Pacing:
         return self._pacer.alarms if self._pacer is not None else []
 
     @property
-    def is_hard(self) -> bool:
-        """Whether the budget lets no provider serve whose expected cost does not fit what is left."""
-        return self._pacer is not None and self._has_budget and self._pacer.budget.hard
+    def alarm_counts(self) -> dict[str, int]:
+        """How many alarms of the budget were raised so far, by kind."""
+        return self._pacer.account.raised if self._pacer is not None else {}
 
     def check_left(
         self, ineligible: dict[str, str], names: Sequence[str], *, cost_usd: FloatArray, at_s: float | None
@@ -123,7 +123,9 @@ class Pacing:
         Raises `BudgetSpent` if that leaves none of those that were eligible.
         """
         pacer, eligible = self._pacer, len(names) - len(ineligible)
-        assert pacer is not None and at_s is not None, "checked by `weights`"
+        if pacer is None or not (self._has_budget and pacer.budget.hard):
+            return
+        assert at_s is not None, "checked by `weights`"
         left_usd, end_s = max(pacer.left_usd(at_s), 0.0), pacer.end_s(at_s)
         until = time_text(end_s, pacer.budget.time_zone)
         refused = {

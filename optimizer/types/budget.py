@@ -128,6 +128,32 @@ class BudgetAlarm:
         """``spent`` or ``too_dear``."""
         return "too_dear" if self.level is None else "spent"
 
+    @property
+    def sentence(self) -> str:
+        """What happened, for people; it goes on after the name of what the budget is of."""
+        if self.level is not None:
+            return f"${self.spent_usd:.4g} of ${self.limit_usd:.4g} are spent, {self.level:.0%} or more"
+        return (
+            f"even the cheapest provider, at ${self.cheapest_usd or 0.0:.3g} a request, costs more than "
+            f"${self.limit_usd:.4g} can pay: raise the budget, or add a cheaper provider"
+        )
+
+
+@dataclass(frozen=True, kw_only=True)
+class BudgetState:
+    """Where a budget with periods stands at a moment, in USD; times are in seconds since 1970."""
+
+    start_s: float
+    end_s: float
+    limit_usd: float
+    spent_usd: float
+    requests: int
+    """Requests of the period so far."""
+    expected_requests: float
+    """Requests still expected in it."""
+    forecast_usd: float
+    """What the period is expected to cost in the end."""
+
 
 def check_zone(name: str) -> None:
     """Raise `InvalidInput` unless the time zone is in the database of this machine."""

@@ -1,0 +1,100 @@
+"""Budgets of routes over HTTP: a hard limit, alarms, and where the account stands."""
+
+import logging
+
+import pytest
+
+from tests.api.running import Clock, running
+
+BUDGET = {"usd_per_day": 1.0, "time_zone": "Europe/Berlin", "start_hour": 5, "hard": True}
+
+
+@pytest.fixture
+def served(tmp_path):
+    clock = Clock()
+    with running(tmp_path, clock=clock) as service:
+        patch = service.client.patch("/v1/routes/quickstart", json={"budget": BUDGET})
+        assert patch.status_code == 200, patch.text
+        yield service, clock
+
+
+def pay(service, usd, name):
+    service.decide(id=name)
+    service.post(f"/v1/decisions/{name}/outcome", {"cost_usd": usd}, status=200)
+    service.until(service.settled)
+
+
+def test_a_hard_budget_answers_429_until_its_period_ends(served):
+    service, clock = served
+    pay(service, 2.0, "dear")
+    body = {"route": "quickstart", "prompt": "Where is my parcel?"}
+    refused = service.client.post("/v1/decisions", json=body)
+    assert refused.status_code == 429
+    assert refused.json()["type"] == "urn:fairlead:problem:budget-spent"
+    assert "raise the budget" in refused.json()["detail"]
+    wait_s = int(refused.headers["Retry-After"])
+    assert 0 < wait_s <= 25 * 3_600
+    batch = service.post("/v1/decisions/batch", {"decisions": [body]}, status=200)
+    assert batch["decisions"][0]["problem"]["type"] == "urn:fairlead:problem:budget-spent"
+    clock.ahead_s += wait_s + 1.0
+    service.decide()
+
+
+def test_alarms_are_shown_counted_and_logged(served, caplog):
+    service, clock = served
+    service.until(lambda: service.service.budget_watch._counts is not None)
+    with caplog.at_level(logging.WARNING, "fairlead.budgets"):
+        pay(service, 0.9, "first")
+        service.until(lambda: "80% or more" in caplog.text)
+        assert "budget of route quickstart: $0.9" in caplog.text
+        state = service.get("/v1/routes/quickstart/state")
+        (alarm,) = state["budget_alarms"]
+        assert (alarm["reason"], alarm["level"], alarm["limit_usd"]) == ("spent", 0.8, 1.0)
+        budget = state["budget"]
+        assert budget["spent_usd"] == pytest.approx(0.9)
+        assert budget["utilisation"] == pytest.approx(0.9)
+        assert budget["requests"] == 1
+        assert budget["forecast_usd"] >= budget["spent_usd"]
+        assert alarm["period_end"] == budget["period_end"] > budget["period_start"]
+        text = service.client.get("/metrics").text
+        assert 'fairlead_budget_alarms_total{level="80",route="quickstart"} 1.0' in text
+        assert 'fairlead_budget_limit_usd{route="quickstart"} 1.0' in text
+        assert 'fairlead_budget_spent_usd{route="quickstart"} 0.9' in text
+        clock.ahead_s += 25 * 3_600.0
+        assert service.get("/v1/routes/quickstart/state")["budget"]["spent_usd"] == 0.0
+        assert len(service.get("/v1/routes/quickstart/state")["budget_alarms"]) == 1
+
+
+def test_a_change_keeps_the_account_and_a_restart_too(tmp_path):
+    with running(tmp_path) as service:
+        service.client.patch("/v1/routes/quickstart", json={"budget": {"usd_per_day": 1.0}})
+        pay(service, 0.5, "first")
+        service.client.patch("/v1/routes/quickstart", json={"budget": {"usd_per_day": 1.01}})
+        assert service.get("/v1/routes/quickstart/state")["budget"]["spent_usd"] == pytest.approx(0.5)
+    with running(tmp_path) as service:
+        service.client.patch(
+            "/v1/routes/quickstart", json={"budget": {"usd_per_day": None, "usd": 9, "window": "week"}}
+        )
+        budget = service.get("/v1/routes/quickstart/state")["budget"]
+        assert (budget["spent_usd"], budget["limit_usd"]) == (pytest.approx(0.5), 9.0)
+        service.client.patch("/v1/routes/quickstart", json={"budget": None})
+        assert service.get("/v1/routes/quickstart/state")["budget"] is None
+
+
+@pytest.mark.parametrize(
+    ("budget", "words"),
+    [
+        ({"usd_per_day": 0}, "pause the route"),
+        ({"usd_per_day": 1, "time_zone": "Nowhere"}, "time_zone is 'Nowhere'"),
+        ({"usd": 1, "window": "calendar_month", "start_day": 31}, "less than or equal to 28"),
+        ({"usd": 1, "window": "fortnight"}, "'day', 'week' or 'calendar_month'"),
+        ({"usd_per_day": 1, "usd_per_request": 1}, "exactly one"),
+        ({}, "no limit"),
+        ({"usd_per_request": 1, "hard": True}, "no period at whose limit"),
+    ],
+)
+def test_what_no_operator_can_mean_gets_422_with_a_remedy(tmp_path, budget, words):
+    with running(tmp_path) as service:
+        refused = service.client.patch("/v1/routes/quickstart", json={"budget": budget})
+        assert refused.status_code == 422
+        assert words in refused.text
