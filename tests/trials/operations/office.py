@@ -50,7 +50,7 @@ class Plan:
 
 WEEKS: Final = Plan(
     days=21,
-    per_day={"chat": 1_000.0, "support": 600.0, "agent": 500.0, "search": 250.0},
+    per_day={"chat": 600.0, "support": 500.0, "agent": 300.0, "search": 150.0},
     outage_s=(8 * DAY_S + 14 * HOUR_S, 8 * DAY_S + 17 * HOUR_S),
     slow_s=(10 * DAY_S, 11 * DAY_S),
 )
