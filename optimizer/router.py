@@ -38,6 +38,8 @@ from fairlead.optimizer.types.events import (
     Decision,
     DriftAlarm,
     Event,
+    ImplausibleOutcome,
+    Outcome,
     RouteChanged,
     check_tokens_and_time,
     copy_with,
@@ -127,6 +129,19 @@ class Router:
         """Return where the route's budget stands at a time; None without one that has periods."""
         pacer = self._pacing.pacer
         return None if pacer is None or pacer.budget.period is None else pacer.look(at_s)
+
+    @property
+    def quarantine(self) -> list[ImplausibleOutcome]:
+        """The kinds of outcome that are accepted and not believed, each with its latest and their number."""
+        return self._learner.quarantine()
+
+    def implausible(self, outcome: Outcome) -> tuple[str, ...]:
+        """Name the fields of an outcome of an open decision that would not be believed now."""
+        return self._learner.implausible(outcome)
+
+    def take_corrections(self) -> list[float]:
+        """USD by which real costs changed since the last call without a new outcome of their decisions."""
+        return self._learner.take_corrections()
 
     def decide(
         self,
@@ -306,7 +321,7 @@ class Router:
 
         What was learned from them stays; events that still come for them are refused.
         """
-        return self._learner.ledger.close_before(seq)
+        return self._learner.close_before(seq)
 
     def save(self, path: str | Path, *, offset: int = 0) -> None:
         """Write everything learned to a file; ``offset`` says how much of the log it stands for."""

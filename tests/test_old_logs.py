@@ -5,6 +5,9 @@
 the whole-number sums that 0.1.0 itself folded them to, and ``expected_base.json.gz`` the rest of the state
 that it loaded from the base, and the state that it had at the end of that log: with one difference, that
 decisions after the base are numbered by the route's own count, and no longer by their place in the log.
+
+They are of today where a later release judges otherwise on purpose: a cost that cannot be right is not
+learned, and those of a provider whose price list is wrong by a power of ten are counted in units of that.
 """
 
 from __future__ import annotations

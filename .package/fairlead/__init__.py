@@ -3,7 +3,8 @@
 What to declare
     `Route`, `Provider`, `Prices`, `Objective`, `Budget`, `Constraints`, `Metric`, `Source`
 What to ask, and what to report
-    `Context` → `Decision`; `Outcome`, `Feedback`, `DriftAlarm`, `BudgetAlarm`, `RouteChanged`
+    `Context` → `Decision`; `Outcome`, `Feedback`, `DriftAlarm`, `BudgetAlarm`, `RouteChanged`;
+    `ImplausibleOutcome` is answered
 The router
     `Router`: `decide`, `learn`, `configure`, `save`, `load`; `read_log` reads the events that it logged
 Features of a request
@@ -77,6 +78,7 @@ if TYPE_CHECKING:
         Decision,
         DriftAlarm,
         Feedback,
+        ImplausibleOutcome,
         Metric,
         Objective,
         Outcome,
@@ -116,6 +118,7 @@ __all__ = [
     "Feedback",
     "Fixed",
     "Greedy",
+    "ImplausibleOutcome",
     "InvalidInput",
     "LinUCB",
     "Metric",

@@ -143,10 +143,12 @@ class ServedRoute:
     def learn_outcome(self, event: Outcome) -> None:
         """Fold an outcome of an open decision."""
         decision = self.open_decision(event.decision_id)
-        before_usd = None if decision.outcome is None else decision.cost_of(decision.outcome)
+        before_usd = _paid_usd(decision)
         self.learn(event)
         # The later outcome in the log is the one in force.
-        self.spent_usd += (decision.cost_of(event) or 0.0) - (before_usd or 0.0)
+        self.spent_usd += _paid_usd(decision) - before_usd
+        for usd in self.router.take_corrections():
+            self.spent_usd += usd
 
     def close(self, decisions: Sequence[OpenDecision]) -> None:
         """Close the oldest open decisions, with the default feedback for those that got none."""
@@ -190,6 +192,12 @@ def feature_width(features: FeaturesIn) -> int:
     """Return the number of features that a route declares; `InvalidInput` if its projection is unreadable."""
     encoder = new_encoder(features)
     return int(features.vector or 0) if encoder is None else encoder.width
+
+
+def _paid_usd(decision: OpenDecision) -> float:
+    """USD of a decision's outcome: as booked, since a cost that is not believed counts as expected."""
+    is_priced = decision.outcome is not None and decision.cost_of(decision.outcome) is not None
+    return decision.booked_usd if is_priced else 0.0
 
 
 def new_encoder(features: FeaturesIn) -> Encoder | None:

@@ -14,14 +14,17 @@ from fairlead.optimizer.learning.cost_normalizer import CostNormalizer
 from fairlead.optimizer.learning.drift import DriftDetector
 from fairlead.optimizer.learning.ledger import Ledger
 from fairlead.optimizer.learning.open_decision import Change, OpenDecision
+from fairlead.optimizer.learning.quarantine import Quarantine
 from fairlead.optimizer.learning.route_history import RouteHistory
 from fairlead.optimizer.models.beliefs import Beliefs
+from fairlead.optimizer.models.pricing import kind_of
 from fairlead.optimizer.models.statistics import quantise
 from fairlead.optimizer.types import (
     Decision,
     DriftAlarm,
     Feedback,
     FloatArray,
+    ImplausibleOutcome,
     Outcome,
     RouteChanged,
 )
@@ -43,15 +46,24 @@ class Learner:
         self._history = history
         route = history.latest
         self.ledger = Ledger(providers=history.names(), metrics=route.metrics, sources=route.sources)
-        self._costs = CostNormalizer(beliefs, history, self.ledger)
+        self._quarantine = Quarantine(self._is_listed, self.ledger.decisions)
+        self._costs = CostNormalizer(
+            beliefs, history=history, ledger=self.ledger, quarantine=self._quarantine
+        )
         self._detect = detect_drift
         self._detectors: dict[str, DriftDetector] = {}
         self._spending: list[tuple[float, float | None]] = []
+        self._corrections: list[float] = []
+        self._moved: set[str] = set()
+        """Providers whose costs must be counted again in another unit."""
         self.counts: dict[str, int] = {}
         """Decisions with a reward, by the provider that served."""
         self.alarms: list[DriftAlarm] = []
         self.refreshed = False
         """Whether costs were relearned since the router last checked, so that the shadow price is stale."""
+
+    def _is_listed(self, name: str) -> bool:
+        return self._history.cost_kind(name) != kind_of(None)
 
     def configure(self, event: RouteChanged) -> bool:
         """Apply a route configuration from its seq on; False if it is known already.
@@ -75,8 +87,11 @@ class Learner:
             if prices is not decision.prices:
                 decision.prices = prices
                 moved |= {decision.provider}
-                if decision.outcome is not None:
-                    self._book(decision, decision.cost_of(decision.outcome))
+        for name in sorted(moved):
+            self._quarantine.restart(name)
+        for decision in decisions:
+            if decision.outcome is not None and decision.provider in moved:
+                self._book_again(decision, decision.outcome)
         for name in sorted(moved):
             self._recount(name)
         return True
@@ -85,6 +100,36 @@ class Learner:
         """Money to book since the last call: real cost less what had been booked, and the decision's time."""
         spending, self._spending = self._spending, []
         return spending
+
+    def take_corrections(self) -> list[float]:
+        """Return changes of real costs since the last call, of decisions that had no new outcome.
+
+        An outcome's cost went into quarantine, where what was expected counts instead, or came out of it.
+        """
+        corrections, self._corrections = self._corrections, []
+        return corrections
+
+    def quarantine(self) -> list[ImplausibleOutcome]:
+        """Return the kinds of outcome that are not believed, and the price lists that are not."""
+        scales = {name: self._beliefs.cost_scale(name) for name in self._beliefs.names}
+        lists = [
+            self._quarantine.list_in_doubt(name, scale)
+            for name, scale in scales.items()
+            if scale != 1.0 and self._is_listed(name)
+        ]
+        return [*self._quarantine.doubts(), *lists]
+
+    def implausible(self, outcome: Outcome) -> tuple[str, ...]:
+        """Name the fields of an outcome of an open decision that would not be believed now."""
+        decision = self.ledger.get(outcome.decision_id)
+        if decision is None or not outcome.served_provider:
+            return ()
+        return ("cost_usd",) if self._quarantine.verdict(decision, outcome).is_doubted else ()
+
+    def close_before(self, seq: int) -> int:
+        """Close the decisions before ``seq``; returns how many."""
+        self._quarantine.close_before(seq)
+        return self.ledger.close_before(seq)
 
     def open(self, decision: Decision) -> bool:
         """Register a decision; False if it is open already or closed."""
@@ -112,10 +157,17 @@ class Learner:
                 self._watch(decision, change.new_provider, change.new_reward)
         if change.old_outcome is not change.new_outcome:
             self._add_outcome(decision, change.old_outcome, sign=-1)
+            for outcome, sign in ((change.old_outcome, -1), (change.new_outcome, 1)):
+                if outcome is not None:
+                    self._quarantine.count(decision, outcome, sign=sign, recount=self._count_cost_again)
             self._add_outcome(decision, change.new_outcome, sign=1)
+            if change.new_outcome is not None:
+                self._notice_new_costs(decision, change.new_outcome)
             for outcome in (change.old_outcome, change.new_outcome):
                 if outcome is not None and self._costs.may_move_unit(decision, outcome):
-                    self._recount(outcome.served_provider)
+                    self._moved.add(outcome.served_provider)
+            while self._moved:
+                self._recount(self._moved.pop())
 
     def _add_reward(self, decision: OpenDecision, name: str, reward: float | None, *, sign: int) -> None:
         if reward is None or decision.row is None:
@@ -127,19 +179,64 @@ class Learner:
         if outcome is None:
             return
         name, seq, beliefs = outcome.served_provider, decision.seq, self._beliefs
-        failed, cost = outcome.status != "ok", decision.cost_of(outcome)
+        failed = outcome.status != "ok"
         if sign > 0:
             beliefs.failure[name].add(seq, failed)
-            self._book(decision, cost)
         else:
             beliefs.failure[name].remove(seq, failed)
         if outcome.latency_s is not None:
             beliefs.latency[name].add(outcome.latency_s, seq, sign=sign)
-        units = self._costs.units(decision, name, cost)
-        if units is not None and decision.row is not None:
-            beliefs.cost.add(name, decision.row, units, seq=seq, sign=sign)
+        self._add_cost(decision, outcome, sign=sign)
         if failed or outcome.latency_s is not None or beliefs.failure[name].any:
             beliefs.mark_served(name)
+
+    def _add_cost(self, decision: OpenDecision, outcome: Outcome, *, sign: int) -> None:
+        """Learn and book the cost of an outcome as it is judged now, or take it back."""
+        verdict = self._quarantine.verdict(decision, outcome)
+        if sign > 0:
+            self._book(decision, verdict.booked_usd)
+            self._quarantine.hold(decision, verdict)
+        name = outcome.served_provider
+        units = self._costs.units(decision, name, verdict.learned_usd)
+        if units is not None and decision.row is not None:
+            self._beliefs.cost.add(name, decision.row, units, seq=decision.seq, sign=sign)
+
+    def _count_cost_again(self, decision: OpenDecision, sign: int) -> None:
+        """Do so for a decision whose outcome stays and is judged anew."""
+        assert decision.outcome is not None, "a decision without outcome has no cost"
+        before_usd = decision.booked_usd
+        self._add_cost(decision, decision.outcome, sign=sign)
+        if decision.booked_usd != before_usd:
+            self._corrections.append(decision.booked_usd - before_usd)
+        if self._costs.may_move_unit(decision, decision.outcome):
+            self._moved.add(decision.provider)
+
+    def _notice_new_costs(self, decision: OpenDecision, outcome: Outcome) -> None:
+        """If a provider's costs have changed beyond what is plausible, let earlier ones count for little."""
+        since, name = self._quarantine.shift(decision, outcome), outcome.served_provider
+        if since is None:
+            return
+        self._quarantine.forget_costs_before(name, since, self._count_cost_again)
+        later = [
+            (each.row, units)
+            for each in self.ledger.since(since)
+            if each.outcome is not None
+            and each.provider == name
+            and each.row is not None
+            and (units := self._units_of(each, each.outcome)) is not None
+        ]
+        self._beliefs.cost.mark_change(name, since, later)
+        self.refreshed = True
+
+    def _units_of(self, decision: OpenDecision, outcome: Outcome) -> float | None:
+        """Return the cost of an outcome in the units that are learned; None if it is not learned."""
+        learned_usd = self._quarantine.verdict(decision, outcome).learned_usd
+        return self._costs.units(decision, outcome.served_provider, learned_usd)
+
+    def _book_again(self, decision: OpenDecision, outcome: Outcome) -> None:
+        verdict = self._quarantine.verdict(decision, outcome)
+        self._book(decision, verdict.booked_usd)
+        self._quarantine.hold(decision, verdict)
 
     def _book(self, decision: OpenDecision, cost: float | None) -> None:
         # A cost that is taken back counts as expected again.
@@ -211,22 +308,37 @@ class Learner:
         decision.row = row
         if decision.reward is not None:
             self._beliefs.quality.add(decision.provider, row, decision.reward, seq=decision.seq)
-        cost = None if decision.outcome is None else decision.cost_of(decision.outcome)
-        units = self._costs.units(decision, decision.provider, cost)
-        if units is not None:
-            self._beliefs.cost.add(decision.provider, row, units, seq=decision.seq)
+        if decision.outcome is not None:
+            units = self._units_of(decision, decision.outcome)
+            if units is not None:
+                self._beliefs.cost.add(decision.provider, row, units, seq=decision.seq)
 
     def recent_rows(self) -> list[tuple[FloatArray, float]]:
         """Features and input tokens of the latest decisions, oldest first."""
         encoded = [decision for decision in self.ledger.decisions() if decision.row is not None]
         return [(decision.features, decision.input_tokens) for decision in encoded[-WINDOW:]]
 
+    def _judge_costs_of_older_release(self) -> None:
+        """Judge the costs of the open decisions of 0.1.0, which had learned them all as they were."""
+        learned = [(d, d.outcome, d.cost_of(d.outcome)) for d in self.ledger.decisions() if d.outcome]
+        for name in sorted({outcome.served_provider for _, outcome, _ in learned}):
+            self._quarantine.restart(name)
+        for decision, outcome, cost in learned:
+            if self._quarantine.verdict(decision, outcome).learned_usd == cost:
+                continue
+            units = self._costs.units(decision, outcome.served_provider, cost)
+            if units is not None and decision.row is not None:
+                row, seq = decision.row, decision.seq
+                self._beliefs.cost.add(outcome.served_provider, row, units, seq=seq, sign=-1)
+            self._add_cost(decision, outcome, sign=1)
+
     def state(self) -> State:
         """Return the open decisions with their reports, and what was derived from them."""
         names = sorted(self._detectors)
         saved = SavedLearner(spending=self._spending, counts=self.counts, alarms=self.alarms, detected=names)
         detectors = {f"detector{i}": self._detectors[name].state() for i, name in enumerate(names)}
-        return {"learner": packed(saved), **self.ledger.state(), **joined(**detectors)}
+        parts = joined(**detectors, quarantine=self._quarantine.state())
+        return {"learner": packed(saved), **self.ledger.state(), **parts}
 
     def restore(self, state: State) -> None:
         """Become the learner whose `state` this is, on the same route."""
@@ -235,6 +347,11 @@ class Learner:
         self._spending, self.counts, self.alarms = saved.spending, saved.counts, saved.alarms
         for i, name in enumerate(saved.detected):
             self._detectors[name] = DriftDetector.from_state(part(state, f"detector{i}"))
+        judged = part(state, "quarantine")
+        if judged:
+            self._quarantine.restore(judged)
+        else:
+            self._judge_costs_of_older_release()
         self.refreshed = False
 
 

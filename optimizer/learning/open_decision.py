@@ -97,8 +97,11 @@ class Change(NamedTuple):
 
 def cost_of(outcome: Outcome, prices: Prices | None) -> float | None:
     """USD of an outcome: as reported, or its usage at these prices; None if neither is known."""
-    if outcome.cost_usd is not None:
-        return outcome.cost_usd
+    return outcome.cost_usd if outcome.cost_usd is not None else usage_usd(outcome, prices)
+
+
+def usage_usd(outcome: Outcome, prices: Prices | None) -> float | None:
+    """USD of an outcome's usage at these prices; None without usage or prices."""
     if prices is None or outcome.output_tokens is None:
         return None
     return prices.cost_usd(

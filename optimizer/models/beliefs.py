@@ -96,6 +96,8 @@ class Beliefs:
         self.latency: dict[str, LatencyBelief] = {}
         self.failure: dict[str, FailureBelief] = {}
         self._units: dict[str, tuple[int, float]] = {}
+        self._scales: dict[str, float] = {}
+        """Factor by which a provider's costs differ from its price list or unit, if not 1."""
         self.configure(providers)
 
     def _reset(self, blocks: Sequence[Block]) -> None:
@@ -107,7 +109,7 @@ class Beliefs:
         before, cost = self.quality, self.cost
         self._reset(blocks)
         self.quality.version, self.cost.version = before.version, cost.version
-        self.quality.changes = before.changes
+        self.quality.changes, self.cost.changes = before.changes, cost.changes
         self.quality.arrivals = {name: (since, 0) for name, (since, _) in before.arrivals.items()}
         # Decisions of providers that have left the route may still be counted again.
         for names in (tuple(self.latency), self.names):
@@ -186,6 +188,7 @@ class Beliefs:
             "known": texts(names),
             "unit_seq": np.array([seq for seq, _ in units], dtype=np.int64),
             "unit_usd": np.array([usd for _, usd in units]),
+            "scale": np.array([self.cost_scale(name) for name in names]),
         }
         return {**own, **joined(quality=self.quality.state(), cost=self.cost.state(), **services)}
 
@@ -200,6 +203,8 @@ class Beliefs:
             self.failure[name].restore(part(state, f"failure{i}"))
         units = zip(names, state["unit_seq"].tolist(), state["unit_usd"].tolist(), strict=True)
         self._units = {name: (seq, usd) for name, seq, usd in units if seq >= 0}
+        scales = state["scale"].tolist() if "scale" in state else []  # 0.1.0 had none
+        self._scales = {name: scale for name, scale in zip(names, scales, strict=False) if scale != 1.0}
         self._update_prices()
         self._mark_all_served()
         self.derive()
@@ -217,8 +222,15 @@ class Beliefs:
         """Return the seq and the USD of the decision that gives a provider without price list its unit."""
         return self._units.get(name)
 
-    def recount_cost(self, name: str, unit: tuple[int, float] | None) -> None:
+    def cost_scale(self, name: str) -> float:
+        """Return the factor by which a provider's costs differ from its price list or unit; usually 1."""
+        return self._scales.get(name, 1.0)
+
+    def recount_cost(self, name: str, unit: tuple[int, float] | None, *, scale: float = 1.0) -> None:
         """Drop what was learned of a provider's cost, which is then counted again in another unit."""
+        self._scales.pop(name, None)
+        if scale != 1.0:
+            self._scales[name] = scale
         if unit is None:
             self._units.pop(name, None)
         else:
@@ -227,7 +239,8 @@ class Beliefs:
         self._update_prices()
 
     def _update_prices(self) -> None:
-        self._prices = _PriceTable(self._providers, {name: usd for name, (_, usd) in self._units.items()})
+        units = {name: usd for name, (_, usd) in self._units.items()}
+        self._prices = _PriceTable(self._providers, units, self._scales)
 
     def _level_shares(self) -> FloatArray:
         """Square of the share of each level's width that is explored, shape (k,)."""
@@ -276,11 +289,18 @@ class Beliefs:
 class _PriceTable:
     """The call prices of a route's providers as arrays, in their order."""
 
-    def __init__(self, providers: Sequence[Provider], unit_usd: Mapping[str, float]) -> None:
+    def __init__(
+        self, providers: Sequence[Provider], unit_usd: Mapping[str, float], scales: Mapping[str, float]
+    ) -> None:
         has_price = [p.prices is not None or p.name in unit_usd for p in providers]
         self.is_known = np.array(has_price)
         """Whether each provider has a price list or was paid for, shape (k,); if not, its cost is a guess."""
-        calls = np.array([call_price(p.prices, unit_usd.get(p.name, 0.0)) for p in providers])
+        calls = np.array(
+            [
+                call_price(p.prices, unit_usd.get(p.name, 0.0)).scaled(scales.get(p.name, 1.0))
+                for p in providers
+            ]
+        )
         self._base, self._base_token, self._unit, self._unit_token = np.ascontiguousarray(calls.T)
         # An unknown cost counts as the highest known one, never as 0.
         typical = self._base + self._unit

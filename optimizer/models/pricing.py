@@ -33,6 +33,14 @@ class CallPrice(NamedTuple):
         unit = max(self.unit + self.unit_token * input_tokens, LEAST_USD)
         return self.base + self.base_token * input_tokens, unit
 
+    def scaled(self, factor: float) -> CallPrice:
+        """Return the price of a call under a list that is ``factor`` times as high."""
+        if factor == 1.0:
+            return self
+        return CallPrice(
+            self.base * factor, self.base_token * factor, self.unit * factor, self.unit_token * factor
+        )
+
 
 def kind_of(prices: Prices | None) -> str:
     """Name what is learned of the cost under this list: counts of one kind say nothing about another."""

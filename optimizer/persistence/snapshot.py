@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 from fairlead.optimizer.errors import InvalidInput
 from fairlead.optimizer.persistence.array_file import read_arrays, write_arrays
 
-FORMAT: Final = 3
+FORMAT: Final = 4
 
 _KIND: Final = "snapshot"
 _META: Final = "meta"

@@ -13,6 +13,7 @@ from fairlead.optimizer.types.events import (
     Event,
     Expected,
     Feedback,
+    ImplausibleOutcome,
     Outcome,
     RouteChanged,
 )
@@ -38,6 +39,7 @@ __all__ = [
     "Expected",
     "Feedback",
     "FloatArray",
+    "ImplausibleOutcome",
     "Metric",
     "Objective",
     "Outcome",

@@ -276,6 +276,35 @@ class DriftAlarm:
 
 
 @dataclass(frozen=True, kw_only=True)
+class ImplausibleOutcome:
+    """A kind of outcome in quarantine: accepted and logged, and not learned from until more of its kind come.
+
+    ``quantity`` is ``cost`` (USD), ``latency`` (seconds) or ``prices``: of those not single outcomes are
+    in doubt, but the list by which they are expected. ``value`` and ``expected`` are those of the latest,
+    and ``count`` says how many there were. ``likely_error`` names an error of unit that explains it, or
+    is empty. See `Router.quarantine`.
+
+    >>> from fairlead import Context, Outcome, Prices, Provider, Router
+    >>> prices = Prices(input_usd_per_mtok=1.0, output_usd_per_mtok=4.0)
+    >>> router = Router(Route(name="chat", providers=(Provider(name="small", prices=prices),)))
+    >>> router.learn(router.decide(Context(features=np.zeros(0)), decision_id="d1", draw=0.5))
+    >>> router.learn(Outcome(decision_id="d1", served_provider="small", output_tokens=300, cost_usd=0.12))
+    >>> (doubt,) = router.quarantine
+    >>> doubt.quantity, doubt.value, round(doubt.expected, 4), doubt.likely_error
+    ('cost', 0.12, 0.0012, 'cents for dollars')
+    """
+
+    provider: str
+    quantity: str
+    value: float
+    expected: float
+    likely_error: str
+    decision_id: str
+    at_seq: int
+    count: int = 1
+
+
+@dataclass(frozen=True, kw_only=True)
 class RouteChanged:
     """A configuration of the route: decisions from ``seq`` on are made under it.
 

@@ -34,8 +34,8 @@ def test_what_comes_of_it_is_paid_for_but_teaches_nothing_about_contexts():
     served.learn(served.fallback(decision_id="down", reason="x"))
     assert served.summary()["spent_usd"] == spent
     served.learn(Feedback(decision_id="down", value=0.0))
-    served.learn(Outcome(decision_id="down", served_provider="dear", cost_usd=0.5, latency_s=9.0))
+    served.learn(Outcome(decision_id="down", served_provider="dear", cost_usd=0.05, latency_s=9.0))
     after = decided(served)
-    assert served.summary()["spent_usd"] == pytest.approx(spent + 0.5)
+    assert served.summary()["spent_usd"] == pytest.approx(spent + 0.05)
     np.testing.assert_array_equal(after.expected[:2], before.expected[:2])
     assert after.expected[4, 2] > before.expected[4, 2]

@@ -53,14 +53,16 @@ def test_a_soft_budget_goes_on_with_the_cheapest_and_alarms():
 
 
 def test_a_correction_frees_the_money_of_a_hard_budget():
-    router = new_router(route(budget=Budget(usd_per_day=1.0, hard=True)))
+    router = new_router(route(budget=Budget(usd_per_day=COST[CHEAPEST] * 10, hard=True)))
     decision = replace(decided(router, at_s=MONDAY_S), id="first")
     router.learn(decision)
-    cost = Outcome(decision_id="first", served_provider=decision.selected, cost_usd=10.0)
+    cost = Outcome(
+        decision_id="first", served_provider=decision.selected, cost_usd=20 * COST[decision.selected]
+    )
     router.learn(cost)
     with pytest.raises(BudgetSpent):
         decided(router, at_s=MONDAY_S)
-    router.learn(replace(cost, cost_usd=0.1, revision=1))
+    router.learn(replace(cost, cost_usd=COST[CHEAPEST], revision=1))
     assert decided(router, at_s=MONDAY_S).selected == CHEAPEST
 
 

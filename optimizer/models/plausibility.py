@@ -1,0 +1,263 @@
+"""Which amounts of a provider are plausible, by the amounts that it has had.
+
+An amount is seen by its ratio to what was expected, in bins of a factor of two. Of the latest ratios of a
+provider the k-th largest and the k-th smallest are what it usually does at most and at least, whatever k − 1
+others say: 2 % of absurd amounts never reach k, and what k calls agree on is believed. That is how an outlier
+is confirmed, and the range depends on the set of amounts alone, not on the order in which they came.
+"""
+
+from __future__ import annotations
+
+import math
+from bisect import bisect_left, bisect_right, insort
+from typing import Final, NamedTuple
+
+import numpy as np
+
+from fairlead.optimizer.types.arrays import State
+
+COUNTED: Final = 512
+"""Latest amounts of a provider, by the decisions that they belong to, from which its range follows."""
+
+# More are kept than count, so that one which is taken back makes room for the one before.
+_KEPT: Final = 640
+
+LEAST_CONFIRMED: Final = 3
+CONFIRMED_IN: Final = 24
+"""k is three and another one for every 24 amounts: among 512 it is 24, and 2 % of them are 10."""
+
+REACH: Final = 5
+"""Bins beyond the k-th amount, a factor of 32, up to which an amount is plausible: answers differ that much
+in length, and the mildest of usual errors of unit is a factor of 100."""
+
+CLIP: Final = 2
+"""Bins beyond the k-th amount, a factor of 4, up to which an amount counts whole in a mean, and beyond as
+just that."""
+
+PRIOR: Final = 4
+"""Amounts for which a declared expectation counts: three calls that contradict it are believed."""
+
+RUN: Final = 32
+"""Latest amounts which, if their median is far from that of those before, show that the provider changed."""
+
+SHIFT: Final = 4
+"""Bins that are far, a factor of 16: lengths of answers differ less from one stretch of calls to another."""
+
+_ZERO: Final = -1_100
+"""The bin of 0, below that of the smallest number."""
+
+_HALF_BIN: Final = math.sqrt(2.0)
+_AS_EXPECTED: Final = 1
+"""The bin of the ratio 1."""
+
+
+class Limits(NamedTuple):
+    """The bins of the least plausible amount, of the largest that counts whole, and of the largest."""
+
+    low: int
+    clip: int
+    high: int
+
+    @property
+    def clip_ratio(self) -> float:
+        """The ratio that larger ones count as."""
+        return math.ldexp(1.0, min(self.clip, 1_023)) / _HALF_BIN
+
+
+_MOST: Final = 10_000
+ANYTHING: Final = Limits(_ZERO, _MOST, _MOST)
+
+
+def bin_of(ratio: float) -> int:
+    """Return the bin of a ratio: that around 2**(b − 1), so that what is as expected is in the middle of one.
+
+    >>> [bin_of(ratio) for ratio in (1.0, 1.4, 1.5, 0.5)]
+    [1, 1, 2, 0]
+    """
+    return math.frexp(ratio * _HALF_BIN)[1] if ratio > 0.0 else _ZERO
+
+
+class PlausibleRange:
+    """The latest amounts of one provider, and the range that follows from them.
+
+    ``prior`` counts for so many amounts that are as expected.
+    """
+
+    def __init__(self, *, prior: int = 0) -> None:
+        self._prior = prior
+        self._entries: list[tuple[int, int]] = []
+        """Seq and bin of the amounts that are kept."""
+        self._sorted = [_AS_EXPECTED] * prior
+        """Bins of the amounts that count, ascending."""
+        self.limits = ANYTHING
+        self.typical_bin = _AS_EXPECTED
+        """Bin of the median; that of what is expected if there is no amount."""
+        self._update()
+
+    def add(self, seq: int, bin_: int) -> None:
+        """Count the amount of the decision at ``seq``."""
+        entries = self._entries
+        late = len(entries) - COUNTED
+        first = entries[late] if late >= 0 else None
+        insort(entries, (seq, bin_))
+        if len(entries) > _KEPT:
+            del entries[0]
+        if first is not None and (seq, bin_) < first:
+            return  # earlier than all that count
+        if first is None or first[1] != bin_:
+            insort(self._sorted, bin_)
+            if first is not None:
+                del self._sorted[bisect_left(self._sorted, first[1])]
+            self._update()
+
+    def remove(self, seq: int, bin_: int) -> None:
+        """Take an amount back, if it is still among those kept."""
+        index = bisect_left(self._entries, (seq, bin_))
+        if index == len(self._entries) or self._entries[index] != (seq, bin_):
+            return
+        late = len(self._entries) - COUNTED
+        if index >= late:
+            del self._sorted[bisect_left(self._sorted, bin_)]
+            if late > 0:
+                insort(self._sorted, self._entries[late - 1][1])
+        del self._entries[index]
+        self._update()
+
+    def shift(self, latest: int) -> int | None:
+        """Return the seq from which on amounts are far from those before; None if they are not.
+
+        ``latest`` is the bin that was added last: if it is as usual, nothing is looked at.
+        """
+        if latest == _ZERO or abs(latest - self.typical_bin) < SHIFT:
+            return None
+        paid = [(seq, bin_) for seq, bin_ in self._entries[-COUNTED:] if bin_ != _ZERO]
+        bins = [bin_ for _, bin_ in paid]
+        if len(bins) < 2 * RUN:
+            return None
+        before, since = sorted(bins[:-RUN])[len(bins[:-RUN]) // 2], sorted(bins[-RUN:])[RUN // 2]
+        if abs(since - before) < SHIFT:
+            return None
+        # It is dated at the start of that last stretch in which most amounts are closer to the new median.
+        best, total, first = 0, 0, len(bins) - 1
+        for i in range(len(bins) - 1, -1, -1):
+            total += 1 if abs(bins[i] - since) < abs(bins[i] - before) else -1
+            if total >= best:
+                best, first = total, i
+        return paid[first][0]
+
+    def forget_before(self, seq: int) -> None:
+        """Forget the amounts of decisions before ``seq``, and what was expected before there were any."""
+        self._prior = 0
+        self._entries = self._entries[bisect_left(self._entries, (seq, -_MOST)) :]
+        self._count_entries()
+
+    @property
+    def count(self) -> int:
+        """Amounts that count, without the prior."""
+        return min(len(self._entries), COUNTED)
+
+    @property
+    def typical_ratio(self) -> float:
+        """The middle of the bin of the median, as a ratio."""
+        return _middle(self.typical_bin)
+
+    def _update(self) -> None:
+        bins = self._sorted
+        total, free = len(bins), 0
+        if not total:
+            self.limits, self.typical_bin = ANYTHING, _AS_EXPECTED
+            return
+        if bins[0] == _ZERO:
+            free = bisect_right(bins, _ZERO)
+            if self._prior or total - free >= _confirmed_by(total):
+                # That some calls are free says nothing about the others.
+                total -= free
+            else:
+                free = 0
+        k = _confirmed_by(total)
+        self.typical_bin = bins[free + (total - 1) // 2]
+        least, most = bins[free + k - 1], bins[-k]
+        low, high, limits = _ZERO if least == _ZERO else least - REACH, most + REACH, self.limits
+        if limits.low != low or limits.high != high:
+            self.limits = Limits(low, most + CLIP, high)
+
+    @property
+    def last_seq(self) -> int:
+        """Seq of the latest amount; 0 before any."""
+        return self._entries[-1][0] if self._entries else 0
+
+    def state(self) -> State:
+        """Return the amounts that are kept, oldest first: shape (n, 2), seq and bin."""
+        entries = np.array(self._entries, dtype=np.int64).reshape(-1, 2)
+        return {"entries": entries, "prior": np.array(self._prior)}
+
+    def restore(self, state: State) -> None:
+        """Become what gave `state`."""
+        self._prior = int(state["prior"])
+        self._entries = [(seq, bin_) for seq, bin_ in state["entries"].tolist()]
+        self._count_entries()
+
+    def _count_entries(self) -> None:
+        prior = [_AS_EXPECTED] * self._prior
+        self._sorted = sorted([*prior, *(bin_ for _, bin_ in self._entries[-COUNTED:])])
+        self._update()
+
+
+def _confirmed_by(total: int) -> int:
+    """Return how many of some amounts confirm each other."""
+    return min(LEAST_CONFIRMED + total // CONFIRMED_IN, (total + 1) // 2)
+
+
+def _middle(bin_: int) -> float:
+    """Return the ratio in the middle of a bin."""
+    return math.ldexp(1.0, bin_ - 1) if bin_ != _ZERO else 0.0
+
+
+def scale_of(bin_: int) -> float:
+    """Return the power of ten by which a list is wrong whose costs are typically in this bin; 1 if it is not.
+
+    >>> [scale_of(bin_of(ratio)) for ratio in (0.05, 1.0, 20.0, 1_000.0, 0.001)]
+    [1.0, 1.0, 1.0, 1000.0, 0.001]
+    """
+    if bin_ == _ZERO or abs(bin_ - _AS_EXPECTED) <= REACH:
+        return 1.0
+    return float(10.0 ** round(math.log10(_middle(bin_))))
+
+
+_COST_ERRORS: Final = (
+    (100.0, "cents for dollars"),
+    (0.01, "dollars for cents"),
+    (1e3, "a price per 1M tokens taken as per 1k"),
+    (1e-3, "a price per 1k tokens taken as per 1M"),
+    (1e6, "millionths of a dollar for dollars"),
+    (1e-6, "dollars for millionths of a dollar"),
+)
+_LATENCY_ERRORS: Final = (
+    (1e3, "ms for s"),
+    (1e6, "µs for s"),
+    (1e9, "ns for s"),
+    (1 / 60, "minutes for seconds"),
+)
+_LIST_ERRORS: Final = (
+    (100.0, "the list is in hundreds of dollars, or costs are in cents"),
+    (0.01, "the list is in cents"),
+    (1e3, "the list is per 1k tokens, and was declared as per 1M"),
+    (1e-3, "the list is 1,000 times too high, or costs are in thousands of dollars"),
+)
+_ERRORS: Final = {"cost": _COST_ERRORS, "latency": _LATENCY_ERRORS, "prices": _LIST_ERRORS}
+_NEAR: Final = 3.0
+
+
+def likely_error(quantity: str, *, value: float, expected: float) -> str:
+    """Name the error of unit that explains a value within a factor of three; "" if none does.
+
+    >>> likely_error("latency", value=1_400.0, expected=1.5)
+    'ms for s'
+    >>> likely_error("cost", value=10.0, expected=0.001)
+    ''
+    """
+    if not (value > 0 and expected > 0):
+        return ""
+    ratio = value / expected
+    factor, text = min(_ERRORS[quantity], key=lambda error: abs(math.log(ratio / error[0])))
+    return text if abs(math.log(ratio / factor)) <= math.log(_NEAR) else ""
