@@ -100,6 +100,7 @@ class Metrics(Collector):
             yield from _learning(self._engine)
             yield from _routes(self._engine)
             yield from _budgets(self._engine)
+            yield from _quarantine(self._engine)
 
     def _counted(self) -> Iterator[Metric]:
         requests = CounterMetricFamily(
@@ -198,6 +199,29 @@ def _routes(engine: Engine) -> Iterator[Metric]:
         broken.add_metric([name], float(served.broken is not None))
     yield from counters.values()
     yield from (spent, price, budget, opened, broken)
+
+
+def _quarantine(engine: Engine) -> Iterator[Metric]:
+    quarantined = CounterMetricFamily(
+        "fairlead_quarantined",
+        "Outcomes that cannot be right and are not learned; those that are confirmed leave.",
+        labels=["route", "provider", "quantity"],
+    )
+    factor = GaugeMetricFamily(
+        "fairlead_price_list_factor",
+        "What calls cost over what the price list says, if that is another power of ten.",
+        labels=["route", "provider"],
+    )
+    for route, served in sorted(engine.fold.routes.items()):
+        counts: Counter[tuple[str, str]] = Counter()
+        for doubt in served.router.quarantine:
+            if doubt.quantity == "prices":
+                factor.add_metric([route, doubt.provider], doubt.value)
+            else:
+                counts[doubt.provider, doubt.quantity] += doubt.count
+        for (provider, quantity), count in sorted(counts.items()):
+            quarantined.add_metric([route, provider, quantity], count)
+    yield from (quarantined, factor)
 
 
 def _budgets(engine: Engine) -> Iterator[Metric]:

@@ -82,6 +82,14 @@ class OutcomeOut(QuickAnswer):
     served_provider: Annotated[str | None, Meta(examples=["small"])]
     cost_usd: Annotated[float | None, Meta(examples=[0.000126])]
     priced_by: Annotated[Literal["reported", "price_list"] | None, Meta(examples=["price_list"])]
+    quarantined: Annotated[
+        list[str],
+        Meta(
+            description="What cannot be right, cost_usd (stated or by usage) or latency_s: it is logged, and "
+            "learned once others confirm it. Empty while the decision is not known.",
+            examples=[[]],
+        ),
+    ]
 
 
 class FeedbackIn(Strict):

@@ -71,6 +71,32 @@ class BudgetAlarmOut(Answer):
     )
 
 
+class QuarantineOut(Answer):
+    """Outcomes of one kind that cannot be right, or a price list that cannot."""
+
+    provider: str = Field(examples=["small"])
+    quantity: str = Field(
+        description=(
+            "cost or latency: such outcomes are logged, and neither learned nor paid until others confirm "
+            "them. prices: what calls cost is another power of ten than the price list says."
+        ),
+        examples=["cost"],
+    )
+    value: float = Field(
+        description="USD or seconds of the latest; for prices, costs over what the list says.",
+        examples=[0.12],
+    )
+    expected: float = Field(description="What was expected instead.", examples=[0.0012])
+    likely_error: str = Field(
+        description="Error of unit that explains it; empty: none does.", examples=["cents for dollars"]
+    )
+    decision_id: str = Field(
+        description="The latest decision of this kind; empty for prices.", examples=["order-17"]
+    )
+    at_order: int = Field(description="Its place among the decisions of the route.", examples=[812])
+    count: int = Field(description="How many outcomes of this kind there are.", examples=[3])
+
+
 class BudgetStateOut(Answer):
     """Where a budget for a day, a week or a month stands."""
 
@@ -133,6 +159,9 @@ class RouteStateOut(Answer):
     providers: dict[str, BeliefOut]
     tasks: dict[str, TaskOut] = Field(description="By task label, of the first 64 labels.")
     alarms: list[AlarmOut] = Field(description="Providers that have changed, the latest last.")
+    quarantine: list[QuarantineOut] = Field(
+        description="Outcomes and price lists that cannot be right, by provider, quantity and likely error."
+    )
 
 
 class LiveOut(Answer):

@@ -47,11 +47,13 @@ class ReportService:
         event = _outcome(decision_id, report, default="" if decision is None else decision.selected)
         cost: float | None = None
         source: Literal["reported", "price_list"] | None = None
+        quarantined: list[str] = []
         if served is not None and decision is not None:
             providers = (provider.name for provider in served.router.route.providers)
             if event.served_provider not in (decision.selected, *decision.prices, *providers):
                 await self._check_candidate(decision_id, event.served_provider)
             cost, source = cost_with_source(event, decision.prices)
+            quarantined = list(served.router.implausible(event))
         client_id = report.id or idempotency_key
         name = client_id or new_id("out_")
         # Ids of decisions contain no slash, but both ids may contain colons.
@@ -67,7 +69,7 @@ class ReportService:
             seq = await self._log(event, uid=uid, decision_id=decision_id, digest=digest, metadata=metadata)
         state: Literal["joined", "parked"] = "parked" if served is None else "joined"
         served_provider = event.served_provider or None
-        return OutcomeOut(name, decision_id, seq, state, served_provider, cost, source)
+        return OutcomeOut(name, decision_id, seq, state, served_provider, cost, source, quarantined)
 
     async def _check_new_outcome(
         self, decision_id: str, principal: Principal, *, uid: str, digest: str

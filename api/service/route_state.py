@@ -9,6 +9,7 @@ from fairlead.api.schemas.state import (
     AlarmOut,
     BudgetAlarmOut,
     BudgetStateOut,
+    QuarantineOut,
     ReadyOut,
     RouteStateOut,
     TaskBeliefOut,
@@ -18,7 +19,7 @@ from fairlead.api.service.answers import timestamp
 from fairlead.api.service.auth import Principal
 from fairlead.api.service.service import Service
 from fairlead.api.state.served_route import ServedRoute
-from fairlead.optimizer.types import Context, DriftAlarm
+from fairlead.optimizer.types import Context, DriftAlarm, ImplausibleOutcome
 from fairlead.optimizer.types.budget import BudgetAlarm, BudgetState
 
 _MOST_ALARMS: Final = 100
@@ -68,7 +69,22 @@ def route_state(service: Service, name: str, principal: Principal) -> RouteState
             "providers": summary["providers"],
             "tasks": {task: _task(service, served, task) for task in sorted(served.tasks)},
             "alarms": [alarm_answer(alarm) for alarm in served.router.alarms[-_MOST_ALARMS:]],
+            "quarantine": list(map(quarantine_answer, served.router.quarantine)),
         }
+    )
+
+
+def quarantine_answer(doubt: ImplausibleOutcome) -> QuarantineOut:
+    """Return what is in quarantine as it is answered."""
+    return QuarantineOut(
+        provider=doubt.provider,
+        quantity=doubt.quantity,
+        value=doubt.value,
+        expected=doubt.expected,
+        likely_error=doubt.likely_error,
+        decision_id=doubt.decision_id,
+        at_order=doubt.at_seq,
+        count=doubt.count,
     )
 
 

@@ -23,6 +23,7 @@ from fairlead.api.schemas.base import ProblemOut
 from fairlead.api.service.auth import Authenticator, Principal, TokenBucket
 from fairlead.api.service.budget_watch import BudgetWatch
 from fairlead.api.service.declared import declared_changes
+from fairlead.api.service.quarantine_watch import QuarantineWatch
 from fairlead.api.service.upkeep import Upkeep
 from fairlead.api.settings import Settings
 from fairlead.api.state.configuration import Change
@@ -83,7 +84,7 @@ class Service:
         )
         self.authenticator = Authenticator(lambda: self.engine.in_force.config, clock)
         self.metrics.watch(self.engine, self.writer)
-        self.budget_watch = BudgetWatch(self.engine)
+        self.budget_watch, self.quarantine_watch = BudgetWatch(self.engine), QuarantineWatch(self.engine)
         self._tasks: list[asyncio.Task[None]] = []
         self._declared = self._read_declarations()
 
@@ -280,6 +281,7 @@ class Service:
                     # The uid is the same in every process, so that it is written once.
                     await self.append([self.change_row(change, by="clock", uid=f"activate:{change.id}")])
                 self.budget_watch.check()
+                self.quarantine_watch.check()
                 if self.store.shared:
                     self.engine.rebuild_if_behind(await self.in_thread(retention.base_seq, self.store))
                 if self.store.shared or self.engine.lag == 0:

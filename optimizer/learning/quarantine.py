@@ -406,12 +406,11 @@ _MEASURES: Final = ("history", "by_list")
 
 def _merge(kinds: dict[tuple[str, str, str], ImplausibleOutcome], doubt: ImplausibleOutcome) -> None:
     """Count a doubt among those of its kind."""
-    kind = doubt.provider, doubt.quantity, doubt.likely_error
-    other = kinds.get(kind)
+    other = kinds.get(doubt.kind)
     if other is not None:
         latest = doubt if doubt.at_seq >= other.at_seq else other
         doubt = replace(latest, count=doubt.count + other.count)
-    kinds[kind] = doubt
+    kinds[doubt.kind] = doubt
 
 
 def _is_possible(outcome: Outcome) -> bool:

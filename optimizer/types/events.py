@@ -303,6 +303,11 @@ class ImplausibleOutcome:
     at_seq: int
     count: int = 1
 
+    @property
+    def kind(self) -> tuple[str, str, str]:
+        """Provider, quantity and likely error, by which doubts are counted together."""
+        return self.provider, self.quantity, self.likely_error
+
 
 @dataclass(frozen=True, kw_only=True)
 class RouteChanged:
