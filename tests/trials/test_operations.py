@@ -11,7 +11,7 @@ import pytest
 
 from fairlead import Feedback, Outcome, Prices
 from tests.trials.__main__ import main
-from tests.trials.operations import base, embeddings, registry
+from tests.trials.operations import base, embeddings, poison, registry
 from tests.trials.operations.arrivals import DAY_S, MONDAY_S, PROFILES, arrivals
 from tests.trials.operations.clients import Honest, Hostile
 from tests.trials.operations.play import make_router, play
@@ -25,6 +25,10 @@ def quiet(line: str) -> None:
 
 def test_a_router_without_faults_meets_the_bounds() -> None:
     assert base.run(range(1, 3), quiet).problems == []
+
+
+def test_false_costs_move_next_to_nothing() -> None:
+    assert poison.run_short([1], quiet).problems == []
 
 
 # The simulated world

@@ -6,7 +6,7 @@ probability of a provider over a stretch of requests, and it moves by the differ
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Final
 
@@ -43,8 +43,15 @@ def _judged(value: float) -> Change:
     return lambda event: replace(event, value=value) if isinstance(event, Feedback) else event
 
 
+def _turned(event: Outcome | Feedback) -> Outcome | Feedback:
+    if isinstance(event, Outcome) or event.value is None:
+        return event
+    return replace(event, value=float(event.value < 0.5))
+
+
 KINDS: Final[dict[str, Change]] = {
     "a judgement of 0": _judged(0.0),
+    "a judgement turned round": _turned,
     "a status of error": _outcome(status="error"),
     "a cost of 10 USD": _outcome(cost_usd=10.0),
     "a cost of 1e6 USD": _outcome(cost_usd=1e6),
@@ -94,6 +101,17 @@ def _settings() -> dict[str, Setting]:
 SETTINGS: Final = _settings()
 
 
+def run_short(seeds: Sequence[int], progress: Progress) -> Result:
+    """Play false costs alone, under a budget, with fewer requests."""
+    kinds = {name: KINDS[name] for name in ("a cost of 10 USD", "cents for dollars", "usage of 1e9 tokens")}
+    figures = []
+    for play_kinds in (_events, _shares):
+        figures += play_kinds(
+            "a budget", SETTINGS["a budget"], seeds=seeds, progress=progress, requests=1_500, kinds=kinds
+        )
+    return result_of(figures)
+
+
 def run(seeds: Sequence[int], progress: Progress) -> Result:
     """Play every kind of false report in every setting, once each and as two in a hundred."""
     figures = []
@@ -104,13 +122,19 @@ def run(seeds: Sequence[int], progress: Progress) -> Result:
 
 
 def _events(
-    name: str, setting: Setting, *, seeds: Sequence[int], progress: Progress, requests: int = 3_000
+    name: str,
+    setting: Setting,
+    *,
+    seeds: Sequence[int],
+    progress: Progress,
+    requests: int = 3_000,
+    kinds: Mapping[str, Change] = KINDS,
 ) -> Iterable[Figure]:
-    moved: dict[str, list[float]] = {kind: [] for kind in KINDS}
+    moved: dict[str, list[float]] = {kind: [] for kind in kinds}
     for seed in seeds:
         world = setting.world(requests=requests, seed=seed)
         twin = play(make_router(world, **setting.route), world)
-        for kind, change in KINDS.items():
+        for kind, change in kinds.items():
             progress(f"{name}, one event: {kind}, seed {seed}")
             router = make_router(world, **setting.route)
             moved[kind].append(_moved(play(router, world, before=[_one_event(change)]), twin, SETTLED))
@@ -137,15 +161,21 @@ def _one_event(change: Change) -> Hook:
 
 
 def _shares(
-    name: str, setting: Setting, *, seeds: Sequence[int], progress: Progress, requests: int = 3_000
+    name: str,
+    setting: Setting,
+    *,
+    seeds: Sequence[int],
+    progress: Progress,
+    requests: int = 3_000,
+    kinds: Mapping[str, Change] = KINDS,
 ) -> Iterable[Figure]:
-    kinds: dict[str, Sequence[Change]] = {kind: [change] for kind, change in KINDS.items()}
-    kinds["all of these"] = list(KINDS.values())
-    moved: dict[str, list[float]] = {kind: [] for kind in kinds}
+    mixes: dict[str, Sequence[Change]] = {kind: [change] for kind, change in kinds.items()}
+    mixes["all of these"] = list(kinds.values())
+    moved: dict[str, list[float]] = {kind: [] for kind in mixes}
     for seed in seeds:
         world = setting.world(requests=requests, seed=seed)
         twin = play(make_router(world, **setting.route), world)
-        for kind, changes in kinds.items():
+        for kind, changes in mixes.items():
             progress(f"{name}, 2 % hostile: {kind}, seed {seed}")
             client = Hostile(honest=Honest(), share=0.02, corrupt=_corrupt(changes), seed=seed)
             played = play(make_router(world, **setting.route), world, client=client)
