@@ -337,8 +337,9 @@ def condition(
     for i in range(d):
         # cov is symmetric: columns are read as rows, in the order of memory.
         row, at = cov[i], x[i]
-        for j in range(d):
-            turned[j] += at * row[j]
+        if at != 0.0:
+            for j in range(d):
+                turned[j] += at * row[j]
     variance, expected, level = 0.0, 0.0, 0.0
     for i in range(d):
         variance += turned[i] * x[i]
@@ -370,6 +371,8 @@ def predict(rows: FloatArray, weights: FloatArray, cov: FloatArray, result: Floa
             turned[:] = 0.0
             for i in range(d):
                 x, row = rows[n, i], cov[k, i]
+                if x == 0.0:
+                    continue  # as most coordinates of labels are: reading their rows would add nothing
                 expected += x * weights[k, i]
                 turned[i] += 0.5 * x * row[i]
                 right, rest = turned[i + 1 :], row[i + 1 :]
