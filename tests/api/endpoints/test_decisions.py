@@ -168,17 +168,17 @@ def test_a_decision_is_read_with_everything_that_followed(service: Running) -> N
 def test_learning_credits_who_served(service: Running) -> None:
     decision = service.decide(id="d")
     other = decision["fallbacks"][0]
-    body = {"served_provider": other, "cost_usd": 0.5, "status": "ok"}
+    body = {"served_provider": other, "cost_usd": 0.0005, "status": "ok"}
     answer = service.post("/v1/decisions/d/outcome", body, status=200)
-    assert (answer["served_provider"], answer["cost_usd"], answer["priced_by"]) == (other, 0.5, "reported")
+    assert (answer["served_provider"], answer["cost_usd"], answer["priced_by"]) == (other, 0.0005, "reported")
     service.post("/v1/feedback", {"decision_id": "d", "value": 1}, status=200)
     state = service.get("/v1/routes/quickstart/state")
     assert state["providers"][other]["feedback"] == 1
     assert state["providers"][decision["selected"]]["feedback"] == 0
-    assert state["spent_usd"] == 0.5
+    assert state["spent_usd"] == 0.0005
     # The last one is in force.
-    service.post("/v1/decisions/d/outcome", {**body, "cost_usd": 0.25}, status=200)
-    assert service.get("/v1/routes/quickstart/state")["spent_usd"] == 0.25
+    service.post("/v1/decisions/d/outcome", {**body, "cost_usd": 0.00025}, status=200)
+    assert service.get("/v1/routes/quickstart/state")["spent_usd"] == 0.00025
     problem = service.post("/v1/decisions/d/outcome", {"served_provider": "nobody"}, status=422)
     assert "not on the route" in problem["detail"]
 
@@ -186,10 +186,10 @@ def test_learning_credits_who_served(service: Running) -> None:
 def test_ids_of_outcomes_are_those_of_their_decision(service: Running) -> None:
     for name, own_id in (("a", "b:c"), ("a:b", "c")):
         service.decide(id=name)
-        body = {"cost_usd": 0.5, "id": own_id}
+        body = {"cost_usd": 0.0005, "id": own_id}
         first = service.post(f"/v1/decisions/{name}/outcome", body, status=200)
         assert service.post(f"/v1/decisions/{name}/outcome", body, status=200) == first
-    assert service.get("/v1/routes/quickstart/state")["spent_usd"] == 1.0
+    assert service.get("/v1/routes/quickstart/state")["spent_usd"] == 0.001
 
 
 def judged(service: Running) -> int:
