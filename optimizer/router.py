@@ -22,6 +22,7 @@ from fairlead.optimizer.learning.learner import Learner
 from fairlead.optimizer.learning.open_decision import OpenDecision
 from fairlead.optimizer.learning.route_history import RouteHistory
 from fairlead.optimizer.models.beliefs import Beliefs, Fitted
+from fairlead.optimizer.models.circuit import Circuit
 from fairlead.optimizer.models.linear import design_row
 from fairlead.optimizer.persistence.route_codec import to_json
 from fairlead.optimizer.persistence.snapshot import read_snapshot, write_snapshot
@@ -34,6 +35,7 @@ from fairlead.optimizer.summary import summary
 from fairlead.optimizer.types.arrays import FloatArray, joined, packed, part, unpacked
 from fairlead.optimizer.types.budget import BudgetAlarm, BudgetState
 from fairlead.optimizer.types.events import (
+    CircuitChanged,
     Context,
     Decision,
     DriftAlarm,
@@ -143,6 +145,16 @@ class Router:
         """USD by which real costs changed since the last call without a new outcome of their decisions."""
         return self._learner.take_corrections()
 
+    @property
+    def circuits(self) -> dict[str, Circuit]:
+        """The circuit of each provider that has one which is not closed."""
+        return dict(self._beliefs.circuits)
+
+    @property
+    def circuit_changes(self) -> list[CircuitChanged]:
+        """The latest changes of circuits, oldest first, at most 1,000."""
+        return self._learner.circuit_changes
+
     def decide(
         self,
         context: Context,
@@ -185,8 +197,10 @@ class Router:
             selected=names[selection.index],
             features=row[0, 1:],
             input_tokens=tokens,
-            expected=prediction.expected[:, 0],
+            expected=selection.expected,
             ineligible=selection.ineligible,
+            on_trial=selection.on_trial,
+            relaxed=selection.relaxed,
             shadow_price=selection.shadow_price,
             floor=selection.floor,
             encoder_version=self._encoder_version,
@@ -259,11 +273,15 @@ class Router:
             if self._learner.open(event):
                 self._pacing.record(event)
             self.next_seq = max(self.next_seq, event.seq + 1)
+            beliefs.now = max(beliefs.now, event.seq)
         elif isinstance(event, DriftAlarm):
             self._learner.alarm(event)
+        elif isinstance(event, CircuitChanged):
+            self._learner.note(event)
         elif isinstance(event, RouteChanged):
             self._configure(event)
             self.next_seq = max(self.next_seq, event.seq + 1)
+            beliefs.now = max(beliefs.now, event.seq)
         else:
             self._learner.apply(event)
         if self._newcomers.names and self._newcomers.graduate(self._learner.counts):
@@ -272,7 +290,10 @@ class Router:
             self._pacing.spend(usd, at_s=decided_s)
         if self._learner.refreshed:
             self._learner.refreshed, pacing.needs_solve = False, True
-        if refit and (pacing.needs_solve or beliefs.needs_fit):
+        is_stale = pacing.needs_solve or beliefs.needs_fit
+        if self._learner.tripped or (is_stale and self._selector.has_limits):
+            self._learner.tripped = self._selector.update_excluded()
+        if refit and (is_stale or pacing.needs_solve):
             self.refit()
 
     @property

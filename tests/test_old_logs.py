@@ -3,8 +3,10 @@
 ``served_log.db.gz`` is a service's log of 0.1.0 and ``router_log.jsonl.gz`` one of a router in a library. In
 ``based_log.db.gz``, also of a service, a base stands for the first 920 events. ``expected_sums.npz`` holds
 the whole-number sums that 0.1.0 itself folded them to, and ``expected_base.json.gz`` the rest of the state
-that it loaded from the base, and the state that it had at the end of that log: with one difference, that
-decisions after the base are numbered by the route's own count, and no longer by their place in the log.
+that it loaded from the base, and the state that it had at the end of that log. Two things differ since:
+decisions after a base are numbered by the route's own count, and no longer by their place in the log; and
+calls that failed count towards neither quality nor cost, so that the sums are those which 0.1.0 folds a log
+to that lacks their outcomes and feedback.
 
 They are of today where a later release judges otherwise on purpose: a cost that cannot be right is not
 learned, and those of a provider whose price list is wrong by a power of ten are counted in units of that.
@@ -110,7 +112,7 @@ def route_state(served: ServedRoute, fold: Fold) -> dict[str, Any]:
         "newcomers": sorted(router._newcomers.names),
         "units": router._beliefs._units,
         "detectors": {name: [test._residuals, test._seqs] for name, test in learner._detectors.items()},
-        "failures": {name: belief._recent for name, belief in router._beliefs.failure.items()},
+        "failures": {name: belief.recent for name, belief in router._beliefs.failure.items()},
         "budget": pacer and [pacer.shadow_price, pacer.balance_usd, pacer.spent_usd, pacer.requests],
         "open": [
             {

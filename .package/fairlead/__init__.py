@@ -3,8 +3,8 @@
 What to declare
     `Route`, `Provider`, `Prices`, `Objective`, `Budget`, `Constraints`, `Metric`, `Source`
 What to ask, and what to report
-    `Context` → `Decision`; `Outcome`, `Feedback`, `DriftAlarm`, `BudgetAlarm`, `RouteChanged`;
-    `ImplausibleOutcome` is answered
+    `Context` → `Decision`; `Outcome`, `Feedback`, `RouteChanged`
+    `DriftAlarm`, `CircuitChanged`, `BudgetAlarm`, `ImplausibleOutcome` are answered
 The router
     `Router`: `decide`, `learn`, `configure`, `save`, `load`; `read_log` reads the events that it logged
 Features of a request
@@ -73,6 +73,7 @@ if TYPE_CHECKING:
     from fairlead.optimizer.types import (
         Budget,
         BudgetAlarm,
+        CircuitChanged,
         Constraints,
         Context,
         Decision,
@@ -107,6 +108,7 @@ __all__ = [
     "BudgetAlarm",
     "BudgetSpent",
     "CallerEmbedding",
+    "CircuitChanged",
     "Constraints",
     "Context",
     "Decision",

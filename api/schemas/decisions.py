@@ -66,8 +66,17 @@ class RequestConstraints(Strict):
 
     max_cost_usd: Usd | None = Field(default=None, description="Highest expected cost of the call, in USD.")
     max_latency_s: Seconds | None = Field(
-        default=None,
-        description="Longest expected duration of a call; providers without a latency yet are excluded.",
+        default=None, description="Longest expected duration of a call, on average."
+    )
+    max_tail_latency_s: Seconds | None = Field(
+        default=None, description="Duration below which 95 % of the calls of a provider must stay."
+    )
+    strict: bool = Field(
+        default=False,
+        description=(
+            "Whether the limits above must be met: 422 if no provider is known to meet them. Otherwise a "
+            "provider that is not serves a few requests, or all if there is no other; see `relaxed`."
+        ),
     )
     capabilities: tuple[Word, ...] = Field(
         default=(), max_length=64, description="Capabilities that the provider must have."
@@ -203,7 +212,7 @@ class CandidateOut(QuickAnswer, gc=False):
     propensity: float
     expected: ExpectedOut
     eligible: bool
-    reason: Annotated[str | None, Meta(description="Why it was excluded.")]
+    reason: Annotated[str | None, Meta(description="Why it was excluded, or got a small share only.")]
 
 
 _CANDIDATES: Final = msgspec.to_builtins(
@@ -235,6 +244,16 @@ class DecisionOut(QuickAnswer):
     ]
     fallback_used: Annotated[
         str | None, Meta(description="Why the answer is the default provider; null for a routed choice.")
+    ]
+    relaxed: Annotated[
+        list[str],
+        Meta(
+            description=(
+                "Limits that the selected provider is not known to meet: max_cost_usd, max_latency_s, "
+                "max_tail_latency_s."
+            ),
+            examples=[[]],
+        ),
     ]
     shadow_price: Annotated[float, Meta(description="Quality that one USD had to buy.", examples=[100.0])]
     model_version: Annotated[

@@ -185,11 +185,17 @@ class ConstraintsIn(Strict):
     )
     max_cost_usd: Usd | None = Field(default=None, description="Highest expected cost of the call, in USD.")
     max_latency_s: Usd | None = Field(
-        default=None,
-        description="Longest expected duration of a call; providers without a latency yet are excluded.",
+        default=None, description="Longest expected duration of a call in seconds, on average."
     )
     max_tail_latency_s: Usd | None = Field(
         default=None, description="Seconds within which 95 % of a provider's calls must end."
+    )
+    strict: bool = Field(
+        default=False,
+        description=(
+            "Whether the limits above must be met: 422 if no provider is known to meet them, as on a new "
+            "route. Otherwise a provider that is not serves a few requests, or all if there is no other."
+        ),
     )
 
 

@@ -29,7 +29,7 @@ def decision_answer(
 ) -> DecisionOut:
     """Return the answer for a decision and the metadata that are stored with it."""
     probabilities = decision.probabilities.tolist()
-    reasons, selected = decision.ineligible, decision.selected
+    reasons, on_trial, selected = decision.ineligible, decision.on_trial, decision.selected
     spread = metadata.get("latency_sd") or [None] * len(probabilities)
     candidates = [
         CandidateOut(
@@ -38,15 +38,13 @@ def decision_answer(
             # Before the first fit the model itself may be wider than what it describes.
             ExpectedOut(quality, min(sd, MOST_SD), cost_usd, cost_sd, latency_s, latency_sd, failure),
             name not in reasons,
-            reasons.get(name),
+            reasons.get(name) or on_trial.get(name),
         )
         for name, probability, (quality, sd, cost_usd, cost_sd, latency_s, failure), latency_sd in zip(
             decision.providers, probabilities, decision.expected.T.tolist(), spread, strict=True
         )
     ]
-    order = ranking(decision, metadata.get("latency_weight", 0.0))
-    explored = decision.fallback_used is None and selected != order[0]
-    order.remove(selected)
+    first, *others = ranking(decision, metadata.get("latency_weight", 0.0))
     return DecisionOut(
         id=decision.id if stored else None,
         created_at=timestamp(at_s),
@@ -54,9 +52,10 @@ def decision_answer(
         selected=selected,
         propensity=probabilities[decision.providers.index(selected)],
         candidates=candidates,
-        fallbacks=order,
-        explored=explored,
+        fallbacks=[name for name in (first, *others) if name != selected],
+        explored=decision.fallback_used is None and selected != first,
         fallback_used=decision.fallback_used,
+        relaxed=list(decision.relaxed),
         shadow_price=decision.shadow_price,
         model_version=decision.model_version,
         state_seq=metadata.get("state_seq", 0),

@@ -257,6 +257,8 @@ def _constraints(rules: RequestConstraints) -> Constraints:
         capabilities=frozenset(rules.capabilities),
         max_cost_usd=rules.max_cost_usd,
         max_latency_s=rules.max_latency_s,
+        max_tail_latency_s=rules.max_tail_latency_s,
+        strict=rules.strict,
     )
 
 

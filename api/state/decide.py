@@ -99,6 +99,7 @@ def restricted(
         max_cost_usd=lowest([rules.max_cost_usd, own.max_cost_usd]),
         max_latency_s=lowest([rules.max_latency_s, own.max_latency_s]),
         max_tail_latency_s=lowest([rules.max_tail_latency_s, own.max_tail_latency_s]),
+        strict=rules.strict or own.strict,
     )
     return rules, among, barred
 
@@ -178,7 +179,7 @@ def eligible_fallback(
 
 
 def ranking(decision: Decision, latency_weight: float) -> list[str]:
-    """Return the eligible providers by expected utility as the decision weighed it, the best first."""
+    """Return the eligible providers by expected utility, the best first; those on trial come last."""
     quality, _, cost, _, latency, _ = decision.expected
     loss = decision.shadow_price * cost - quality
     if latency_weight:
@@ -187,5 +188,7 @@ def ranking(decision: Decision, latency_weight: float) -> list[str]:
     # sort keeps their order. It is Python's, since numpy's gives the interpreter lock away each time.
     losses = [0.0 if x != x else x for x in loss.tolist()]
     order = sorted(range(len(losses)), key=losses.__getitem__)
-    names, ineligible = decision.providers, decision.ineligible
+    names, ineligible, on_trial = decision.providers, decision.ineligible, decision.on_trial
+    if on_trial:  # the sort keeps the order of all others
+        order.sort(key=lambda i: names[i] in on_trial)
     return [names[i] for i in order if names[i] not in ineligible]

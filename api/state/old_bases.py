@@ -4,7 +4,7 @@ A snapshot of an older format is rebuilt from the log. A base cannot be: it stan
 removed. In 0.1.0 the fold was one JSON object (``fold.npz``, format 1), and each router plain arrays
 (``route0.npz`` and so on, format 2): texts each ended by a zero; texts that repeat as a table and the index
 of each in it; the events in force for open decisions as one array per field, with NaN for None. What the
-models learned was in the same arrays as today.
+models learned was in the same arrays as today, except for latencies and failures.
 """
 
 from __future__ import annotations
@@ -20,11 +20,13 @@ from fairlead.api.state.fold import FILE_FORMAT, FILE_KIND, SavedFold
 from fairlead.api.state.served_route import SavedRoute, ServedDecision
 from fairlead.optimizer.learning.learner import SavedLearner
 from fairlead.optimizer.learning.ledger import SavedDecision, SavedLedger
+from fairlead.optimizer.models.latency import by_bin
+from fairlead.optimizer.models.recent import RecentValues
 from fairlead.optimizer.persistence.array_file import FeatureFileError, read_arrays, write_arrays
 from fairlead.optimizer.persistence.event_log import decode
 from fairlead.optimizer.persistence.snapshot import write_snapshot
 from fairlead.optimizer.types import Feedback, Outcome
-from fairlead.optimizer.types.arrays import State, from_texts, packed, part
+from fairlead.optimizer.types.arrays import State, from_texts, joined, packed, part
 
 _OLD_FOLD, _OLD_ROUTER = 1, 2
 _ID: Final = {"providers": "name", "prices": "id", "routes": "name", "keys": "id"}
@@ -39,7 +41,7 @@ def upgrade(folder: Path) -> None:
     for path in folder.glob("route*.npz"):
         router = read_arrays(path, kind="snapshot", version=_OLD_ROUTER)
         meta = json.loads(router["meta"].tobytes())
-        write_snapshot(path, _router(part(router, "array")), meta=meta)
+        write_snapshot(path, _router(part(router, "array"), next_seq=meta["order"]), meta=meta)
     state = json.loads(fold["state"].tobytes())
     content = {"log": np.array(state["log"]), "fold": packed(_fold(state))}
     write_arrays(folder / "fold.npz", content, kind=FILE_KIND, version=FILE_FORMAT)
@@ -81,13 +83,14 @@ def _route(saved: dict[str, Any]) -> SavedRoute:
     )
 
 
-def _router(arrays: State) -> State:
+def _router(arrays: State, *, next_seq: int) -> State:
     unchanged = ("beliefs/", "pacing/", "learning/detector")
     result = {
         name.replace("learning/", "learner/").replace("order", "seq"): array
         for name, array in arrays.items()
         if name.startswith(unchanged)
     }
+    result |= _service(result, next_seq=next_seq)
     changes = _events(arrays["router/configured"])
     result["router/saved"] = packed((from_texts(arrays["router/newcomers"]), changes))
     learning = part(arrays, "learning")
@@ -99,6 +102,18 @@ def _router(arrays: State) -> State:
     )
     ledger = packed(_ledger(part(learning, "ledger"), part(learning, "facts")))
     return {**result, "learner/learner": packed(learner), "learner/ledger": ledger}
+
+
+def _service(arrays: State, *, next_seq: int) -> State:
+    """Return what is known of latencies, failures and costs of the latest calls as today's arrays."""
+    nothing = RecentValues().state()
+    result: State = {"beliefs/now": np.array(next_seq - 1)}
+    for i in range(len(from_texts(arrays["beliefs/known"]))):
+        result |= joined(**{f"beliefs/ratios{i}": nothing, f"beliefs/latency{i}/latest": nothing})
+        result[f"beliefs/latency{i}/counts"] = by_bin(arrays[f"beliefs/latency{i}/counts"])
+        recent = arrays[f"beliefs/failure{i}/recent"]
+        result[f"beliefs/failure{i}/recent"] = np.insert(recent, 2, 0, axis=1)
+    return result
 
 
 def _ledger(ledger: State, facts: State) -> SavedLedger:

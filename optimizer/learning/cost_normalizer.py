@@ -45,7 +45,7 @@ class CostNormalizer:
         unit = self._beliefs.cost_unit(name)
         if self._quarantine.scale(name, unit and unit[1]) != self._beliefs.cost_scale(name):
             return True
-        if outcome.served_provider in decision.prices or not outcome.cost_usd:
+        if outcome.served_provider in decision.prices or not outcome.cost_usd or outcome.status != "ok":
             return False
         return unit is None or decision.seq <= unit[0]
 
@@ -59,6 +59,7 @@ class CostNormalizer:
             for decision in self._ledger.decisions()
             if (outcome := decision.outcome) is not None
             and outcome.served_provider == name
+            and outcome.status == "ok"
             and (cost := self._quarantine.verdict(decision, outcome).learned_usd) is not None
         ]
         unit = self._beliefs.cost_unit(name)

@@ -13,13 +13,14 @@ from fairlead.optimizer.features.base import Block
 from fairlead.optimizer.learning.cost_normalizer import CostNormalizer
 from fairlead.optimizer.learning.drift import DriftDetector
 from fairlead.optimizer.learning.ledger import Ledger
-from fairlead.optimizer.learning.open_decision import Change, OpenDecision
-from fairlead.optimizer.learning.quarantine import Quarantine
+from fairlead.optimizer.learning.open_decision import Change, OpenDecision, judged
+from fairlead.optimizer.learning.quarantine import Quarantine, Verdict
 from fairlead.optimizer.learning.route_history import RouteHistory
 from fairlead.optimizer.models.beliefs import Beliefs
 from fairlead.optimizer.models.pricing import kind_of
 from fairlead.optimizer.models.statistics import quantise
 from fairlead.optimizer.types import (
+    CircuitChanged,
     Decision,
     DriftAlarm,
     Feedback,
@@ -33,6 +34,9 @@ from fairlead.optimizer.types.arrays import State, joined, packed, part, unpacke
 LEAST_SHIFT: Final = 0.5
 """Smallest shift of a residual's mean, in standard deviations, that counts as a change of the provider.
 Learning moves residuals by less: what is chosen changes with what is believed."""
+
+MOST_CHANGES: Final = 1_000
+"""Most changes of circuits that are remembered: the latest ones."""
 
 WINDOW: Final = 64
 """Decisions that `Learner.recent_rows` looks back on."""
@@ -59,6 +63,10 @@ class Learner:
         self.counts: dict[str, int] = {}
         """Decisions with a reward, by the provider that served."""
         self.alarms: list[DriftAlarm] = []
+        self.circuit_changes: list[CircuitChanged] = []
+        """The latest changes of circuits, oldest first."""
+        self.tripped = False
+        """Whether a circuit has changed since the router last checked."""
         self.refreshed = False
         """Whether costs were relearned since the router last checked, so that the shadow price is stale."""
 
@@ -76,7 +84,7 @@ class Learner:
             return False
         decisions = self.ledger.decisions()
         for name in (provider.name for provider in event.route.providers if provider.name not in kinds):
-            rewarded = [d for d in decisions if d.reward is not None and d.seq >= event.seq]
+            rewarded = [d for d in decisions if d.judged_reward is not None and d.seq >= event.seq]
             self._beliefs.quality.add_arrival(name, event.seq, len(rewarded))
         self._beliefs.configure(self._history.latest.providers)
         for name in self._history.names():
@@ -85,13 +93,15 @@ class Learner:
         for decision in decisions:
             prices = self._history.prices_at(decision.seq)
             if prices is not decision.prices:
+                self._add_call(decision, decision.outcome, sign=-1)
                 decision.prices = prices
+                self._add_call(decision, decision.outcome, sign=1)
                 moved |= {decision.provider}
         for name in sorted(moved):
             self._quarantine.restart(name)
         for decision in decisions:
             if decision.outcome is not None and decision.provider in moved:
-                self._book_again(decision, decision.outcome)
+                self._book(decision, decision.outcome, self._quarantine.verdict(decision, decision.outcome))
         for name in sorted(moved):
             self._recount(name)
         return True
@@ -149,12 +159,14 @@ class Learner:
     def _fold(self, change: Change) -> None:
         decision = change.decision
         moved = change.old_provider != change.new_provider
-        if moved or change.old_reward != change.new_reward:
-            self._add_reward(decision, change.old_provider, change.old_reward, sign=-1)
-            self._add_reward(decision, change.new_provider, change.new_reward, sign=1)
+        old_reward = judged(change.old_reward, change.old_outcome)
+        new_reward = judged(change.new_reward, change.new_outcome)
+        if moved or old_reward != new_reward:
+            self._add_reward(decision, change.old_provider, old_reward, sign=-1)
+            self._add_reward(decision, change.new_provider, new_reward, sign=1)
             watched = self._detect and decision.row is not None
-            if watched and change.old_reward is None and change.new_reward is not None:
-                self._watch(decision, change.new_provider, change.new_reward)
+            if watched and old_reward is None and new_reward is not None:
+                self._watch(decision, change.new_provider, new_reward)
         if change.old_outcome is not change.new_outcome:
             self._add_outcome(decision, change.old_outcome, sign=-1)
             for outcome, sign in ((change.old_outcome, -1), (change.new_outcome, 1)):
@@ -168,6 +180,11 @@ class Learner:
                     self._moved.add(outcome.served_provider)
             while self._moved:
                 self._recount(self._moved.pop())
+        # Until an outcome says otherwise, a call that was judged was answered.
+        was_answered = change.old_outcome is None and change.old_reward is not None
+        is_answered = change.new_outcome is None and change.new_reward is not None
+        if was_answered != is_answered:
+            self._count_call(decision, decision.selected, failed=False, sign=1 if is_answered else -1)
 
     def _add_reward(self, decision: OpenDecision, name: str, reward: float | None, *, sign: int) -> None:
         if reward is None or decision.row is None:
@@ -176,26 +193,59 @@ class Learner:
         self.counts[name] = self.counts.get(name, 0) + sign
 
     def _add_outcome(self, decision: OpenDecision, outcome: Outcome | None, *, sign: int) -> None:
+        """Add an outcome or take it back; a call that failed teaches neither cost nor latency."""
         if outcome is None:
             return
-        name, seq, beliefs = outcome.served_provider, decision.seq, self._beliefs
-        failed = outcome.status != "ok"
-        if sign > 0:
-            beliefs.failure[name].add(seq, failed)
-        else:
-            beliefs.failure[name].remove(seq, failed)
-        if outcome.latency_s is not None:
-            beliefs.latency[name].add(outcome.latency_s, seq, sign=sign)
+        self._add_call(decision, outcome, sign=sign)
+        if outcome.status == "ok" and outcome.latency_s is not None:
+            self._beliefs.count_latency(outcome.served_provider, decision.seq, outcome.latency_s, sign=sign)
         self._add_cost(decision, outcome, sign=sign)
-        if failed or outcome.latency_s is not None or beliefs.failure[name].any:
-            beliefs.mark_served(name)
+
+    def _add_call(self, decision: OpenDecision, outcome: Outcome | None, *, sign: int) -> None:
+        """Count whether a call failed, and its cost relative to what was expected."""
+        if outcome is None:
+            return
+        name, cost = outcome.served_provider, decision.cost_of(outcome)
+        usual_usd = decision.expected_usd if name == decision.selected else 0.0
+        ratio = cost / usual_usd if cost is not None and usual_usd > 0 else None
+        failed = outcome.status != "ok"
+        billed = min(ratio, 1.0) if failed and ratio is not None else 0.0
+        self._count_call(decision, name, failed=failed, billed=billed, sign=sign)
+        if ratio is not None and not failed:
+            ratios = self._beliefs.cost_ratios[name]
+            (ratios.add if sign > 0 else ratios.remove)(decision.seq, ratio)
+
+    def _count_call(
+        self, decision: OpenDecision, name: str, *, failed: bool, billed: float = 0.0, sign: int
+    ) -> None:
+        seq, beliefs = decision.seq, self._beliefs
+        if not beliefs.count_call(name, seq, failed=failed, billed=billed, sign=sign):
+            return
+        circuit = beliefs.failure[name].circuit
+        at_seq = circuit.since_seq if circuit.since_seq >= 0 else seq
+        self.note(
+            CircuitChanged(provider=name, state=circuit.state, at_seq=at_seq, failures=circuit.failures)
+        )
+        self.tripped = True
+
+    def note(self, change: CircuitChanged) -> None:
+        """Remember a change of a circuit; it changes nothing, since circuits follow from outcomes."""
+        if change.provider not in self._beliefs.failure:
+            raise InvalidInput(
+                f"a circuit is of {change.provider!r}, which is not on the route: "
+                f"choose from {sorted(self._beliefs.failure)}"
+            )
+        if change not in self.circuit_changes:
+            self.circuit_changes.append(change)
+            del self.circuit_changes[:-MOST_CHANGES]
 
     def _add_cost(self, decision: OpenDecision, outcome: Outcome, *, sign: int) -> None:
         """Learn and book the cost of an outcome as it is judged now, or take it back."""
         verdict = self._quarantine.verdict(decision, outcome)
         if sign > 0:
-            self._book(decision, verdict.booked_usd)
-            self._quarantine.hold(decision, verdict)
+            self._book(decision, outcome, verdict)
+        if outcome.status != "ok":
+            return
         name = outcome.served_provider
         units = self._costs.units(decision, name, verdict.learned_usd)
         if units is not None and decision.row is not None:
@@ -230,17 +280,17 @@ class Learner:
 
     def _units_of(self, decision: OpenDecision, outcome: Outcome) -> float | None:
         """Return the cost of an outcome in the units that are learned; None if it is not learned."""
+        if outcome.status != "ok":
+            return None
         learned_usd = self._quarantine.verdict(decision, outcome).learned_usd
         return self._costs.units(decision, outcome.served_provider, learned_usd)
 
-    def _book_again(self, decision: OpenDecision, outcome: Outcome) -> None:
-        verdict = self._quarantine.verdict(decision, outcome)
-        self._book(decision, verdict.booked_usd)
+    def _book(self, decision: OpenDecision, outcome: Outcome, verdict: Verdict) -> None:
         self._quarantine.hold(decision, verdict)
-
-    def _book(self, decision: OpenDecision, cost: float | None) -> None:
-        # A cost that is taken back counts as expected again.
-        usd = cost if cost is not None else decision.expected_usd
+        usd = verdict.booked_usd
+        if usd is None:
+            # An unknown cost counts as expected; a failed call is free unless it says otherwise.
+            usd = decision.expected_usd if outcome.status == "ok" else 0.0
         if usd != decision.booked_usd:
             self._spending.append((usd - decision.booked_usd, decision.at_s))
             decision.booked_usd = usd
@@ -284,10 +334,10 @@ class Learner:
         # The latest change counts, whichever of two alarms comes first.
         since = max(alarm.since_seq, self._beliefs.quality.changes.get(alarm.provider, 0))
         later = [
-            (decision.row, decision.reward)
+            (decision.row, reward)
             for decision in self.ledger.since(since)
             if decision.provider == alarm.provider
-            and decision.reward is not None
+            and (reward := decision.judged_reward) is not None
             and decision.row is not None
         ]
         self._beliefs.quality.mark_change(alarm.provider, since, later)
@@ -306,8 +356,8 @@ class Learner:
 
     def _count_again(self, decision: OpenDecision, row: FloatArray) -> None:
         decision.row = row
-        if decision.reward is not None:
-            self._beliefs.quality.add(decision.provider, row, decision.reward, seq=decision.seq)
+        if decision.judged_reward is not None:
+            self._beliefs.quality.add(decision.provider, row, decision.judged_reward, seq=decision.seq)
         if decision.outcome is not None:
             units = self._units_of(decision, decision.outcome)
             if units is not None:
@@ -335,7 +385,13 @@ class Learner:
     def state(self) -> State:
         """Return the open decisions with their reports, and what was derived from them."""
         names = sorted(self._detectors)
-        saved = SavedLearner(spending=self._spending, counts=self.counts, alarms=self.alarms, detected=names)
+        saved = SavedLearner(
+            spending=self._spending,
+            counts=self.counts,
+            alarms=self.alarms,
+            detected=names,
+            circuit_changes=self.circuit_changes,
+        )
         detectors = {f"detector{i}": self._detectors[name].state() for i, name in enumerate(names)}
         parts = joined(**detectors, quarantine=self._quarantine.state())
         return {"learner": packed(saved), **self.ledger.state(), **parts}
@@ -345,6 +401,7 @@ class Learner:
         self.ledger.restore(state, prices_at=self._history.prices_at)
         saved = unpacked(state["learner"], SavedLearner)
         self._spending, self.counts, self.alarms = saved.spending, saved.counts, saved.alarms
+        self.circuit_changes = saved.circuit_changes
         for i, name in enumerate(saved.detected):
             self._detectors[name] = DriftDetector.from_state(part(state, f"detector{i}"))
         judged = part(state, "quarantine")
@@ -362,3 +419,4 @@ class SavedLearner(msgspec.Struct, array_like=True):
     counts: dict[str, int]
     alarms: list[DriftAlarm]
     detected: list[str]
+    circuit_changes: list[CircuitChanged] = []

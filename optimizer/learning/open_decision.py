@@ -6,6 +6,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import NamedTuple, Self
 
+import numpy as np
+
 from fairlead.optimizer.models.statistics import quantise
 from fairlead.optimizer.types import Decision, Feedback, FloatArray, Outcome
 from fairlead.optimizer.types.route import Prices
@@ -26,7 +28,7 @@ class OpenDecision:
     """Features as they are learned from, quantised; None if they are not those of the present encoder."""
     providers: tuple[str, ...]
     predicted: FloatArray
-    """Predicted reward of each provider and its standard deviation, shape (2, k)."""
+    """Predicted reward of each provider if its call succeeds, and its standard deviation, shape (2, k)."""
     input_tokens: float
     expected_usd: float
     booked_usd: float
@@ -54,7 +56,7 @@ class OpenDecision:
             # A fallback is made without features, and so says nothing about what depends on them.
             row=None if decision.fallback_used else quantise(decision.features),
             providers=decision.providers,
-            predicted=decision.expected[:2].copy(),
+            predicted=_when_served(decision.expected),
             input_tokens=decision.input_tokens,
             expected_usd=expected_usd,
             booked_usd=expected_usd,
@@ -66,6 +68,11 @@ class OpenDecision:
     def provider(self) -> str:
         """The provider that learning credits: the one that served; until that is known, the selected one."""
         return self.selected if self.outcome is None else self.outcome.served_provider
+
+    @property
+    def judged_reward(self) -> float | None:
+        """The reward as quality learns it: None if the call failed, which the failure rate has learned."""
+        return judged(self.reward, self.outcome)
 
     @property
     def is_encoded(self) -> bool:
@@ -83,6 +90,13 @@ class OpenDecision:
         return cost_of(outcome, self.prices.get(outcome.served_provider))
 
 
+def _when_served(expected: FloatArray) -> FloatArray:
+    predicted = expected[:2].copy()
+    if expected[5].any():
+        predicted[0] /= np.maximum(1.0 - expected[5], 1e-6)
+    return predicted
+
+
 class Change(NamedTuple):
     """What an event changed: take the old contribution of the decision out, and put the new one in."""
 
@@ -93,6 +107,11 @@ class Change(NamedTuple):
     new_outcome: Outcome | None
     old_provider: str
     new_provider: str
+
+
+def judged(reward: float | None, outcome: Outcome | None) -> float | None:
+    """Return the reward of a call with this outcome as quality learns it; None if the call failed."""
+    return reward if outcome is None or outcome.status == "ok" else None
 
 
 def cost_of(outcome: Outcome, prices: Prices | None) -> float | None:

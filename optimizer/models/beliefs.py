@@ -16,11 +16,13 @@ import numpy as np
 
 from fairlead.optimizer.compiled import compiled
 from fairlead.optimizer.features.base import Block
-from fairlead.optimizer.models.failure import FailureBelief
+from fairlead.optimizer.models.circuit import EXPECTED_FAILURE, Circuit
+from fairlead.optimizer.models.failure import NO_CALLS, Calls, FailureBelief, failure_rates
 from fairlead.optimizer.models.latency import LatencyBelief
 from fairlead.optimizer.models.linear import LinearBelief
 from fairlead.optimizer.models.posterior import Posterior
 from fairlead.optimizer.models.pricing import LEAST_USD, call_price
+from fairlead.optimizer.models.recent import RecentValues
 from fairlead.optimizer.types import FloatArray, Provider
 from fairlead.optimizer.types.arrays import State, from_texts, joined, part, texts
 
@@ -38,6 +40,9 @@ CONTEXT_WIDTH: Final = 0.3
 SMOOTHING: Final = 0.002
 """Least spread of a utility, in points of quality: keeps the distribution continuous in the shadow price."""
 
+AGE_STEP: Final = 16
+"""Decisions of the route after which its failures are weighed again."""
+
 _CONTEXT_SHARE: Final = CONTEXT_WIDTH**2
 _MOST_VARIANCE: Final = 0.09
 _LEAST_UNITS: Final = 0.05
@@ -54,8 +59,8 @@ class Prediction:
     """A row of ``expected``, shape (n, k), as is ``cost_usd``."""
     cost_usd: FloatArray
     explored_variance: FloatArray
-    """Variance of the quality that exploration uses, shape (n, k): the context's and the level's, each by its
-    share."""
+    """Variance of the quality that exploration uses, shape (n, k): the context's, and that of the level with
+    the failure rate, each by its share."""
     latency_s: FloatArray
     """Shape (k,), NaN if a provider has no history."""
     latency_sd_s: FloatArray
@@ -95,6 +100,16 @@ class Beliefs:
         self._shares: FloatArray = np.empty(0)
         self.latency: dict[str, LatencyBelief] = {}
         self.failure: dict[str, FailureBelief] = {}
+        self.cost_ratios: dict[str, RecentValues] = {}
+        """Cost of each provider's latest calls, divided by what was expected of them."""
+        self.circuits: dict[str, Circuit] = {}
+        """The circuits that are not closed, by provider."""
+        self.now = -1
+        """Seq of the route's latest decision or configuration: what was learned of a provider ages by it."""
+        self._failing: set[str] = set()
+        self._calls: dict[str, Calls] = {}
+        """Each provider's weighted calls as of decision `_aged_to`, while any provider fails."""
+        self._aged_to = -1
         self._units: dict[str, tuple[int, float]] = {}
         self._scales: dict[str, float] = {}
         """Factor by which a provider's costs differ from its price list or unit, if not 1."""
@@ -123,6 +138,7 @@ class Beliefs:
         for name in self.names:
             self.latency.setdefault(name, LatencyBelief())
             self.failure.setdefault(name, FailureBelief())
+            self.cost_ratios.setdefault(name, RecentValues())
         self._providers = tuple(providers)
         self._update_prices()
         self._mark_all_served()
@@ -160,23 +176,65 @@ class Beliefs:
             self.cost.adopt(fitted.cost)
         self.derive()
 
-    def mark_served(self, name: str) -> None:
-        """Note that a provider's latencies or failures have changed; predictions follow when asked for."""
+    def count_call(self, name: str, seq: int, *, failed: bool, billed: float, sign: int) -> bool:
+        """Count whether a call failed, or take that back; returns whether the provider's circuit changed.
+
+        ``billed`` is the cost of a failed call as a share of the usual one.
+        """
+        failure, before = self.failure[name], self.circuits.get(name)
+        if sign > 0:
+            failure.add(seq, failed, billed)
+        else:
+            failure.remove(seq, failed, billed)
+        if failure.any:
+            self._failing.add(name)
+        else:
+            self._failing.discard(name)
+        if not self._failing and not failed:
+            return False
+        self._stale.add(name)
+        self._calls.pop(name, None)
+        circuit = failure.circuit
+        if circuit.state == "closed":
+            self.circuits.pop(name, None)
+            return before is not None
+        self.circuits[name] = circuit
+        return before is None or before.state != circuit.state
+
+    def count_latency(self, name: str, seq: int, latency_s: float, *, sign: int) -> None:
+        """Count how long a call that succeeded took, or take that back."""
+        self.latency[name].add(latency_s, seq, sign=sign)
         self._stale.add(name)
 
     def _mark_all_served(self) -> None:
-        self._service: FloatArray = np.empty((3, len(self.names)))
-        """Mean and standard deviation of latency, and share of failures, of each provider."""
+        self._service: FloatArray = np.zeros((5, len(self.names)))
+        """Of each provider: mean and standard deviation of latency, failure rate and its variance, and the
+        share of the usual price that failures are billed at."""
         self._stale = set(self.names)
+        self._calls = {}
 
     def _update_service(self) -> None:
-        if not self._stale:
+        is_older = bool(self._failing) and self.now // AGE_STEP * AGE_STEP != self._aged_to
+        if not self._stale and not is_older:
             return
         self._service = self._service.copy()  # predictions hold the old one
         for name in self._stale.intersection(self.names):
-            latency, failure = self.latency[name], self.failure[name].probability()
-            self._service[:, self.names.index(name)] = latency.mean_s(), latency.sd_s(), failure
+            latency = self.latency[name]
+            self._service[:2, self.names.index(name)] = latency.mean_s(), latency.sd_s()
+        if self._failing or self._service[2].any():
+            self._service[2:] = failure_rates(self._aged_calls(is_older=is_older))
         self._stale = set()
+
+    def _aged_calls(self, *, is_older: bool) -> list[Calls]:
+        if not self._failing:
+            self._calls = {}
+            return [NO_CALLS for _ in self.names]
+        if is_older:
+            self._calls, self._aged_to = {}, self.now // AGE_STEP * AGE_STEP
+        for name in self.names:
+            if name not in self._calls:
+                self._calls[name] = self.failure[name].calls(self._aged_to)
+        return [self._calls[name] for name in self.names]
 
     def state(self) -> State:
         """Everything that is believed, as plain arrays; providers and prices are the route's."""
@@ -184,11 +242,13 @@ class Beliefs:
         units = [self._units.get(name, (-1, 0.0)) for name in names]
         services = {f"latency{i}": self.latency[name].state() for i, name in enumerate(names)}
         services |= {f"failure{i}": self.failure[name].state() for i, name in enumerate(names)}
+        services |= {f"ratios{i}": self.cost_ratios[name].state() for i, name in enumerate(names)}
         own = {
             "known": texts(names),
             "unit_seq": np.array([seq for seq, _ in units], dtype=np.int64),
             "unit_usd": np.array([usd for _, usd in units]),
             "scale": np.array([self.cost_scale(name) for name in names]),
+            "now": np.array(self.now),
         }
         return {**own, **joined(quality=self.quality.state(), cost=self.cost.state(), **services)}
 
@@ -199,8 +259,14 @@ class Beliefs:
         names = from_texts(state["known"])
         for i, name in enumerate(names):
             self.latency[name], self.failure[name] = LatencyBelief(), FailureBelief()
+            self.cost_ratios[name] = RecentValues()
             self.latency[name].restore(part(state, f"latency{i}"))
             self.failure[name].restore(part(state, f"failure{i}"))
+            self.cost_ratios[name].restore(part(state, f"ratios{i}"))
+        self.now, self._aged_to = int(state["now"]), -1
+        self._failing = {name for name in names if self.failure[name].any}
+        circuits = {name: self.failure[name].circuit for name in names}
+        self.circuits = {name: circuit for name, circuit in circuits.items() if circuit.state != "closed"}
         units = zip(names, state["unit_seq"].tolist(), state["unit_usd"].tolist(), strict=True)
         self._units = {name: (seq, usd) for name, seq, usd in units if seq >= 0}
         scales = state["scale"].tolist() if "scale" in state else []  # 0.1.0 had none
@@ -260,7 +326,7 @@ class Beliefs:
     def predict(self, rows: FloatArray, input_tokens: float | FloatArray) -> Prediction:
         """Predict for requests with rows (n, d), intercept in front, and input tokens, (n,) or one number."""
         self._update_service()
-        latency_s, latency_sd_s, failure = self._service
+        latency_s, latency_sd_s, failure, failure_variance, billed = self._service
         base, unit = self._prices.at(input_tokens)
         quality = self.quality.predict(rows)
         cost_units = self.cost.expect(rows)
@@ -268,6 +334,8 @@ class Beliefs:
         terms = (
             latency_s,
             failure,
+            failure_variance,
+            billed,
             self._least_units,
             self.quality.level_variance,
             self.cost.level_variance,
@@ -284,6 +352,21 @@ class Beliefs:
             latency_sd_s=latency_sd_s,
             version=self.quality.version + self.cost.version,
         )
+
+    def expected_now(self, prediction: Prediction) -> FloatArray:
+        """Return what is expected of a single request, (6, k), given that some circuits are not closed.
+
+        The policy goes by the failure rate, which is that of ordinary times.
+        """
+        expected = prediction.expected[:, 0]
+        if self.circuits:
+            expected = expected.copy()
+            for name in self.circuits.keys() & set(self.names):
+                i, rate = self.names.index(name), EXPECTED_FAILURE[self.circuits[name].state]
+                if rate > expected[5, i]:
+                    expected[0, i] *= (1.0 - rate) / (1.0 - expected[5, i])
+                    expected[5, i] = rate
+        return expected
 
 
 class _PriceTable:
@@ -331,24 +414,28 @@ def _combine(
 
     ``quality`` (2, n, k) holds mean and variance, ``cost_units`` (n, k) the cost in units of the price list,
     and ``prices`` the USD that are known before the call and the USD of one unit, each (n, k). ``terms`` (k,)
-    do not depend on the request: latency, share of failures, least cost in units, the variances of quality
-    and cost at the average context, and the share of the former that is explored.
+    do not depend on the request: latency, share of failures with its variance, and of the usual price that
+    these are billed at, least cost in units, the variances of quality and cost at the average context, and
+    the share of the level's variance that is explored.
     """
-    latency_s, failure, least_units, quality_level, cost_level, level_share = terms
+    latency_s, failure, failure_variance, billed, least_units, quality_level, cost_level, level_share = terms
     base, unit = prices
     for k in range(len(failure)):
+        paid = 1.0 - failure[k] * (1.0 - billed[k])
         level = min(max(quality_level[k], 0.0), _MOST_VARIANCE)
         relative_sd = math.sqrt(max(cost_level[k], 0.0))
         for n in range(len(cost_units)):
             variance = min(quality[1, n, k], _MOST_VARIANCE)
-            result[0, n, k] = min(max(quality[0, n, k], -0.2), 1.2) * (1.0 - failure[k])
+            served = min(max(quality[0, n, k], -0.2), 1.2)
+            result[0, n, k] = served * (1.0 - failure[k])
             result[1, n, k] = math.sqrt(quality[1, n, k])
-            cost = base[n, k] + max(cost_units[n, k], least_units[k]) * unit[n, k]
+            cost = (base[n, k] + max(cost_units[n, k], least_units[k]) * unit[n, k]) * paid
             result[2, n, k] = cost
             result[3, n, k] = min(relative_sd * unit[n, k], 0.5 * cost)
             result[4, n, k] = latency_s[k]
             result[5, n, k] = failure[k]
-            result[6, n, k] = _CONTEXT_SHARE * max(variance - level, 0.0) + level_share[k] * level
+            level_variance = level + served * served * failure_variance[k]
+            result[6, n, k] = _CONTEXT_SHARE * max(variance - level, 0.0) + level_share[k] * level_variance
 
 
 @compiled

@@ -1,4 +1,4 @@
-"""How long a provider takes, counted so that the order of arrival does not matter."""
+"""How long a provider takes, counted so that no order of arrival matters, and no single value much."""
 
 from __future__ import annotations
 
@@ -8,28 +8,38 @@ from typing import Final
 import numpy as np
 from numpy.typing import NDArray
 
-from fairlead.optimizer.types.arrays import State
+from fairlead.optimizer.compiled import compiled
+from fairlead.optimizer.models.recent import RecentValues
+from fairlead.optimizer.types.arrays import FloatArray, State, joined, part
 
 BUCKET: Final = 512
 """Length of a run of decisions whose latencies count alike; each run counts half as much as the next."""
 
-_BINS: Final = 96
+LEAST_EVIDENCE: Final = 0.25
+"""Latencies, each halved with every `BUCKET` decisions since, below which nothing is known any more."""
+
+_BINS: Final = 144
 _MOST_BUCKETS: Final = 32
 _LOWEST_S: Final = 1e-3
-_PER_DECADE: Final = 16.0
-_MIDDLES_US: Final = tuple(
-    round(1e6 * _LOWEST_S * 10 ** ((bin_ + 0.5) / _PER_DECADE)) for bin_ in range(_BINS)
+_PER_DECADE: Final = 16
+_MIDDLES_US: Final[FloatArray] = np.array(
+    [round(1e6 * _LOWEST_S * 10 ** ((bin_ + 0.5) / _PER_DECADE)) for bin_ in range(_BINS)], dtype=np.float64
 )
+_WHOLE: Final = 16
+"""Bins above the median, a factor of 10, up to which a latency counts whole, and beyond as just that."""
 
+_PLAUSIBLE: Final = 24
+"""Bins above the median, a factor of 32, beyond which a latency is not learned from."""
 
-def _sums(counts: NDArray[np.int64]) -> tuple[int, int, int]:
-    """Return the number of latencies, and Σ and Σ² of the middles of their bins in microseconds."""
-    filled = [(count, _MIDDLES_US[i]) for i, count in enumerate(counts[:_BINS].tolist()) if count]
-    return (
-        sum(count for count, _ in filled),
-        sum(count * middle for count, middle in filled),
-        sum(count * middle * middle for count, middle in filled),
-    )
+_HOUR: Final = 104
+"""The bin of an hour: longer calls are not learned from, unless calls of a tenth of that are usual."""
+
+_USUAL: Final = 64
+_USUAL_COUNT: Final = 1.5
+"""Before a provider has a history, the median is that of so many imagined calls in the bin of 10 s: a single
+first value cannot confirm itself, and two can."""
+
+_NAN: Final = math.nan
 
 
 class LatencyBelief:
@@ -39,87 +49,167 @@ class LatencyBelief:
     count for half as much with each bucket since: a provider that became slower is noticed within some
     hundred decisions, and no arrival, late or repeated, changes what counts. A quantile is exact to the
     width of a bin, 15 %.
+
+    Latencies beyond 32 times the median, or beyond an hour, are outliers and not learned from; those beyond
+    10 times the median count as that much. The median is that of all values, outliers included, so that what
+    looks like one is learned as soon as it is what the provider usually does.
     """
 
     def __init__(self) -> None:
-        # Per bucket the counts of all bins, then the sum in microseconds.
-        self._buckets: dict[int, NDArray[np.int64]] = {}
-        self._seen: dict[int, tuple[int, int, int]] = {}
-        """`_sums` of each bucket, earliest first; whole numbers, so that their order leaves no trace."""
+        self._buckets: NDArray[np.int64] = np.zeros(0, dtype=np.int64)
+        """Ascending."""
+        self._counts: NDArray[np.int64] = np.zeros((0, 2, _BINS), dtype=np.int64)
+        """Of each bucket the number of latencies by bin, and their sum in microseconds."""
+        self._summary: FloatArray | None = None
+        self.latest = RecentValues()
+        """Seconds of the latest calls."""
 
     def add(self, latency_s: float, seq: int, *, sign: int = 1) -> None:
         """Count the latency of the decision at ``seq``, or take it back."""
-        bin_ = min(int(_PER_DECADE * math.log10(max(latency_s, _LOWEST_S) / _LOWEST_S)), _BINS - 1)
-        bucket = seq // BUCKET
-        if bucket not in self._buckets:
-            self._buckets[bucket], self._seen[bucket] = np.zeros(_BINS + 1, dtype=np.int64), (0, 0, 0)
-            latest = sorted(self._buckets)[-_MOST_BUCKETS:]
-            self._buckets = {each: self._buckets[each] for each in latest}
-            self._seen = {each: self._seen[each] for each in latest}
-            if bucket not in latest:
-                return  # earlier than all that are kept
-        kept = self._buckets[bucket]
-        kept[bin_] += sign
-        kept[_BINS] += sign * round(latency_s * 1e6)
-        count, first, second = self._seen[bucket]
-        middle = sign * _MIDDLES_US[bin_]
-        self._seen[bucket] = (count + sign, first + middle, second + sign * middle * middle)
-        if kept[bin_] == 0 and not kept[:_BINS].any():
-            del self._buckets[bucket], self._seen[bucket]
+        if sign > 0:
+            self.latest.add(seq, latency_s)
+        else:
+            self.latest.remove(seq, latency_s)
+        row = self._row(seq // BUCKET)
+        if row is None:
+            return  # earlier than all that are kept
+        counts, bin_ = self._counts[row], _bin_of(latency_s)
+        counts[0, bin_] += sign
+        counts[1, bin_] += sign * round(latency_s * 1e6)
+        self._summary = None
+        if sign < 0 and counts[0, bin_] == 0 and not counts[0].any():
+            self._buckets = np.delete(self._buckets, row)
+            self._counts = np.delete(self._counts, row, axis=0)
+
+    def _row(self, bucket: int) -> int | None:
+        """Return the row of a bucket, after making one if that is not too early; None if it is."""
+        buckets = self._buckets
+        if len(buckets) and buckets[-1] == bucket:
+            return len(buckets) - 1
+        row = int(np.searchsorted(buckets, bucket))
+        if row == len(buckets) or buckets[row] != bucket:
+            if len(buckets) == _MOST_BUCKETS:
+                if row == 0:
+                    return None
+                self._buckets, self._counts, row = buckets[1:], self._counts[1:], row - 1
+            self._buckets = np.insert(self._buckets, row, bucket)
+            self._counts = np.insert(self._counts, row, 0, axis=0)
+        return row
 
     @property
     def count(self) -> int:
-        """Latencies in force."""
-        return sum(count for count, _, _ in self._seen.values())
+        """Latencies in force, outliers included."""
+        return int(self._counts[:, 0].sum())
+
+    def evidence(self, now: int) -> float:
+        """Return how many latencies the history is worth at the route's decision ``now``."""
+        if not len(self._buckets):
+            return 0.0
+        weights = 0.5 ** np.maximum(now // BUCKET - self._buckets, 0)
+        return float(weights @ self._counts[:, 0].sum(axis=1))
 
     def mean_s(self) -> float:
         """Return the mean in seconds; NaN if nothing is known."""
-        if not self._buckets:
-            return math.nan
-        newest = next(reversed(self._seen))
-        total_us = count = 0.0
-        for bucket, (seen, _, _) in self._seen.items():
-            weight = 0.5 ** (newest - bucket)
-            total_us += weight * int(self._buckets[bucket][_BINS])
-            count += weight * seen
-        # Not above 0 if something was taken back whose bucket had been dropped.
-        return total_us / 1e6 / count if count > 0 else math.nan
+        return float(self._summarised()[0])
 
     def sd_s(self) -> float:
         """Return the standard deviation in seconds, by the middles of bins; NaN for fewer than two."""
-        if self.count < 2:
-            return math.nan
-        newest = next(reversed(self._seen))
-        total = mean = square = 0.0
-        for bucket, (count, first, second) in self._seen.items():
-            weight = 0.5 ** (newest - bucket)
-            total, mean, square = total + weight * count, mean + weight * first, square + weight * second
-        if total <= 0:
-            return math.nan
-        return math.sqrt(max(square / total - (mean / total) ** 2, 0.0)) / 1e6
+        return float(self._summarised()[1])
+
+    def most_s(self) -> float:
+        """Return the latency in seconds beyond which a call is an outlier, as of now."""
+        return float(self._summarised()[2])
+
+    def is_plausible(self, latency_s: float) -> bool:
+        """Whether a latency that is counted already is no outlier."""
+        return latency_s <= self.most_s()
+
+    def _summarised(self) -> FloatArray:
+        if self._summary is None:
+            self._summary = np.empty(4)
+            _summarise(self._buckets, self._counts, _MIDDLES_US, self._summary)
+        return self._summary
 
     def quantile_s(self, share: float = 0.95) -> float:
-        """Return the upper end of the bin that holds the quantile, in seconds; NaN if nothing is known."""
-        if not self._buckets:
+        """Return the upper end of the bin that holds the quantile, in seconds; NaN if nothing is known.
+
+        Outliers are left out, as from the mean.
+        """
+        if not len(self._buckets):
             return math.nan
-        newest, total = max(self._buckets), np.zeros(_BINS)
-        for bucket, counts in sorted(self._buckets.items()):
-            total += 0.5 ** (newest - bucket) * counts[:_BINS]
-        cumulated = np.cumsum(total)
-        bin_ = int(np.searchsorted(cumulated, share * cumulated[-1]))
-        return float(_LOWEST_S * 10 ** ((bin_ + 1) / _PER_DECADE))
+        weights, end = 0.5 ** (self._buckets[-1] - self._buckets), int(self._summarised()[3]) + 1
+        cumulated = np.cumsum(weights @ self._counts[:, 0, :end])
+        if not cumulated[-1] > 0:
+            return math.nan
+        return _end_s(int(np.searchsorted(cumulated, share * cumulated[-1])))
 
     def state(self) -> State:
-        """Return the counts and sums of each bucket, as whole numbers: shape (buckets, bins + 1)."""
-        buckets = sorted(self._buckets)
-        counts = [self._buckets[bucket] for bucket in buckets]
-        return {
-            "buckets": np.array(buckets, dtype=np.int64),
-            "counts": np.array(counts, dtype=np.int64).reshape(len(buckets), _BINS + 1),
-        }
+        """Return the counts and sums of each bucket, as whole numbers, and the latest calls."""
+        own = {"buckets": self._buckets.copy(), "counts": self._counts.copy()}
+        return {**own, **joined(latest=self.latest.state())}
 
     def restore(self, state: State) -> None:
         """Become what gave `state`."""
-        pairs = zip(state["buckets"].tolist(), state["counts"], strict=True)
-        self._buckets = {bucket: counts.copy() for bucket, counts in pairs}
-        self._seen = {bucket: _sums(counts) for bucket, counts in self._buckets.items()}
+        self._buckets, self._counts = state["buckets"].copy(), state["counts"].copy()
+        self._summary = None
+        self.latest.restore(part(state, "latest"))
+
+
+def by_bin(counts: NDArray[np.int64]) -> NDArray[np.int64]:
+    """Return counts and sums by bin of counts by bin with one sum per bucket in the last column (0.1.0)."""
+    result = np.zeros((len(counts), 2, _BINS), dtype=np.int64)
+    result[:, 0, : counts.shape[1] - 1] = counts[:, :-1]
+    # Bins share the sum as their middles do, and the highest takes what rounding leaves.
+    for total, bins in zip(counts[:, -1].tolist(), result, strict=True):
+        parts = bins[0] * _MIDDLES_US
+        bins[1] = parts * (total / max(float(parts.sum()), 1.0))
+        bins[1, np.flatnonzero(bins[0])[-1]] += total - int(bins[1].sum())
+    return result
+
+
+def _bin_of(latency_s: float) -> int:
+    return min(int(_PER_DECADE * math.log10(max(latency_s, _LOWEST_S) / _LOWEST_S)), _BINS - 1)
+
+
+def _end_s(bin_: int) -> float:
+    return float(_LOWEST_S * 10 ** ((bin_ + 1) / _PER_DECADE))
+
+
+@compiled
+def _summarise(
+    buckets: NDArray[np.int64], counts: NDArray[np.int64], middles: FloatArray, result: FloatArray
+) -> None:
+    """Fill in mean and standard deviation in seconds, the end of the plausible range, and its last bin."""
+    n, bins = len(buckets), counts.shape[2]
+    weights, by_bin, everything = np.empty(n), np.zeros(bins), _USUAL_COUNT
+    for i in range(n):
+        weights[i] = 0.5 ** (buckets[n - 1] - buckets[i])
+        for b in range(bins):
+            by_bin[b] += weights[i] * counts[i, 0, b]
+            everything += weights[i] * counts[i, 0, b]
+    half = everything / 2.0
+    median, below = 0, by_bin[0]
+    while below < half and median < bins - 1:
+        median += 1
+        below += by_bin[median] + (_USUAL_COUNT if median == _USUAL else 0.0)
+    last = min(median + _PLAUSIBLE, bins - 1, max(_HOUR, median + _WHOLE))
+    whole = min(median + _WHOLE, last)
+    sum_us = seen = total = first = second = 0.0
+    for i in range(n):
+        bucket_us, bucket_n, bucket_first, bucket_second = 0.0, 0.0, 0.0, 0.0
+        for b in range(last + 1):
+            count = counts[i, 0, b]
+            if count:
+                middle = middles[min(b, whole)]
+                bucket_us += counts[i, 1, b] if b <= whole else count * middle
+                bucket_n += count
+                bucket_first += count * middle
+                bucket_second += count * middle * middle
+        sum_us, seen, total = sum_us + weights[i] * bucket_us, seen + weights[i] * bucket_n, total + bucket_n
+        first, second = first + weights[i] * bucket_first, second + weights[i] * bucket_second
+    # Not above 0 if something was taken back whose bucket had been dropped.
+    result[0] = sum_us / 1e6 / seen if seen > 0 else _NAN
+    variance = second / seen - (first / seen) * (first / seen) if seen > 0 and total >= 2 else _NAN
+    result[1] = math.sqrt(max(variance, 0.0)) / 1e6 if variance == variance else _NAN
+    result[2] = _LOWEST_S * 10 ** ((last + 1) / _PER_DECADE)
+    result[3] = last

@@ -20,6 +20,7 @@ from fairlead.optimizer.errors import InvalidInput
 from fairlead.optimizer.persistence.route_codec import excerpt, explain, from_json, to_json
 from fairlead.optimizer.types.arrays import array_of, plain
 from fairlead.optimizer.types.events import (
+    CircuitChanged,
     Decision,
     DriftAlarm,
     Event,
@@ -46,7 +47,7 @@ class _Line(msgspec.Struct, tag_field="kind", rename=_NAMES, forbid_unknown_fiel
     v: Literal[1]
 
 
-class _DecisionLine(_Line, tag="decision"):
+class _DecisionLine(_Line, tag="decision", omit_defaults=True):
     id: str
     route: str
     selected: str
@@ -64,6 +65,8 @@ class _DecisionLine(_Line, tag="decision"):
     floor: bytearray
     expected: bytearray
     features: bytearray
+    on_trial: dict[str, str] = msgspec.field(default_factory=dict)
+    relaxed: tuple[str, ...] = ()
 
 
 class _OutcomeLine(_Line, tag="outcome"):
@@ -95,6 +98,13 @@ class _DriftAlarmLine(_Line, tag="drift_alarm"):
     after: Number
 
 
+class _CircuitChangedLine(_Line, tag="circuit_changed"):
+    provider: str
+    state: str
+    at_seq: Whole
+    failures: Whole
+
+
 class _RouteChangedLine(_Line, tag="route_changed"):
     seq: Whole
     route: dict[str, Any]
@@ -118,10 +128,11 @@ _KINDS: Final[dict[type, _Kind]] = {
     Outcome: _kind(_OutcomeLine),
     Feedback: _kind(_FeedbackLine),
     DriftAlarm: _kind(_DriftAlarmLine),
+    CircuitChanged: _kind(_CircuitChangedLine),
     RouteChanged: _kind(_RouteChangedLine),
 }
 _READER: Final = msgspec.json.Decoder(
-    _DecisionLine | _OutcomeLine | _FeedbackLine | _DriftAlarmLine | _RouteChangedLine
+    _DecisionLine | _OutcomeLine | _FeedbackLine | _DriftAlarmLine | _CircuitChangedLine | _RouteChangedLine
 )
 _WRITER: Final = msgspec.json.Encoder(enc_hook=plain)
 _NOT_ASCII: Final = re.compile(r"[^\x00-\x7f]")
@@ -136,7 +147,7 @@ def encode(event: Event, *, checked: bool = False) -> str:
     if kind is None:
         raise InvalidInput(
             f"a {type(event).__name__} cannot be logged: give a decision, outcome, feedback, drift "
-            "alarm or change of the route"
+            "alarm, change of a circuit or change of the route"
         )
     try:
         record = kind.line(VERSION, *kind.values(event)) if checked else _record(event, kind)
@@ -205,8 +216,11 @@ def _read(line: str, seq: int | None = None) -> Event:
     record = _READER.decode(line)
     fields = msgspec.structs.asdict(record)
     # No field occurs twice if there is one colon after a quote for each, and nothing in between.
-    nested = fields.get("ineligible") or ()
-    if line.count('":') != len(fields) + 1 + len(nested) or '" ' in line or not line.isprintable():
+    if isinstance(record, _DecisionLine):
+        nested = len(record.ineligible) + len(record.on_trial) - (not record.on_trial) - (not record.relaxed)
+    else:
+        nested = 0
+    if line.count('":') != len(fields) + 1 + nested or '" ' in line or not line.isprintable():
         _STRICT.decode(line)
     del fields["v"]
     if isinstance(record, _DecisionLine):
@@ -215,6 +229,8 @@ def _read(line: str, seq: int | None = None) -> Event:
         return RouteChanged(seq=record.seq, route=from_json(Route, record.route))
     if isinstance(record, _DriftAlarmLine):
         return DriftAlarm(**fields)
+    if isinstance(record, _CircuitChangedLine):
+        return CircuitChanged(**fields)
     if seq is not None:
         fields["revision"] = seq
     return Outcome(**fields) if isinstance(record, _OutcomeLine) else Feedback(**fields)
@@ -239,8 +255,8 @@ def _decision(fields: dict[str, Any], seq: int | None) -> Decision:
 
 
 def _name_of(event: Event) -> str:
-    if isinstance(event, DriftAlarm | RouteChanged):
-        return f"of {event.provider if isinstance(event, DriftAlarm) else event.route.name!r}"
+    if isinstance(event, DriftAlarm | CircuitChanged | RouteChanged):
+        return f"of {event.route.name if isinstance(event, RouteChanged) else event.provider!r}"
     return repr(event.id if isinstance(event, Decision) else event.decision_id)
 
 

@@ -7,8 +7,13 @@ from dataclasses import replace
 from fnmatch import fnmatchcase
 from typing import Final
 
+import numpy as np
+
 from fairlead.optimizer.errors import InvalidInput, NoEligibleProvider
 from fairlead.optimizer.types import Constraints, FloatArray, Provider
+
+LIMITS: Final = ("max_cost_usd", "max_latency_s", "max_tail_latency_s")
+"""Fields of `Constraints` that compare with what is expected of a provider."""
 
 _LIMIT_REASONS: Final = (
     (
@@ -54,15 +59,11 @@ class ConstraintChecker:
             if provider.context_window_tokens is not None
         )
         self._smallest_window = min((window for _, window in self._windows), default=float("inf"))
-        self._limits = (
-            lowest(each.max_cost_usd for each in rules),
-            lowest(each.max_latency_s for each in rules),
-            lowest(each.max_tail_latency_s for each in rules),
-        )
-        self.has_limits = any(limit is not None for limit in self._limits)
-        """Whether `check_limits` could rule a provider out."""
-        self.limits_tail = self._limits[2] is not None
-        """Whether `check_limits` looks at ``tail_latency_s``."""
+        self.limits = tuple(lowest(getattr(each, name) for each in rules) for name in LIMITS)
+        """The lowest of each of `LIMITS`, None without one."""
+        self.has_limits = any(limit is not None for limit in self.limits)
+        self.is_strict = any(each.strict for each in rules)
+        """Whether a provider that is not believed to meet a limit is ruled out, instead of put on trial."""
 
     @property
     def always_ineligible(self) -> frozenset[str]:
@@ -94,27 +95,24 @@ class ConstraintChecker:
             if name not in candidates:
                 ineligible.setdefault(name, "is not among the candidates of the request")
 
-    def check_limits(
-        self,
-        ineligible: dict[str, str],
-        *,
-        cost_usd: FloatArray,
-        latency_s: FloatArray,
-        tail_latency_s: FloatArray,
-    ) -> None:
-        """Add the providers beyond a limit, and why, unless they are ineligible already.
+    def excess(self, values: Sequence[FloatArray]) -> FloatArray:
+        """Return cost, latency and tail latency, (k,) each, as multiples of their limits, shape (3, k).
 
-        The arrays have shape (k,); NaN, for a cost or a latency that is not known, is beyond any limit.
+        NaN stays NaN; without a limit, everything is 0.
         """
-        columns = zip(self._limits, (cost_usd, latency_s, tail_latency_s), _LIMIT_REASONS, strict=True)
-        for limit, values, (unknown, beyond) in columns:
-            if limit is None:
-                continue
-            for name, value in zip(self._names, values.tolist(), strict=True):
-                # Not "value > limit": a NaN must be ruled out too.
-                if not value <= limit:
-                    reason = beyond if value == value else unknown
-                    ineligible.setdefault(name, reason.format(value=value, limit=limit))
+        result = np.zeros((len(LIMITS), len(self._names)))
+        for row, (limit, column) in enumerate(zip(self.limits, values, strict=True)):
+            if limit is not None:
+                with np.errstate(over="ignore"):
+                    beyond = column / limit if limit > 0 else np.where(column > 0, np.inf, column)
+                # So said that a limit of 0 is met by 0, and that rounding puts nobody beyond.
+                result[row] = np.where(column <= limit, np.minimum(beyond, 1.0), beyond)
+        return result
+
+    def limit_reason(self, row: int, value: float) -> str:
+        """Say why a provider with this value is not believed to meet one of `LIMITS`."""
+        unknown, beyond = _LIMIT_REASONS[row]
+        return (beyond if value == value else unknown).format(value=value, limit=self.limits[row])
 
 
 def lowest(limits: Iterable[float | None]) -> float | None:

@@ -1,14 +1,15 @@
 """The selector: from predictions, rules and money to the logged distribution and the draw.
 
-    prediction ─► rules ─► utility ─► policy ─► newcomers' quotas ─► floor ─► draw
+    prediction ─► rules ─► utility ─► policy ─► quotas of those on trial ─► floor ─► draw
 
 This is the only place that draws, and what it draws from is what is logged.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Set
 from dataclasses import dataclass
+from functools import partial
 
 import numpy as np
 
@@ -17,7 +18,8 @@ from fairlead.optimizer.models.beliefs import Beliefs, Prediction
 from fairlead.optimizer.policies.base import Policy
 from fairlead.optimizer.selection.eligibility import ConstraintChecker, require_eligible
 from fairlead.optimizer.selection.exploration import Newcomers
-from fairlead.optimizer.selection.shadow_price import Pacing
+from fairlead.optimizer.selection.shadow_price import TYPICAL_INPUT_TOKENS, Pacing
+from fairlead.optimizer.selection.trial import Judgement
 from fairlead.optimizer.types import Constraints, FloatArray, Objective, Route
 
 
@@ -30,6 +32,12 @@ class Selection:
     floor: FloatArray
     ineligible: Mapping[str, str]
     """Name to reason for every provider that was ruled out."""
+    on_trial: Mapping[str, str]
+    """Name to reason for every provider that got no more than a quota."""
+    relaxed: tuple[str, ...]
+    """Limits that the selected provider is not believed to meet."""
+    expected: FloatArray
+    """`Decision.expected`."""
     shadow_price: float
     version: int
     """`Router.model_version`."""
@@ -62,16 +70,35 @@ class Selector:
         """Solve the shadow price again, after the route or its newcomers have changed."""
         self.pacing.configure(self._route, self._beliefs, excluded=self._excluded())
 
+    @property
+    def has_limits(self) -> bool:
+        """Whether the route itself has limits of cost or latency."""
+        return self._checker.has_limits
+
+    def update_excluded(self) -> bool:
+        """Let the next solution of the shadow price know who is on trial now; returns False: it is done."""
+        self.pacing.exclude(self._excluded())
+        return False
+
     def _excluded(self) -> list[bool]:
-        """Mark the providers that the policy never chooses: those ruled out, and newcomers.
+        """Mark the providers that the policy never chooses: those ruled out, and those on trial.
 
         If there are only newcomers it chooses among them, and if no provider is left no price can help.
         """
         always = self._checker.always_ineligible
-        for excluded in (always | self.newcomers.names, always):
-            if not set(self.names) <= excluded:
-                return [name in excluded for name in self.names]
-        return [False for _ in self.names]
+        if set(self.names) <= always:
+            return [False for _ in self.names]
+        if self._checker.has_limits or self._beliefs.circuits:
+            centre = self._beliefs.quality.posterior.centre[None].copy()
+            judgement = Judgement(
+                self._checker, self._beliefs, self._beliefs.predict(centre, TYPICAL_INPUT_TOKENS)
+            )
+            eligible = np.array([name not in always for name in self.names])
+            new = np.array([name in self.newcomers.names for name in self.names])
+            standing = judgement.stand(eligible=eligible, newcomers=new, share=self.newcomers.share)
+            return [not serves for serves in standing.serving.tolist()]
+        excluded = always | self.newcomers.names
+        return [name in (always if set(self.names) <= excluded else excluded) for name in self.names]
 
     def select(
         self,
@@ -93,57 +120,99 @@ class Selector:
             checker = ConstraintChecker(self._route.providers, self._route.constraints, constraints)
         ineligible = checker.check(candidates=candidates, input_tokens=input_tokens)
         pacing.check_left(ineligible, self.names, cost_usd=prediction.cost_usd[0], at_s=at_s)
-        if checker.has_limits:
-            self._check_limits(checker, prediction, ineligible)
+        judgement = self._judge(checker, prediction, ineligible)
         require_eligible(ineligible, self.names, decision_id=decision_id)
-        mean, spread = prediction.utility(shadow_price=shadow_price, latency_weight=latency_weight)
-        floor = pacing.floor
+        utility = prediction.utility(shadow_price=shadow_price, latency_weight=latency_weight)
         if ineligible:
-            out = np.array([name in ineligible for name in self.names])
-            mean[0, out] = -np.inf
-            floor = np.where(out, 0.0, floor)
-        chances = self._probabilities(mean, spread, cost_usd=prediction.cost_usd[0], ineligible=ineligible)
-        if pacing.has_floor:
-            chances = chances * (1.0 - floor.sum()) + floor
+            utility[0][0, [name in ineligible for name in self.names]] = -np.inf
+        share = self._with_quotas if judgement is None else partial(self._with_trials, judgement)
+        chances, on_trial = share(utility, cost_usd=prediction.cost_usd[0], ineligible=ineligible)
+        chances, floor = self._with_floor(chances, no_floor=ineligible.keys() | on_trial.keys())
         return Selection(
-            index=sample(chances, draw),
+            index=(index := sample(chances, draw)),
             probabilities=chances,
             floor=floor,
             ineligible=ineligible,
+            on_trial=on_trial,
+            relaxed=() if judgement is None else judgement.relaxed(index),
+            expected=self._beliefs.expected_now(prediction),
             shadow_price=shadow_price,
             version=prediction.version + pacing.version,
         )
 
-    def _check_limits(
+    def _judge(
         self, checker: ConstraintChecker, prediction: Prediction, ineligible: dict[str, str]
-    ) -> None:
-        beliefs, latency_s = self._beliefs, prediction.latency_s
-        checker.check_limits(
-            ineligible,
-            cost_usd=beliefs.provable_cost(prediction.cost_usd[0]),
-            latency_s=latency_s,
-            tail_latency_s=beliefs.tail_latency_s if checker.limits_tail else latency_s,
-        )
+    ) -> Judgement | None:
+        """Judge the providers by limits and circuits; None if nobody need be on trial for them."""
+        if not checker.has_limits and not self._beliefs.circuits:
+            return None
+        judgement = Judgement(checker, self._beliefs, prediction)
+        if checker.is_strict:
+            judgement.rule_out(ineligible)
+        return judgement if judgement.has_doubts else None
 
-    def _probabilities(
-        self, mean: FloatArray, spread: FloatArray, *, cost_usd: FloatArray, ineligible: Mapping[str, str]
-    ) -> FloatArray:
+    def _with_floor(self, chances: FloatArray, *, no_floor: Set[str]) -> tuple[FloatArray, FloatArray]:
+        """Return the probabilities with the exploration floor under them, and that floor, (k,) both."""
+        floor = self.pacing.floor
+        if no_floor:
+            floor = np.where([name in no_floor for name in self.names], 0.0, floor)
+        if self.pacing.has_floor:
+            chances = chances * (1.0 - floor.sum()) + floor
+        return chances, floor
+
+    def _with_trials(
+        self,
+        judgement: Judgement,
+        utility: tuple[FloatArray, FloatArray],
+        *,
+        cost_usd: FloatArray,
+        ineligible: dict[str, str],
+    ) -> tuple[FloatArray, dict[str, str]]:
+        """Return the policy's probabilities with the quotas of those on trial, (k,), and why they are.
+
+        Those whose quota is 0 become ``ineligible``.
+        """
+        mean, spread = utility
+        is_new = np.array([name in self.newcomers.names for name in self.names])
+        share, target = self.newcomers.share, self.pacing.target_usd
+        standing = judgement.stand(eligible=np.isfinite(mean[0]), newcomers=is_new, share=share)
+        quota = standing.quota
+        if target is not None:
+            affordable = share * target / np.maximum(cost_usd, 1e-12)
+            quota = np.where(is_new, np.minimum(quota, affordable), quota)
+        if standing.is_capped.any():
+            wanted = self._policy.probabilities(mean, spread)[0]
+            quota = np.where(standing.is_capped, np.minimum(quota, wanted), quota)
+        mean[0, ~standing.serving] = -np.inf
+        chances = self._policy.probabilities(mean, spread)[0]
+        ineligible |= judgement.reasons(standing.is_capped & (quota <= 0.0))
+        on_trial = judgement.reasons(standing.is_capped & (quota > 0.0))
+        return chances / chances.sum() * (1.0 - quota.sum()) + quota, on_trial
+
+    def _with_quotas(
+        self,
+        utility: tuple[FloatArray, FloatArray],
+        *,
+        cost_usd: FloatArray,
+        ineligible: dict[str, str],
+    ) -> tuple[FloatArray, dict[str, str]]:
         """Return the policy's probabilities with newcomers' quotas, shape (k,), for utilities (1, k)."""
+        mean, spread = utility
         newcomers = self.newcomers
         if not newcomers.names:
-            chances: FloatArray = self._policy.probabilities(mean, spread)[0]
-            return chances
+            return self._policy.probabilities(mean, spread)[0], {}
         # Newcomers get their quota below; the policy shares the rest among the others, if there are any.
         is_new = np.array([name in newcomers.names for name in self.names])
         if np.isfinite(mean[0, ~is_new]).any():
             mean[0, is_new] = -np.inf
-        return newcomers.with_quotas(
+        chances = newcomers.with_quotas(
             self._policy.probabilities(mean, spread)[0],
             names=self.names,
             cost_usd=cost_usd,
             ineligible=ineligible,
             target_usd=self.pacing.target_usd,
         )
+        return chances, {}
 
 
 def sample(probabilities: FloatArray, draw: float) -> int:

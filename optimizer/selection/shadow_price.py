@@ -95,6 +95,11 @@ class Pacing:
         self._use(route, excluded)
         self.update(beliefs)
 
+    def exclude(self, excluded: Sequence[bool]) -> None:
+        """Solve again if other providers are ``excluded`` than before."""
+        if excluded != self._excluded.tolist():
+            self._excluded, self.needs_solve = np.array(excluded, dtype=np.bool_), True
+
     @property
     def shadow_price(self) -> float:
         """Quality that one USD must bring under the route's own objective and budget."""

@@ -7,6 +7,7 @@ from fairlead.optimizer.types.arrays import FloatArray
 from fairlead.optimizer.types.budget import Budget, BudgetAlarm
 from fairlead.optimizer.types.events import (
     Candidate,
+    CircuitChanged,
     Context,
     Decision,
     DriftAlarm,
@@ -31,6 +32,7 @@ __all__ = [
     "Budget",
     "BudgetAlarm",
     "Candidate",
+    "CircuitChanged",
     "Constraints",
     "Context",
     "Decision",

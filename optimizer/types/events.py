@@ -20,6 +20,7 @@ LETTERS_PER_TOKEN: Final = 4.0
 LATEST_S: Final = 1e12
 
 _NO_ATTRIBUTES: Mapping[str, str | float | bool] = {}
+_NONE_ON_TRIAL: Mapping[str, str] = {}
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -83,7 +84,7 @@ class Expected:
 
 @dataclass(frozen=True, kw_only=True)
 class Candidate:
-    """One provider as seen by one decision; ``reason`` says why it was ineligible.
+    """One provider as seen by one decision; ``reason`` says why it was ineligible, or only on trial.
 
     See `Decision.candidates`.
     """
@@ -135,6 +136,10 @@ class Decision:
     task: str | None = None
     fallback_used: str | None = None
     """Why the route's default was answered instead of a routed choice; None for a routed one."""
+    on_trial: Mapping[str, str] = field(default_factory=lambda: _NONE_ON_TRIAL)
+    """Why a provider got no more than a quota, by name."""
+    relaxed: tuple[str, ...] = ()
+    """The limits (`Constraints`) that the selected provider is not believed to meet."""
     latency_sd_s: FloatArray | None = None
     """Standard deviation of each provider's latency, NaN if fewer than two are known; not logged."""
 
@@ -157,7 +162,7 @@ class Decision:
                 provider=name,
                 propensity=propensity,
                 eligible=name not in self.ineligible,
-                reason=self.ineligible.get(name),
+                reason=self.ineligible.get(name) or self.on_trial.get(name),
                 expected=Expected(
                     quality=quality,
                     quality_sd=quality_sd,
@@ -310,6 +315,29 @@ class ImplausibleOutcome:
 
 
 @dataclass(frozen=True, kw_only=True)
+class CircuitChanged:
+    """The circuit of a provider is now ``closed``, ``open`` or ``half_open``.
+
+    ``at_seq`` is the decision whose outcome brought it about; ``failures`` counts those in a row behind it.
+    A router raises these itself, since circuits follow from outcomes; `Router.learn` notes those of others.
+
+    >>> CircuitChanged(provider="small", state="open", at_seq=83, failures=3).state
+    'open'
+    """
+
+    provider: str
+    state: str
+    at_seq: int
+    failures: int
+
+    def __post_init__(self) -> None:
+        if self.state not in ("closed", "open", "half_open"):
+            raise InvalidInput(f"circuit is {self.state!r}: give one of closed, open, half_open")
+        for name in ("at_seq", "failures"):
+            finite(name, getattr(self, name), low=0, high=2**53, remedy="give a whole number, counted from 0")
+
+
+@dataclass(frozen=True, kw_only=True)
 class RouteChanged:
     """A configuration of the route: decisions from ``seq`` on are made under it.
 
@@ -328,7 +356,7 @@ class RouteChanged:
         finite("seq", self.seq, low=0, high=2**53, remedy="give a seq, counted from 0")
 
 
-Event = Decision | Outcome | Feedback | DriftAlarm | RouteChanged
+Event = Decision | Outcome | Feedback | DriftAlarm | CircuitChanged | RouteChanged
 E = TypeVar("E", bound=Decision | Outcome | Feedback)
 
 

@@ -108,7 +108,9 @@ class Constraints:
     """Rules that a choice must satisfy; ``allow`` and ``deny`` take wildcards, and ``deny`` has priority.
 
     Limits compare with what is expected of a provider for the request: its cost, its mean latency, and the
-    95 % quantile of its latency (tail). A provider of which that is not known is ruled out.
+    95 % quantile of its latency (tail). A provider that is not believed to meet one is tried with a small
+    share of requests, and serves only if no other can; the decision then names the limit in ``relaxed``. With
+    ``strict`` it never serves, and without a provider that meets all limits there is no decision.
 
     >>> rules = Constraints(allow=("openai/*", "local/*"), deny=("openai/o1*",), max_cost_usd=0.01)
     >>> rules.max_latency_s is None
@@ -121,6 +123,7 @@ class Constraints:
     max_cost_usd: float | None = None
     max_latency_s: float | None = None
     max_tail_latency_s: float | None = None
+    strict: bool = False
 
     def __post_init__(self) -> None:
         limits = ("max_cost_usd", "max_latency_s", "max_tail_latency_s")

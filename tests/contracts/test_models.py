@@ -9,9 +9,10 @@ import numpy as np
 import pytest
 
 from fairlead.optimizer.features.base import Block
-from fairlead.optimizer.models.failure import FailureBelief
+from fairlead.optimizer.models.failure import FailureBelief, failure_rates
 from fairlead.optimizer.models.latency import BUCKET, LatencyBelief
 from fairlead.optimizer.models.linear import LinearBelief
+from fairlead.optimizer.models.recent import RecentValues
 from fairlead.optimizer.models.statistics import quantise
 from tests.contracts.check_model import CHECKS, Case, Observation
 
@@ -49,13 +50,19 @@ CASES: Final = {
         LatencyBelief,
         lambda rng, i: (float(rng.lognormal()), i * BUCKET // 40),
         lambda belief, observation, sign: belief.add(*observation, sign=sign),
-        lambda belief: (belief.mean_s(), belief.quantile_s()),
+        lambda belief: (belief.mean_s(), belief.sd_s(), belief.quantile_s(), belief.most_s()),
+    ),
+    "recent": Case(
+        RecentValues,
+        lambda rng, i: (i // 5, float(rng.lognormal())),
+        lambda recent, observation, sign: (recent.add if sign > 0 else recent.remove)(*observation),
+        lambda recent: recent.in_a_row(2.0),
     ),
     "failure": Case(
         FailureBelief,
-        lambda rng, i: (i, bool(rng.random() < 0.2)),
+        lambda rng, i: (i, bool(rng.random() < (0.9 if 60 < i < 90 else 0.2)), float(rng.random())),
         lambda belief, observation, sign: (belief.add if sign > 0 else belief.remove)(*observation),
-        lambda belief: belief.probability(),
+        lambda belief: (*failure_rates([belief.calls(210)])[:, 0], *belief.circuit[1:]),
     ),
 }
 

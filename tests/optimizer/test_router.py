@@ -204,13 +204,17 @@ def test_constraints_and_candidates_exclude(learned):
     assert set(limited.ineligible) == {"dear"}
 
 
-def test_a_provider_without_latency_history_does_not_pass_a_latency_cap():
+def test_a_provider_without_latency_history_is_only_tried_under_a_latency_cap():
     router = new_router()
     decision = decided(router)
     router.learn(decision)
     router.learn(Outcome(decision_id=decision.id, served_provider="middle", latency_s=0.2))
     capped = decided(router, constraints=Constraints(max_latency_s=1.0))
-    assert set(capped.ineligible) == {"cheap", "dear"}
+    assert set(capped.on_trial) == {"cheap", "dear"}
+    assert not capped.ineligible
+    assert chances(capped)["middle"] == pytest.approx(0.8, abs=0.01)
+    strict = decided(router, constraints=Constraints(max_latency_s=1.0, strict=True))
+    assert set(strict.ineligible) == {"cheap", "dear"}
 
 
 def test_where_nobody_may_serve_one_sentence_names_every_reason(learned):

@@ -181,7 +181,7 @@ def test_a_decision_that_does_not_fit_is_refused_and_changes_nothing():
     router.learn(Feedback(decision_id="next", value=0.5))
 
 
-def test_a_cost_that_nobody_knows_does_not_pass_a_cost_limit():
+def test_a_cost_that_nobody_knows_is_only_tried_under_a_cost_limit():
     declared = Route(
         name="toy",
         providers=(provider("cheap", 1e-4), Provider(name="unpriced")),
@@ -189,10 +189,10 @@ def test_a_cost_that_nobody_knows_does_not_pass_a_cost_limit():
     )
     router = new_router(declared)
     decision = decided(router)
-    assert "no known price" in decision.ineligible["unpriced"]
+    assert "no known price" in decision.on_trial["unpriced"]
     router.learn(decision)
     router.learn(Outcome(decision_id=decision.id, served_provider="unpriced", cost_usd=1e-3))
-    assert not decided(router).ineligible
+    assert not decided(router).on_trial
 
 
 def test_a_daily_budget_needs_the_time():

@@ -98,7 +98,7 @@ def test_what_a_request_does_not_say_of_its_objective_is_the_routes(
     ("fields", "status", "kind"),
     [
         ({"candidates": ["nobody"]}, 422, "invalid"),
-        ({"constraints": {"max_cost_usd": 1e-9}}, 422, "no-provider"),
+        ({"constraints": {"max_cost_usd": 1e-9, "strict": True}}, 422, "no-provider"),
         ({"constraints": {"capabilities": ["vision"]}}, 422, "no-provider"),
         ({"route": "nowhere"}, 404, "not-found"),
         ({"embedding": [1.0, 2.0], "prompt": None}, 422, "invalid"),

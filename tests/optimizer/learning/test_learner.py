@@ -43,7 +43,7 @@ def configured(learner, declared, seq=10) -> None:
 
 def decision(seq, selected="a", *, providers=NAMES, expected=0.5) -> Decision:
     table = np.full((6, len(providers)), expected)
-    table[1], table[2] = 0.05, 1e-3
+    table[1], table[2], table[5] = 0.05, 1e-3, 0.0
     return Decision(
         id=str(seq),
         seq=seq,
@@ -99,7 +99,7 @@ def assert_same(first: Beliefs, second: Beliefs) -> None:
     for name in first.latency:
         assert first.latency[name].count == second.latency[name].count
         np.testing.assert_array_equal(first.latency[name].mean_s(), second.latency[name].mean_s())
-        assert first.failure[name].probability() == second.failure[name].probability()
+        assert first.failure[name].recent == second.failure[name].recent
 
 
 @pytest.mark.parametrize("seed", range(5))

@@ -91,8 +91,7 @@ def test_a_free_provider_has_a_cost_of_next_to_nothing():
 def test_utility_is_quality_less_what_cost_and_latency_weigh():
     learned = taught(beliefs())
     for name, latency in (("small", 0.5), ("large", 2.0)):
-        learned.latency[name].add(latency, 0)
-        learned.mark_served(name)
+        learned.count_latency(name, 0, latency, sign=1)
     prediction = predicted(learned)
     mean, spread = weighed(learned, 30.0, 0.1)
     expected = prediction.quality[0] - 30.0 * prediction.cost_usd[0] - 0.1 * np.array([0.5, 2.0])
@@ -105,8 +104,7 @@ def test_an_unknown_latency_is_taken_to_be_that_of_the_others():
     learned = taught(beliefs())
     mean, _ = weighed(learned, 0.0, 5.0)
     np.testing.assert_allclose(mean, predicted(learned).quality)
-    learned.latency["small"].add(2.0, 0)
-    learned.mark_served("small")
+    learned.count_latency("small", 0, 2.0, sign=1)
     mean, _ = weighed(learned, 0.0, 0.1)
     np.testing.assert_allclose(mean, predicted(learned).quality - 0.2)
 
@@ -115,11 +113,42 @@ def test_failures_take_their_share_of_quality():
     learned = taught(beliefs())
     before = predicted(learned).quality[0]
     for seq in range(40):
-        learned.failure["large"].add(seq, failed=seq % 2 == 0)
-    learned.mark_served("large")
+        learned.count_call("large", seq, failed=seq % 2 == 0, billed=0.0, sign=1)
+        learned.now = seq
     after = predicted(learned)
     assert after.expected[5, 0, 1] == pytest.approx(0.5, abs=0.06)
     np.testing.assert_allclose(after.quality[0], before * (1.0 - after.expected[5, 0]))
+    assert (after.explored_variance > 0).all()
+
+
+def test_failures_are_paid_for_as_they_were_billed():
+    for billed in (0.0, 0.5, 1.0):
+        learned = taught(beliefs())
+        usual = predicted(learned).cost_usd[0]
+        for seq in range(200):
+            learned.count_call("large", seq, failed=seq % 2 == 0, billed=billed, sign=1)
+            learned.now = seq
+        cost = predicted(learned).cost_usd[0]
+        assert cost[0] == pytest.approx(usual[0], rel=0.03)
+        assert cost[1] / usual[1] == pytest.approx(0.5 + 0.5 * billed, abs=0.03)
+
+
+def test_failures_age_with_the_decisions_of_the_route_and_leave_no_trace_when_taken_back():
+    learned, plain = taught(beliefs()), predicted(taught(beliefs()))
+    for seq in range(30):
+        learned.count_call("large", seq, failed=seq % 3 == 0, billed=0.0, sign=1)
+    learned.now = 30
+    at_once = predicted(learned).expected[5, 0, 1]
+    assert at_once > 0.25
+    learned.now = 3_000
+    later = predicted(learned)
+    assert later.expected[5, 0, 1] < 0.03
+    assert later.explored_variance[0, 1] > plain.explored_variance[0, 1]
+    for seq in range(0, 30, 3):
+        learned.count_call("large", seq, failed=True, billed=0.0, sign=-1)
+    again = predicted(learned)
+    np.testing.assert_array_equal(again.expected, plain.expected)
+    np.testing.assert_array_equal(again.explored_variance, plain.explored_variance)
 
 
 def test_exploration_width_is_less_than_the_whole_belief():

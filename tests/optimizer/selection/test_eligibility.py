@@ -19,15 +19,27 @@ def check(
 ) -> dict[str, str]:
     checker = ConstraintChecker((A, B), *rules)
     ineligible = checker.check(candidates=candidates, input_tokens=tokens)
-    before = dict(ineligible)
-    checker.check_limits(
-        ineligible,
-        cost_usd=np.array([0.2, np.nan]),
-        latency_s=np.array([2.0, np.nan]),
-        tail_latency_s=np.array([9.0, np.nan]),
-    )
-    assert checker.has_limits or ineligible == before
+    values = (np.array([0.2, np.nan]), np.array([2.0, np.nan]), np.array([9.0, np.nan]))
+    excess = checker.excess(values)
+    assert checker.has_limits or (excess == 0.0).all()
+    for row, i in np.argwhere(~(excess <= 1.0)).tolist():
+        ineligible.setdefault((A.name, B.name)[i], checker.limit_reason(row, values[row][i]))
     return ineligible
+
+
+@pytest.mark.parametrize(
+    ("limit", "values", "expected"),
+    [
+        (2.0, [1.0, 2.0, 3.0, np.nan], [0.5, 1.0, 1.5, np.nan]),
+        (0.0, [0.0, 1e-12, 5.0, np.nan], [0.0, np.inf, np.inf, np.nan]),
+        (1e6, [1e6, 0.0, 1.0, 2e6], [1.0, 0.0, 1e-6, 2.0]),
+    ],
+)
+def test_values_are_multiples_of_their_limits(limit, values, expected) -> None:
+    providers = [Provider(name=name) for name in "abcd"]
+    column = np.array(values)
+    excess = ConstraintChecker(providers, Constraints(max_latency_s=limit)).excess((column, column, column))
+    np.testing.assert_allclose(excess, [[0.0] * 4, expected, [0.0] * 4])
 
 
 @pytest.mark.parametrize(
