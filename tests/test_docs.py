@@ -21,9 +21,16 @@ from tests.trials.servers import Server
 ROOT = Path(__file__).resolve().parent.parent
 GUIDES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", ROOT / "CHANGELOG.md"]
 PAGES = sorted([*GUIDES, *(ROOT / "docs").rglob("*.md"), *(ROOT / "data").glob("*.md")])
-README, CONTRIBUTING, REPLAY, SERVICE, DEPLOYMENT = (
+README, CONTRIBUTING, REPLAY, SERVICE, DEPLOYMENT, OPERATIONS = (
     (ROOT / name).read_text(encoding="utf-8")
-    for name in ("README.md", "CONTRIBUTING.md", "docs/replay.md", "docs/service.md", "docs/deployment.md")
+    for name in (
+        "README.md",
+        "CONTRIBUTING.md",
+        "docs/replay.md",
+        "docs/service.md",
+        "docs/deployment.md",
+        "docs/operations.md",
+    )
 )
 MAKE_TARGETS = re.findall(r"^([a-z][a-z-]*):", (ROOT / "Makefile").read_text("utf-8"), flags=re.MULTILINE)
 
@@ -80,13 +87,14 @@ class Reader:
         parser = argparse.ArgumentParser()
         parser.add_argument("url")
         parser.add_argument("-s", action="store_true")
-        parser.add_argument("-H", action="append", type=lambda text: tuple(text.split(": ", 1)))
+        parser.add_argument("-H", action="append", default=[], type=lambda text: tuple(text.split(": ", 1)))
         parser.add_argument("-d")
         typed = parser.parse_args(arguments)
         port = self._serve().port
         url = re.sub(r"^(http://)?localhost:8300/", f"http://127.0.0.1:{port}/", typed.url)
         assert str(port) in url, typed.url
-        response = httpx.post(url, content=typed.d, headers=dict(typed.H), timeout=HANGS_S)
+        method, headers = ("GET" if typed.d is None else "POST"), dict(typed.H)
+        response = httpx.request(method, url, content=typed.d, headers=headers, timeout=HANGS_S)
         assert response.is_success, response.text
 
     def stop(self) -> None:
@@ -105,7 +113,9 @@ def reader(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Reader]:
     person.stop()
 
 
-SHELL_BLOCKS = [block for page in (README, REPLAY, SERVICE, DEPLOYMENT) for block in blocks("sh", page)]
+SHELL_BLOCKS = [
+    block for page in (README, REPLAY, SERVICE, DEPLOYMENT, OPERATIONS) for block in blocks("sh", page)
+]
 
 
 @pytest.mark.parametrize("block", SHELL_BLOCKS)

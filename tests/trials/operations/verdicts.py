@@ -42,6 +42,7 @@ def judge(faulty: Lived, well: Lived) -> Result:
         *_request_budget(faulty),
         *_outage(faulty, well),
         *_latency_cap(faulty, well),
+        *_alarms(faulty, well),
     ]
     return result_of(figures, problems=[*faulty.problems, *well.problems])
 
@@ -171,3 +172,41 @@ def _latency_cap(faulty: Lived, well: Lived) -> Iterator[Figure]:
     )
     in_time = float((played.latency_s[300:] <= CAP_S).mean())
     yield reported("agent: share of calls that took no longer than the cap", in_time)
+
+
+# Alarms
+
+
+def _alarms(faulty: Lived, well: Lived) -> Iterator[Figure]:
+    """Demand that each fault is seen in metrics and states, and that without faults nothing cries wolf."""
+    looks, last = faulty.life.looks, faulty.life.looks[-1]
+    open_circuit = {"route": "support", "provider": "support/best"}
+    seen = [look for look in looks if metric(look.metrics, "fairlead_circuit_state", **open_circuit) > 1]
+    yield at_least("alarms: looks at the metrics that show the outage's open circuit", len(seen), 1)
+    changes = [change["state"] for change in last.states["support"].get("circuit_changes", ())]
+    yield at_least("alarms: openings in the state of support", changes.count("open"), 1)
+    for name, kept in (("with", faulty), ("without", well)):
+        count = metric(kept.life.looks[-1].metrics, "fairlead_quarantined_total")
+        wrong = kept.life.unit_errors
+        what = f"alarms: quarantined, {name} faults ({wrong} in a wrong unit)"
+        yield at_least(what, count, 0.9 * wrong) if wrong else at_most(what, count, 0)
+    prices = [
+        entry for entry in last.states["chat"].get("quarantine", ()) if entry["provider"] == "chat/middle"
+    ]
+    yield at_least("alarms: entries about the price list that is off", len(prices), 1)
+    spent = metric(last.metrics, "fairlead_budget_alarms_total", route="chat", level="80")
+    yield at_least("alarms: days on which four fifths of the day budget were spent", spent, 1)
+    states = [state.get("budget_alarms") for state in (look.states["chat"] for look in looks)]
+    yield at_least("alarms: looks at the state that show them", sum(map(bool, states)), 1)
+
+
+def metric(text: str, name: str, **labels: str) -> float:
+    """Add up the samples of a metric with these labels, in the text that Prometheus reads."""
+    total = 0.0
+    for line in text.splitlines():
+        sample, _, value = line.rpartition(" ")
+        if sample.partition("{")[0] == name and all(
+            f'{key}="{value}"' in sample for key, value in labels.items()
+        ):
+            total += float(value)
+    return total
