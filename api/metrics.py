@@ -101,6 +101,7 @@ class Metrics(Collector):
             yield from _routes(self._engine)
             yield from _budgets(self._engine)
             yield from _quarantine(self._engine)
+            yield from _circuits(self._engine)
 
     def _counted(self) -> Iterator[Metric]:
         requests = CounterMetricFamily(
@@ -199,6 +200,26 @@ def _routes(engine: Engine) -> Iterator[Metric]:
         broken.add_metric([name], float(served.broken is not None))
     yield from counters.values()
     yield from (spent, price, budget, opened, broken)
+
+
+_STATES: Final = {"closed": 0.0, "half_open": 1.0, "open": 2.0}
+
+
+def _circuits(engine: Engine) -> Iterator[Metric]:
+    labels = ["route", "provider"]
+    state = GaugeMetricFamily(
+        "fairlead_circuit_state", "Circuit of a provider: 0 closed, 1 half open, 2 open.", labels=labels
+    )
+    changes = CounterMetricFamily(
+        "fairlead_circuit_changes", "Changes of the circuit of a provider.", labels=labels
+    )
+    for route, served in sorted(engine.fold.routes.items()):
+        circuits, counts = served.router.circuits, served.router.circuit_change_counts
+        for provider in served.router.route.providers:
+            circuit = circuits.get(provider.name)
+            state.add_metric([route, provider.name], _STATES[circuit.state if circuit else "closed"])
+            changes.add_metric([route, provider.name], counts.get(provider.name, 0))
+    yield from (state, changes)
 
 
 def _quarantine(engine: Engine) -> Iterator[Metric]:

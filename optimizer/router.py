@@ -155,6 +155,11 @@ class Router:
         """The latest changes of circuits, oldest first, at most 1,000."""
         return self._learner.circuit_changes
 
+    @property
+    def circuit_change_counts(self) -> dict[str, int]:
+        """How often the circuit of each provider has changed so far."""
+        return dict(self._learner.circuit_change_counts)
+
     def decide(
         self,
         context: Context,

@@ -34,6 +34,8 @@ def summary(*, beliefs: Beliefs, learner: Learner, pacing: Pacing, newcomers: Ne
                 "latency_s": _number(prediction.latency_s[i]),
                 "tail_latency_s": _number(tail[i]),
                 "failure": float(prediction.expected[5, 0, i]),
+                "circuit": beliefs.circuits[name].state if name in beliefs.circuits else "closed",
+                "circuit_since_order": beliefs.circuits[name].since_seq if name in beliefs.circuits else None,
                 "feedback": learner.counts.get(name, 0),
                 "floor": float(pacing.floor[i]),
                 "newcomer": name in newcomers.names,

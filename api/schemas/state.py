@@ -19,7 +19,19 @@ class BeliefOut(Answer):
     tail_latency_s: float | None = Field(
         description="Seconds that 95 % of its calls stay below.", examples=[3.2]
     )
-    failure: float = Field(description="Share of calls that fail.", examples=[0.0])
+    failure: float = Field(
+        description="Share of calls that fail in ordinary times; an outage is not one.", examples=[0.0]
+    )
+    circuit: str = Field(
+        description=(
+            "closed; open: it is in an outage and gets probes only, at most 4 % of requests; half_open: it "
+            "has succeeded again, and closes it with three successes in a row."
+        ),
+        examples=["closed"],
+    )
+    circuit_since_order: int | None = Field(
+        description="The route's decision whose outcome brought that; null while it is closed."
+    )
     feedback: int = Field(description="Decisions that it served and that have feedback.", examples=[290])
     floor: float = Field(description="Its lowest propensity now.", examples=[0.0])
     newcomer: bool = Field(
@@ -41,6 +53,15 @@ class TaskOut(Answer):
 
     decisions: int = Field(examples=[160])
     providers: dict[str, TaskBeliefOut]
+
+
+class CircuitOut(Answer):
+    """A change of a provider's circuit."""
+
+    provider: str = Field(examples=["small"])
+    state: str = Field(description="closed, open or half_open.", examples=["open"])
+    at_order: int = Field(description="Decision whose outcome brought it about.", examples=[812])
+    failures: int = Field(description="Failures in a row behind it.", examples=[3])
 
 
 class AlarmOut(Answer):
@@ -159,6 +180,9 @@ class RouteStateOut(Answer):
     providers: dict[str, BeliefOut]
     tasks: dict[str, TaskOut] = Field(description="By task label, of the first 64 labels.")
     alarms: list[AlarmOut] = Field(description="Providers that have changed, the latest last.")
+    circuit_changes: list[CircuitOut] = Field(
+        description="Changes of circuits, the latest last; at most 100."
+    )
     quarantine: list[QuarantineOut] = Field(
         description="Outcomes and price lists that cannot be right, by provider, quantity and likely error."
     )

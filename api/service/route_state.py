@@ -9,6 +9,7 @@ from fairlead.api.schemas.state import (
     AlarmOut,
     BudgetAlarmOut,
     BudgetStateOut,
+    CircuitOut,
     QuarantineOut,
     ReadyOut,
     RouteStateOut,
@@ -19,7 +20,7 @@ from fairlead.api.service.answers import timestamp
 from fairlead.api.service.auth import Principal
 from fairlead.api.service.service import Service
 from fairlead.api.state.served_route import ServedRoute
-from fairlead.optimizer.types import Context, DriftAlarm, ImplausibleOutcome
+from fairlead.optimizer.types import CircuitChanged, Context, DriftAlarm, ImplausibleOutcome
 from fairlead.optimizer.types.budget import BudgetAlarm, BudgetState
 
 _MOST_ALARMS: Final = 100
@@ -69,8 +70,16 @@ def route_state(service: Service, name: str, principal: Principal) -> RouteState
             "providers": summary["providers"],
             "tasks": {task: _task(service, served, task) for task in sorted(served.tasks)},
             "alarms": [alarm_answer(alarm) for alarm in served.router.alarms[-_MOST_ALARMS:]],
+            "circuit_changes": list(map(circuit_answer, served.router.circuit_changes[-_MOST_ALARMS:])),
             "quarantine": list(map(quarantine_answer, served.router.quarantine)),
         }
+    )
+
+
+def circuit_answer(change: CircuitChanged) -> CircuitOut:
+    """Return a change of a circuit as it is answered."""
+    return CircuitOut(
+        provider=change.provider, state=change.state, at_order=change.at_seq, failures=change.failures
     )
 
 

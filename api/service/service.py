@@ -22,6 +22,7 @@ from fairlead.api.problems import Problem
 from fairlead.api.schemas.base import ProblemOut
 from fairlead.api.service.auth import Authenticator, Principal, TokenBucket
 from fairlead.api.service.budget_watch import BudgetWatch
+from fairlead.api.service.circuit_watch import CircuitWatch
 from fairlead.api.service.declared import declared_changes
 from fairlead.api.service.quarantine_watch import QuarantineWatch
 from fairlead.api.service.upkeep import Upkeep
@@ -85,6 +86,7 @@ class Service:
         self.authenticator = Authenticator(lambda: self.engine.in_force.config, clock)
         self.metrics.watch(self.engine, self.writer)
         self.budget_watch, self.quarantine_watch = BudgetWatch(self.engine), QuarantineWatch(self.engine)
+        self.circuit_watch = CircuitWatch(self.engine)
         self._tasks: list[asyncio.Task[None]] = []
         self._declared = self._read_declarations()
 
@@ -280,8 +282,8 @@ class Service:
                 for change in self.engine.prices_to_activate():
                     # The uid is the same in every process, so that it is written once.
                     await self.append([self.change_row(change, by="clock", uid=f"activate:{change.id}")])
-                self.budget_watch.check()
-                self.quarantine_watch.check()
+                for watch in (self.budget_watch, self.quarantine_watch, self.circuit_watch):
+                    watch.check()
                 if self.store.shared:
                     self.engine.rebuild_if_behind(await self.in_thread(retention.base_seq, self.store))
                 if self.store.shared or self.engine.lag == 0:

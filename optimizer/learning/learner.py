@@ -65,6 +65,8 @@ class Learner:
         self.alarms: list[DriftAlarm] = []
         self.circuit_changes: list[CircuitChanged] = []
         """The latest changes of circuits, oldest first."""
+        self.circuit_change_counts: dict[str, int] = {}
+        """Changes of circuits so far, by provider."""
         self.tripped = False
         """Whether a circuit has changed since the router last checked."""
         self.refreshed = False
@@ -237,6 +239,9 @@ class Learner:
             )
         if change not in self.circuit_changes:
             self.circuit_changes.append(change)
+            self.circuit_change_counts[change.provider] = (
+                self.circuit_change_counts.get(change.provider, 0) + 1
+            )
             del self.circuit_changes[:-MOST_CHANGES]
 
     def _add_cost(self, decision: OpenDecision, outcome: Outcome, *, sign: int) -> None:
@@ -391,6 +396,7 @@ class Learner:
             alarms=self.alarms,
             detected=names,
             circuit_changes=self.circuit_changes,
+            circuit_change_counts=self.circuit_change_counts,
         )
         detectors = {f"detector{i}": self._detectors[name].state() for i, name in enumerate(names)}
         parts = joined(**detectors, quarantine=self._quarantine.state())
@@ -402,6 +408,7 @@ class Learner:
         saved = unpacked(state["learner"], SavedLearner)
         self._spending, self.counts, self.alarms = saved.spending, saved.counts, saved.alarms
         self.circuit_changes = saved.circuit_changes
+        self.circuit_change_counts = saved.circuit_change_counts
         for i, name in enumerate(saved.detected):
             self._detectors[name] = DriftDetector.from_state(part(state, f"detector{i}"))
         judged = part(state, "quarantine")
@@ -420,3 +427,4 @@ class SavedLearner(msgspec.Struct, array_like=True):
     alarms: list[DriftAlarm]
     detected: list[str]
     circuit_changes: list[CircuitChanged] = []
+    circuit_change_counts: dict[str, int] = {}

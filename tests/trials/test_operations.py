@@ -11,7 +11,7 @@ import pytest
 
 from fairlead import Feedback, Outcome, Prices
 from tests.trials.__main__ import main
-from tests.trials.operations import base, embeddings, poison, registry
+from tests.trials.operations import base, caps, embeddings, flaky, outages, poison, registry
 from tests.trials.operations.arrivals import DAY_S, MONDAY_S, PROFILES, arrivals
 from tests.trials.operations.clients import Honest, Hostile
 from tests.trials.operations.play import make_router, play
@@ -29,6 +29,18 @@ def test_a_router_without_faults_meets_the_bounds() -> None:
 
 def test_false_costs_move_next_to_nothing() -> None:
     assert poison.run_short([1], quiet).problems == []
+
+
+def test_an_outage_takes_the_share_and_recovery_gives_it_back() -> None:
+    assert outages.run_short(range(1, 4), quiet).problems == []
+
+
+def test_a_few_failures_cost_little_and_many_are_believed() -> None:
+    assert flaky.run_short([1, 2], quiet).problems == []
+
+
+def test_limits_lock_nobody_out() -> None:
+    assert caps.run_short([1], quiet).problems == []
 
 
 # The simulated world
