@@ -50,7 +50,7 @@ class Learner:
         self._history = history
         route = history.latest
         self.ledger = Ledger(providers=history.names(), metrics=route.metrics, sources=route.sources)
-        self._quarantine = Quarantine(self._is_listed, self.ledger.decisions)
+        self._quarantine = Quarantine(self._is_listed, self.ledger.decisions, latency=beliefs.latency)
         self._costs = CostNormalizer(
             beliefs, history=history, ledger=self.ledger, quarantine=self._quarantine
         )
@@ -136,7 +136,8 @@ class Learner:
         decision = self.ledger.get(outcome.decision_id)
         if decision is None or not outcome.served_provider:
             return ()
-        return ("cost_usd",) if self._quarantine.verdict(decision, outcome).is_doubted else ()
+        cost = ("cost_usd",) if self._quarantine.verdict(decision, outcome).is_doubted else ()
+        return (*cost, "latency_s") if self._quarantine.is_slow(outcome) else cost
 
     def close_before(self, seq: int) -> int:
         """Close the decisions before ``seq``; returns how many."""
@@ -201,6 +202,7 @@ class Learner:
         self._add_call(decision, outcome, sign=sign)
         if outcome.status == "ok" and outcome.latency_s is not None:
             self._beliefs.count_latency(outcome.served_provider, decision.seq, outcome.latency_s, sign=sign)
+            self._quarantine.watch_latency(decision, outcome, sign=sign)
         self._add_cost(decision, outcome, sign=sign)
 
     def _add_call(self, decision: OpenDecision, outcome: Outcome | None, *, sign: int) -> None:

@@ -8,11 +8,12 @@ expected, and as soon as enough others agree with it, it is learned and booked a
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import replace
 from typing import Final, NamedTuple
 
 from fairlead.optimizer.learning.open_decision import OpenDecision, usage_usd
+from fairlead.optimizer.models.latency import LatencyBelief
 from fairlead.optimizer.models.plausibility import (
     ANYTHING,
     PRIOR,
@@ -33,6 +34,9 @@ MOST_INPUT_TOKENS: Final = 2**21
 
 _MARGIN: Final = 2
 """Bins by which limits can move before all open decisions are looked through."""
+
+_LIKELY: Final = 0.25
+"""Share of the most plausible latency from which one is watched: the range may shrink later."""
 
 _ALL_BINS: Final = (ANYTHING.low, ANYTHING.high)
 
@@ -164,11 +168,20 @@ class Quarantine:
     """Judges the costs of a route's open decisions, and keeps those that are not believed.
 
     ``is_listed`` says whether a provider's costs are learned relative to a price list, ``decisions`` returns
-    the open decisions.
+    the open decisions. Latencies are judged by the beliefs about them (``latency``, by provider), which leave
+    out by themselves what is in doubt.
     """
 
-    def __init__(self, is_listed: Callable[[str], bool], decisions: Callable[[], list[OpenDecision]]) -> None:
-        self._is_listed, self._decisions = is_listed, decisions
+    def __init__(
+        self,
+        is_listed: Callable[[str], bool],
+        decisions: Callable[[], list[OpenDecision]],
+        *,
+        latency: Mapping[str, LatencyBelief],
+    ) -> None:
+        self._is_listed, self._decisions, self._latency = is_listed, decisions, latency
+        self._slow: dict[str, OpenDecision] = {}
+        """Open decisions that took so long that the latency may be in doubt."""
         self._costs: dict[str, _Costs] = {}
         self._held: dict[str, OpenDecision] = {}
         """The open decisions whose costs are in quarantine."""
@@ -332,6 +345,35 @@ class Quarantine:
         else:
             self._held.pop(decision.id, None)
 
+    def watch_latency(self, decision: OpenDecision, outcome: Outcome, *, sign: int) -> None:
+        """Note (sign 1) that the latency of an outcome was counted, or (sign -1) taken back."""
+        if sign < 0:
+            self._slow.pop(decision.id, None)
+        elif self.is_slow(outcome, reach=_LIKELY):
+            self._slow[decision.id] = decision
+
+    def is_slow(self, outcome: Outcome, *, reach: float = 1.0) -> bool:
+        """Whether an outcome took longer than is plausible, or ``reach`` times that."""
+        latency = self._latency.get(outcome.served_provider)
+        if outcome.latency_s is None or outcome.status != "ok" or latency is None:
+            return False
+        return outcome.latency_s > reach * latency.most_s()
+
+    def _latency_doubt(self, decision: OpenDecision) -> ImplausibleOutcome | None:
+        outcome = decision.outcome
+        if outcome is None or outcome.latency_s is None or not self.is_slow(outcome):
+            return None
+        value, expected = outcome.latency_s, self._latency[outcome.served_provider].mean_s()
+        return ImplausibleOutcome(
+            provider=outcome.served_provider,
+            quantity="latency",
+            value=value,
+            expected=expected,
+            likely_error=likely_error("latency", value=value, expected=expected),
+            decision_id=decision.id,
+            at_seq=decision.seq,
+        )
+
     def scale(self, name: str, unit_usd: float | None) -> float:
         """Return the factor by which a provider's costs differ from its price list; 1 within what is usual.
 
@@ -366,12 +408,19 @@ class Quarantine:
                 measure.forget_before(seq)
         for decision in [decision for decision in self._held.values() if decision.seq < seq]:
             _merge(self._closed, self._doubt(self._held.pop(decision.id)))
+        for decision in [decision for decision in self._slow.values() if decision.seq < seq]:
+            del self._slow[decision.id]
+            if (doubt := self._latency_doubt(decision)) is not None:
+                _merge(self._closed, doubt)
 
     def doubts(self) -> list[ImplausibleOutcome]:
         """Return the latest of each kind of cost that is, or was at its end, in quarantine, and how many."""
         kinds = dict(self._closed)
         for decision in sorted(self._held.values(), key=lambda decision: decision.seq):
             _merge(kinds, self._doubt(decision))
+        for decision in sorted(self._slow.values(), key=lambda decision: decision.seq):
+            if (doubt := self._latency_doubt(decision)) is not None:
+                _merge(kinds, doubt)
         return [kinds[kind] for kind in sorted(kinds)]
 
     def state(self) -> State:
@@ -399,6 +448,7 @@ class Quarantine:
         for decision in self._decisions():
             if decision.outcome is not None:
                 self.hold(decision, self.verdict(decision, decision.outcome))
+                self.watch_latency(decision, decision.outcome, sign=1)
 
 
 _MEASURES: Final = ("history", "by_list")

@@ -200,3 +200,21 @@ def test_no_order_of_outcomes_changes_what_is_learned_or_paid(seed, absurd, tmp_
             report(each, i, 1_000.0 * HONEST_USD)
     assert_same_statistics(router, loaded)
     assert loaded.quarantine == router.quarantine
+
+
+def test_a_latency_in_milliseconds_is_named_and_not_learned():
+    router = settled()
+    opened(router, 42, first=60)
+    for i in range(60, 100):
+        report(router, i, HONEST_USD, latency_s=1.5)
+    before = router.summary()["providers"]["small"]["latency_s"]
+    late = Outcome(decision_id="100", served_provider="small", latency_s=1_500.0)
+    assert router.implausible(late) == ("latency_s",)
+    report(router, 100, HONEST_USD, latency_s=1_500.0)
+    report(router, 101, HONEST_USD, latency_s=1_400.0)
+    assert router.summary()["providers"]["small"]["latency_s"] == pytest.approx(before)
+    (doubt,) = router.quarantine
+    assert (doubt.quantity, doubt.likely_error, doubt.count) == ("latency", "ms for s", 2)
+    router.close_before(101)
+    report(router, 101, HONEST_USD, latency_s=1.4, revision=1)
+    assert [doubt.count for doubt in router.quarantine] == [1]
