@@ -67,7 +67,7 @@ def test_every_field_of_the_state_that_the_table_names_exists() -> None:
 
 
 def test_what_it_says_of_answers_exists() -> None:
-    for name in ("candidates", "fallback_used"):
+    for name in ("candidates", "relaxed", "fallback_used", "fallbacks"):
         assert f"`{name}`" in PAGE
         assert name in DecisionOut.__struct_fields__
     assert {"propensity", "reason"} <= set(CandidateOut.__struct_fields__)

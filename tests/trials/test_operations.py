@@ -11,9 +11,10 @@ import pytest
 
 from fairlead import Feedback, Outcome, Prices
 from tests.trials.__main__ import main
-from tests.trials.operations import base, caps, embeddings, flaky, outages, poison, registry
+from tests.trials.operations import base, caps, embeddings, flaky, outages, poison, registry, weeks
 from tests.trials.operations.arrivals import DAY_S, MONDAY_S, PROFILES, arrivals
 from tests.trials.operations.clients import Honest, Hostile
+from tests.trials.operations.office import SHORT
 from tests.trials.operations.play import make_router, play
 from tests.trials.operations.result import at_least, at_most, in_most, joined, result_of, within
 from tests.trials.operations.world import Endpoint, Moment, World, between
@@ -41,6 +42,19 @@ def test_a_few_failures_cost_little_and_many_are_believed() -> None:
 
 def test_limits_lock_nobody_out() -> None:
     assert caps.run_short([1], quiet).problems == []
+
+
+def test_two_days_of_the_whole_service_end_without_a_fault_and_show_the_outage() -> None:
+    result = weeks.run([1], quiet, plan=SHORT)
+    met = {figure.what: figure.met for figure in result.figures}
+    assert met["answers other than 200"]
+    assert met["answers of the default provider"]
+    assert met["support: failed calls in the outage's first 20 requests"]
+    assert met["support: decisions until half of its share is back"]
+    assert met["alarms: looks at the metrics that show the outage's open circuit"]
+    assert met["alarms: entries about the price list that is off"]
+    # What is no bound of a figure: the state of a rebuild, of a restart, and a key that is revoked.
+    assert not [problem for problem in result.problems if ", target " not in problem]
 
 
 # The simulated world

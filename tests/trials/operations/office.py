@@ -57,14 +57,14 @@ WEEKS: Final = Plan(
 """Three weeks: the outage is on the second Tuesday, the slow day on the Thursday after."""
 
 SHORT: Final = Plan(
-    days=3,
-    per_day={"chat": 400.0, "support": 400.0, "agent": 300.0, "search": 100.0},
-    outage_s=(1 * DAY_S + 12 * HOUR_S, 1 * DAY_S + 16 * HOUR_S),
+    days=2,
+    per_day={"chat": 200.0, "support": 300.0, "agent": 120.0, "search": 40.0},
+    outage_s=(1 * DAY_S + 10 * HOUR_S, 1 * DAY_S + 14 * HOUR_S),
     slow_s=(1 * DAY_S, 1 * DAY_S + 12 * HOUR_S),
     profile=day_night,
     unit_errors=0.005,
 )
-"""Three days, for the tests."""
+"""Two days, for the tests: too few to judge quality and spend."""
 
 
 @dataclass(frozen=True, kw_only=True)
