@@ -60,6 +60,8 @@ class LatencyBelief:
         """Ascending."""
         self._counts: NDArray[np.int64] = np.zeros((0, 2, _BINS), dtype=np.int64)
         """Of each bucket the number of latencies by bin, and their sum in microseconds."""
+        self._span = (_BINS, 0)
+        """The lowest and the highest bin that were ever filled: what is summed lies between them."""
         self._summary: FloatArray | None = None
         self.latest = RecentValues()
         """Seconds of the latest calls."""
@@ -74,6 +76,8 @@ class LatencyBelief:
         if row is None:
             return  # earlier than all that are kept
         counts, bin_ = self._counts[row], _bin_of(latency_s)
+        if not self._span[0] <= bin_ <= self._span[1]:
+            self._span = (min(self._span[0], bin_), max(self._span[1], bin_))
         counts[0, bin_] += sign
         counts[1, bin_] += sign * round(latency_s * 1e6)
         self._summary = None
@@ -127,7 +131,7 @@ class LatencyBelief:
     def _summarised(self) -> FloatArray:
         if self._summary is None:
             self._summary = np.empty(4)
-            _summarise(self._buckets, self._counts, _MIDDLES_US, self._summary)
+            _summarise(self._buckets, self._counts, self._span, self._summary)
         return self._summary
 
     def quantile_s(self, share: float = 0.95) -> float:
@@ -151,6 +155,8 @@ class LatencyBelief:
     def restore(self, state: State) -> None:
         """Become what gave `state`."""
         self._buckets, self._counts = state["buckets"].copy(), state["counts"].copy()
+        filled = np.flatnonzero(self._counts[:, 0].any(axis=0)).tolist()
+        self._span = (filled[0], filled[-1]) if filled else (_BINS, 0)
         self._summary = None
         self.latest.restore(part(state, "latest"))
 
@@ -177,14 +183,14 @@ def _end_s(bin_: int) -> float:
 
 @compiled
 def _summarise(
-    buckets: NDArray[np.int64], counts: NDArray[np.int64], middles: FloatArray, result: FloatArray
+    buckets: NDArray[np.int64], counts: NDArray[np.int64], span: tuple[int, int], result: FloatArray
 ) -> None:
     """Fill in mean and standard deviation in seconds, the end of the plausible range, and its last bin."""
-    n, bins = len(buckets), counts.shape[2]
+    n, bins, middles = len(buckets), counts.shape[2], _MIDDLES_US
     weights, by_bin, everything = np.empty(n), np.zeros(bins), _USUAL_COUNT
     for i in range(n):
         weights[i] = 0.5 ** (buckets[n - 1] - buckets[i])
-        for b in range(bins):
+        for b in range(span[0], span[1] + 1):
             by_bin[b] += weights[i] * counts[i, 0, b]
             everything += weights[i] * counts[i, 0, b]
     half = everything / 2.0
@@ -197,7 +203,7 @@ def _summarise(
     sum_us = seen = total = first = second = 0.0
     for i in range(n):
         bucket_us, bucket_n, bucket_first, bucket_second = 0.0, 0.0, 0.0, 0.0
-        for b in range(last + 1):
+        for b in range(span[0], min(last, span[1]) + 1):
             count = counts[i, 0, b]
             if count:
                 middle = middles[min(b, whole)]
