@@ -12,7 +12,7 @@ from fastapi import Depends, FastAPI, Response
 from starlette.routing import BaseRoute, Router
 from starlette.types import ASGIApp
 
-from fairlead.api.endpoints import audit, configuration, decisions, feedback, health, keys, prices
+from fairlead.api.endpoints import audit, budgets, configuration, decisions, feedback, health, keys, prices
 from fairlead.api.endpoints.requests import no_unknown_query
 from fairlead.api.http import openapi
 from fairlead.api.http.docs_page import page
@@ -29,7 +29,7 @@ def create_app(settings: Settings, *, service: Service | None = None) -> ASGIApp
     """Create the application; its store is opened at once, and closed when the server ends."""
     service = service if service is not None else Service(settings)
     plain: list[BaseRoute] = [*decisions.routes(service), *feedback.routes(service)]
-    routers = [module.router(service) for module in (health, configuration, prices, keys, audit)]
+    routers = [module.router(service) for module in (health, configuration, budgets, prices, keys, audit)]
     app = FastAPI(
         title="Fairlead",
         version=_version(),

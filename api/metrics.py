@@ -246,22 +246,33 @@ def _quarantine(engine: Engine) -> Iterator[Metric]:
 
 
 def _budgets(engine: Engine) -> Iterator[Metric]:
-    def gauge(name: str, text: str) -> GaugeMetricFamily:
-        return GaugeMetricFamily(name, text, labels=["route"])
-
-    spent = gauge("fairlead_budget_spent_usd", "Money spent in the present period of the budget.")
-    limit = gauge("fairlead_budget_limit_usd", "Limit of the present period of the budget.")
-    forecast = gauge("fairlead_budget_forecast_usd", "What the period is expected to cost.")
-    alarms = CounterMetricFamily(
-        "fairlead_budget_alarms", "Alarms of budgets, by level in percent.", labels=["route", "level"]
+    """Yield the budgets of routes, and those that routes share, which have no route but a name."""
+    labels = ["route", "budget"]
+    spent, limit, forecast = (
+        GaugeMetricFamily(f"fairlead_budget_{name}_usd", text, labels=labels)
+        for name, text in (
+            ("spent", "Money spent in the present period of the budget."),
+            ("limit", "Limit of the present period of the budget."),
+            ("forecast", "What the period is expected to cost."),
+        )
     )
-    now_s = engine.clock()
-    for name, served in sorted(engine.fold.routes.items()):
-        state = served.router.budget_state(now_s)
+    alarms = CounterMetricFamily(
+        "fairlead_budget_alarms", "Alarms of budgets, by level in percent.", labels=[*labels, "level"]
+    )
+    now_s, fold = engine.clock(), engine.fold
+    entries = [
+        ([name, ""], served.router.budget_state(now_s), served.router.budget_alarm_counts)
+        for name, served in sorted(fold.routes.items())
+    ]
+    entries += [
+        (["", name], budget.look(now_s), budget.pacer.account.raised)
+        for name, budget in sorted(fold.shared.by_name.items())
+    ]
+    for names, state, counts in entries:
         if state is not None:
-            spent.add_metric([name], state.spent_usd)
-            limit.add_metric([name], state.limit_usd)
-            forecast.add_metric([name], state.forecast_usd)
-        for level, count in sorted(served.router.budget_alarm_counts.items()):
-            alarms.add_metric([name, level], count)
+            spent.add_metric(names, state.spent_usd)
+            limit.add_metric(names, state.limit_usd)
+            forecast.add_metric(names, state.forecast_usd)
+        for level, count in sorted(counts.items()):
+            alarms.add_metric([*names, level], count)
     yield from (spent, limit, forecast, alarms)

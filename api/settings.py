@@ -17,6 +17,7 @@ from pydantic import Field, ValidationError, ValidationInfo, field_validator
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
 
 from fairlead.api.schemas.base import Strict
+from fairlead.api.schemas.budgets import SharedBudgetIn
 from fairlead.api.schemas.declarations import PriceIn, ProviderIn, RouteIn
 from fairlead.optimizer.errors import InvalidInput
 
@@ -35,6 +36,7 @@ class Declared(Strict):
     providers: tuple[ProviderIn, ...] = ()
     prices: tuple[PriceIn, ...] = ()
     routes: tuple[RouteIn, ...] = ()
+    budgets: tuple[SharedBudgetIn, ...] = ()
 
 
 _DECLARED: Final = frozenset(Declared.model_fields)
@@ -136,6 +138,9 @@ class Settings(BaseSettings):
     )
     prices: tuple[PriceIn, ...] = Field(default=(), description="Price lists to create at startup.")
     routes: tuple[RouteIn, ...] = Field(default=(), description="Routes to create at startup.")
+    budgets: tuple[SharedBudgetIn, ...] = Field(
+        default=(), description="Budgets that routes share, to create at startup."
+    )
 
     @field_validator("*", mode="before")
     @classmethod

@@ -29,6 +29,7 @@ from fairlead.optimizer.persistence.snapshot import read_snapshot, write_snapsho
 from fairlead.optimizer.policies.base import Policy
 from fairlead.optimizer.policies.thompson import Thompson
 from fairlead.optimizer.selection.eligibility import check_contradictions
+from fairlead.optimizer.selection.money_left import MoneyLeft
 from fairlead.optimizer.selection.selector import Selector
 from fairlead.optimizer.selection.shadow_price import Solution
 from fairlead.optimizer.summary import summary
@@ -126,6 +127,14 @@ class Router:
     def budget_alarm_counts(self) -> dict[str, int]:
         """How many alarms of the budget were raised so far, by level in percent, or ``too_dear``."""
         return self._pacing.alarm_counts
+
+    def share_budgets(self, shadow_price: float) -> None:
+        """Take the shadow price of the budgets that the route shares with others from now on; 0: none."""
+        self._pacing.share(shadow_price)
+
+    def limit_spending(self, *limits: MoneyLeft) -> None:
+        """Let the next decisions cost no more than hard budgets that the route shares have left."""
+        self._pacing.hard_limits = limits
 
     def budget_state(self, at_s: float) -> BudgetState | None:
         """Return where the route's budget stands at a time; None without one that has periods."""

@@ -167,7 +167,7 @@ class BudgetIn(Strict):
     @model_validator(mode="after")
     def _is_possible(self) -> Self:
         # One set of rules: those of the optimizer, whose errors say what to do.
-        Budget(**self.model_dump())
+        Budget(**self.model_dump(include=set(BudgetIn.model_fields)))
         return self
 
 
@@ -303,3 +303,9 @@ class RouteIn(Strict):
         ),
     )
     paused: bool = Field(default=False, description="A paused route answers with its default provider.")
+    tags: tuple[Word, ...] = Field(
+        default=(),
+        max_length=64,
+        description="Your own labels; a shared budget may be of all routes with one of them.",
+        examples=[["support"]],
+    )

@@ -10,6 +10,7 @@ from typing import Any, Generic, TypeVar
 from pydantic import BaseModel, ValidationError
 
 from fairlead.api.problems import Problem, from_refusal, from_validation
+from fairlead.api.schemas.budgets import SharedBudgetIn
 from fairlead.api.schemas.configuration import AuditOut, ChangeOut, PriceOut, ProviderOut, RouteOut
 from fairlead.api.schemas.declarations import PriceIn, ProviderIn, RouteIn
 from fairlead.api.service.answers import timestamp
@@ -20,7 +21,7 @@ from fairlead.api.store import Row
 from fairlead.optimizer.errors import InvalidInput, NoEligibleProvider
 
 Declared = TypeVar("Declared", bound=BaseModel)
-Named = TypeVar("Named", ProviderIn, RouteIn)
+Named = TypeVar("Named", ProviderIn, RouteIn, SharedBudgetIn)
 Model = TypeVar("Model", bound=BaseModel)
 
 

@@ -111,6 +111,12 @@ class DecisionService:
             raise Problem("unavailable", "The route is being created: send it again.", retry_after_s=1)
         return served
 
+    def _limit_spending(self, route: str, served: ServedRoute) -> float:
+        """Tell the router what the hard budgets that it shares have left now; returns the time."""
+        now_s, shared = self._service.clock(), self._service.engine.fold.shared
+        served.router.limit_spending(*shared.hard_limits(route, now_s))
+        return now_s
+
     def _choose(
         self, request: DecisionIn, served: ServedRoute, *, decision_id: str, key: str | None
     ) -> tuple[Decision, dict[str, Any]]:
@@ -122,12 +128,13 @@ class DecisionService:
         state_seq, declared = service.engine.fold.seq, service.engine.in_force.routes.get(request.route)
         # The route learns changes of its configuration in their turn; what they forbid holds at once.
         ahead = None if declared is None or declared.changed <= state_seq else declared
+        now_s = self._limit_spending(request.route, served)
         decision, fault = decide(
             served,
             _context(request, text),
             decision_id=decision_id,
             draw=draw,
-            at_s=service.clock(),
+            at_s=now_s,
             candidates=request.candidates,
             constraints=None if request.constraints is None else _constraints(request.constraints),
             objective=objective,

@@ -8,12 +8,14 @@ from __future__ import annotations
 
 import hashlib
 import logging
+from collections.abc import Mapping
 from typing import Final
 
 from fairlead.api.schemas.base import Strict
+from fairlead.api.schemas.budgets import SharedBudgetIn
 from fairlead.api.schemas.declarations import ObjectiveIn, PriceIn, ProviderIn, RouteIn
 from fairlead.api.settings import Settings
-from fairlead.api.state.configuration import Change
+from fairlead.api.state.configuration import Change, Entity
 from fairlead.api.state.configuration_view import ConfigurationView
 from fairlead.optimizer.errors import InvalidInput
 
@@ -39,7 +41,12 @@ def declared_changes(
 
     Raises `InvalidInput` if a declared entry is not valid.
     """
-    declared: tuple[Strict, ...] = (*settings.providers, *settings.prices, *settings.routes)
+    declared: tuple[Strict, ...] = (
+        *settings.providers,
+        *settings.prices,
+        *settings.routes,
+        *settings.budgets,
+    )
     if not declared and not view.config.routes and view.seq == 0:
         _LOG.info("the settings declare nothing: starting with the route `quickstart` (see `fairlead init`)")
         declared = QUICKSTART
@@ -74,8 +81,7 @@ def _subject(entry: Strict) -> str:
     """Identify what an entry declares: it stays the same when the entry is edited."""
     if isinstance(entry, PriceIn):
         return f"file:price:{_digest(f'{entry.provider} {entry.effective_at}')}"
-    assert isinstance(entry, ProviderIn | RouteIn)
-    return f"file:{'provider' if isinstance(entry, ProviderIn) else 'route'}:{_digest(entry.name)}"
+    return f"file:{_kind(entry)}:{_digest(_named(entry).name)}"
 
 
 def _last_applied(view: ConfigurationView) -> dict[str, tuple[int, str]]:
@@ -89,25 +95,33 @@ def _last_applied(view: ConfigurationView) -> dict[str, tuple[int, str]]:
 
 def _change(entry: Strict, name: str, now_s: float) -> Change:
     body = entry.model_dump(mode="json")
-    if isinstance(entry, ProviderIn):
-        return Change("provider", entry.name, "put", body)
-    if isinstance(entry, RouteIn):
-        return Change("route", entry.name, "put", body)
-    assert isinstance(entry, PriceIn)
+    if not isinstance(entry, PriceIn):
+        return Change(_kind(entry), _named(entry).name, "put", body)
     since_s = entry.effective_from_s(now_s)
     full = {**body, "id": name, "effective_s": since_s, "active": since_s <= now_s}
     return Change("price", name, "put", full)
 
 
 def _warn_if_changed(entry: Strict, view: ConfigurationView) -> None:
-    if isinstance(entry, ProviderIn | RouteIn):
-        current = view.config.providers if isinstance(entry, ProviderIn) else view.config.routes
-        if current.get(entry.name) != entry:
+    if not isinstance(entry, PriceIn):
+        current: Mapping[str, Strict] = getattr(view.config, f"{_kind(entry)}s")
+        if current.get(_named(entry).name) != entry:
             _LOG.warning("%s was changed since it was declared in the settings", _shown(entry))
 
 
 def _shown(entry: Strict) -> str:
     if isinstance(entry, PriceIn):
         return f"the price list of {entry.provider!r} from {entry.effective_at or 'now'} on"
-    assert isinstance(entry, ProviderIn | RouteIn)
-    return f"{'provider' if isinstance(entry, ProviderIn) else 'route'} {entry.name!r}"
+    return f"{_kind(entry)} {_named(entry).name!r}"
+
+
+def _named(entry: Strict) -> ProviderIn | RouteIn | SharedBudgetIn:
+    assert isinstance(entry, ProviderIn | RouteIn | SharedBudgetIn)
+    return entry
+
+
+def _kind(entry: Strict) -> Entity:
+    """Return the kind of an entry other than a price list."""
+    if isinstance(entry, SharedBudgetIn):
+        return "budget"
+    return "provider" if isinstance(entry, ProviderIn) else "route"

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Final
 
 from fairlead.api.problems import Problem
+from fairlead.api.schemas.budgets import SharedBudgetIn, SharedBudgetOut
 from fairlead.api.schemas.state import (
     AlarmOut,
     BudgetAlarmOut,
@@ -20,6 +21,7 @@ from fairlead.api.service.answers import timestamp
 from fairlead.api.service.auth import Principal
 from fairlead.api.service.service import Service
 from fairlead.api.state.served_route import ServedRoute
+from fairlead.api.state.shared_budgets import covers
 from fairlead.optimizer.types import CircuitChanged, Context, DriftAlarm, ImplausibleOutcome
 from fairlead.optimizer.types.budget import BudgetAlarm, BudgetState
 
@@ -130,6 +132,25 @@ def budget_answer(state: BudgetState | None) -> BudgetStateOut | None:
         forecast_usd=state.forecast_usd,
         requests=state.requests,
         expected_requests=state.expected_requests,
+    )
+
+
+def sharing_routes(service: Service, body: SharedBudgetIn) -> list[str]:
+    """Return the names of the routes that share a budget."""
+    routes = service.engine.in_force.config.routes
+    return [name for name, route in sorted(routes.items()) if covers(body, name, route)]
+
+
+def shared_budget_answer(service: Service, body: SharedBudgetIn) -> SharedBudgetOut:
+    """Return a shared budget as it is answered."""
+    budget = service.engine.fold.shared.by_name.get(body.name)
+    pacer = None if budget is None else budget.pacer
+    return SharedBudgetOut(
+        **dict(body),
+        shared_by=sharing_routes(service, body),
+        shadow_price=0.0 if pacer is None else pacer.shadow_price,
+        state=budget_answer(None if budget is None else budget.look(service.clock())),
+        alarms=[] if pacer is None else list(map(budget_alarm_answer, pacer.alarms)),
     )
 
 

@@ -10,13 +10,14 @@ from typing import Any, Final, Literal, NamedTuple
 
 from pydantic import BaseModel, Field
 
+from fairlead.api.schemas.budgets import SharedBudgetIn
 from fairlead.api.schemas.declarations import ObjectiveIn, PriceIn, ProviderIn, RouteIn
 from fairlead.api.schemas.keys import KeyIn
 from fairlead.optimizer.errors import InvalidInput
 from fairlead.optimizer.types import Budget, Constraints, Metric, Objective, Prices, Provider, Route
 from fairlead.optimizer.types.route import Source
 
-Entity = Literal["provider", "price", "route", "key"]
+Entity = Literal["provider", "price", "route", "key", "budget"]
 Action = Literal["put", "remove", "activate"]
 
 
@@ -71,10 +72,12 @@ class Configuration:
     """By id, in the order in which they were declared."""
     routes: dict[str, RouteIn] = field(default_factory=dict)
     keys: dict[str, Key] = field(default_factory=dict)
+    budgets: dict[str, SharedBudgetIn] = field(default_factory=dict)
+    """Those that routes share, by name."""
 
     def after(self, change: Change) -> Configuration:
         """Build the configuration after a change; `InvalidInput` if the change is impossible."""
-        after = Configuration(dict(self.providers), dict(self.prices), dict(self.routes), dict(self.keys))
+        after = Configuration(**{part.name: dict(getattr(self, part.name)) for part in fields(self)})
         apply = {"put": after._put, "remove": after._remove, "activate": after._activate}
         apply[change.action](change)
         if change.entity == "key" and not any("admin" in key.scopes for key in after.keys.values()):
@@ -98,6 +101,8 @@ class Configuration:
                     f"route {change.id!r} has learned on its features, so they stay: create another route"
                 )
             self.routes[change.id] = route
+        elif change.entity == "budget":
+            self.budgets[change.id] = _validate(SharedBudgetIn, change.body)
         else:
             self.keys[change.id] = _key(change.body)
 
@@ -187,7 +192,8 @@ class Configuration:
         """Build the configuration that gave `state`."""
         return cls(
             **{
-                kind: {id: read(entity) for id, entity in state[kind].items()}
+                # There were no shared budgets in 0.1.0.
+                kind: {id: read(entity) for id, entity in state.get(kind, {}).items()}
                 for kind, read in _READERS.items()
             }
         )
@@ -215,6 +221,7 @@ _READERS: Final[dict[str, Callable[[Any], Any]]] = {
     "prices": partial(_validate, PriceList),
     "routes": partial(_validate, RouteIn),
     "keys": _key,
+    "budgets": partial(_validate, SharedBudgetIn),
 }
 
 

@@ -12,7 +12,7 @@ import numpy as np
 from fairlead.api.state.configuration_view import DeclaredRoute
 from fairlead.api.state.served_route import ServedRoute
 from fairlead.optimizer.compiled import compiled
-from fairlead.optimizer.errors import InvalidInput, NoEligibleProvider
+from fairlead.optimizer.errors import BudgetSpent, InvalidInput, NoEligibleProvider
 from fairlead.optimizer.selection.eligibility import ConstraintChecker, lowest, require_eligible
 from fairlead.optimizer.types import Constraints, Context, Decision, FloatArray, Objective, Route
 
@@ -61,8 +61,8 @@ def decide(
             if barred:
                 decision = replace(decision, ineligible={**decision.ineligible, **barred})
             return decision, None
-        except NoEligibleProvider:
-            if ahead is None:
+        except NoEligibleProvider as error:
+            if ahead is None or isinstance(error, BudgetSpent):
                 raise
             reason = "the router has not learned the route's providers yet"
         except Exception as error:

@@ -7,6 +7,7 @@ every process and at any time. An event that cannot be used is counted and left 
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Iterable
 from itertools import takewhile
 from sys import intern
 from typing import Any, Final
@@ -16,9 +17,10 @@ import msgspec
 from fairlead.api.state.configuration import Configuration
 from fairlead.api.state.configuration_view import ConfigurationView, DeclaredRoute
 from fairlead.api.state.served_route import SavedRoute, ServedDecision, ServedRoute
+from fairlead.api.state.shared_budgets import SavedShared, SharedBudgets
 from fairlead.api.store.base import Row, decode_decision_metadata, decode_report_metadata
 from fairlead.optimizer.errors import InvalidInput, NoEligibleProvider, UnknownDecision
-from fairlead.optimizer.learning.open_decision import OpenDecision
+from fairlead.optimizer.learning.open_decision import OpenDecision, cost_of
 from fairlead.optimizer.learning.pending import PendingEvents
 from fairlead.optimizer.persistence.event_log import decode
 from fairlead.optimizer.persistence.route_codec import from_json
@@ -56,6 +58,7 @@ class SavedFold(msgspec.Struct, array_like=True):
     given_up: list[str]
     counts: list[tuple[str, str, int]]
     routes: dict[str, SavedRoute]
+    shared: dict[str, SavedShared] = {}
 
 
 class Fold:
@@ -78,6 +81,8 @@ class Fold:
         """Events by kind and result: joined, parked, late, expired or rejected."""
         self.stale: dict[str, ServedRoute] = {}
         """Routes that must be refitted before the next row."""
+        self.shared = SharedBudgets()
+        """Budgets that routes share."""
         self._learn = learn
 
     def apply(self, row: Row, event: Logged | None = None, *, refit: bool = True) -> None:
@@ -136,7 +141,11 @@ class Fold:
         metadata = decode_decision_metadata(row.metadata)
         session = metadata.session_id
         served.learn_decision(decision, explored=metadata.explored)
-        self.open[decision.id] = ServedDecision(served.body.name, row.at_s, session)
+        self.open[decision.id] = ServedDecision(
+            served.body.name, row.at_s, session, usd=decision.expected_usd
+        )
+        if self.shared:
+            self._share(self.shared.decide(decision, row.at_s))
         self.counts["decision", "joined"] += 1
         if session is not None:
             group = self.sessions.setdefault(session, [])
@@ -194,8 +203,27 @@ class Fold:
                 event = copy_with(event, served_provider=selected)
             served.learn_outcome(event)
             decision.count_outcome(metadata.key or "")
+            if self.shared:
+                self._settle(decision, event)
         self._refit_later(served)
         self.counts[row.kind, "joined"] += 1
+
+    def _share(self, names: Iterable[str]) -> None:
+        """Let routes learn the shadow price of the budgets that they share."""
+        for name in names:
+            served = self.routes.get(name)
+            if served is not None:
+                served.learn_shared_price(self.shared.price_of(name))
+                self._refit_later(served)
+
+    def _settle(self, decision: ServedDecision, event: Outcome) -> None:
+        """Book the cost of an outcome to the budgets that its route shares."""
+        core = self.declared.routes[decision.route].core
+        prices = {provider.name: provider.prices for provider in core.providers}
+        usd = cost_of(event, prices.get(event.served_provider))
+        if usd is not None:
+            self.shared.settle(decision.route, usd - decision.usd, decision.at_s)
+            decision.usd = usd
 
     def _expire(self) -> None:
         for row, _ in self.pending.expire(self.clock_s):
@@ -239,6 +267,11 @@ class Fold:
                 served.configure(declared.core, declared.body)
                 self._refit_later(served)
 
+        config = self.declared.config
+        if self.shared or config.budgets:
+            self.shared.configure(config.budgets, config.routes)
+            self._share(self.routes)
+
     def state(self) -> SavedFold:
         """Everything except the routers."""
         return SavedFold(
@@ -255,6 +288,7 @@ class Fold:
             given_up=self.pending.given_up,
             counts=[(kind, result, n) for (kind, result), n in self.counts.items()],
             routes={name: served.state() for name, served in self.routes.items()},
+            shared=self.shared.state(),
         )
 
     @classmethod
@@ -280,6 +314,8 @@ class Fold:
             served = fold.routes[name] = ServedRoute.from_state(saved, first, body)
             declared = DeclaredRoute(body, core, first, served.width, state.seq, state.seq)
             fold.declared.routes[name] = declared
+        fold.shared.configure(config.budgets, config.routes)
+        fold.shared.restore(state.shared)
         return fold
 
 

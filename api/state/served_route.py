@@ -49,6 +49,8 @@ class ServedDecision(msgspec.Struct, array_like=True, gc=False):
     """Number of feedback events by the key that sent them."""
     outcomes_by_key: dict[str, int] | None = None
     """Number of outcomes by the key that sent them."""
+    usd: float = 0.0
+    """What it is booked with to the budgets that its route shares."""
 
     def count_feedback(self, key: str) -> None:
         """Count one more feedback event of a key."""
@@ -130,6 +132,12 @@ class ServedRoute:
     def learn(self, event: Event) -> None:
         """Fold an event, and refit the router at once if that is quick."""
         self.router.learn(event, refit=self.is_quick)
+
+    def learn_shared_price(self, shadow_price: float) -> None:
+        """Take the shadow price of the budgets that the route shares."""
+        self.router.share_budgets(shadow_price)
+        if self.is_quick:
+            self.router.refit()
 
     def _remember_task(self, decision: Decision) -> None:
         if decision.task is None:

@@ -17,6 +17,7 @@ from typing import Final
 import numpy as np
 
 from fairlead.optimizer.selection.account import Account, SavedAccount
+from fairlead.optimizer.selection.money_left import MoneyLeft
 from fairlead.optimizer.selection.traffic import Traffic
 from fairlead.optimizer.types.arrays import State, joined, packed, part, unpacked
 from fairlead.optimizer.types.budget import Budget, BudgetAlarm, BudgetState
@@ -123,6 +124,12 @@ class Pacer:
     def left_usd(self, at_s: float) -> float:
         """Return what the period that holds a time may still cost; changes nothing."""
         return self.budget.limit_usd - self.account.look(at_s).spent_usd
+
+    def money_left(self, at_s: float, *, name: str = "") -> MoneyLeft:
+        """Return what is left of the period that holds a time, for a check of costs."""
+        entry = self.account.look(at_s)
+        left_usd = self.budget.limit_usd - entry.spent_usd
+        return MoneyLeft(budget=self.budget, usd=left_usd, end_s=entry.end_s, name=name)
 
     def end_s(self, at_s: float) -> float:
         """Return when the period that holds a time ends; changes nothing."""

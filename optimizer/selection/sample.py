@@ -45,6 +45,18 @@ class PeriodSample:
         """Forget all contexts, after the features have changed."""
         self._last, self._rows, self._stride, self._seen = [], [], 1, 0
 
+    def saved(self) -> tuple[list[Row], int, int, int]:
+        """Return all rows, how many of them are of the period before, and what decides which come next."""
+        return self.rows, len(self._last), self._stride, self._seen
+
+    @classmethod
+    def from_saved(cls, rows: list[Row], *counts: int) -> PeriodSample:
+        """Build the sample that gave `saved`."""
+        sample = cls()
+        last, sample._stride, sample._seen = counts
+        sample._last, sample._rows = rows[:last], rows[last:]
+        return sample
+
     @property
     def rows(self) -> list[Row]:
         """The sampled contexts, those of the period before first."""

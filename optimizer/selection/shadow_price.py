@@ -14,12 +14,12 @@ from typing import Final
 
 import numpy as np
 
-from fairlead.optimizer.errors import BudgetSpent, InvalidInput
+from fairlead.optimizer.errors import InvalidInput
 from fairlead.optimizer.models.beliefs import Beliefs
 from fairlead.optimizer.policies.base import Policy
 from fairlead.optimizer.selection.exploration import ENOUGH_FEEDBACK, priced_floor
+from fairlead.optimizer.selection.money_left import MoneyLeft
 from fairlead.optimizer.selection.pacer import HORIZON, Pacer
-from fairlead.optimizer.selection.period import time_text
 from fairlead.optimizer.selection.sample import PeriodSample
 from fairlead.optimizer.types import Decision, FloatArray, Objective, Route
 from fairlead.optimizer.types.arrays import State, joined, part
@@ -33,9 +33,6 @@ budget's horizon has passed, twice as many, which is a whole window."""
 TYPICAL_INPUT_TOKENS: Final = 100.0
 MOST_REQUESTS_A_CALL: Final = 20.0
 """A provider has no floor if one call costs more than the budget of this many requests."""
-
-NOTHING_USD: Final = 1e-9
-"""Costs up to this one fit even a budget of which nothing is left: no provider charges as little."""
 
 UNKNOWN_SHARE: Final = 0.05
 """Share of requests, and of a budget, for providers with less feedback than `ENOUGH_FEEDBACK`: a provider
@@ -66,6 +63,10 @@ class Pacing:
         self._pacer: Pacer | None = None
         """The account of the budget. If the budget is taken away it is kept, in case it comes back."""
         self._has_budget = False
+        self.shared_price = 0.0
+        """Shadow price of budgets that the route shares with others; the highest of all prices applies."""
+        self.hard_limits: tuple[MoneyLeft, ...] = ()
+        """What hard budgets that the route shares have left just now; not part of the state."""
         self.needs_solve = False
         """Whether shadow price and floor must be recomputed before anything else is learned."""
         self.version = 0
@@ -110,6 +111,13 @@ class Pacing:
         """Money spent since there is a budget, as expected if the real cost is not known."""
         return self._pacer.spent_usd if self._pacer is not None else 0.0
 
+    def share(self, shadow_price: float) -> None:
+        """Take another shadow price of the budgets that the route shares with others."""
+        if shadow_price != self.shared_price:
+            self.shared_price = shadow_price
+            # What the own budget costs at its own price is another now.
+            self.needs_solve = self.needs_solve or self.pacer is not None
+
     @property
     def alarms(self) -> list[BudgetAlarm]:
         """The latest alarms of the budget, oldest first."""
@@ -127,25 +135,11 @@ class Pacing:
 
         Raises `BudgetSpent` if that leaves none of those that were eligible.
         """
-        pacer, eligible = self._pacer, len(names) - len(ineligible)
-        if pacer is None or not (self._has_budget and pacer.budget.hard):
-            return
-        assert at_s is not None, "checked by `weights`"
-        left_usd, end_s = max(pacer.left_usd(at_s), 0.0), pacer.end_s(at_s)
-        until = time_text(end_s, pacer.budget.time_zone)
-        refused = {
-            name: f"is expected to cost ${usd:.3g}, but ${left_usd:.3g} is left of the budget until {until}"
-            for name, usd in zip(names, cost_usd.tolist(), strict=True)
-            if name not in ineligible and not usd <= left_usd + NOTHING_USD
-        }
-        if eligible and len(refused) == eligible:
-            limit = f"${pacer.budget.limit_usd:g} a {(pacer.budget.period or '').removeprefix('calendar_')}"
-            raise BudgetSpent(
-                f"the budget of {limit} is spent: ${left_usd:.3g} is left, and no provider that may serve "
-                f"costs so little; wait until {until}, or raise the budget",
-                end_s=end_s,
-            )
-        ineligible |= refused
+        pacer, limits = self._pacer, self.hard_limits
+        if pacer is not None and self._has_budget and pacer.budget.hard and at_s is not None:
+            limits = (*limits, pacer.money_left(at_s))
+        for left in limits:
+            left.check(ineligible, names, cost_usd=cost_usd)
 
     @property
     def pacer(self) -> Pacer | None:
@@ -172,7 +166,7 @@ class Pacing:
 
     def _weights(self, objective: Objective) -> tuple[float, float]:
         worth = objective.willingness_to_pay_usd
-        price = 1.0 / worth if worth is not None else 0.0
+        price = max(1.0 / worth if worth is not None else 0.0, self.shared_price)
         if self._pacer is not None and self._has_budget:
             price = max(price, self._pacer.shadow_price)
         return price, objective.latency_weight
@@ -215,6 +209,7 @@ class Pacing:
             "counts": np.array([self._since, self.version, self.needs_solve], dtype=np.int64),
             "out": self._excluded,
             "floor": self.floor,
+            "shared_price": np.array(self.shared_price),
         }
         pacer = self._pacer.state() if self._pacer is not None else {}
         return {**own, **joined(pacer=pacer, sample=self._sample.state())}
@@ -229,6 +224,7 @@ class Pacing:
         self._excluded = state["out"].copy()
         if self._pacer is not None:
             self._pacer.restore(part(state, "pacer"))
+        self.shared_price = float(state.get("shared_price", np.zeros(())))
         if sample := part(state, "sample"):
             self._sample.restore(sample)
 
@@ -260,7 +256,8 @@ class Pacing:
 
         def spend_at(shadow_price: float) -> float:
             weight = self._objective.latency_weight
-            mean, spread = prediction.utility(shadow_price=shadow_price, latency_weight=weight)
+            price = max(shadow_price, self.shared_price)
+            mean, spread = prediction.utility(shadow_price=price, latency_weight=weight)
             mean[:, self._excluded] = -np.inf
             probabilities = self._policy.probabilities(mean, spread)
             if self.has_floor:
@@ -268,9 +265,9 @@ class Pacing:
             return float((probabilities * prediction.cost_usd).sum() / len(rows))
 
         least_usd = float(prediction.cost_usd.mean(axis=0)[~self._excluded].min())
-        price = pacer.solve(spend_at, least_usd=least_usd)
-        mean_usd = spend_at(price) if pacer.budget.period is not None else math.nan
-        return Solution(shadow_price=price, floor=floor, mean_usd=mean_usd, least_usd=least_usd)
+        own_price = pacer.solve(spend_at, least_usd=least_usd)
+        mean_usd = spend_at(own_price) if pacer.budget.period is not None else math.nan
+        return Solution(shadow_price=own_price, floor=floor, mean_usd=mean_usd, least_usd=least_usd)
 
     def _priced_floor(self, beliefs: Beliefs) -> FloatArray:
         if not self.has_floor:

@@ -6,7 +6,10 @@ import pytest
 
 from tests.api.running import Clock, running
 
-BUDGET = {"usd_per_day": 1.0, "time_zone": "Europe/Berlin", "start_hour": 5, "hard": True}
+USD = 1e-3
+"""The unit of these budgets: a few calls, so that none is too dear to be believed."""
+
+BUDGET = {"usd_per_day": USD, "time_zone": "Europe/Berlin", "start_hour": 5, "hard": True}
 
 
 @pytest.fixture
@@ -19,8 +22,10 @@ def served(tmp_path):
 
 
 def pay(service, usd, name):
-    service.decide(id=name)
-    service.post(f"/v1/decisions/{name}/outcome", {"cost_usd": usd}, status=200)
+    """Let a decision cost so many units."""
+    price = {"small": 0.4, "large": 10.0}[service.decide(id=name)["selected"]]
+    usage = {"input_tokens": 0, "output_tokens": round(usd * USD * 1e6 / price)}
+    service.post(f"/v1/decisions/{name}/outcome", {"usage": usage}, status=200)
     service.until(service.settled)
 
 
@@ -46,20 +51,20 @@ def test_alarms_are_shown_counted_and_logged(served, caplog):
     with caplog.at_level(logging.WARNING, "fairlead.budgets"):
         pay(service, 0.9, "first")
         service.until(lambda: "80% or more" in caplog.text)
-        assert "budget of route quickstart: $0.9" in caplog.text
+        assert "budget of route quickstart: $0.0009" in caplog.text
         state = service.get("/v1/routes/quickstart/state")
         (alarm,) = state["budget_alarms"]
-        assert (alarm["reason"], alarm["level"], alarm["limit_usd"]) == ("spent", 0.8, 1.0)
+        assert (alarm["reason"], alarm["level"], alarm["limit_usd"]) == ("spent", 0.8, USD)
         budget = state["budget"]
-        assert budget["spent_usd"] == pytest.approx(0.9)
-        assert budget["utilisation"] == pytest.approx(0.9)
+        assert budget["spent_usd"] == pytest.approx(0.9 * USD, rel=0.01)
+        assert budget["utilisation"] == pytest.approx(0.9, rel=0.01)
         assert budget["requests"] == 1
         assert budget["forecast_usd"] >= budget["spent_usd"]
         assert alarm["period_end"] == budget["period_end"] > budget["period_start"]
         text = service.client.get("/metrics").text
-        assert 'fairlead_budget_alarms_total{level="80",route="quickstart"} 1.0' in text
-        assert 'fairlead_budget_limit_usd{route="quickstart"} 1.0' in text
-        assert 'fairlead_budget_spent_usd{route="quickstart"} 0.9' in text
+        assert 'fairlead_budget_alarms_total{budget="",level="80",route="quickstart"} 1.0' in text
+        assert 'fairlead_budget_limit_usd{budget="",route="quickstart"} 0.001' in text
+        assert 'fairlead_budget_spent_usd{budget="",route="quickstart"} 0.0009' in text
         clock.ahead_s += 25 * 3_600.0
         assert service.get("/v1/routes/quickstart/state")["budget"]["spent_usd"] == 0.0
         assert len(service.get("/v1/routes/quickstart/state")["budget_alarms"]) == 1
@@ -67,16 +72,18 @@ def test_alarms_are_shown_counted_and_logged(served, caplog):
 
 def test_a_change_keeps_the_account_and_a_restart_too(tmp_path):
     with running(tmp_path) as service:
-        service.client.patch("/v1/routes/quickstart", json={"budget": {"usd_per_day": 1.0}})
+        service.client.patch("/v1/routes/quickstart", json={"budget": {"usd_per_day": USD}})
         pay(service, 0.5, "first")
-        service.client.patch("/v1/routes/quickstart", json={"budget": {"usd_per_day": 1.01}})
-        assert service.get("/v1/routes/quickstart/state")["budget"]["spent_usd"] == pytest.approx(0.5)
+        service.client.patch("/v1/routes/quickstart", json={"budget": {"usd_per_day": 1.01 * USD}})
+        assert service.get("/v1/routes/quickstart/state")["budget"]["spent_usd"] == pytest.approx(
+            0.5 * USD, rel=0.01
+        )
     with running(tmp_path) as service:
         service.client.patch(
             "/v1/routes/quickstart", json={"budget": {"usd_per_day": None, "usd": 9, "window": "week"}}
         )
         budget = service.get("/v1/routes/quickstart/state")["budget"]
-        assert (budget["spent_usd"], budget["limit_usd"]) == (pytest.approx(0.5), 9.0)
+        assert (budget["spent_usd"], budget["limit_usd"]) == (pytest.approx(0.5 * USD, rel=0.01), 9.0)
         service.client.patch("/v1/routes/quickstart", json={"budget": None})
         assert service.get("/v1/routes/quickstart/state")["budget"] is None
 
@@ -98,3 +105,24 @@ def test_what_no_operator_can_mean_gets_422_with_a_remedy(tmp_path, budget, word
         refused = service.client.patch("/v1/routes/quickstart", json={"budget": budget})
         assert refused.status_code == 422
         assert words in refused.text
+
+
+def test_a_shared_budget_is_created_read_changed_and_removed(tmp_path):
+    with running(tmp_path) as service:
+        body = {"name": "org", "usd": USD, "window": "week", "routes": ["*"], "hard": True}
+        service.post("/v1/budgets", body, status=201)
+        service.post("/v1/budgets", body, status=409)
+        pay(service, 0.9, "first")
+        budget = service.get("/v1/budgets/org")
+        assert budget["shared_by"] == ["quickstart"]
+        assert budget["state"]["spent_usd"] == pytest.approx(0.9 * USD, rel=0.01)
+        assert [alarm["level"] for alarm in budget["alarms"]] == [0.8]
+        assert "fairlead_budget_spent_usd" in service.client.get("/metrics").text
+        service.post("/v1/decisions", {"route": "quickstart", "prompt": "Hello"}, status=429)
+        assert service.client.patch("/v1/budgets/org", json={"usd": 9.0 * USD}).status_code == 200
+        assert service.get("/v1/budgets")["items"][0]["state"]["utilisation"] == pytest.approx(0.1, rel=0.05)
+        service.decide()
+        assert service.client.delete("/v1/budgets/org").status_code == 200
+        service.get("/v1/budgets/org", status=404)
+        nobody = service.post("/v1/budgets", {"name": "none", "usd_per_day": 1.0}, status=422)
+        assert "the budget is of no route" in str(nobody)

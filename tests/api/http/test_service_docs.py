@@ -11,6 +11,7 @@ import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
 from fairlead.api.schemas.base import Strict
+from fairlead.api.schemas.budgets import SharedBudgetIn
 from fairlead.api.settings import Settings
 from tests.api.running import Running, running
 from tests.paths import HANGS_S, ROOT
@@ -72,7 +73,7 @@ def test_every_metric_is_documented_and_no_other(service: Running) -> None:
 def test_the_document_has_a_schema_and_an_example_for_every_body(service: Running) -> None:
     document = service.get("/openapi.json")
     schemas = document["components"]["schemas"]
-    bodies, models = 0, {model.__name__: model for model in Strict.__subclasses__()}
+    bodies, models = 0, {model.__name__: model for model in (*Strict.__subclasses__(), SharedBudgetIn)}
     for path, methods in document["paths"].items():
         for method, operation in methods.items():
             assert operation["summary"], path
@@ -93,7 +94,7 @@ def test_the_document_has_a_schema_and_an_example_for_every_body(service: Runnin
                     models[name].model_validate_json(json.dumps(content["example"]))
             else:
                 assert method in ("get", "delete"), path
-    assert bodies == 13
+    assert bodies == 15
     text = json.dumps(document)
     for reference in set(re.findall(r'"\$ref": "#/components/schemas/(\w+)"', text)):
         assert reference in schemas, reference
