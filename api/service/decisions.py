@@ -128,13 +128,12 @@ class DecisionService:
         state_seq, declared = service.engine.fold.seq, service.engine.in_force.routes.get(request.route)
         # The route learns changes of its configuration in their turn; what they forbid holds at once.
         ahead = None if declared is None or declared.changed <= state_seq else declared
-        now_s = self._limit_spending(request.route, served)
         decision, fault = decide(
             served,
             _context(request, text),
             decision_id=decision_id,
             draw=draw,
-            at_s=now_s,
+            at_s=self._limit_spending(request.route, served),
             candidates=request.candidates,
             constraints=None if request.constraints is None else _constraints(request.constraints),
             objective=objective,

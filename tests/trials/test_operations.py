@@ -11,7 +11,7 @@ import pytest
 
 from fairlead import Feedback, Outcome, Prices
 from tests.trials.__main__ import main
-from tests.trials.operations import base, caps, embeddings, flaky, outages, poison, registry, weeks
+from tests.trials.operations import base, budgets, caps, embeddings, flaky, outages, poison, registry, weeks
 from tests.trials.operations.arrivals import DAY_S, MONDAY_S, PROFILES, arrivals
 from tests.trials.operations.clients import Honest, Hostile
 from tests.trials.operations.office import SHORT
@@ -55,6 +55,16 @@ def test_two_days_of_the_whole_service_end_without_a_fault_and_show_the_outage()
     assert met["alarms: entries about the price list that is off"]
     # What is no bound of a figure: the state of a rebuild, of a restart, and a key that is revoked.
     assert not [problem for problem in result.problems if ", target " not in problem]
+
+
+def test_a_day_budget_is_used_up_evenly_at_the_hours_of_an_office() -> None:
+    assert [
+        figure for figure in budgets.profile("office hours", [1], quiet, days=2) if figure.met is False
+    ] == []
+
+
+def test_providers_that_a_budget_cannot_pay_are_alarmed_and_a_hard_one_holds() -> None:
+    assert [figure for figure in budgets.too_dear([1], quiet) if figure.met is False] == []
 
 
 # The simulated world
