@@ -183,6 +183,7 @@ def _routes(engine: Engine) -> Iterator[Metric]:
     price = gauge("fairlead_shadow_price", "Quality that one USD must bring.")
     budget = gauge("fairlead_budget_usd_per_request", "What one request may cost on average now.")
     opened = gauge("fairlead_open_decisions", "Decisions that still accept outcomes and feedback.")
+    lag = gauge("fairlead_fold_lag", "Events in the log that the route has not learned yet.")
     broken = gauge("fairlead_route_broken", "1 if the router is broken and the default provider answers.")
     for name, served in sorted(engine.fold.routes.items()):
         summary = served.router.summary()
@@ -196,10 +197,11 @@ def _routes(engine: Engine) -> Iterator[Metric]:
         price.add_metric([name], cast(float, summary["shadow_price"]))
         if summary["target_usd"] is not None:
             budget.add_metric([name], cast(float, summary["target_usd"]))
-        opened.add_metric([name], len(served.router.open_decisions()))
+        opened.add_metric([name], len(served.opened))
+        lag.add_metric([name], engine.lag_of(served))
         broken.add_metric([name], float(served.broken is not None))
     yield from counters.values()
-    yield from (spent, price, budget, opened, broken)
+    yield from (spent, price, budget, opened, lag, broken)
 
 
 _STATES: Final = {"closed": 0.0, "half_open": 1.0, "open": 2.0}

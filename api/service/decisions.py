@@ -125,7 +125,8 @@ class DecisionService:
         started = perf_counter()
         text, own, draw = text_of(request), served.router.route.objective, draw_uniform()
         objective = None if request.objective is None else _objective(request.objective, own)
-        state_seq, declared = service.engine.fold.seq, service.engine.in_force.routes.get(request.route)
+        state_seq, steps = served.state_at(service.engine.fold.seq)
+        declared = service.engine.in_force.routes.get(request.route)
         # The route learns changes of its configuration in their turn; what they forbid holds at once.
         ahead = None if declared is None or declared.changed <= state_seq else declared
         decision, fault = decide(
@@ -149,6 +150,8 @@ class DecisionService:
             "state_seq": state_seq,
             **_metadata(request, text if service.settings.store_prompts else None),
         }
+        if steps:
+            metadata["state_steps"] = steps
         if ahead is not None:
             metadata["config_seq"] = ahead.changed
         if decision.latency_sd_s is not None and not np.isnan(decision.latency_sd_s).all():

@@ -43,7 +43,8 @@ class ReportService:
         if not is_id(decision_id):
             raise Problem("unknown-decision", "There is no decision of this id.")
         served = self._route_of(decision_id, principal)
-        decision = None if served is None else served.open_decision(decision_id)
+        # None too if its route has not learned it yet.
+        decision = None if served is None else served.router.open_decision(decision_id)
         event = _outcome(decision_id, report, default="" if decision is None else decision.selected)
         cost: float | None = None
         source: Literal["reported", "price_list"] | None = None

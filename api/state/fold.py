@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterable
-from itertools import takewhile
 from sys import intern
 from typing import Any, Final
 
@@ -16,16 +15,17 @@ import msgspec
 
 from fairlead.api.state.configuration import Configuration
 from fairlead.api.state.configuration_view import ConfigurationView, DeclaredRoute
-from fairlead.api.state.served_route import SavedRoute, ServedDecision, ServedRoute
+from fairlead.api.state.served_route import SavedRoute, ServedDecision, ServedRoute, Waiting
 from fairlead.api.state.shared_budgets import SavedShared, SharedBudgets
 from fairlead.api.store.base import Row, decode_decision_metadata, decode_report_metadata
 from fairlead.optimizer.errors import InvalidInput, NoEligibleProvider, UnknownDecision
-from fairlead.optimizer.learning.open_decision import OpenDecision, cost_of
+from fairlead.optimizer.learning.open_decision import cost_of
 from fairlead.optimizer.learning.pending import PendingEvents
 from fairlead.optimizer.persistence.event_log import decode
 from fairlead.optimizer.persistence.route_codec import from_json
 from fairlead.optimizer.types import Decision, Feedback, Outcome, Route
 from fairlead.optimizer.types.events import copy_with
+from fairlead.optimizer.types.validation import check_learnable
 
 CLOSE_EVERY: Final = 256
 """Number of decisions of a route between two searches for open ones that must be closed."""
@@ -79,8 +79,8 @@ class Fold:
         """Reports that wait for their decision, and the ids of decisions that take no more reports."""
         self.counts: Counter[tuple[str, str]] = Counter()
         """Events by kind and result: joined, parked, late, expired or rejected."""
-        self.stale: dict[str, ServedRoute] = {}
-        """Routes that must be refitted before the next row."""
+        self.busy: dict[ServedRoute, None] = {}
+        """Routes that have something to learn, or must be refitted first; the least recently served first."""
         self.shared = SharedBudgets()
         """Budgets that routes share."""
         self._learn = learn
@@ -88,11 +88,69 @@ class Fold:
     def apply(self, row: Row, event: Logged | None = None, *, refit: bool = True) -> None:
         """Fold the next row of the log; ``event`` is what its line decodes to, if that is available.
 
-        Without ``refit``, routes that need one stay ``stale`` until `refit` or the next row: the result is
+        Without ``refit``, routes that need one stay ``busy`` until `refit` or the next row: the result is
         the same, and its milliseconds can be spent elsewhere.
         """
-        if self.stale:
+        if self.busy:
             self.refit()
+        self.dispatch(row, event)
+        if self.busy:
+            self._learn_all(refit=refit)
+
+    def refit(self) -> None:
+        """Learn all that waits in the queues of routes, and refit those that need it."""
+        self._learn_all(refit=True)
+
+    def _learn_all(self, *, refit: bool) -> None:
+        for served in tuple(self.busy):
+            while served in self.busy:
+                if not served.waits_for_refit:
+                    self.learn_next(served)
+                elif refit:
+                    self.refit_route(served)
+                else:
+                    break
+
+    def learn_next(self, served: ServedRoute) -> None:
+        """Let a busy route that does not wait for a refit learn one thing; with nothing left it is idle."""
+        del self.busy[served]
+        if not served.inbox:
+            return
+        seq, kind = served.inbox[0].seq, served.inbox[0].kind
+        try:
+            served.learn_next()
+        except _EXPECTED:
+            self._refuse(kind)
+        except Exception as error:
+            # A defect of this release: the default provider answers until another one is installed.
+            self._refuse(kind)
+            _break(served, seq, error)
+        if served.inbox or served.waits_for_refit:
+            self.busy[served] = None  # behind the others
+
+    def _refuse(self, kind: str) -> None:
+        """Count an event that its route could not learn as rejected instead of joined."""
+        if kind:
+            self.counts[kind, "joined"] -= 1
+            self.counts[kind, "rejected"] += 1
+
+    def refit_route(self, served: ServedRoute) -> None:
+        """Refit a busy route at once."""
+        try:
+            served.router.refit()
+        except Exception as error:
+            _break(served, self.seq, error)
+
+    def _put(self, served: ServedRoute, waiting: Waiting) -> None:
+        served.inbox.append(waiting)
+        self.busy[served] = None
+
+    def dispatch(self, row: Row, event: Logged | None = None) -> None:
+        """Fold the next row, but leave what it means for routers in the queues of their routes.
+
+        This takes microseconds, whatever the routes do, and looks at none of their routers, so that it leads
+        to the same state wherever each of them is in its queue.
+        """
         self.clock_s = max(self.clock_s, row.at_s)
         if self._learn or row.kind == "config":
             try:
@@ -109,43 +167,28 @@ class Fold:
                 self.counts[row.kind, "rejected"] += 1
                 decision = self.open.get(row.decision_id or "")
                 name = row.route or (decision.route if decision else "")
-                self._break(self.routes.get(name), row.seq, error)
+                _break(self.routes.get(name), row.seq, error)
         self.seq = row.seq
-        if refit and self.stale:
-            self.refit()
-
-    def refit(self) -> None:
-        """Refit the routes that are stale."""
-        for served in self.stale.values():
-            try:
-                served.router.refit()
-            except Exception as error:
-                self._break(served, self.seq, error)
-        self.stale = {}
-
-    def _break(self, served: ServedRoute | None, seq: int, error: Exception) -> None:
-        if served is not None and served.broken is None:
-            served.broken = f"event {seq} could not be learned ({type(error).__name__})"
-
-    def _refit_later(self, served: ServedRoute) -> None:
-        if not served.is_quick and served.broken is None and served.router.needs_refit:
-            self.stale[served.body.name] = served
 
     def _fold_decision(self, row: Row, event: Logged | None) -> None:
         served = self.routes.get(row.route or "")
-        # The route's own count, and not the place in the log: what ages, ages by the route's own decisions.
-        decision = _event_of(row, event, seq=0 if served is None else served.router.next_seq)
-        if served is None or not isinstance(decision, Decision):
+        # Its router numbers it once it learns it.
+        decision = decode(row.line, seq=0) if event is None else event
+        if served is None or not isinstance(decision, Decision) or decision.id in self.open:
             self.counts["decision", "rejected"] += 1
             return
+        check_learnable(decision, width=served.width)
         metadata = decode_decision_metadata(row.metadata)
         session = metadata.session_id
-        served.learn_decision(decision, explored=metadata.explored)
+        subject = decision, metadata.explored
+        self._put(served, Waiting(row.seq, row.at_s, row.kind, ServedRoute.learn_decision, subject))
+        served.dispatched += 1
+        served.opened.append(decision.id)
         self.open[decision.id] = ServedDecision(
-            served.body.name, row.at_s, session, usd=decision.expected_usd
+            served.body.name, row.at_s, session, usd=decision.expected_usd, selected=decision.selected
         )
         if self.shared:
-            self._share(self.shared.decide(decision, row.at_s))
+            self._share(self.shared.decide(decision, row.at_s), row)
         self.counts["decision", "joined"] += 1
         if session is not None:
             group = self.sessions.setdefault(session, [])
@@ -158,13 +201,12 @@ class Fold:
                 except _EXPECTED:
                     self.counts[waiting.kind, "rejected"] += 1
             self._expire()
-        if served.decisions % CLOSE_EVERY == 0:
-            self._close_old(served)
-        self._refit_later(served)
+        if served.dispatched % CLOSE_EVERY == 0:
+            self._close_old(served, row)
 
     def _fold_report(self, row: Row, event: Logged | None) -> None:
         # Its place in the log becomes its revision: the later of two is in force.
-        report = _event_of(row, event, seq=row.seq)
+        report = decode(row.line, seq=row.seq) if event is None else copy_with(event, revision=row.seq)
         assert isinstance(report, Outcome | Feedback)
         if report.decision_id:
             self._join_or_park(row, report)
@@ -195,26 +237,24 @@ class Fold:
             self.counts[row.kind, "late"] += 1
             return
         if isinstance(event, Feedback):
-            served.learn(event)
+            self._put(served, Waiting(row.seq, row.at_s, row.kind, ServedRoute.learn, event))
             decision.count_feedback(metadata.key or "")
         else:
             if not event.served_provider:
-                selected = served.open_decision(event.decision_id).selected
-                event = copy_with(event, served_provider=selected)
-            served.learn_outcome(event)
+                event = copy_with(event, served_provider=decision.selected)
+            self._put(served, Waiting(row.seq, row.at_s, row.kind, ServedRoute.learn_outcome, event))
             decision.count_outcome(metadata.key or "")
             if self.shared:
                 self._settle(decision, event)
-        self._refit_later(served)
         self.counts[row.kind, "joined"] += 1
 
-    def _share(self, names: Iterable[str]) -> None:
+    def _share(self, names: Iterable[str], row: Row) -> None:
         """Let routes learn the shadow price of the budgets that they share."""
         for name in names:
             served = self.routes.get(name)
             if served is not None:
-                served.learn_shared_price(self.shared.price_of(name))
-                self._refit_later(served)
+                learn, price = ServedRoute.learn_shared_price, self.shared.price_of(name)
+                self._put(served, Waiting(row.seq, row.at_s, "", learn, price))
 
     def _settle(self, decision: ServedDecision, event: Outcome) -> None:
         """Book the cost of an outcome to the budgets that its route shares."""
@@ -229,27 +269,23 @@ class Fold:
         for row, _ in self.pending.expire(self.clock_s):
             self.counts[row.kind, "expired"] += 1
 
-    def _close_old(self, served: ServedRoute) -> None:
+    def _close_old(self, served: ServedRoute, row: Row) -> None:
         """Close the decisions of a route that are too many or too old."""
-        oldest_s = self.clock_s - served.body.reward_wait_s
-        decisions = served.router.open_decisions()
-        surplus = max(len(decisions) - served.body.max_open_decisions, 0)
-
-        def is_old(decision: OpenDecision) -> bool:
-            served_decision = self.open.get(decision.id)
-            return served_decision is None or served_decision.at_s < oldest_s
-
+        oldest_s, opened = self.clock_s - served.body.reward_wait_s, served.opened
+        surplus = len(opened) - served.body.max_open_decisions
+        closed: list[str] = []
         # A clock that jumped back can leave a younger decision in front of older ones; they wait for it.
-        old = decisions[:surplus] + list(takewhile(is_old, decisions[surplus:]))
-        if old:
-            served.close(old)
-            for decision in old:
-                self._forget(decision.id)
+        while opened and (len(closed) < surplus or self.open[opened[0]].at_s < oldest_s):
+            closed.append(opened.popleft())
+        if closed:
+            subject = closed, served.body.reward_default
+            self._put(served, Waiting(row.seq, row.at_s, "", ServedRoute.learn_closing, subject))
+            for decision_id in closed:
+                self._forget(decision_id)
 
     def _forget(self, decision_id: str) -> None:
-        decision = self.open.pop(decision_id, None)  # None if a defect stopped its router half-way
+        session = self.open.pop(decision_id).session
         self.pending.close(decision_id)
-        session = None if decision is None else decision.session
         if session is not None and session in self.sessions:
             self.sessions[session] = [name for name in self.sessions[session] if name != decision_id]
             if not self.sessions[session]:
@@ -259,18 +295,20 @@ class Fold:
         for name in self.declared.apply(row):
             declared, served = self.declared.routes.get(name), self.routes.get(name)
             if declared is None:
-                for decision in self.routes.pop(name).router.open_decisions():
-                    self._forget(decision.id)
+                # What waits in its queue is still learned, and counted if it is refused.
+                for decision_id in self.routes.pop(name).opened:
+                    self._forget(decision_id)
             elif served is None:
                 self.routes[name] = ServedRoute(declared.core, declared.body)
             else:
-                served.configure(declared.core, declared.body)
-                self._refit_later(served)
+                served.body = declared.body
+                learn = ServedRoute.learn_configuration
+                self._put(served, Waiting(row.seq, row.at_s, "", learn, declared.core))
 
         config = self.declared.config
         if self.shared or config.budgets:
             self.shared.configure(config.budgets, config.routes)
-            self._share(self.routes)
+            self._share(self.routes, row)
 
     def state(self) -> SavedFold:
         """Everything except the routers."""
@@ -286,7 +324,7 @@ class Fold:
             pending=[(name, [row for row, _ in group]) for name, group in self.pending.groups()],
             closed=self.pending.closed,
             given_up=self.pending.given_up,
-            counts=[(kind, result, n) for (kind, result), n in self.counts.items()],
+            counts=[(kind, result, n) for (kind, result), n in sorted(self.counts.items()) if n],
             routes={name: served.state() for name, served in self.routes.items()},
             shared=self.shared.state(),
         )
@@ -300,7 +338,8 @@ class Fold:
         fold.declared.seq, fold.declared.applied = state.seq, set(state.applied)
         fold.sessions, fold.open = state.sessions, state.open
         for decision in fold.open.values():
-            decision.route = intern(decision.route)  # one text for all decisions of a route
+            # One text for all decisions of a route.
+            decision.route, decision.selected = intern(decision.route), intern(decision.selected)
         for decision_id, rows in state.pending:
             for row in rows:
                 event = decode(row.line, seq=row.seq)
@@ -316,13 +355,11 @@ class Fold:
             fold.declared.routes[name] = declared
         fold.shared.configure(config.budgets, config.routes)
         fold.shared.restore(state.shared)
+        for decision_id, decision in fold.open.items():
+            fold.routes[decision.route].opened.append(decision_id)
         return fold
 
 
-def _event_of(row: Row, event: Logged | None, *, seq: int) -> object:
-    """Return the event of a row with ``seq`` as its seq or revision; ``event`` has another, if at hand."""
-    if event is None:
-        return decode(row.line, seq=seq)
-    if isinstance(event, Decision):
-        return copy_with(event, seq=seq)
-    return copy_with(event, revision=seq)
+def _break(served: ServedRoute | None, seq: int, error: Exception) -> None:
+    if served is not None and served.broken is None:
+        served.broken = f"event {seq} could not be learned ({type(error).__name__})"

@@ -5,9 +5,10 @@
     state ◄─── fold ◄─── rows in their order ◄──┤
     configuration in force ◄─── its changes ◄───┘
 
-The fold runs in the event loop's thread, in slices, so that a decision never sees half of an event. Refitting
-a route's beliefs and prices takes milliseconds and runs in another thread: meanwhile decisions use the
-beliefs so far, and rows wait.
+The fold runs in the event loop's thread, in slices, so that a decision never sees half of an event. It puts
+what a row means for a route into the queue of that route, and the routes learn from their queues in turns.
+Refitting a route's beliefs and prices takes milliseconds and runs in another thread: meanwhile its decisions
+use the beliefs so far, its queue waits, and no other route does.
 """
 
 from __future__ import annotations
@@ -28,6 +29,7 @@ from fairlead.api.state.configuration import Change
 from fairlead.api.state.configuration_view import ConfigurationView
 from fairlead.api.state.fold import Fold, Logged
 from fairlead.api.state.runtime import warm_up
+from fairlead.api.state.served_route import ServedRoute
 from fairlead.api.store import Appended, Query, Row, Store, StoreUnavailable
 
 SLICE_S: Final = 0.002
@@ -35,6 +37,9 @@ SLICE_S: Final = 0.002
 
 MAX_QUEUED: Final = 1_000
 """Rows that wait to be folded before more are read from the log."""
+
+MAX_WAITING: Final = 20_000
+"""Events that wait in the queues of routes before more rows are folded."""
 
 _LOG = logging.getLogger("fairlead.engine")
 
@@ -80,7 +85,8 @@ class Engine:
         self.writing: dict[str, tuple[str, Logged]] = {}
         """Events that are being written here, with their lines, by uid: they need not be decoded again."""
         self._draining = False
-        self._fitting: asyncio.Task[None] | None = None
+        self._fits: dict[ServedRoute, asyncio.Task[None]] = {}
+        """Routes whose refit is running."""
         self._stale, self._reconfigured = asyncio.Event(), asyncio.Event()
         self._synced_s = monotonic()
         self._waiting: list[tuple[int, asyncio.Future[None]]] = []
@@ -163,7 +169,7 @@ class Engine:
         if new:
             self.written = new[-1][0].seq
             self._see([row for row, _ in new], since=appended.previous)
-        if appended.previous != self._queued or not self.ready:
+        if appended.previous != self._queued or not self.ready or len(self._rows) >= MAX_QUEUED:
             self.wake()
             return
         if new:
@@ -245,40 +251,52 @@ class Engine:
             return
         self._rows.extend(rows)
         self._queued = rows[-1][0].seq
+        self._drain_soon()
+
+    def _drain_soon(self) -> None:
         if not self._draining:
             self._draining = True
             # After the answers that the same commit has released.
             asyncio.get_running_loop().call_soon(self._drain)
 
     def _drain(self) -> None:
+        """Fold rows, and let routes learn in turns, for no longer than a slice."""
+        self._draining = False
         started = perf_counter()
         fold, rows = self.fold, self._rows
-        while rows and not fold.stale:
+        room = MAX_WAITING - sum(len(served.inbox) for served in fold.busy)
+        while rows and room > 0 and perf_counter() - started < SLICE_S / 2:
             row, event = rows.popleft()
             if row.seq > fold.seq:
-                fold.apply(row, event, refit=False)
+                fold.dispatch(row, event)
                 self.folded += 1
-            if perf_counter() - started > SLICE_S:
-                break
+            room -= 1
+        learning = deque(served for served in fold.busy if served not in self._fits)
+        while learning and perf_counter() - started < SLICE_S:
+            served = learning.popleft()
+            if served.waits_for_refit:
+                self._fits[served] = asyncio.get_running_loop().create_task(self._refit(fold, served))
+                continue
+            fold.learn_next(served)
+            if served in fold.busy:
+                learning.append(served)
         self.fold_s += perf_counter() - started
         if self._waiting:
             self._wake_waiting()
-        if fold.stale:
-            self._fitting = asyncio.get_running_loop().create_task(self._refit(fold))
-        elif rows:
-            asyncio.get_running_loop().call_soon(self._drain)
-        else:
-            self._draining = False
+        if learning or (rows and room > 0):
+            self._drain_soon()
 
-    async def _refit(self, fold: Fold) -> None:
-        """Refit stale routes in a thread; nothing is folded meanwhile, so the result is of this place."""
-        for served in tuple(fold.stale.values()):
+    async def _refit(self, fold: Fold, served: ServedRoute) -> None:
+        """Refit a route in a thread; it learns nothing meanwhile, so the result is of its place."""
+        try:
             with contextlib.suppress(Exception):  # the fold tries again, and marks the route as broken
                 while served.router.needs_refit:
                     served.router.apply_refit(await self._fit_in_thread(served.router.next_refit))
-        fold.refit()
-        self._fitting = None
-        self._drain()
+            if served.router.needs_refit:
+                fold.refit_route(served)
+        finally:
+            del self._fits[served]
+        self._drain_soon()
 
     def _wake_waiting(self) -> None:
         self._waiting = _wake(self._waiting, self.fold.seq)
@@ -302,14 +320,22 @@ class Engine:
 
     @property
     def lag(self) -> int:
-        """Number of rows known to be in the log and not folded yet, with one whose refit is running."""
-        return len(self._rows) + (self._fitting is not None)
+        """Number of rows known to be in the log and not folded yet, and of what waits in queues of routes."""
+        return len(self._rows) + sum(map(self.lag_of, self.fold.busy))
 
-    def age_s(self) -> float:
-        """Seconds since the state last held the whole log, as far as is known."""
-        if not self._store.shared and not self.lag:
+    def lag_of(self, served: ServedRoute) -> int:
+        """Return the number of events that wait in the queue of a route, or 1 for a refit alone."""
+        return len(served.inbox) or int(served in self.fold.busy)
+
+    def age_s(self, served: ServedRoute | None = None) -> float:
+        """Seconds since the state, or that of one route, last held the whole log, as far as is known."""
+        behind = self.lag if served is None else len(self._rows) + self.lag_of(served)
+        if not self._store.shared and not behind:
             return 0.0
-        return monotonic() - self._synced_s
+        age_s = monotonic() - self._synced_s
+        if served is None or not served.inbox:
+            return age_s
+        return max(age_s, self.clock() - served.inbox[0].at_s)
 
     def prices_to_activate(self) -> list[Change]:
         """Return the changes that put price lists in force whose time has come."""
@@ -327,7 +353,7 @@ class Engine:
     async def close(self) -> None:
         """Stop following the log."""
         self._stop.set()
-        tasks = self._tasks + ([self._fitting] if self._fitting is not None else [])
+        tasks = [*self._tasks, *self._fits.values()]
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)

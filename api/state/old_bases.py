@@ -75,6 +75,7 @@ def _route(saved: dict[str, Any]) -> SavedRoute:
     return SavedRoute(
         first=saved["first"],
         broken=saved["broken"],
+        dispatched=decisions,
         decisions=decisions,
         fallbacks=fallbacks,
         explored=explored,

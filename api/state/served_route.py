@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from typing import Any, Final, Literal
+from collections import deque
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, Final, Literal, NamedTuple
 
 import msgspec
 import numpy as np
 
 from fairlead.api.schemas.declarations import FeaturesIn, RouteIn
-from fairlead.optimizer.errors import InvalidInput
+from fairlead.optimizer.errors import InvalidInput, UnknownDecision
 from fairlead.optimizer.features import (
     Attributes,
     Block,
@@ -31,6 +32,7 @@ from fairlead.optimizer.types import (
     Prices,
     Route,
 )
+from fairlead.optimizer.types.events import copy_with
 
 MAX_TASKS: Final = 64
 """Most task labels of a route whose mean request is kept, to show what is believed of each."""
@@ -51,6 +53,8 @@ class ServedDecision(msgspec.Struct, array_like=True, gc=False):
     """Number of outcomes by the key that sent them."""
     usd: float = 0.0
     """What it is booked with to the budgets that its route shares."""
+    selected: str = ""
+    """The selected provider; empty if only the router knows, for decisions in a base of 0.1.0."""
 
     def count_feedback(self, key: str) -> None:
         """Count one more feedback event of a key."""
@@ -68,11 +72,23 @@ class ServedDecision(msgspec.Struct, array_like=True, gc=False):
         return 0 if counts is None else counts.get(key, 0)
 
 
+class Waiting(NamedTuple):
+    """Something that waits to be learned by a route."""
+
+    seq: int
+    at_s: float
+    kind: str
+    """Kind of the event of the log; empty for what follows from events by itself."""
+    learn: Callable[[ServedRoute, Any], None]
+    subject: Any
+
+
 class SavedRoute(msgspec.Struct, array_like=True):
     """A served route in a snapshot, without its router."""
 
     first: dict[str, Any]
     broken: str | None
+    dispatched: int
     decisions: int
     fallbacks: int
     explored: int
@@ -81,7 +97,10 @@ class SavedRoute(msgspec.Struct, array_like=True):
 
 
 class ServedRoute:
-    """A route's router and open decisions; everything in it is a function of the log alone."""
+    """A route's router, and the queue of what it has still to learn; a function of the log alone.
+
+    What is dispatched to it is as far as the fold; its router is as far as its queue has been learned.
+    """
 
     def __init__(self, route: Route, body: RouteIn) -> None:
         self.body = body
@@ -95,6 +114,12 @@ class ServedRoute:
             router = Router(route, blocks=(block,), encoder_version=f"vector-1-{vector}")
             self.width, self.router = vector, router
         self._most_quick = QUICK // (self.width + 1) ** 3
+        self.inbox: deque[Waiting] = deque()
+        self.opened: deque[str] = deque()
+        """Ids of its open decisions, in the order of the log."""
+        self.dispatched = 0
+        """Number of decisions so far, those that wait included."""
+        self._learned, self._steps = 0, 0
         self.tasks: dict[str, tuple[int, FloatArray, float]] = {}
         """By task label: number of decisions, sum of their features, sum of their input tokens."""
         self.broken: str | None = None
@@ -104,11 +129,33 @@ class ServedRoute:
         self.explored = 0
         self.spent_usd = 0.0
 
-    def configure(self, route: Route, body: RouteIn) -> None:
+    def state_at(self, seq: int) -> tuple[int, int]:
+        """Return up to which place of the log the router has learned, if its queue goes up to ``seq``.
+
+        The second number says how many steps of the next event are learned too, for an event of several.
+        """
+        if not self.inbox:
+            return seq, 0
+        following = self.inbox[0].seq
+        return following - 1, self._steps if following == self._learned else 0
+
+    @property
+    def waits_for_refit(self) -> bool:
+        """Whether beliefs or prices must be recomputed before anything else is learned."""
+        return not self.is_quick and self.broken is None and self.router.needs_refit
+
+    def learn_next(self) -> str:
+        """Learn what waits longest, and return its kind; raises what learning raises."""
+        waiting = self.inbox.popleft()
+        self._steps = self._steps + 1 if waiting.seq == self._learned else 1
+        self._learned = waiting.seq
+        waiting.learn(self, waiting.subject)
+        return waiting.kind
+
+    def learn_configuration(self, route: Route) -> None:
         """Switch to the providers, prices, objective, budget and rules in force from now on."""
         if route != self.router.route:
             self.router.configure(route, refit=self.is_quick)
-        self.body = body
 
     @property
     def is_quick(self) -> bool:
@@ -121,8 +168,11 @@ class ServedRoute:
         assert decision is not None, f"decision {decision_id!r} is not open"
         return decision
 
-    def learn_decision(self, decision: Decision, *, explored: bool) -> None:
-        """Fold a decision and keep it open for reports."""
+    def learn_decision(self, subject: tuple[Decision, bool]) -> None:
+        """Fold a decision, and whether it explored, and keep it open for reports."""
+        decision, explored = subject
+        # The route's own count, and not the place in the log: what ages, ages by the route's own decisions.
+        decision = copy_with(decision, seq=self.router.next_seq)
         self.learn(decision)
         self.decisions += 1
         self.explored += explored
@@ -149,8 +199,12 @@ class ServedRoute:
             self.tasks[decision.task] = (1, decision.features.copy(), decision.input_tokens)
 
     def learn_outcome(self, event: Outcome) -> None:
-        """Fold an outcome of an open decision."""
-        decision = self.open_decision(event.decision_id)
+        """Fold an outcome of an open decision; without another provider, the selected one served."""
+        decision = self.router.open_decision(event.decision_id)
+        if decision is None:
+            raise UnknownDecision(f"decision {event.decision_id!r} was refused, and so are its reports")
+        if not event.served_provider:
+            event = copy_with(event, served_provider=decision.selected)
         before_usd = _paid_usd(decision)
         self.learn(event)
         # The later outcome in the log is the one in force.
@@ -158,12 +212,19 @@ class ServedRoute:
         for usd in self.router.take_corrections():
             self.spent_usd += usd
 
-    def close(self, decisions: Sequence[OpenDecision]) -> None:
-        """Close the oldest open decisions, with the default feedback for those that got none."""
+    def learn_closing(self, subject: tuple[Sequence[str], float | None]) -> None:
+        """Close the oldest open decisions, with the default reward for those that got no feedback."""
+        decision_ids, reward = subject
+        decisions = [
+            decision
+            for decision_id in decision_ids
+            if (decision := self.router.open_decision(decision_id)) is not None
+        ]
         for decision in decisions:
-            if self.body.reward_default is not None and decision.reward is None:
-                self.learn(self._default_feedback(decision.id, self.body.reward_default))
-        self.router.close_before(decisions[-1].seq + 1)
+            if reward is not None and decision.reward is None:
+                self.learn(self._default_feedback(decision.id, reward))
+        if decisions:
+            self.router.close_before(decisions[-1].seq + 1)
 
     def _default_feedback(self, decision_id: str, reward: float) -> Feedback:
         metric = self.body.metrics[0]
@@ -176,6 +237,7 @@ class ServedRoute:
         return SavedRoute(
             first=to_json(self.first),
             broken=self.broken,
+            dispatched=self.dispatched,
             decisions=self.decisions,
             fallbacks=self.fallbacks,
             explored=self.explored,
@@ -187,7 +249,7 @@ class ServedRoute:
     def from_state(cls, state: SavedRoute, first: Route, body: RouteIn) -> ServedRoute:
         """Build the route that gave `state`, with a router that has learned nothing yet."""
         served = cls(first, body)
-        served.broken, served.spent_usd = state.broken, state.spent_usd
+        served.broken, served.spent_usd, served.dispatched = state.broken, state.spent_usd, state.dispatched
         served.decisions, served.fallbacks, served.explored = state.decisions, state.fallbacks, state.explored
         served.tasks = {
             name: (n, np.array(total, dtype=np.float64), tokens)
