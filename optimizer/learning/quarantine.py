@@ -425,13 +425,15 @@ class Quarantine:
 
     def state(self) -> State:
         """Return the latest costs of each provider, and what was in quarantine; the rest follows from it."""
+        # By name: whose cost was seen first depends on how a process came to its state.
+        names = sorted(self._costs)
         ranges = {
             f"{which}{i}": measure.range.state()
-            for i, costs in enumerate(self._costs.values())
-            for which, measure in zip(_MEASURES, costs.measures, strict=True)
+            for i, name in enumerate(names)
+            for which, measure in zip(_MEASURES, self._costs[name].measures, strict=True)
         }
         return {
-            "names": texts(self._costs),
+            "names": texts(names),
             "closed": packed(list(self._closed.values())),
             **joined(**ranges),
         }
