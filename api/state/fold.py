@@ -6,7 +6,7 @@ every process and at any time. An event that cannot be used is counted and left 
 
 from __future__ import annotations
 
-from collections import Counter
+from collections import Counter, OrderedDict
 from collections.abc import Iterable
 from sys import intern
 from typing import Any, Final
@@ -79,7 +79,7 @@ class Fold:
         """Reports that wait for their decision, and the ids of decisions that take no more reports."""
         self.counts: Counter[tuple[str, str]] = Counter()
         """Events by kind and result: joined, parked, late, expired or rejected."""
-        self.busy: dict[ServedRoute, None] = {}
+        self.busy: OrderedDict[ServedRoute, None] = OrderedDict()
         """Routes that have something to learn, or must be refitted first; the least recently served first."""
         self.shared = SharedBudgets()
         """Budgets that routes share."""
@@ -113,8 +113,8 @@ class Fold:
 
     def learn_next(self, served: ServedRoute) -> None:
         """Let a busy route that does not wait for a refit learn one thing; with nothing left it is idle."""
-        del self.busy[served]
         if not served.inbox:
+            del self.busy[served]
             return
         seq, kind = served.inbox[0].seq, served.inbox[0].kind
         try:
@@ -126,7 +126,9 @@ class Fold:
             self._refuse(kind)
             _break(served, seq, error)
         if served.inbox or served.waits_for_refit:
-            self.busy[served] = None  # behind the others
+            self.busy.move_to_end(served)
+        else:
+            del self.busy[served]
 
     def _refuse(self, kind: str) -> None:
         """Count an event that its route could not learn as rejected instead of joined."""
@@ -187,7 +189,7 @@ class Fold:
         self.open[decision.id] = ServedDecision(
             served.body.name, row.at_s, session, usd=decision.expected_usd, selected=decision.selected
         )
-        if self.shared:
+        if self.shared.by_name:
             self._share(self.shared.decide(decision, row.at_s), row)
         self.counts["decision", "joined"] += 1
         if session is not None:
@@ -244,7 +246,7 @@ class Fold:
                 event = copy_with(event, served_provider=decision.selected)
             self._put(served, Waiting(row.seq, row.at_s, row.kind, ServedRoute.learn_outcome, event))
             decision.count_outcome(metadata.key or "")
-            if self.shared:
+            if self.shared.by_name:
                 self._settle(decision, event)
         self.counts[row.kind, "joined"] += 1
 
@@ -306,7 +308,7 @@ class Fold:
                 self._put(served, Waiting(row.seq, row.at_s, "", learn, declared.core))
 
         config = self.declared.config
-        if self.shared or config.budgets:
+        if self.shared.by_name or config.budgets:
             self.shared.configure(config.budgets, config.routes)
             self._share(self.routes, row)
 
