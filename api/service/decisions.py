@@ -154,12 +154,7 @@ class DecisionService:
             metadata["state_steps"] = steps
         if ahead is not None:
             metadata["config_seq"] = ahead.changed
-        if decision.latency_sd_s is not None and not np.isnan(decision.latency_sd_s).all():
-            metadata["latency_sd"] = decision.latency_sd_s.round(4).tolist()
-        latency_weight = (objective or own).latency_weight
-        if latency_weight:
-            metadata["latency_weight"] = latency_weight
-        return decision, metadata
+        return decision, metadata | _latency_metadata(decision, (objective or own).latency_weight)
 
     async def decide_batch(
         self, requests: Sequence[DecisionIn], principal: Principal, keys: Sequence[str | None]
@@ -234,6 +229,16 @@ class DecisionService:
             return row.at_s - decision.at_s <= wait_s and (routes is None or decision.route in routes)
 
         return list(filter(applies, rows))
+
+
+def _latency_metadata(decision: Decision, latency_weight: float) -> dict[str, Any]:
+    """Return what the answer to a decision needs beside its line, as far as latencies count."""
+    metadata: dict[str, Any] = {}
+    if decision.latency_sd_s is not None and not np.isnan(decision.latency_sd_s).all():
+        metadata["latency_sd"] = decision.latency_sd_s.round(4).tolist()
+    if latency_weight:
+        metadata["latency_weight"] = latency_weight
+    return metadata
 
 
 def text_of(request: DecisionIn) -> str | None:

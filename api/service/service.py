@@ -61,9 +61,7 @@ class Service:
         )
         self.engine = Engine(
             self.store,
-            state_dir=settings.state_dir,
-            parked_wait_s=settings.parked_wait_s,
-            parked_limit=settings.parked_limit,
+            settings=settings,
             clock=clock,
             in_thread=self.in_thread,
             fit_in_thread=self.fit_in_thread,

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import replace
 from fnmatch import fnmatchcase
-from typing import Final
+from typing import Any
 
 import numpy as np
 
@@ -15,8 +15,6 @@ from fairlead.optimizer.compiled import compiled
 from fairlead.optimizer.errors import BudgetSpent, InvalidInput, NoEligibleProvider
 from fairlead.optimizer.selection.eligibility import ConstraintChecker, lowest, require_eligible
 from fairlead.optimizer.types import Constraints, Context, Decision, FloatArray, Objective, Route
-
-_NOBODY: Final[Mapping[str, str]] = {}
 
 
 def decide(
@@ -41,26 +39,11 @@ def decide(
     route = served.router.route if ahead is None else ahead.core
     names = None if candidates is None else matching_providers(route, candidates)
     check_vectors(served, context)
-    paused = served.body.paused if ahead is None else ahead.body.paused
-    reason, fault = standing_reason(served, paused=paused, ready=ready), None
+    reason, fault = standing_reason(served, ahead, ready=ready), None
+    about = {"decision_id": decision_id, "draw": draw, "at_s": at_s, "objective": objective}
     if reason is None:
         try:
-            limits, among, barred = constraints, names, _NOBODY
-            if ahead is not None:
-                limits, among, barred = restricted(ahead.core, served.router.route, constraints, names)
-            decision = served.router.decide(
-                context,
-                decision_id=decision_id,
-                draw=draw,
-                objective=objective,
-                constraints=limits,
-                candidates=among,
-                at_s=at_s,
-            )
-            _require_sound(decision)
-            if barred:
-                decision = replace(decision, ineligible={**decision.ineligible, **barred})
-            return decision, None
+            return _routed(served, context, ahead, constraints=constraints, candidates=names, **about), None
         except NoEligibleProvider as error:
             if ahead is None or isinstance(error, BudgetSpent):
                 raise
@@ -74,8 +57,33 @@ def decide(
     return eligible_fallback(route, fallback, constraints=constraints, candidates=names), fault
 
 
+def _routed(
+    served: ServedRoute,
+    context: Context,
+    ahead: DeclaredRoute | None,
+    *,
+    constraints: Constraints | None,
+    candidates: tuple[str, ...] | None,
+    **about: Any,
+) -> Decision:
+    """Let the router choose, kept to the configuration ``ahead`` of what it has learned, if any."""
+    barred: Mapping[str, str] = {}
+    if ahead is not None:
+        constraints, candidates, barred = restricted(
+            ahead.core, learned=served.router.route, constraints=constraints, candidates=candidates
+        )
+    decision = served.router.decide(context, constraints=constraints, candidates=candidates, **about)
+    if not _is_sound(decision.probabilities, decision.expected):
+        raise ArithmeticError("the probabilities are not those of a distribution")
+    return replace(decision, ineligible={**decision.ineligible, **barred}) if barred else decision
+
+
 def restricted(
-    route: Route, learned: Route, constraints: Constraints | None, candidates: tuple[str, ...] | None
+    route: Route,
+    *,
+    learned: Route,
+    constraints: Constraints | None,
+    candidates: tuple[str, ...] | None,
 ) -> tuple[Constraints, tuple[str, ...], Mapping[str, str]]:
     """Constraints and candidates of a request that keep a router to a configuration it has not learned.
 
@@ -104,9 +112,9 @@ def restricted(
     return rules, among, barred
 
 
-def standing_reason(served: ServedRoute, *, paused: bool, ready: bool) -> str | None:
+def standing_reason(served: ServedRoute, ahead: DeclaredRoute | None, *, ready: bool) -> str | None:
     """Why the default provider answers every request for now; None if the router does."""
-    if paused:
+    if served.body.paused if ahead is None else ahead.body.paused:
         return "the route is paused"
     if not ready:
         return "the state is being rebuilt"
@@ -140,11 +148,6 @@ def check_vectors(served: ServedRoute, context: Context) -> None:
             )
     elif declared.vector is not None:
         raise InvalidInput(f"route {name!r} learns on vectors: send {declared.vector} numbers as features")
-
-
-def _require_sound(decision: Decision) -> None:
-    if not _is_sound(decision.probabilities, decision.expected):
-        raise ArithmeticError("the probabilities are not those of a distribution")
 
 
 @compiled

@@ -24,6 +24,7 @@ from pathlib import Path
 from time import monotonic, perf_counter
 from typing import Any, Final
 
+from fairlead.api.settings import Settings
 from fairlead.api.state import snapshots
 from fairlead.api.state.configuration import Change
 from fairlead.api.state.configuration_view import ConfigurationView
@@ -51,17 +52,14 @@ class Engine:
         self,
         store: Store,
         *,
-        state_dir: Path,
-        parked_wait_s: float,
-        parked_limit: int,
+        settings: Settings,
         clock: Callable[[], float],
         in_thread: Callable[..., Any],
         fit_in_thread: Callable[..., Any],
     ) -> None:
-        self.clock = clock
-        self._store, self._state_dir = store, state_dir
-        self._in_thread, self._fit_in_thread = in_thread, fit_in_thread
-        self._new_fold = partial(Fold, parked_wait_s=parked_wait_s, parked_limit=parked_limit)
+        self._store, self._state_dir = store, settings.state_dir
+        self.clock, self._in_thread, self._fit_in_thread = clock, in_thread, fit_in_thread
+        self._new_fold = partial(snapshots.new_fold, settings)
         self.in_force = ConfigurationView()
         """The configuration as far as this process has seen the log, which may be ahead of the fold."""
         self.fold = self._new_fold(learn=False)
@@ -70,12 +68,9 @@ class Engine:
         """Why the state could not be rebuilt."""
         self.faults: Counter[tuple[str, str]] = Counter()
         """Faults for which the default provider answered, by route and kind."""
-        self.rebuilt_to = self.rebuild_until = 0
-        """Where the running rebuild is in the log, and where it ends."""
-        self.rebuilt = 0
-        """Number of rows that the last rebuild folded on top of a snapshot."""
-        self.rebuild_s = self.fold_s = 0.0
-        self.folded = 0
+        self.rebuilt_to = self.rebuild_until = self.rebuilt = 0
+        """Where the running rebuild is in the log, where it ends, and how many rows the last one folded."""
+        self.rebuild_s, self.fold_s, self.folded = 0.0, 0.0, 0
         self._rows: deque[tuple[Row, Logged | None]] = deque()
         self._queued = 0
         self._configured = 0

@@ -38,7 +38,7 @@ _LOG = logging.getLogger("fairlead.snapshots")
 def take(settings: Settings) -> Path:
     """Fold the log, without stopping the processes that serve, and save a snapshot in ``state_dir``."""
     with closing(open_store(settings.database_url, read_only=True)) as store:
-        fold = latest_fold(settings.state_dir, store, partial(_new_fold, settings))
+        fold = latest_fold(settings.state_dir, store, partial(new_fold, settings))
         rebuild(fold, store, until=store.last_seq())
         log = log_fingerprint(store, fold.seq)
     return save(fold, settings.state_dir, log=log)
@@ -49,15 +49,16 @@ def take_base(settings: Settings, folder: Path, until: int) -> list[list[str | f
     rollup = retention.Rollup()
     with closing(open_store(settings.database_url, read_only=True)) as store:
         # From the base before it: the snapshots in ``state_dir`` may stand for a later seq already.
-        fold = latest_fold(folder, store, partial(_new_fold, settings))
+        fold = latest_fold(folder, store, partial(new_fold, settings))
         rebuild(fold, store, until=min(until, store.last_seq()), seen=rollup.add)
         log = log_fingerprint(store, 0)
     save(fold, folder, log=log)
     return rollup.table()
 
 
-def _new_fold(settings: Settings) -> Fold:
-    return Fold(parked_wait_s=settings.parked_wait_s, parked_limit=settings.parked_limit)
+def new_fold(settings: Settings, *, learn: bool = True) -> Fold:
+    """Return an empty fold with the limits of the settings."""
+    return Fold(parked_wait_s=settings.parked_wait_s, parked_limit=settings.parked_limit, learn=learn)
 
 
 def save(fold: Fold, folder: Path, *, log: str) -> Path:

@@ -170,7 +170,7 @@ class Mixture:
         return transform
 
     def _average(self, sums: Sums, spread: float) -> tuple[FloatArray, FloatArray, FloatArray, FloatArray]:
-        parts = [_Part(self.precision, *chosen, sums, spread) for chosen in self._parts()]
+        parts = [_Part(self.precision, sums, chosen, spread=spread) for chosen in self._parts()]
         patterns, (k, size) = len(self.precision), sums.moment.shape
         evidence, noises = np.empty((2, patterns)), np.empty((2, patterns, k))
         means = np.zeros((2, patterns, k, size))
@@ -226,12 +226,12 @@ class _Part:
     def __init__(
         self,
         precision: FloatArray,
-        patterns: NDArray[np.int64],
-        inside: NDArray[np.int64],
         sums: Sums,
+        chosen: tuple[NDArray[np.int64], NDArray[np.int64]],
+        *,
         spread: float,
     ) -> None:
-        self.patterns, self.inside = patterns, inside
+        self.patterns, self.inside = patterns, inside = chosen
         self._precision, self._size = precision[patterns], precision.shape[1]
         if len(inside) < self._size:
             gram = np.ascontiguousarray(sums.gram[:, inside[:, None], inside])
