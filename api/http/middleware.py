@@ -75,13 +75,17 @@ class RequestGuard:
             RequestInfo(ANYBODY, b"", headers).attach(scope)
             await self._app(scope, receive, send)
             return
-        principal = self._checked_principal(scope, headers)
+        in_force = self._service.engine.in_force
+        principal, seq = self._checked_principal(scope, headers), in_force.seq
         limit_s = self._settings.request_timeout_s
         complete = False
         try:
             async with asyncio.timeout(limit_s):
                 body = await self._read(receive, headers)
                 complete = True
+                if in_force.seq != seq:
+                    # A slow body must not outlast its key.
+                    principal = self._principal(scope, headers)
                 RequestInfo(principal, body, headers).attach(scope)
                 await self._app(scope, receive, send)
         except TimeoutError:
@@ -94,14 +98,18 @@ class RequestGuard:
         service = self._service
         if service.metrics.in_flight > self._settings.max_in_flight:
             raise Problem("overloaded", "Too many requests are being answered.", retry_after_s=1)
-        client = scope.get("client")
-        principal = service.authenticator.principal(
-            headers.get(b"authorization"), host=headers.get(b"host"), client=client[0] if client else None
-        )
+        principal = self._principal(scope, headers)
         service.take_requests(principal)
         if scope["method"] not in ("GET", "HEAD") and service.is_full:
             raise Problem("overloaded", "The queue of the log is full.", retry_after_s=1)
         return principal
+
+    def _principal(self, scope: Scope, headers: dict[bytes, bytes]) -> Principal:
+        """Return whose key the request has; raises a problem without a valid one."""
+        client = scope.get("client")
+        return self._service.authenticator.principal(
+            headers.get(b"authorization"), host=headers.get(b"host"), client=client[0] if client else None
+        )
 
     async def _read(self, receive: Receive, headers: dict[bytes, bytes]) -> bytes:
         """Return the whole body, bounded in size."""

@@ -11,7 +11,18 @@ import pytest
 
 from fairlead import Feedback, Outcome, Prices
 from tests.trials.__main__ import main
-from tests.trials.operations import base, budgets, caps, embeddings, flaky, outages, poison, registry, weeks
+from tests.trials.operations import (
+    base,
+    budgets,
+    caps,
+    embeddings,
+    flaky,
+    outages,
+    poison,
+    registry,
+    revocation,
+    weeks,
+)
 from tests.trials.operations.arrivals import DAY_S, MONDAY_S, PROFILES, arrivals
 from tests.trials.operations.clients import Honest, Hostile
 from tests.trials.operations.office import SHORT
@@ -55,6 +66,16 @@ def test_two_days_of_the_whole_service_end_without_a_fault_and_show_the_outage()
     assert met["alarms: entries about the price list that is off"]
     # What is no bound of a figure: the state of a rebuild, of a restart, and a key that is revoked.
     assert not [problem for problem in result.problems if ", target " not in problem]
+
+
+@pytest.mark.parametrize("count", [1, 2])
+def test_a_removed_key_and_a_pause_hold_in_every_process(
+    tmp_path: Path, postgres_url: str, count: int
+) -> None:
+    url = postgres_url if count > 1 else None
+    measured = revocation.play(tmp_path, url, [1], count=count, progress=quiet, warm_s=1.0, width=96)
+    assert measured.problems == []
+    assert (len(measured.refused_s), len(measured.paused_s)) == (count, 1) and measured.decisions > 0
 
 
 def test_a_day_budget_is_used_up_evenly_at_the_hours_of_an_office() -> None:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import json
+import socket
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -16,6 +18,7 @@ from fairlead.api.store import Row, open_store
 from fairlead.optimizer.errors import InvalidInput
 from tests.api.running import Running, bearer, running
 from tests.api.state.folds import fold_of, same
+from tests.paths import HANGS_S
 
 
 @pytest.fixture
@@ -75,6 +78,26 @@ def test_what_a_change_forbids_holds_for_the_next_decision(behind: Running) -> N
     assert behind.client.delete("/v1/routes/quickstart").status_code == 200
     behind.post("/v1/decisions", {"route": "quickstart", "prompt": "x"}, status=404)
     behind.post("/v1/routes", {"name": "quickstart", "providers": ["small", "large"]}, status=201)
+
+
+def test_a_body_that_arrives_after_its_key_was_removed_is_refused(tmp_path: Path) -> None:
+    with running(tmp_path) as service:
+        _, admin = service.make_key(None, scopes=["admin"])
+        short, token = service.make_key(admin, scopes=["decide"])
+        body = json.dumps({"route": "quickstart", "prompt": "x"}).encode()
+        lines = [
+            "POST /v1/decisions HTTP/1.1",
+            "Host: 127.0.0.1",
+            f"Authorization: Bearer {token}",
+            "Content-Type: application/json",
+            f"Content-Length: {len(body)}",
+        ]
+        with socket.create_connection(("127.0.0.1", service.port), timeout=HANGS_S) as connection:
+            connection.sendall("\r\n".join([*lines, "", ""]).encode() + body[:5])
+            service.until(lambda: service.service.metrics.in_flight == 1)
+            assert service.client.delete(f"/v1/keys/{short}", headers=bearer(admin)).status_code == 200
+            connection.sendall(body[5:])
+            assert connection.recv(1_000).startswith(b"HTTP/1.1 401 ")
 
 
 def rows(*changes: Change) -> list[Row]:
