@@ -62,6 +62,7 @@ class ReportService:
         await self._check_new_outcome(decision_id, principal, uid=uid, digest=digest)
         metadata = {
             "ttft_s": report.ttft_s,
+            "quarantined": quarantined or None,
             "reasoning_tokens": None if report.usage is None else report.usage.reasoning_tokens,
             "priced_usd": cost if source == "price_list" else None,
         }

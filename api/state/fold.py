@@ -247,7 +247,7 @@ class Fold:
             self._put(served, Waiting(row.seq, row.at_s, row.kind, ServedRoute.learn_outcome, event))
             decision.count_outcome(metadata.key or "")
             if self.shared.by_name:
-                self._settle(decision, event)
+                self._settle(decision, event, believed="cost_usd" not in metadata.quarantined)
         self.counts[row.kind, "joined"] += 1
 
     def _share(self, names: Iterable[str], row: Row) -> None:
@@ -258,11 +258,19 @@ class Fold:
                 learn, price = ServedRoute.learn_shared_price, self.shared.price_of(name)
                 self._put(served, Waiting(row.seq, row.at_s, "", learn, price))
 
-    def _settle(self, decision: ServedDecision, event: Outcome) -> None:
-        """Book the cost of an outcome to the budgets that its route shares."""
+    def _settle(self, decision: ServedDecision, event: Outcome, *, believed: bool) -> None:
+        """Book the cost of an outcome to the budgets that its route shares.
+
+        A cost that was in quarantine when it was reported stays booked as what was expected: one wrong unit
+        must not stop every route of a budget.
+        """
+        if not believed:
+            return
         core = self.declared.routes[decision.route].core
         prices = {provider.name: provider.prices for provider in core.providers}
         usd = cost_of(event, prices.get(event.served_provider))
+        if usd is None and event.status != "ok":
+            usd = 0.0  # what failed is not billed unless its outcome says so
         if usd is not None:
             self.shared.settle(decision.route, usd - decision.usd, decision.at_s)
             decision.usd = usd

@@ -187,6 +187,8 @@ class ReportMetadata(msgspec.Struct):
     routes: tuple[str, ...] | None = None
     """The routes that the key may report on; None for all of them."""
     session_id: str | None = None
+    quarantined: tuple[str, ...] = ()
+    """Fields of an outcome that were not believed when it was reported."""
 
 
 decode_decision_metadata: Final = msgspec.json.Decoder(DecisionMetadata).decode

@@ -1,5 +1,6 @@
 """Budgets that routes share: one account, one price, the same in every process."""
 
+import json
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -30,11 +31,11 @@ class World:
     fold: Fold = field(default_factory=new_fold)
     rows: list[Row] = field(default_factory=list)
 
-    def log(self, kind, line, *, at_s=MONDAY_S, route=None, decision_id=None) -> None:
+    def log(self, kind, line, *, at_s=MONDAY_S, route=None, decision_id=None, **metadata) -> None:
         n = len(self.rows) + 1
         row = Row(
             seq=n, uid=f"{kind}:{n}", kind=kind, at_s=at_s, route=route, decision_id=decision_id,
-            digest="", line=line, metadata="{}",
+            digest="", line=line, metadata=json.dumps(metadata),
         )  # fmt: skip
         self.rows.append(row)
         self.fold.apply(row)
@@ -131,6 +132,22 @@ def test_a_hard_shared_budget_stops_all_its_routes_and_no_other(world):
     world.decide("sql", "fourth", at_s=MONDAY_S + 3.0)
     world.change("budget", "team", None)
     assert not world.fold.shared
+
+
+def test_a_failed_call_is_free_and_a_cost_in_quarantine_counts_as_expected(world):
+    world.change("budget", "org", {"name": "org", "usd_per_day": 0.05, "hard": True, "routes": ["*"]})
+    pacer = world.fold.shared.by_name["org"].pacer
+    decision = world.decide("sql", "first", at_s=MONDAY_S)
+    expected_usd = pacer.spent_usd
+    assert expected_usd > 0.0
+    report = {"decision_id": "first", "served_provider": decision.selected}
+    world.log(
+        "outcome", encode(Outcome(**report, cost_usd=1e6)), decision_id="first", quarantined=["cost_usd"]
+    )
+    assert pacer.spent_usd == expected_usd
+    world.log("outcome", encode(Outcome(**report, status="error")), decision_id="first")
+    assert pacer.spent_usd == pytest.approx(0.0, abs=1e-12)
+    world.decide("chat", "second", at_s=MONDAY_S + 1.0)
 
 
 def test_the_higher_of_two_prices_applies(world):
