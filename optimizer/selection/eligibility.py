@@ -114,6 +114,13 @@ class ConstraintChecker:
         unknown, beyond = _LIMIT_REASONS[row]
         return (beyond if value == value else unknown).format(value=value, limit=self.limits[row])
 
+    def slow_reason(self, least_s: float, *, calls: int) -> str:
+        """Say why a provider whose latest calls all took this long or longer does not meet the limit."""
+        return (
+            f"took {least_s:.3g} s or more in {calls} calls in a row, above the latency limit of "
+            f"{self.limits[1]:g} s"
+        )
+
 
 def lowest(limits: Iterable[float | None]) -> float | None:
     """Return the strictest of some limits, each None for no limit."""

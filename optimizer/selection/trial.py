@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 
 from fairlead.optimizer.models.beliefs import Beliefs, Prediction
 from fairlead.optimizer.models.circuit import HALF_OPEN_SHARE, PROBE_SHARE
+from fairlead.optimizer.models.recent import TURNED
 from fairlead.optimizer.selection.eligibility import LIMITS, ConstraintChecker
 from fairlead.optimizer.types import FloatArray
 
@@ -51,6 +52,10 @@ class Judgement:
         self._checker, self._beliefs = checker, beliefs
         latency_s = prediction.latency_s
         tail_s = beliefs.tail_latency_s if checker.limits[2] is not None else latency_s
+        self._turned = self._slow_now(latency_s)
+        if self._turned:
+            latency_s = latency_s.copy()
+            latency_s[list(self._turned)] = list(self._turned.values())
         self._values = (beliefs.provable_cost(prediction.cost_usd[0]), latency_s, tail_s)
         self.excess = checker.excess(self._values)
         """Each value as a multiple of its limit; NaN if it is not known, 0 without a limit."""
@@ -59,6 +64,21 @@ class Judgement:
         enough = np.array(ENOUGH_IN_A_ROW)[:, None]
         self.unmet: BoolArray = ~(self.excess <= 1.0) & (self.in_a_row < enough)
         """Whether a provider is not believed to meet a limit."""
+
+    def _slow_now(self, latency_s: FloatArray) -> dict[int, float]:
+        """Return the providers whose latest calls were all beyond the limit of latency that their mean meets.
+
+        By index, with the seconds that those calls took at least. A mean of hundreds of calls says much later
+        that a provider has become slow. Not for the tail, which leaves some calls beyond by definition, nor
+        for costs, whose latest calls are kept relative to what was expected then and not to what is now.
+        """
+        most, result = self._checker.limits[1], dict[int, float]()
+        if most is not None:
+            for i in np.flatnonzero(latency_s <= most).tolist():
+                least_s = self._beliefs.latency[self._beliefs.names[i]].latest.turned(most)
+                if least_s is not None:
+                    result[i] = least_s
+        return result
 
     def _in_a_row(self) -> NDArray[np.int64]:
         result = np.zeros(self.excess.shape, dtype=np.int64)
@@ -132,7 +152,10 @@ class Judgement:
 
     def _limit_reason(self, index: int) -> str | None:
         for row in np.flatnonzero(self.unmet[:, index]).tolist():
-            return self._checker.limit_reason(row, float(self._values[row][index]))
+            value = float(self._values[row][index])
+            if row == 1 and index in self._turned:
+                return self._checker.slow_reason(value, calls=TURNED)
+            return self._checker.limit_reason(row, value)
         return None
 
     def relaxed(self, index: int) -> tuple[str, ...]:
