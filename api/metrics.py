@@ -14,6 +14,7 @@ from prometheus_client.registry import Collector
 
 from fairlead.api.state.follower import Engine
 from fairlead.api.store.writer import Writer
+from fairlead.optimizer.selection.eligibility import LIMITS
 
 BUCKETS_S: Final = (
     0.00001, 0.00002, 0.00005, 0.0001, 0.0002, 0.0005, 0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5,
@@ -102,6 +103,7 @@ class Metrics(Collector):
             yield from _budgets(self._engine)
             yield from _quarantine(self._engine)
             yield from _circuits(self._engine)
+            yield _relaxed(self._engine)
 
     def _counted(self) -> Iterator[Metric]:
         requests = CounterMetricFamily(
@@ -222,6 +224,18 @@ def _circuits(engine: Engine) -> Iterator[Metric]:
             state.add_metric([route, provider.name], _STATES[circuit.state if circuit else "closed"])
             changes.add_metric([route, provider.name], counts.get(provider.name, 0))
     yield from (state, changes)
+
+
+def _relaxed(engine: Engine) -> Metric:
+    counter = CounterMetricFamily(
+        "fairlead_relaxed_decisions",
+        "Decisions whose provider was not believed to meet a limit.",
+        labels=["route", "constraint"],
+    )
+    for route, served in sorted(engine.fold.routes.items()):
+        for constraint in LIMITS:
+            counter.add_metric([route, constraint], served.relaxed.get(constraint, 0))
+    return counter
 
 
 def _quarantine(engine: Engine) -> Iterator[Metric]:

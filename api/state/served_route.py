@@ -94,6 +94,7 @@ class SavedRoute(msgspec.Struct, array_like=True):
     explored: int
     spent_usd: float
     tasks: dict[str, tuple[int, list[float], float]]
+    relaxed: dict[str, int] = {}
 
 
 class ServedRoute:
@@ -127,6 +128,8 @@ class ServedRoute:
         self.decisions = 0
         self.fallbacks = 0
         self.explored = 0
+        self.relaxed: dict[str, int] = {}
+        """By limit: number of decisions whose provider was not believed to meet it."""
         self.spent_usd = 0.0
 
     def state_at(self, seq: int) -> tuple[int, int]:
@@ -177,6 +180,8 @@ class ServedRoute:
         self.decisions += 1
         self.explored += explored
         self.fallbacks += decision.fallback_used is not None
+        for limit in decision.relaxed:
+            self.relaxed[limit] = self.relaxed.get(limit, 0) + 1
         self._remember_task(decision)
 
     def learn(self, event: Event) -> None:
@@ -243,6 +248,7 @@ class ServedRoute:
             explored=self.explored,
             spent_usd=self.spent_usd,
             tasks={name: (n, total.tolist(), tokens) for name, (n, total, tokens) in self.tasks.items()},
+            relaxed=self.relaxed,
         )
 
     @classmethod
@@ -251,6 +257,7 @@ class ServedRoute:
         served = cls(first, body)
         served.broken, served.spent_usd, served.dispatched = state.broken, state.spent_usd, state.dispatched
         served.decisions, served.fallbacks, served.explored = state.decisions, state.fallbacks, state.explored
+        served.relaxed = dict(state.relaxed)
         served.tasks = {
             name: (n, np.array(total, dtype=np.float64), tokens)
             for name, (n, total, tokens) in state.tasks.items()
