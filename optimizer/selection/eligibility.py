@@ -15,6 +15,9 @@ from fairlead.optimizer.types import Constraints, FloatArray, Provider
 LIMITS: Final = ("max_cost_usd", "max_latency_s", "max_tail_latency_s")
 """Fields of `Constraints` that compare with what is expected of a provider."""
 
+_LEAST_LIMIT: Final = 1e-12
+_JUST_BEYOND: Final = 1.0 + 1e-12
+
 _LIMIT_REASONS: Final = (
     (
         "has no known price, so it cannot be shown to meet the cost limit of ${limit:g}",
@@ -104,9 +107,12 @@ class ConstraintChecker:
         for row, (limit, column) in enumerate(zip(self.limits, values, strict=True)):
             if limit is not None:
                 with np.errstate(over="ignore"):
-                    beyond = column / limit if limit > 0 else np.where(column > 0, np.inf, column)
+                    # Beyond a limit of 0 is the least bad still the one with the least.
+                    beyond = column / max(limit, _LEAST_LIMIT)
                 # So said that a limit of 0 is met by 0, and that rounding puts nobody beyond.
-                result[row] = np.where(column <= limit, np.minimum(beyond, 1.0), beyond)
+                result[row] = np.where(
+                    column <= limit, np.minimum(beyond, 1.0), np.maximum(beyond, _JUST_BEYOND)
+                )
         return result
 
     def limit_reason(self, row: int, value: float) -> str:

@@ -82,8 +82,7 @@ def test_below_every_provider_the_least_bad_serves_or_with_strict_nobody(name, l
     for _ in range(20):
         decision = traffic.ask(constraints=Constraints(**{name: limit}))
         assert decision.relaxed == (name,)
-        # Everyone is infinitely beyond 0, so that the policy chooses; else the cheapest and quickest serves.
-        assert limit == 0.0 or decision.probabilities[0] > 0.9
+        assert decision.probabilities[0] > 0.9  # it is the cheapest and the quickest
     with pytest.raises(NoEligibleProvider, match=r"cheap .*middle .*dear .* above the"):
         traffic.ask(constraints=Constraints(strict=True, **{name: limit}))
 
