@@ -56,6 +56,7 @@ def with_known_names(running_service: Running, case: Any) -> None:
         "providers": "small",
         "prices": next(iter(running_service.service.engine.in_force.config.prices), "none"),
         "keys": next(reversed(running_service.service.engine.in_force.config.keys), "none"),
+        "budgets": next(iter(running_service.service.engine.in_force.config.budgets), "none"),
     }
     if case.path_parameters and case.method != "DELETE":
         case.path_parameters = dict.fromkeys(case.path_parameters, ids[folder])
