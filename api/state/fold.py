@@ -25,7 +25,6 @@ from fairlead.optimizer.persistence.event_log import decode
 from fairlead.optimizer.persistence.route_codec import from_json
 from fairlead.optimizer.types import Decision, Feedback, Outcome, Route
 from fairlead.optimizer.types.events import copy_with
-from fairlead.optimizer.types.validation import check_learnable
 
 CLOSE_EVERY: Final = 256
 """Number of decisions of a route between two searches for open ones that must be closed."""
@@ -179,7 +178,7 @@ class Fold:
         if served is None or not isinstance(decision, Decision) or decision.id in self.open:
             self.counts["decision", "rejected"] += 1
             return
-        check_learnable(decision, width=served.width)
+        served.router.learnable(decision)  # its blocks alone decide, wherever it is in its queue
         metadata = decode_decision_metadata(row.metadata)
         session = metadata.session_id
         subject = decision, metadata.explored

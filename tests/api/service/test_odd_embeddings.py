@@ -47,6 +47,7 @@ def test_odd_embeddings_are_served_and_learned(wide: Running, embedding: list[fl
     wide.until(wide.settled)
     state = wide.get("/v1/routes/wide/state")
     assert state["broken"] is None
+    assert (state["decisions"], state["open_decisions"]) == (30, 30)
     assert all(0.0 <= belief["quality"] <= 1.0 for belief in state["providers"].values())
 
 
@@ -65,3 +66,16 @@ def test_numbers_that_are_not_finite_are_refused(wide: Running, number: str) -> 
     content = f'{{"route": "wide", "embedding": [{",".join([number] * WIDTH)}]}}'
     headers = {"Content-Type": "application/json"}
     assert wide.client.post("/v1/decisions", content=content, headers=headers).status_code == 422
+
+
+def test_wide_vectors_of_the_client_are_learned(service: Running) -> None:
+    route = {"name": "own", "providers": ["small", "large"], "features": {"vector": 768}}
+    service.post("/v1/routes", route, status=201)
+    for number in range(12):
+        vector = [((i * number) % 5) - 2.0 for i in range(768)]
+        chosen = service.post("/v1/decisions", {"route": "own", "features": vector}, status=200)
+        service.post("/v1/feedback", {"decision_id": chosen["id"], "value": 1.0}, status=200)
+    service.until(service.settled)
+    state = service.get("/v1/routes/own/state")
+    assert state["decisions"] == 12
+    assert sum(belief["feedback"] for belief in state["providers"].values()) == 12
