@@ -280,7 +280,10 @@ class Router:
         if pacing.needs_solve or beliefs.needs_fit:
             self.refit()
         if isinstance(event, Decision):
-            event = self.learnable(event)
+            if self._sketch.takes(event.features):
+                # Logged by a release that learned from the whole vector.
+                event = copy_with(event, features=self._sketch.apply(event.features))
+            check_learnable(event, width=self._width)
             if self._learner.open(event):
                 self._pacing.record(event)
             self.next_seq = max(self.next_seq, event.seq + 1)
@@ -307,13 +310,10 @@ class Router:
         if refit and (is_stale or pacing.needs_solve):
             self.refit()
 
-    def learnable(self, decision: Decision) -> Decision:
-        """Return a decision as it is learned; changes nothing. `InvalidInput` if no model may see it."""
-        if self._sketch.takes(decision.features):
-            # Logged by a release that learned from the whole vector.
-            decision = copy_with(decision, features=self._sketch.apply(decision.features))
-        check_learnable(decision, width=self._width)
-        return decision
+    @property
+    def width(self) -> int:
+        """Number of features that a decision is logged with."""
+        return self._width
 
     @property
     def needs_refit(self) -> bool:

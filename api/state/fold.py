@@ -25,6 +25,7 @@ from fairlead.optimizer.persistence.event_log import decode
 from fairlead.optimizer.persistence.route_codec import from_json
 from fairlead.optimizer.types import Decision, Feedback, Outcome, Route
 from fairlead.optimizer.types.events import copy_with
+from fairlead.optimizer.types.validation import check_learnable
 
 CLOSE_EVERY: Final = 256
 """Number of decisions of a route between two searches for open ones that must be closed."""
@@ -178,7 +179,9 @@ class Fold:
         if served is None or not isinstance(decision, Decision) or decision.id in self.open:
             self.counts["decision", "rejected"] += 1
             return
-        served.router.learnable(decision)  # its blocks alone decide, wherever it is in its queue
+        # Releases before the sketch of wide vectors logged them whole.
+        is_whole = len(decision.features) == served.width
+        check_learnable(decision, width=served.width if is_whole else served.logged_width)
         metadata = decode_decision_metadata(row.metadata)
         session = metadata.session_id
         subject = decision, metadata.explored

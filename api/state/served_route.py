@@ -114,6 +114,7 @@ class ServedRoute:
             block = Block(name="vector", width=vector, isotropic=False)
             router = Router(route, blocks=(block,), encoder_version=f"vector-1-{vector}")
             self.width, self.router = vector, router
+        self.logged_width = self.router.width
         self._most_quick = QUICK // (self.width + 1) ** 3
         self.inbox: deque[Waiting] = deque()
         self.opened: deque[str] = deque()
