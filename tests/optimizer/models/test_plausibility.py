@@ -22,10 +22,10 @@ AS_EXPECTED = bin_of(1.0)
 
 
 def range_of(bins, *, prior=0):
-    known = PlausibleRange(prior=prior)
+    plausible = PlausibleRange(prior=prior)
     for seq, bin_ in enumerate(bins):
-        known.add(seq, bin_)
-    return known
+        plausible.add(seq, bin_)
+    return plausible
 
 
 def test_nothing_is_implausible_before_anything_was_seen():
@@ -55,16 +55,16 @@ def test_a_change_is_confirmed_by_some_tens_of_calls_however_long_the_history():
 
 def test_two_in_a_hundred_are_never_confirmed():
     rng = np.random.default_rng(0)
-    known = PlausibleRange()
+    plausible = PlausibleRange()
     for seq in range(20_000):
-        known.add(seq, bin_of(1e4) if rng.random() < 0.02 else bin_of(rng.lognormal(0.0, 0.7)))
-        assert seq < 100 or known.limits.high < bin_of(1e4)
+        plausible.add(seq, bin_of(1e4) if rng.random() < 0.02 else bin_of(rng.lognormal(0.0, 0.7)))
+        assert seq < 100 or plausible.limits.high < bin_of(1e4)
 
 
 def test_answers_of_two_lengths_are_both_plausible():
     rng = np.random.default_rng(0)
-    known = range_of([bin_of(400.0 if rng.random() < 0.1 else 1.0) for _ in range(600)])
-    assert known.limits.low <= bin_of(1.0) and known.limits.clip >= bin_of(400.0)
+    plausible = range_of([bin_of(400.0 if rng.random() < 0.1 else 1.0) for _ in range(600)])
+    assert plausible.limits.low <= bin_of(1.0) and plausible.limits.clip >= bin_of(400.0)
 
 
 @given(st.data())
@@ -74,24 +74,24 @@ def test_the_range_is_that_of_the_latest_amounts_in_whatever_order_they_come(dat
     rng = np.random.default_rng(data.draw(st.integers(0, 1_000)))
     amounts = [(seq, int(rng.integers(-3, 9))) for seq in range(n)]
     late = {int(seq) for seq in rng.choice(n, size=min(n, 20), replace=False) if seq >= n - 500}
-    known = PlausibleRange(prior=4)
+    plausible = PlausibleRange(prior=4)
     for seq, bin_ in amounts:
-        known.add(seq, 40 if seq in late else bin_)
+        plausible.add(seq, 40 if seq in late else bin_)
     for seq in sorted(late, reverse=True):
-        known.remove(seq, 40)
-        known.add(seq, amounts[seq][1])
+        plausible.remove(seq, 40)
+        plausible.add(seq, amounts[seq][1])
     clean = range_of([bin_ for _, bin_ in amounts], prior=4)
-    assert known.limits == clean.limits and known.typical_bin == clean.typical_bin
+    assert plausible.limits == clean.limits and plausible.typical_bin == clean.typical_bin
     counted: list[int] = []
     for _, bin_ in amounts[-COUNTED:]:
         insort(counted, bin_)
     for _ in range(4):
         insort(counted, AS_EXPECTED)
     k = min(3 + len(counted) // 24, (len(counted) + 1) // 2)
-    assert known.limits == Limits(counted[k - 1] - 5, counted[-k] + 2, counted[-k] + 5)
+    assert plausible.limits == Limits(counted[k - 1] - 5, counted[-k] + 2, counted[-k] + 5)
     again = PlausibleRange(prior=4)
-    again.restore(known.state())
-    assert again.limits == known.limits and again._sorted == known._sorted
+    again.restore(plausible.state())
+    assert again.limits == plausible.limits and again._sorted == plausible._sorted
 
 
 def test_free_calls_are_the_least_of_all():

@@ -51,8 +51,8 @@ async def make_keys(service: SimulatedService, admin: str | None = None) -> Keys
 
     async def create(name: str, scopes: list[str], by: str | None) -> tuple[str, str]:
         reply = await service.request("POST", "/v1/keys", {"name": name, "scopes": scopes}, key=by)
-        made = reply.json()
-        return made["id"], made["key"]
+        created = reply.json()
+        return created["id"], created["key"]
 
     admin = admin or (await create("operator", ["admin"], None))[1]
     app_id, app = await create("application", ["decide", "outcome"], admin)

@@ -202,8 +202,8 @@ class _Trial:
     async def revoke(self, changing: Connection, rng: random.Random) -> None:
         """Create a key, use it everywhere, remove or rotate it, and measure until when it is accepted."""
         body = {"name": "short", "scopes": ["decide", "feedback", "read"]}
-        made = (await changing.request("POST", "/v1/keys", body, headers=self.admin)).json()
-        key, address = bearer(made["key"]), f"/v1/keys/{made['id']}"
+        created = (await changing.request("POST", "/v1/keys", body, headers=self.admin)).json()
+        key, address = bearer(created["key"]), f"/v1/keys/{created['id']}"
         await self.until_known(key)
         probes = [asyncio.ensure_future(self.probe(server, key)) for server in self.servers]
         batch = asyncio.ensure_future(self.batch(key))
