@@ -221,33 +221,18 @@ class Service:
     def take_requests(self, principal: Principal, count: int = 1) -> None:
         """Count requests of a key; a problem if they are more than its rate allows."""
         per_s = principal.requests_per_s or self.settings.requests_per_s
-        wait_s = self.requests.take(principal.key, per_s=per_s, count=count)
-        if wait_s > 0:
-            raise Problem(
-                "too-many-requests", f"The limit is {per_s:g} requests/s.", retry_after_s=ceil(wait_s)
-            )
+        _take(self.requests, principal, per_s=per_s, count=count, limit=f"{per_s:g} requests/s")
 
     def take_feedback(self, principal: Principal) -> None:
         """Count one piece of feedback of a key; a problem if it is more than its rate allows."""
         per_minute = principal.feedback_per_minute or self.settings.feedback_per_minute
-        wait_s = self.feedback.take(principal.key, per_s=per_minute / 60.0)
-        if wait_s > 0:
-            raise Problem(
-                "too-many-requests",
-                f"The limit is {per_minute} feedback events per minute.",
-                retry_after_s=ceil(wait_s),
-            )
+        limit = f"{per_minute} feedback events per minute"
+        _take(self.feedback, principal, per_s=per_minute / 60.0, limit=limit)
 
     def take_outcome(self, principal: Principal) -> None:
         """Count one outcome of a key; a problem if it is more than its rate allows."""
         per_minute = principal.outcomes_per_minute or self.settings.outcomes_per_minute
-        wait_s = self.outcomes.take(principal.key, per_s=per_minute / 60.0)
-        if wait_s > 0:
-            raise Problem(
-                "too-many-requests",
-                f"The limit is {per_minute} outcomes per minute.",
-                retry_after_s=ceil(wait_s),
-            )
+        _take(self.outcomes, principal, per_s=per_minute / 60.0, limit=f"{per_minute} outcomes per minute")
 
     def check_batch(self, count: int, principal: Principal) -> None:
         """Raise a problem for a batch that is too long; its items count as requests of the key."""
@@ -292,6 +277,13 @@ class Service:
             except Exception:
                 _LOG.exception("a regular check of prices and log failed")
             await asyncio.sleep(max(self.settings.poll_s - (perf_counter() - started), 0.01))
+
+
+def _take(bucket: TokenBucket, principal: Principal, *, per_s: float, limit: str, count: int = 1) -> None:
+    """Take tokens of a key from a bucket; a problem that names the ``limit`` if there are not enough."""
+    wait_s = bucket.take(principal.key, per_s=per_s, count=count)
+    if wait_s > 0:
+        raise Problem("too-many-requests", f"The limit is {limit}.", retry_after_s=ceil(wait_s))
 
 
 # Random numbers, ids and digests of requests; in the event loop's thread
