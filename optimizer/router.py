@@ -136,6 +136,10 @@ class Router:
         """Let the next decisions cost no more than hard budgets that the route shares have left."""
         self._pacing.hard_limits = limits
 
+    def money_left(self, at_s: float) -> tuple[MoneyLeft, ...]:
+        """Return what hard budgets have left at a time: the route's own, and those that it shares."""
+        return self._pacing.money_left(at_s)
+
     def budget_state(self, at_s: float) -> BudgetState | None:
         """Return where the route's budget stands at a time; None without one that has periods."""
         pacer = self._pacing.pacer

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from fnmatch import fnmatchcase
 from typing import Any
@@ -14,7 +14,8 @@ from fairlead.api.state.served_route import ServedRoute
 from fairlead.optimizer.compiled import compiled
 from fairlead.optimizer.errors import BudgetSpent, InvalidInput, NoEligibleProvider
 from fairlead.optimizer.selection.eligibility import ConstraintChecker, lowest, require_eligible
-from fairlead.optimizer.types import Constraints, Context, Decision, FloatArray, Objective, Route
+from fairlead.optimizer.selection.money_left import MoneyLeft
+from fairlead.optimizer.types import Constraints, Context, Decision, FloatArray, Objective, Provider, Route
 
 
 def decide(
@@ -34,7 +35,8 @@ def decide(
 
     ``candidates`` are patterns of names, None for every provider; ``ready`` is False during a rebuild.
     ``ahead`` is the configuration in force if the router has not learned it yet: what it forbids holds.
-    Raises `InvalidInput` or `NoEligibleProvider` for bad requests: a routing fault never fails a request.
+    Raises `InvalidInput` or `NoEligibleProvider` for bad requests, and `BudgetSpent` if a hard budget has
+    nothing left: a routing fault never fails a request.
     """
     route = served.router.route if ahead is None else ahead.core
     names = None if candidates is None else matching_providers(route, candidates)
@@ -54,7 +56,8 @@ def decide(
     fallback = served.router.fallback(
         decision_id=decision_id, reason=reason, at_s=at_s, task=context.task, route=route
     )
-    return eligible_fallback(route, fallback, constraints=constraints, candidates=names), fault
+    limits = _money_left(served, at_s)
+    return eligible_fallback(route, fallback, constraints=constraints, candidates=names, limits=limits), fault
 
 
 def _routed(
@@ -169,16 +172,36 @@ def eligible_fallback(
     *,
     constraints: Constraints | None,
     candidates: tuple[str, ...] | None,
+    limits: Sequence[MoneyLeft] = (),
 ) -> Decision:
-    """Move a fallback to the first eligible provider if the request rules out the route's default."""
+    """Move a fallback to the first eligible provider if the request rules out the route's default.
+
+    Hard budgets with nothing left (``limits``) leave only providers whose price list says that they are free.
+    """
     # Limits of cost and latency are left out: they need beliefs, and a fallback has none.
     checker = ConstraintChecker(route.providers, route.constraints, constraints or Constraints())
     ineligible = checker.check(candidates=candidates, input_tokens=0.0)
+    cost_usd = np.array([0.0 if _is_free(provider) else np.nan for provider in route.providers])
+    for left in limits:
+        left.check(ineligible, decision.providers, cost_usd=cost_usd)
     require_eligible(ineligible, decision.providers, decision_id=decision.id)
     eligible = [name for name in decision.providers if name not in ineligible]
     selected = decision.selected if decision.selected in eligible else eligible[0]
     probabilities = np.array([float(name == selected) for name in decision.providers])
     return replace(decision, selected=selected, probabilities=probabilities, ineligible=ineligible)
+
+
+def _is_free(provider: Provider) -> bool:
+    prices = provider.prices
+    return prices is not None and prices.cost_usd(input_tokens=2, output_tokens=1, cached_tokens=1) == 0.0
+
+
+def _money_left(served: ServedRoute, at_s: float) -> tuple[MoneyLeft, ...]:
+    """Return what hard budgets have left, as far as the state of a router that may be broken tells."""
+    try:
+        return served.router.money_left(at_s)
+    except Exception:
+        return ()
 
 
 def ranking(decision: Decision, latency_weight: float) -> list[str]:

@@ -200,6 +200,8 @@ class SharedBudgets:
     def decide(self, decision: Decision, at_s: float) -> list[str]:
         """Book a decision; returns the names of the routes whose price may have changed."""
         changed = [budget for budget in self.of(decision.route) if budget.decide(decision, at_s)]
+        if not changed:
+            return []  # as nearly always: there may be many routes
         return [name for name, budgets in self._of_route.items() if any(b in changed for b in budgets)]
 
     def settle(self, route: str, usd: float, at_s: float) -> None:

@@ -24,16 +24,16 @@ class MoneyLeft:
     name: str = ""
 
     def check(self, ineligible: dict[str, str], names: Sequence[str], *, cost_usd: FloatArray) -> None:
-        """Add the providers whose expected cost (k,) does not fit.
+        """Add the providers whose expected cost (k,) does not fit; one that is not known (NaN) fits any rest.
 
         Raises `BudgetSpent` if that leaves none of those that were eligible.
         """
         usd, until = max(self.usd, 0.0), time_text(self.end_s, self.budget.time_zone)
         whose = f"the budget {self.name!r}" if self.name else "the budget"
         refused = {
-            name: f"is expected to cost ${cost:.3g}, but ${usd:.3g} is left of {whose} until {until}"
+            name: f"is expected to cost {_shown(cost)}, but ${usd:.3g} is left of {whose} until {until}"
             for name, cost in zip(names, cost_usd.tolist(), strict=True)
-            if name not in ineligible and not cost <= usd + NOTHING_USD
+            if name not in ineligible and not _fits(cost, usd)
         }
         if refused and len(refused) + len(ineligible) == len(names):
             kind = (self.budget.period or "").removeprefix("calendar_")
@@ -43,3 +43,11 @@ class MoneyLeft:
                 end_s=self.end_s,
             )
         ineligible |= refused
+
+
+def _fits(cost_usd: float, left_usd: float) -> bool:
+    return cost_usd <= left_usd + NOTHING_USD if cost_usd == cost_usd else left_usd > NOTHING_USD
+
+
+def _shown(cost_usd: float) -> str:
+    return f"${cost_usd:.3g}" if cost_usd == cost_usd else "something"

@@ -119,8 +119,8 @@ class Selector:
         if constraints is not None:
             checker = ConstraintChecker(self._route.providers, self._route.constraints, constraints)
         ineligible = checker.check(candidates=candidates, input_tokens=input_tokens)
-        pacing.check_left(ineligible, self.names, cost_usd=prediction.cost_usd[0], at_s=at_s)
         judgement = self._judge(checker, prediction, ineligible)
+        pacing.check_left(ineligible, self.names, cost_usd=prediction.cost_usd[0], at_s=at_s)
         require_eligible(ineligible, self.names, decision_id=decision_id)
         utility = prediction.utility(shadow_price=shadow_price, latency_weight=latency_weight)
         if ineligible:

@@ -128,17 +128,22 @@ class Pacing:
         """How many alarms of the budget were raised so far, by kind."""
         return self._pacer.account.raised if self._pacer is not None else {}
 
+    def money_left(self, at_s: float | None) -> tuple[MoneyLeft, ...]:
+        """Return what hard budgets have left: the route's own, and those that it shares."""
+        pacer, limits = self._pacer, self.hard_limits
+        if pacer is not None and self._has_budget and pacer.budget.hard and at_s is not None:
+            limits = (*limits, pacer.money_left(at_s))
+        return limits
+
     def check_left(
         self, ineligible: dict[str, str], names: Sequence[str], *, cost_usd: FloatArray, at_s: float | None
     ) -> None:
         """Add the providers whose expected cost (k,) does not fit what is left of a hard budget.
 
-        Raises `BudgetSpent` if that leaves none of those that were eligible.
+        Raises `BudgetSpent` if that leaves none of those that were eligible: after all rules, so that a
+        refusal says whether a rule or money is in the way.
         """
-        pacer, limits = self._pacer, self.hard_limits
-        if pacer is not None and self._has_budget and pacer.budget.hard and at_s is not None:
-            limits = (*limits, pacer.money_left(at_s))
-        for left in limits:
+        for left in self.money_left(at_s):
             left.check(ineligible, names, cost_usd=cost_usd)
 
     @property

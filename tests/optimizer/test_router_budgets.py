@@ -44,6 +44,24 @@ def test_what_the_rules_leave_is_what_a_hard_budget_must_pay():
         decided(router, at_s=MONDAY_S, constraints=Constraints(allow=(dear,)))
 
 
+def test_a_refusal_says_that_money_is_in_the_way_if_a_strict_limit_leaves_only_who_no_longer_fits():
+    router = new_router(route(budget=Budget(usd_per_day=1.0, hard=True)))
+    for name, latency_s in (("cheap", 5.0), ("middle", 5.0), ("dear", 0.5)):
+        router.learn(replace(decided(router, at_s=MONDAY_S), id=name, selected=name))
+        served = {"decision_id": name, "served_provider": name, "cost_usd": COST[name]}
+        router.learn(Outcome(**served, latency_s=latency_s))
+    left_usd = router.money_left(MONDAY_S)[0].usd
+    assert left_usd == pytest.approx(1.0 - sum(COST.values()))
+    quick = Constraints(max_latency_s=1.0, strict=True)
+    assert decided(router, at_s=MONDAY_S, constraints=quick).selected == "dear"
+    spend(router, left_usd - 1.5 * COST["cheap"], at_s=MONDAY_S)
+    with pytest.raises(BudgetSpent, match=r"the budget of \$1 a day is spent"):
+        decided(router, at_s=MONDAY_S, constraints=quick)
+    with pytest.raises(NoEligibleProvider, match=r"above the latency limit of 0\.1 s") as refusal:
+        decided(router, at_s=MONDAY_S, constraints=replace(quick, max_latency_s=0.1))
+    assert not isinstance(refusal.value, BudgetSpent)
+
+
 def test_a_soft_budget_goes_on_with_the_cheapest_and_alarms():
     router = new_router(route(budget=Budget(usd_per_day=1.0)))
     spend(router, 1.3, at_s=MONDAY_S)

@@ -45,6 +45,39 @@ def test_a_hard_budget_answers_429_until_its_period_ends(served):
     service.decide()
 
 
+FREE = {"provider": "small", "input_usd_per_mtok": 0.0, "output_usd_per_mtok": 0.0}
+
+
+@pytest.mark.parametrize("shared", [False, True])
+def test_a_hard_budget_stops_a_paused_or_broken_route_too_but_for_who_is_free(tmp_path, shared):
+    with running(tmp_path) as service:
+        if shared:
+            service.post("/v1/budgets", {"name": "org", "routes": ["*"], **BUDGET}, status=201)
+        else:
+            service.client.patch("/v1/routes/quickstart", json={"budget": BUDGET})
+        served = service.service.engine.fold.routes["quickstart"]
+        body = {"route": "quickstart", "prompt": "Where is my parcel?"}
+
+        def all_answers(status):
+            for paused, broken in ((True, None), (False, "event 7 could not be learned")):
+                service.client.patch("/v1/routes/quickstart", json={"paused": paused})
+                served.broken = broken
+                yield service.post("/v1/decisions", body, status=status)
+            served.broken = None
+
+        for answer in all_answers(200):
+            assert answer["fallback_used"]
+        pay(service, 2.0, "dear")
+        for answer in all_answers(429):
+            assert answer["type"] == "urn:fairlead:problem:budget-spent"
+        service.post("/v1/prices", FREE, status=201)
+        service.until(service.settled)
+        for answer in all_answers(200):
+            large = next(entry for entry in answer["candidates"] if entry["provider"] == "large")
+            assert answer["selected"] == "small" and answer["fallback_used"]
+            assert large["reason"].startswith("is expected to cost something, but $0 is left of the budget")
+
+
 def test_alarms_are_shown_counted_and_logged(served, caplog):
     service, clock = served
     service.until(lambda: service.service.budget_watch._counts is not None)
