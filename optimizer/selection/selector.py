@@ -19,7 +19,7 @@ from fairlead.optimizer.policies.base import Policy
 from fairlead.optimizer.selection.eligibility import ConstraintChecker, require_eligible
 from fairlead.optimizer.selection.exploration import Newcomers
 from fairlead.optimizer.selection.shadow_price import TYPICAL_INPUT_TOKENS, Pacing
-from fairlead.optimizer.selection.trial import Judgement
+from fairlead.optimizer.selection.trial import Judgement, Standing
 from fairlead.optimizer.types import Constraints, FloatArray, Objective, Route
 
 
@@ -181,13 +181,27 @@ class Selector:
             affordable = share * target / np.maximum(cost_usd, 1e-12)
             quota = np.where(is_new, np.minimum(quota, affordable), quota)
         if standing.is_capped.any():
-            wanted = self._policy.probabilities(mean, spread)[0]
-            quota = np.where(standing.is_capped, np.minimum(quota, wanted), quota)
+            quota[standing.is_capped] = np.minimum(
+                quota[standing.is_capped], self._wanted(mean, spread, standing)
+            )
         mean[0, ~standing.serving] = -np.inf
         chances = self._policy.probabilities(mean, spread)[0]
         ineligible |= judgement.reasons(standing.is_capped & (quota <= 0.0))
         on_trial = judgement.reasons(standing.is_capped & (quota > 0.0))
         return chances / chances.sum() * (1.0 - quota.sum()) + quota, on_trial
+
+    def _wanted(self, mean: FloatArray, spread: FloatArray, standing: Standing) -> FloatArray:
+        """Return what the policy would give each capped provider if it served beside those that do, (m,).
+
+        Each by itself: a better one that is on trial too takes nothing from it, and so locks it out for as
+        long as it is on trial itself.
+        """
+        capped = np.flatnonzero(standing.is_capped)
+        rows = np.arange(len(capped))
+        beside = np.repeat(np.where(standing.serving, mean, -np.inf), len(capped), axis=0)
+        beside[rows, capped] = mean[0, capped]
+        chances = self._policy.probabilities(beside, np.repeat(spread, len(capped), axis=0))
+        return chances[rows, capped]
 
     def _with_quotas(
         self,

@@ -64,6 +64,16 @@ def test_a_provider_that_turns_slow_leaves_within_some_ten_calls_and_returns_whe
     assert traffic.serve(300, latency_s={**USUAL, "dear": 2.0})[-1, 2] > 0.9
 
 
+def test_a_better_provider_that_is_always_late_keeps_nobody_out_who_turned_quick_again():
+    traffic = Traffic(Constraints(max_latency_s=4.0))
+    late = {**USUAL, "dear": 9.0}
+    traffic.serve(300, latency_s=late)
+    traffic.serve(150, latency_s={**late, "middle": 9.0})
+    after = traffic.serve(300, latency_s=late)
+    assert (after[200:, 1] > 0.9).all()
+    assert (after[:, 2] <= 0.02).all() and (after[:, 2] > 0.0).all()
+
+
 def test_one_slow_call_in_four_moves_nobody():
     traffic = Traffic(Constraints(max_latency_s=4.0))
     traffic.serve(300)

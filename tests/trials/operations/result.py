@@ -63,14 +63,14 @@ def reported(what: str, value: float | str, *, unit: str = "") -> Figure:
 def at_most(what: str, value: float, bound: float, *, unit: str = "") -> Figure:
     """Compare with an upper bound; NaN never meets it."""
     return Figure(
-        what=what, measured=_shown(value, unit), target=f"≤ {_shown(bound, unit)}", met=value <= bound
+        what=what, measured=_shown(value, unit), target=f"≤ {_shown(bound, unit)}", met=bool(value <= bound)
     )
 
 
 def at_least(what: str, value: float, bound: float, *, unit: str = "") -> Figure:
     """Compare with a lower bound; NaN never meets it."""
     return Figure(
-        what=what, measured=_shown(value, unit), target=f"≥ {_shown(bound, unit)}", met=value >= bound
+        what=what, measured=_shown(value, unit), target=f"≥ {_shown(bound, unit)}", met=bool(value >= bound)
     )
 
 
@@ -78,7 +78,7 @@ def within(what: str, values: Sequence[float], *, low: float, high: float) -> Fi
     """Compare the mean of ``values`` (one a seed, say) with a range, and show their extremes too."""
     mean = float(np.mean(values)) if len(values) else float("nan")
     shown = f"{mean:.3f} ({min(values, default=mean):.3f} to {max(values, default=mean):.3f})"
-    return Figure(what=what, measured=shown, target=f"{low:g} to {high:g}", met=low <= mean <= high)
+    return Figure(what=what, measured=shown, target=f"{low:g} to {high:g}", met=bool(low <= mean <= high))
 
 
 def in_most(what: str, successes: Sequence[bool], *, share: float) -> Figure:
