@@ -198,9 +198,9 @@ class Selector:
         """
         capped = np.flatnonzero(standing.is_capped)
         rows = np.arange(len(capped))
-        beside = np.repeat(np.where(standing.serving, mean, -np.inf), len(capped), axis=0)
-        beside[rows, capped] = mean[0, capped]
-        chances = self._policy.probabilities(beside, np.repeat(spread, len(capped), axis=0))
+        utility = np.repeat(np.where(standing.serving, mean, -np.inf), len(capped), axis=0)
+        utility[rows, capped] = mean[0, capped]
+        chances = self._policy.probabilities(utility, np.repeat(spread, len(capped), axis=0))
         return chances[rows, capped]
 
     def _with_quotas(
