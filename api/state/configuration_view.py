@@ -61,19 +61,22 @@ class ConfigurationView:
     def apply(self, row: Row) -> list[str]:
         """Fold the next change of the log; returns the names of the routes affected.
 
-        An impossible change is `refused`, and raises `InvalidInput`; nothing else has changed then.
+        A change that is impossible or cannot be read is `refused`, and raises `InvalidInput`; nothing else
+        has changed then.
         """
-        change = Change.from_line(row.line)
         self.seq = row.seq
         if row.uid.startswith("file:"):
             self.applied.add(row.uid)
         try:
-            self.config, affected = self.preview(change)
+            self.config, affected = self.preview(Change.from_line(row.line))
         except (InvalidInput, NoEligibleProvider) as error:
-            self.refused[row.seq] = str(error)
-            if len(self.refused) > MAX_REFUSED:
-                del self.refused[min(self.refused)]
+            self._refuse(row.seq, str(error))
             raise
+        except Exception as error:
+            # Such as one that a later release has written; those that come after it hold all the same.
+            reason = f"this release cannot apply the change ({type(error).__name__})"
+            self._refuse(row.seq, reason)
+            raise InvalidInput(reason) from error
         for name, declared in affected.items():
             if declared is None:
                 del self.routes[name]
@@ -81,6 +84,11 @@ class ConfigurationView:
                 created = declared.created or row.seq
                 self.routes[name] = declared._replace(created=created, changed=row.seq)
         return list(affected)
+
+    def _refuse(self, seq: int, reason: str) -> None:
+        self.refused[seq] = reason
+        if len(self.refused) > MAX_REFUSED:
+            del self.refused[min(self.refused)]
 
     def follow(self, rows: Iterable[Row]) -> None:
         """Fold those of some changes that are later than its place; what is impossible is `refused`."""

@@ -19,6 +19,7 @@ from fairlead.optimizer.errors import InvalidInput
 from tests.api.running import Running, bearer, running
 from tests.api.state.folds import fold_of, same
 from tests.paths import HANGS_S
+from tests.trials.states import new_fold
 
 
 @pytest.fixture
@@ -128,6 +129,46 @@ def test_an_impossible_change_is_refused_and_the_rest_is_followed_once() -> None
     copied = view.copy()
     copied.follow([row._replace(seq=9) for row in rows(Change("route", "chat", "remove", None))])
     assert "chat" in view.routes and "chat" not in copied.routes
+
+
+UNREADABLE = [
+    put(RouteIn(name="chat", providers=("a",))).line().replace('"tags"', '"labels"'),
+    put(ProviderIn(name="b")).line().replace('"entity"', '"why": "", "entity"'),
+    json.dumps({"entity": "experiment", "id": "x", "action": "put", "body": {"name": "x"}}),
+    json.dumps({"entity": "experiment", "id": "x", "action": "remove", "body": None}),
+    json.dumps({"entity": "provider", "id": "a", "action": "rename", "body": {"name": "b"}}),
+    json.dumps({"entity": "key", "id": "k", "action": "put", "body": None}),
+    "[]",
+    "{",
+]
+"""Changes as a later release might write them, or as none does."""
+
+
+@pytest.mark.parametrize("line", UNREADABLE)
+def test_a_change_that_cannot_be_read_is_refused_and_those_after_it_hold(line: str) -> None:
+    view, fold = ConfigurationView(), new_fold()
+    log = [Row.config(line, uid="c1", at_s=0.0)._replace(seq=1)]
+    log += [row._replace(seq=row.seq + 1) for row in rows(put(ProviderIn(name="a")))]
+    view.follow(log)
+    assert (list(view.refused), view.seq, list(view.config.providers)) == ([1], 2, ["a"])
+    assert "this release cannot apply the change" in view.refused[1]
+    for row in log:
+        fold.apply(row)
+    assert (fold.counts["config", "rejected"], list(fold.declared.config.providers)) == (1, ["a"])
+
+
+def test_a_service_starts_and_follows_changes_although_some_cannot_be_read(tmp_path: Path) -> None:
+    url = f"sqlite:///{tmp_path}/log.db"
+    with running(tmp_path, url) as service:
+        service.decide()
+        for number, line in enumerate(UNREADABLE[:2]):
+            row = Row.config(line, uid=f"later:{number}", at_s=0.0)
+            service.run(service.service.append([row]))
+        service.post("/v1/providers", {"name": "third"}, status=201)
+    with running(tmp_path, url) as service:
+        service.get("/v1/providers/third")
+        service.post("/v1/providers", {"name": "fourth"}, status=201)
+        assert service.decide()["fallback_used"] is None
 
 
 def test_the_configuration_of_a_log_is_read_from_its_changes(tmp_path: Path, store_url: str) -> None:
