@@ -63,6 +63,7 @@ class ReportService:
         metadata = {
             "ttft_s": report.ttft_s,
             "quarantined": quarantined or None,
+            "unjudged": True if decision is None else None,
             "reasoning_tokens": None if report.usage is None else report.usage.reasoning_tokens,
             "priced_usd": cost if source == "price_list" else None,
         }

@@ -17,10 +17,11 @@ from fairlead.api.state.configuration import Configuration
 from fairlead.api.state.configuration_view import ConfigurationView, DeclaredRoute
 from fairlead.api.state.served_route import SavedRoute, ServedDecision, ServedRoute, Waiting
 from fairlead.api.state.shared_budgets import SavedShared, SharedBudgets
-from fairlead.api.store.base import Row, decode_decision_metadata, decode_report_metadata
+from fairlead.api.store.base import ReportMetadata, Row, decode_decision_metadata, decode_report_metadata
 from fairlead.optimizer.errors import InvalidInput, NoEligibleProvider, UnknownDecision
 from fairlead.optimizer.learning.open_decision import cost_of
 from fairlead.optimizer.learning.pending import PendingEvents
+from fairlead.optimizer.learning.quarantine import is_near
 from fairlead.optimizer.persistence.event_log import decode
 from fairlead.optimizer.persistence.route_codec import from_json
 from fairlead.optimizer.types import Decision, Feedback, Outcome, Route
@@ -249,7 +250,7 @@ class Fold:
             self._put(served, Waiting(row.seq, row.at_s, row.kind, ServedRoute.learn_outcome, event))
             decision.count_outcome(metadata.key or "")
             if self.shared.by_name:
-                self._settle(decision, event, believed="cost_usd" not in metadata.quarantined)
+                self._settle(decision, event, metadata)
         self.counts[row.kind, "joined"] += 1
 
     def _share(self, names: Iterable[str], row: Row) -> None:
@@ -260,17 +261,20 @@ class Fold:
                 learn, price = ServedRoute.learn_shared_price, self.shared.price_of(name)
                 self._put(served, Waiting(row.seq, row.at_s, "", learn, price))
 
-    def _settle(self, decision: ServedDecision, event: Outcome, *, believed: bool) -> None:
+    def _settle(self, decision: ServedDecision, event: Outcome, metadata: ReportMetadata) -> None:
         """Book the cost of an outcome to the budgets that its route shares.
 
         A cost that was in quarantine when it was reported stays booked as what was expected: one wrong unit
-        must not stop every route of a budget.
+        must not stop every route of a budget. So does one that nobody judged, unless it is near.
         """
-        if not believed:
-            return
         core = self.declared.routes[decision.route].core
         prices = {provider.name: provider.prices for provider in core.providers}
-        usd = cost_of(event, prices.get(event.served_provider))
+        listed = prices.get(event.served_provider)
+        if "cost_usd" in metadata.quarantined or (
+            metadata.unjudged and not is_near(event, listed, expected_usd=decision.usd)
+        ):
+            return
+        usd = cost_of(event, listed)
         if usd is None and event.status != "ok":
             usd = 0.0  # what failed is not billed unless its outcome says so
         if usd is not None:

@@ -189,6 +189,8 @@ class ReportMetadata(msgspec.Struct):
     session_id: str | None = None
     quarantined: tuple[str, ...] = ()
     """Fields of an outcome that were not believed when it was reported."""
+    unjudged: bool = False
+    """Whether nobody could say what to believe, since its decision was not known or not learned yet."""
 
 
 decode_decision_metadata: Final = msgspec.json.Decoder(DecisionMetadata).decode

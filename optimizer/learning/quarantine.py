@@ -17,6 +17,7 @@ from fairlead.optimizer.models.latency import LatencyBelief
 from fairlead.optimizer.models.plausibility import (
     ANYTHING,
     PRIOR,
+    REACH,
     Limits,
     PlausibleRange,
     bin_of,
@@ -463,6 +464,20 @@ def _merge(kinds: dict[tuple[str, str, str], ImplausibleOutcome], doubt: Implaus
         latest = doubt if doubt.at_seq >= other.at_seq else other
         doubt = replace(latest, count=doubt.count + other.count)
     kinds[doubt.kind] = doubt
+
+
+def is_near(outcome: Outcome, prices: Prices | None, *, expected_usd: float) -> bool:
+    """Whether the cost of an outcome is plausible without any history.
+
+    By what its usage costs at these prices, or else by what was expected; if neither is known it is.
+    """
+    usage = usage_usd(outcome, prices)
+    if outcome.cost_usd is None:
+        return _is_possible(outcome)
+    basis_usd = usage if usage and _is_possible(outcome) else expected_usd
+    if not outcome.cost_usd or not basis_usd:
+        return True
+    return abs(bin_of(outcome.cost_usd / basis_usd) - bin_of(1.0)) <= REACH
 
 
 def _is_possible(outcome: Outcome) -> bool:

@@ -140,6 +140,19 @@ def test_what_no_operator_can_mean_gets_422_with_a_remedy(tmp_path, budget, word
         assert words in refused.text
 
 
+def test_one_wrong_unit_ahead_of_its_decision_stops_no_route_of_a_shared_budget(tmp_path):
+    with running(tmp_path) as service:
+        service.post(
+            "/v1/budgets", {"name": "org", "usd_per_day": 1.0, "routes": ["*"], "hard": True}, status=201
+        )
+        answer = service.post("/v1/decisions/early/outcome", {"cost_usd": 1e3}, status=200)
+        assert (answer["state"], answer["quarantined"]) == ("parked", [])
+        service.decide(id="early")
+        service.until(service.settled)
+        assert service.get("/v1/budgets/org")["state"]["spent_usd"] < 0.1
+        service.decide()
+
+
 def test_a_shared_budget_is_created_read_changed_and_removed(tmp_path):
     with running(tmp_path) as service:
         body = {"name": "org", "usd": USD, "window": "week", "routes": ["*"], "hard": True}

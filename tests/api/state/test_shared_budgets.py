@@ -150,6 +150,40 @@ def test_a_failed_call_is_free_and_a_cost_in_quarantine_counts_as_expected(world
     world.decide("chat", "second", at_s=MONDAY_S + 1.0)
 
 
+LISTED = 5e-3
+"""USD of 300 output tokens by the list, which is also what a call is expected to cost."""
+
+
+@pytest.mark.parametrize(
+    ("fields", "booked_usd"),
+    [
+        ({"cost_usd": 1e6}, None),
+        ({"cost_usd": 1e-9}, None),
+        ({"cost_usd": 0.0}, 0.0),
+        ({"cost_usd": 0.02}, 0.02),
+        ({"cost_usd": 0.5, "output_tokens": 300}, None),
+        ({"cost_usd": 0.1, "output_tokens": 300}, 0.1),
+        ({"cost_usd": 0.5, "output_tokens": 6_000}, 0.5),
+        ({"output_tokens": 600}, 2 * LISTED),
+        ({"output_tokens": 10**9}, None),
+        ({"cost_usd": 0.02, "output_tokens": 10**9}, 0.02),
+        ({"status": "error"}, 0.0),
+    ],
+)
+def test_a_cost_that_comes_before_its_decision_counts_if_it_is_near(world, fields, booked_usd):
+    price = {"provider": "mid", "input_usd_per_mtok": 0.0, "output_usd_per_mtok": LISTED / 300 * 1e6}
+    world.change("price", "new", {**price, "id": "new", "effective_s": 1.0, "active": True})
+    world.change("budget", "org", {"name": "org", "usd_per_day": 0.05, "routes": ["*"]})
+    outcome = Outcome(decision_id="d", served_provider="mid", **fields)
+    world.log("outcome", encode(outcome), decision_id="d", unjudged=True)
+    served = world.fold.routes["sql"]
+    decision, _ = decide(served, Context(), decision_id="d", draw=0.5, at_s=MONDAY_S, candidates=("mid",))
+    world.log("decision", encode(decision), at_s=MONDAY_S, route="sql", decision_id="d")
+    assert decision.expected_usd == pytest.approx(LISTED)
+    booked_usd = decision.expected_usd if booked_usd is None else booked_usd
+    assert world.fold.shared.by_name["org"].pacer.spent_usd == pytest.approx(booked_usd, abs=1e-12)
+
+
 def test_the_higher_of_two_prices_applies(world):
     world.change("budget", "one", {"name": "one", "usd_per_request": 3e-4, "routes": ["chat"]})
     world.change("budget", "two", {"name": "two", "usd_per_request": 5e-3, "routes": ["*"]})
