@@ -3,8 +3,8 @@
 It is learned from the requests themselves. At first it is seasonal and naive: an hour will be as the same
 hour was yesterday, a weekend that was never seen as a weekday with fewer requests. Later each hour of the
 week has its own mean over the weeks. Within a day the profile is scaled by what came so far against what was
-expected, shrunk towards 1 by a quarter of a day, so that growth and holidays are followed and one busy hour
-is not extrapolated.
+expected, shrunk towards 1 by a quarter of what that day should bring, so that growth and holidays are
+followed and one busy hour is not extrapolated.
 """
 
 from __future__ import annotations
@@ -36,7 +36,8 @@ MOST_OF_AN_HOUR: Final = 2.0
 """No hour counts for more than this multiple of what was expected of it when the day's level is judged."""
 
 SHRINKAGE: Final = (0.05, 0.25)
-"""Days' worth of evidence that the level is 1: of a kind of day never seen before, and of one that was."""
+"""Evidence that the level is 1, in shares of what the day is expected to bring: of a kind of day never seen
+before, and of one that was."""
 
 LONGEST_GAP_S: Final = 7 * 24 * HOUR_S
 """A silence that is longer says nothing about traffic: the route was not in use, or the clock was wrong."""
@@ -161,8 +162,9 @@ class Traffic:
         unknown = np.isnan(rates)
         elapsed = (at_s - hour_s) / HOUR_S
         rates[unknown] = self._guess(at_s, slots)[unknown]
-        level = self._day_level(0.0 if unknown[0] else float(rates[0]) * elapsed, count)
         today = (self._start_hour - slot - 1) % 24 + 1
+        coming = float(rates[:today][~unknown[:today]].sum())
+        level = self._day_level(0.0 if unknown[0] else float(rates[0]) * elapsed, count, coming=coming)
         rates[:today][~unknown[:today]] *= level
         lengths = np.ones(len(slots))
         lengths[-1] = (end_s - hour_s) / HOUR_S - (len(slots) - 1)
@@ -172,11 +174,15 @@ class Traffic:
             total += self._excess(count, elapsed, float(rates[0])) * min((end_s - at_s) / HOUR_S, 1.0)
         return total
 
-    def _day_level(self, expected: float, count: int) -> float:
-        """Return by how much more is going on today than was expected of it; the open hour included."""
+    def _day_level(self, expected: float, count: int, *, coming: float) -> float:
+        """Return by how much more is going on today than was expected of it.
+
+        ``expected`` and ``count`` are of the open hour so far; ``coming`` is expected of all of it and of the
+        rest of the day.
+        """
         shown, hoped = self._level
         shown += min(count, MOST_OF_AN_HOUR * expected)
-        weight = SHRINKAGE[not self._is_new_kind] * 24.0 * self._mean_rate()
+        weight = SHRINKAGE[not self._is_new_kind] * (hoped + coming)
         return (shown + weight) / (hoped + expected + weight) if hoped + expected + weight > 0 else 1.0
 
     def _excess(self, count: int, elapsed: float, rate: float) -> float:

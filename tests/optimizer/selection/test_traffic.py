@@ -58,6 +58,16 @@ def test_growth_is_followed_within_the_day_and_one_busy_hour_is_not_extrapolated
     assert rest_of_day(busy, noon_s) < 1_200 * 1.15 + 1_000
 
 
+def test_a_day_is_judged_against_its_own_expectation_not_that_of_busier_days():
+    traffic = Traffic("UTC")
+    saturday_s = MONDAY_S + 5 * DAY_S
+    play(traffic, [100] * 24 * 5 + [20] * 6)
+    shown, hoped, shrinkage = 6 * 20, 6 * 40, 0.05 * 24 * 40
+    expected = 18 * 40 * (shown + shrinkage) / (hoped + shrinkage)
+    # The sixth hour is open until a request lies outside of it.
+    assert rest_of_day(traffic, saturday_s + 6 * HOUR_S - 1e-3) == pytest.approx(expected, rel=0.01)
+
+
 def test_a_first_day_that_starts_at_nine_is_an_office_and_one_at_midnight_goes_on():
     office, always = Traffic("UTC"), Traffic("UTC")
     play(office, [0] * 9 + [100] * 7)
