@@ -17,6 +17,10 @@ from fairlead.optimizer.types.budget import LEVELS, Budget, BudgetAlarm
 MOST_HOURS: Final = 800
 """Hours whose spend is kept: those of the longest month, and some more."""
 
+REARMED: Final = 0.8
+"""A level can alarm again in its period once less than this share of it is spent: if the limit was raised by
+a quarter at least. Small corrections of a limit are no news."""
+
 MOST_PERIODS: Final = 8
 MOST_ALARMS: Final = 100
 
@@ -67,9 +71,14 @@ class Account:
             period = period_at(budget, old.start_s)
             if period == (old.start_s, old.end_s):
                 share = old.spent_usd / budget.limit_usd
-                old.passed = min(old.passed, sum(share >= level for level in LEVELS))
-                old.is_too_dear = False
+                old.passed = min(old.passed, sum(share >= REARMED * level for level in LEVELS))
+                old.is_too_dear = old.is_too_dear and not self._is_raised(old)
                 self._periods.append(old)
+
+    def _is_raised(self, entry: PeriodAccount) -> bool:
+        """Whether the limit is well above the one for which providers were last said to be too dear."""
+        said = [alarm for alarm in self.alarms if alarm.level is None and alarm.start_s == entry.start_s]
+        return bool(said) and REARMED * self.budget.limit_usd >= said[-1].limit_usd
 
     def at(self, at_s: float) -> PeriodAccount:
         """Return the account of the period that holds a time, opened if need be."""

@@ -109,7 +109,8 @@ class BudgetAlarm:
 
     ``level`` is the share of the limit that was passed; None if ``cheapest_usd``, what a request costs at
     least, is more than the budget can pay on average. The times are those of the period, in seconds since
-    1970, and None for a budget per request. Each is raised once in a period.
+    1970, and None for a budget per request. Each is raised once in a period, and
+    once more if the limit is raised by a quarter or more and is then reached again.
 
     >>> alarm = BudgetAlarm(level=0.8, start_s=0.0, end_s=86_400.0, spent_usd=16.1, limit_usd=20.0)
     >>> alarm.reason

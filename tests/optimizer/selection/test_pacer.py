@@ -277,6 +277,38 @@ def test_each_level_alarms_once_in_a_period():
     assert [alarm.limit_usd for alarm in pacer.alarms] == [1.0, 1.0, 1.0, 1.0, 10.0]
 
 
+def levels(pacer) -> list[float | None]:
+    return [alarm.level for alarm in pacer.alarms]
+
+
+def test_small_changes_of_a_limit_raise_no_alarm_again():
+    pacer = per_day(1.0)
+    pacer.request(0.805, at_s=MONDAY_S)
+    for limit in (1.01, 1.2, 1.01, 1.0):
+        pacer.change(Budget(usd_per_day=limit))
+        pacer.request(0.001, at_s=MONDAY_S)
+    assert levels(pacer) == [0.8]
+    pacer.change(Budget(usd_per_day=0.5))
+    pacer.request(0.0, at_s=MONDAY_S)
+    assert levels(pacer) == [0.8, 1.0, 1.2]
+    # $.809 are spent: of $1.1 that is less than .8 of the limit, but not less than .8 of the first level.
+    pacer.change(Budget(usd_per_day=1.1))
+    pacer.request(0.3, at_s=MONDAY_S)
+    assert levels(pacer) == [0.8, 1.0, 1.2, 1.0]
+
+
+def test_that_all_are_too_dear_is_said_again_if_a_raise_does_not_help():
+    pacer = per_day(1.0)
+    said = []
+    for limit in (1.0, 1.01, 1.2, 1.26, 1.0):
+        pacer.change(Budget(usd_per_day=limit))
+        for i in range(40):
+            pacer.request(0.0001, at_s=MONDAY_S + i * 60.0)
+        pacer.adopt(1.0, mean_usd=0.05, least_usd=0.05)
+        said.append(len(pacer.alarms))
+    assert said == [1, 1, 1, 2, 2]
+
+
 def test_providers_that_are_all_too_dear_are_said_before_the_money_is_gone():
     pacer = per_day(1.0)
     for i in range(60):
