@@ -169,6 +169,9 @@ def test_a_service_starts_and_follows_changes_although_some_cannot_be_read(tmp_p
         service.get("/v1/providers/third")
         service.post("/v1/providers", {"name": "fourth"}, status=201)
         assert service.decide()["fallback_used"] is None
+        entries = service.get("/v1/audit")["items"]
+        names = ["fourth", "third", "b", "chat"]
+        assert [entry["id"] for entry in entries if entry["id"] in names] == names
 
 
 def test_the_configuration_of_a_log_is_read_from_its_changes(tmp_path: Path, store_url: str) -> None:
