@@ -160,7 +160,7 @@ class Router:
 
     @property
     def circuits(self) -> dict[str, Circuit]:
-        """The circuit of each provider that has one which is not closed."""
+        """The circuits that are not closed, by provider of the route."""
         return dict(self._beliefs.circuits)
 
     @property

@@ -22,15 +22,15 @@ class CircuitWatch:
         """Log a warning for each circuit that has changed."""
         if not self._engine.ready:
             return
-        now: dict[tuple[str, str], str] = {
-            (route, provider): circuit.state
+        now = {
+            (route, provider.name): circuits[provider.name].state if provider.name in circuits else "closed"
             for route, served in self._engine.fold.routes.items()
-            for provider, circuit in served.router.circuits.items()
+            for circuits in [served.router.circuits]
+            for provider in served.router.route.providers
         }
         before, self._seen = self._seen, now
         if before is None:
             return
-        for route, provider in sorted(before.keys() | now.keys()):
-            state = now.get((route, provider), "closed")
+        for (route, provider), state in sorted(now.items()):
             if state != before.get((route, provider), "closed"):
                 _LOG.warning("route %s: the circuit of %s is %s", route, provider, state.replace("_", " "))

@@ -103,7 +103,7 @@ class Beliefs:
         self.cost_ratios: dict[str, RecentValues] = {}
         """Cost of each provider's latest calls, divided by what was expected of them."""
         self.circuits: dict[str, Circuit] = {}
-        """The circuits that are not closed, by provider."""
+        """The circuits that are not closed, by provider of the route."""
         self.now = -1
         """Seq of the route's latest decision or configuration: what was learned of a provider ages by it."""
         self._failing: set[str] = set()
@@ -139,6 +139,7 @@ class Beliefs:
             self.latency.setdefault(name, LatencyBelief())
             self.failure.setdefault(name, FailureBelief())
             self.cost_ratios.setdefault(name, RecentValues())
+        self.circuits = self._circuits()
         self._providers = tuple(providers)
         self._update_prices()
         self._mark_all_served()
@@ -195,11 +196,15 @@ class Beliefs:
         self._stale.add(name)
         self._calls.pop(name, None)
         circuit = failure.circuit
-        if circuit.state == "closed":
+        if circuit.state == "closed" or name not in self.names:
             self.circuits.pop(name, None)
             return before is not None
         self.circuits[name] = circuit
         return before is None or before.state != circuit.state
+
+    def _circuits(self) -> dict[str, Circuit]:
+        circuits = {name: self.failure[name].circuit for name in self.names}
+        return {name: circuit for name, circuit in circuits.items() if circuit.state != "closed"}
 
     def count_latency(self, name: str, seq: int, latency_s: float, *, sign: int) -> None:
         """Count how long a call that succeeded took, or take that back."""
@@ -265,8 +270,7 @@ class Beliefs:
             self.cost_ratios[name].restore(part(state, f"ratios{i}"))
         self.now, self._aged_to = int(state["now"]), -1
         self._failing = {name for name in names if self.failure[name].any}
-        circuits = {name: self.failure[name].circuit for name in names}
-        self.circuits = {name: circuit for name, circuit in circuits.items() if circuit.state != "closed"}
+        self.circuits = self._circuits()
         units = zip(names, state["unit_seq"].tolist(), state["unit_usd"].tolist(), strict=True)
         self._units = {name: (seq, usd) for name, seq, usd in units if seq >= 0}
         scales = state["scale"].tolist() if "scale" in state else []  # 0.1.0 had none
@@ -361,8 +365,8 @@ class Beliefs:
         expected = prediction.expected[:, 0]
         if self.circuits:
             expected = expected.copy()
-            for name in self.circuits.keys() & set(self.names):
-                i, rate = self.names.index(name), EXPECTED_FAILURE[self.circuits[name].state]
+            for name, circuit in self.circuits.items():
+                i, rate = self.names.index(name), EXPECTED_FAILURE[circuit.state]
                 if rate > expected[5, i]:
                     expected[0, i] *= (1.0 - rate) / (1.0 - expected[5, i])
                     expected[5, i] = rate

@@ -120,6 +120,28 @@ def test_a_circuit_survives_a_restart_and_is_old_news_then(
             assert {**after, "age_s": 0.0} == {**before, "age_s": 0.0}
 
 
+def test_an_outage_is_forgotten_with_its_provider_and_found_again_with_it(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    def use(*providers: str) -> None:
+        response = service.client.patch("/v1/routes/quickstart", json={"providers": providers})
+        assert response.status_code == 200, response.text
+        service.until(service.settled)
+
+    with running(tmp_path) as service, caplog.at_level(logging.WARNING, "fairlead.circuits"):
+        until_watched(service)
+        serve(service, 20, WELL, candidates=["large"])
+        serve(service, FAILURES, FAILED, candidates=["large"])
+        service.until(lambda: "is open" in caplog.text)
+        use("small")
+        assert service.service.engine.fold.routes["quickstart"].router.circuits == {}
+        assert 'fairlead_circuit_state{provider="large"' not in service.client.get("/metrics").text
+        use("small", "large")
+        assert circuit(service) == ("open", True)
+        assert entry(service.decide(dry_run=True), "large")["propensity"] <= 0.04
+    assert "is closed" not in caplog.text
+
+
 def test_a_corrected_outcome_closes_the_circuit_that_it_had_opened(tmp_path: Path) -> None:
     with running(tmp_path) as service:
         serve(service, 20, WELL, candidates=["large"])
