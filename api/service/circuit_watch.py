@@ -22,7 +22,7 @@ class CircuitWatch:
         """Log a warning for each circuit that has changed."""
         if not self._engine.ready:
             return
-        now = {
+        now: dict[tuple[str, str], str] = {
             (route, provider.name): circuits[provider.name].state if provider.name in circuits else "closed"
             for route, served in self._engine.fold.routes.items()
             for circuits in [served.router.circuits]
