@@ -284,9 +284,7 @@ class Router:
         if pacing.needs_solve or beliefs.needs_fit:
             self.refit()
         if isinstance(event, Decision):
-            if self._sketch.takes(event.features):
-                # Logged by a release that learned from the whole vector.
-                event = copy_with(event, features=self._sketch.apply(event.features))
+            event = self.sketched(event)
             check_learnable(event, width=self._width)
             if self._learner.open(event):
                 self._pacing.record(event)
@@ -313,6 +311,12 @@ class Router:
             self._learner.tripped = self._selector.update_excluded()
         if refit and (is_stale or pacing.needs_solve):
             self.refit()
+
+    def sketched(self, decision: Decision) -> Decision:
+        """Return a decision with its vector sketched, if an earlier release logged it whole."""
+        if not self._sketch.takes(decision.features):
+            return decision
+        return copy_with(decision, features=self._sketch.apply(decision.features))
 
     @property
     def width(self) -> int:

@@ -6,7 +6,8 @@ the whole-number sums that 0.1.0 itself folded them to, and ``expected_base.json
 that it loaded from the base, and the state that it had at the end of that log. Two things differ since:
 decisions after a base are numbered by the route's own count, and no longer by their place in the log; and
 calls that failed count towards neither quality nor cost, so that the sums are those which 0.1.0 folds a log
-to that lacks their outcomes and feedback.
+to that lacks their outcomes and feedback. Of the calls before a base that holds for the decisions which are
+still open: rewards and costs of failed calls on these are taken out of its sums, as a correction would.
 
 They are of today where a later release judges otherwise on purpose: a cost that cannot be right is not
 learned, and those of a provider whose price list is wrong by a power of ten are counted in units of that.
@@ -19,7 +20,7 @@ import json
 import shutil
 import sqlite3
 from contextlib import closing
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
@@ -195,6 +196,51 @@ def test_a_base_of_0_1_0_stands_for_the_events_that_were_removed(tmp_path: Path)
     path = snapshots.save(fold, tmp_path / "next", log=snapshots.log_fingerprint(store, fold.seq))
     assert state_of(snapshots.latest_fold(path.parent, store, new_fold)) == state_of(fold)
     store.close()
+
+
+def test_a_failed_call_of_a_base_that_proves_to_be_answered_counts_once(tmp_path: Path) -> None:
+    """0.1.0 had learned rewards, costs and latencies of failed calls too: a base has them in its sums."""
+    store = open_store(f"sqlite:///{unpacked('based_log.db.gz', tmp_path)}", read_only=True)
+    router = snapshots.latest_fold(tmp_path / "none", store, new_fold).routes["support"].router
+    store.close()
+    failed = [(d, d.outcome) for d in router.open_decisions() if d.outcome and d.outcome.status != "ok"]
+    loaded, counted = sums_of(router), learned_calls(router)
+    expected = {name: array.copy() for name, array in loaded.items()}
+    for decision, outcome in failed:
+        router.learn(replace(outcome, status="ok", revision=10**6))
+        side = (
+            "current" if decision.seq >= router._beliefs.quality.changes.get(decision.provider, 0) else "past"
+        )
+        if decision.reward is not None and decision.row is not None:
+            gram, reward = np.outer(decision.row, decision.row), round(decision.reward * 2**16)
+            sums = {"gram": gram, "moment": decision.row * reward, "scalars": [reward * reward, 1, 0]}
+            for name, added in sums.items():
+                expected[f"quality/{decision.provider}/{side}/{name}"] += np.array(added, dtype=np.int64)
+    found = sums_of(router)
+    for name in [name for name in expected if name.startswith("quality")]:
+        np.testing.assert_array_equal(found[name], expected[name], err_msg=name)
+    assert not all((found[name] == loaded[name]).all() for name in found if name.startswith("quality"))
+    more = {
+        name: count - counted[name] for name, count in learned_calls(router).items() if count != counted[name]
+    }
+    assert more == {
+        ("latency", "acme/small"): 3,
+        ("latency", "acme/large"): 2,
+        ("latency", "gamma/free"): 1,
+        ("cost", "gamma/free"): 1,
+    }
+    for _, outcome in failed:
+        router.learn(replace(outcome, revision=10**6 + 1))
+    assert learned_calls(router) == counted
+    for name, array in sums_of(router).items():
+        np.testing.assert_array_equal(array, loaded[name], err_msg=name)
+
+
+def learned_calls(router: Router) -> dict[tuple[str, str], int]:
+    """Count the latencies and costs that are learned, by provider."""
+    beliefs = router._beliefs
+    latencies = {("latency", name): belief.count for name, belief in beliefs.latency.items()}
+    return latencies | {("cost", name): beliefs.cost.count(name) for name in beliefs.names}
 
 
 def test_a_damaged_base_of_0_1_0_is_refused(tmp_path: Path) -> None:

@@ -4,7 +4,8 @@ A snapshot of an older format is rebuilt from the log. A base cannot be: it stan
 removed. In 0.1.0 the fold was one JSON object (``fold.npz``, format 1), and each router plain arrays
 (``route0.npz`` and so on, format 2): texts each ended by a zero; texts that repeat as a table and the index
 of each in it; the events in force for open decisions as one array per field, with NaN for None. What the
-models learned was in the same arrays as today, except for latencies and failures.
+models learned was in the same arrays as today, except for latencies and failures, and for vectors of more
+than 192 numbers, which were learned from whole (`old_vectors`).
 """
 
 from __future__ import annotations
@@ -16,7 +17,9 @@ from typing import Any, Final
 
 import numpy as np
 
+from fairlead.api.schemas.declarations import FeaturesIn
 from fairlead.api.state.fold import FILE_FORMAT, FILE_KIND, SavedFold
+from fairlead.api.state.old_vectors import OldVectors
 from fairlead.api.state.served_route import SavedRoute, ServedDecision
 from fairlead.optimizer.learning.learner import SavedLearner
 from fairlead.optimizer.learning.ledger import SavedDecision, SavedLedger
@@ -38,16 +41,25 @@ def upgrade(folder: Path) -> None:
         fold = read_arrays(folder / "fold.npz", kind=FILE_KIND, version=_OLD_FOLD)
     except FeatureFileError:
         return  # of today's format, or damaged, which is noticed when it is loaded
-    for path in folder.glob("route*.npz"):
-        router = read_arrays(path, kind="snapshot", version=_OLD_ROUTER)
-        meta = json.loads(router["meta"].tobytes())
-        write_snapshot(path, _router(part(router, "array"), next_seq=meta["order"]), meta=meta)
     state = json.loads(fold["state"].tobytes())
-    content = {"log": np.array(state["log"]), "fold": packed(_fold(state))}
+    declared = {
+        route["name"]: OldVectors(FeaturesIn(**route["features"])) for route in state["config"]["routes"]
+    }
+    for i, name in enumerate(sorted(state["routes"])):
+        _upgrade_router(folder / f"route{i}.npz", declared[name])
+    content = {"log": np.array(state["log"]), "fold": packed(_fold(state, declared))}
     write_arrays(folder / "fold.npz", content, kind=FILE_KIND, version=FILE_FORMAT)
 
 
-def _fold(state: dict[str, Any]) -> SavedFold:
+def _upgrade_router(path: Path, vectors: OldVectors) -> None:
+    router = read_arrays(path, kind="snapshot", version=_OLD_ROUTER)
+    meta, arrays = json.loads(router["meta"].tobytes()), part(router, "array")
+    if vectors.are_wide:
+        meta["encoder"], arrays = vectors.identity(meta["encoder"]), vectors.router(arrays)
+    write_snapshot(path, _router(arrays, next_seq=meta["order"]), meta=meta)
+
+
+def _fold(state: dict[str, Any], declared: dict[str, OldVectors]) -> SavedFold:
     wait_s, limit = state["waits"]
     opened = {}
     for route, saved in state["routes"].items():
@@ -66,11 +78,11 @@ def _fold(state: dict[str, Any]) -> SavedFold:
         closed=state["closed"],
         given_up=state["unknown"],
         counts=state["counts"],
-        routes={name: _route(saved) for name, saved in state["routes"].items()},
+        routes={name: _route(saved, declared[name]) for name, saved in state["routes"].items()},
     )
 
 
-def _route(saved: dict[str, Any]) -> SavedRoute:
+def _route(saved: dict[str, Any], vectors: OldVectors) -> SavedRoute:
     decisions, fallbacks, explored = saved["counts"]
     return SavedRoute(
         first=saved["first"],
@@ -80,7 +92,7 @@ def _route(saved: dict[str, Any]) -> SavedRoute:
         fallbacks=fallbacks,
         explored=explored,
         spent_usd=saved["spent_usd"],
-        tasks={name: (n, total, tokens) for name, n, total, tokens in saved["tasks"]},
+        tasks={name: (n, vectors.total(total), tokens) for name, n, total, tokens in saved["tasks"]},
     )
 
 

@@ -107,13 +107,13 @@ class ServedRoute:
         self.body = body
         self.first = route
         """The configuration that the router was created with, which a snapshot needs."""
-        encoder, vector = new_encoder(body.features), int(body.features.vector or 0)
+        encoder = new_encoder(body.features)
         if encoder is not None:
             self.width, self.router = encoder.width, Router(route, encoder=encoder)
         else:
-            block = Block(name="vector", width=vector, isotropic=False)
-            router = Router(route, blocks=(block,), encoder_version=f"vector-1-{vector}")
-            self.width, self.router = vector, router
+            blocks, version = _vector_blocks(body.features)
+            self.width = blocks[0].width
+            self.router = Router(route, blocks=blocks, encoder_version=version)
         self.logged_width = self.router.width
         self._most_quick = QUICK // (self.width + 1) ** 3
         self.inbox: deque[Waiting] = deque()
@@ -177,6 +177,8 @@ class ServedRoute:
         decision, explored = subject
         # The route's own count, and not the place in the log: what ages, ages by the route's own decisions.
         decision = copy_with(decision, seq=self.router.next_seq)
+        if len(decision.features) != self.logged_width:
+            decision = self.router.sketched(decision)
         self.learn(decision)
         self.decisions += 1
         self.explored += explored
@@ -270,6 +272,17 @@ def feature_width(features: FeaturesIn) -> int:
     """Return the number of features that a route declares; `InvalidInput` if its projection is unreadable."""
     encoder = new_encoder(features)
     return int(features.vector or 0) if encoder is None else encoder.width
+
+
+def declared_blocks(features: FeaturesIn) -> tuple[tuple[Block, ...], str]:
+    """Return the blocks of the features that a route declares, before any sketch, and their version."""
+    encoder = new_encoder(features)
+    return _vector_blocks(features) if encoder is None else (encoder.blocks, encoder.version)
+
+
+def _vector_blocks(features: FeaturesIn) -> tuple[tuple[Block, ...], str]:
+    width = int(features.vector or 0)
+    return (Block(name="vector", width=width, isotropic=False),), f"vector-1-{width}"
 
 
 def _paid_usd(decision: OpenDecision) -> float:

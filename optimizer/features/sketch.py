@@ -85,6 +85,25 @@ class Sketch:
                 end += width
         return sketched
 
+    def map(self, vectors: FloatArray) -> FloatArray:
+        """Sketch the last axis of vectors (..., width_before) as `apply` does, but without any bound.
+
+        Being linear, it also turns sums of vectors into sums of their sketches.
+        """
+        parts, start = [], 0
+        for width in self._before:
+            part = vectors[..., start : start + width]
+            start += width
+            if width in self._transforms:
+                signs, chosen = self._transforms[width]
+                work = np.zeros((*vectors.shape[:-1], _padded(width)))
+                work[..., :width] = part * signs
+                for row in work.reshape(-1, work.shape[-1]):
+                    hadamard(row)
+                part = work[..., chosen]
+            parts.append(part)
+        return np.concatenate(parts, axis=-1)
+
 
 def _padded(width: int) -> int:
     return 1 << (width - 1).bit_length()

@@ -375,19 +375,40 @@ class Learner:
         encoded = [decision for decision in self.ledger.decisions() if decision.row is not None]
         return [(decision.features, decision.input_tokens) for decision in encoded[-WINDOW:]]
 
-    def _judge_costs_of_older_release(self) -> None:
-        """Judge the costs of the open decisions of 0.1.0, which had learned them all as they were."""
-        learned = [(d, d.outcome, d.cost_of(d.outcome)) for d in self.ledger.decisions() if d.outcome]
-        for name in sorted({outcome.served_provider for _, outcome, _ in learned}):
+    def _judge_as_today(self) -> None:
+        """Judge the open decisions of 0.1.0 as today, so that a correction takes out what was put in.
+
+        It had learned rewards, costs and latencies as they were, those of failed calls too.
+        """
+        called = [(decision, decision.outcome) for decision in self.ledger.decisions() if decision.outcome]
+        for name in sorted({outcome.served_provider for _, outcome in called}):
             self._quarantine.restart(name)
-        for decision, outcome, cost in learned:
-            if self._quarantine.verdict(decision, outcome).learned_usd == cost:
+        moved = set()
+        for decision, outcome in called:
+            name, failed = outcome.served_provider, outcome.status != "ok"
+            if failed:
+                self._take_back_failed(decision, outcome)
+                unit = self._beliefs.cost_unit(name)
+                if unit is not None and unit[0] == decision.seq:
+                    moved.add(name)
+            cost = decision.cost_of(outcome)
+            if cost == (None if failed else self._quarantine.verdict(decision, outcome).learned_usd):
                 continue
-            units = self._costs.units(decision, outcome.served_provider, cost)
+            units = self._costs.units(decision, name, cost)
             if units is not None and decision.row is not None:
-                row, seq = decision.row, decision.seq
-                self._beliefs.cost.add(outcome.served_provider, row, units, seq=seq, sign=-1)
+                self._beliefs.cost.add(name, decision.row, units, seq=decision.seq, sign=-1)
             self._add_cost(decision, outcome, sign=1)
+        for name in sorted(moved):
+            self._recount(name)
+
+    def _take_back_failed(self, decision: OpenDecision, outcome: Outcome) -> None:
+        """Take reward and latency of a failed call out, and count what it was billed."""
+        name = outcome.served_provider
+        self._add_reward(decision, name, decision.reward, sign=-1)
+        if outcome.latency_s is not None:
+            self._beliefs.count_latency(name, decision.seq, outcome.latency_s, sign=-1)
+        self._beliefs.failure[name].remove(decision.seq, failed=True)
+        self._add_call(decision, outcome, sign=1)
 
     def state(self) -> State:
         """Return the open decisions with their reports, and what was derived from them."""
@@ -417,7 +438,7 @@ class Learner:
         if judged:
             self._quarantine.restore(judged)
         else:
-            self._judge_costs_of_older_release()
+            self._judge_as_today()
         self.refreshed = False
 
 

@@ -258,7 +258,10 @@ class LinearBelief:
         }
 
     def restore(self, state: State) -> None:
-        """Become what gave `state`; the blocks are those that it was made with."""
+        """Become what gave `state`; the blocks are those that it was made with.
+
+        A state without posterior, whose sums are not those that were fitted, is fitted.
+        """
         names = from_texts(state["known"])
         for i, name in enumerate(names):
             self._current[name] = Statistics.from_state(part(state, f"current{i}"))
@@ -271,6 +274,9 @@ class LinearBelief:
         self._fit_at = float(state["due_at"])
         arrivals = map(tuple, state["arrivals"].tolist())
         self.arrivals = dict(zip(from_texts(state["arrived"]), arrivals, strict=True))
+        if "mean" not in state:
+            self.refit()
+            return
         # Copies: these arrays are changed in place, and the client keeps its own.
         self.posterior = Posterior(
             **{name: state[name].copy() for name in _POSTERIOR},

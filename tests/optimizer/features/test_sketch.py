@@ -87,3 +87,11 @@ def test_features_that_are_sketched_already_pass():
     sketch = Sketch([NARROW, wide(700)])
     logged = sketch.apply(np.ones(708))
     assert sketch.apply(logged) is logged
+
+
+def test_sums_of_vectors_become_sums_of_their_sketches():
+    sketch = Sketch([NARROW, wide(700), Block("surface", 3, isotropic=False)])
+    vectors = np.random.default_rng(0).normal(size=(2, 5, 711))
+    mapped = sketch.map(vectors)
+    np.testing.assert_array_equal(mapped[1, 4], sketch.apply(vectors[1, 4]))
+    np.testing.assert_allclose(sketch.map(vectors.sum(axis=1)), mapped.sum(axis=1), atol=1e-9)
