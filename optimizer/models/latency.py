@@ -15,9 +15,6 @@ from fairlead.optimizer.types.arrays import FloatArray, State, joined, part
 BUCKET: Final = 512
 """Length of a run of decisions whose latencies count alike; each run counts half as much as the next."""
 
-LEAST_EVIDENCE: Final = 0.25
-"""Latencies, each halved with every `BUCKET` decisions since, below which nothing is known any more."""
-
 _BINS: Final = 144
 _MOST_BUCKETS: Final = 32
 _LOWEST_S: Final = 1e-3
@@ -105,13 +102,6 @@ class LatencyBelief:
         """Latencies in force, outliers included."""
         return int(self._counts[:, 0].sum())
 
-    def evidence(self, now: int) -> float:
-        """Return how many latencies the history is worth at the route's decision ``now``."""
-        if not len(self._buckets):
-            return 0.0
-        weights = 0.5 ** np.maximum(now // BUCKET - self._buckets, 0)
-        return float(weights @ self._counts[:, 0].sum(axis=1))
-
     def mean_s(self) -> float:
         """Return the mean in seconds; NaN if nothing is known."""
         return float(self._summarised()[0])
@@ -123,10 +113,6 @@ class LatencyBelief:
     def most_s(self) -> float:
         """Return the latency in seconds beyond which a call is an outlier, as of now."""
         return float(self._summarised()[2])
-
-    def is_plausible(self, latency_s: float) -> bool:
-        """Whether a latency that is counted already is no outlier."""
-        return latency_s <= self.most_s()
 
     def _summarised(self) -> FloatArray:
         if self._summary is None:

@@ -25,10 +25,6 @@ class Period(NamedTuple):
     start_s: float
     end_s: float
 
-    def holds(self, at_s: float) -> bool:
-        """Whether a time lies in it."""
-        return self.start_s <= at_s < self.end_s
-
 
 def period_at(budget: Budget, at_s: float) -> Period:
     """Return the period that holds a time; the budget must have one."""
