@@ -186,8 +186,8 @@ class Selector:
             )
         mean[0, ~standing.serving] = -np.inf
         chances = self._policy.probabilities(mean, spread)[0]
-        ineligible |= judgement.reasons(standing.is_capped & (quota <= 0.0))
-        on_trial = judgement.reasons(standing.is_capped & (quota > 0.0))
+        ineligible |= judgement.reasons(standing.is_doubted & (quota <= 0.0))
+        on_trial = judgement.reasons(standing.is_doubted & (quota > 0.0))
         return chances / chances.sum() * (1.0 - quota.sum()) + quota, on_trial
 
     def _wanted(self, mean: FloatArray, spread: FloatArray, standing: Standing) -> FloatArray:

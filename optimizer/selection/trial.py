@@ -40,9 +40,12 @@ class Standing(NamedTuple):
     serving: BoolArray
     """Among whom the policy chooses."""
     quota: FloatArray
-    """Largest share of requests of each other provider; 0 for those that serve or are ineligible."""
+    """Largest share of requests of each other provider; 0 for those that are ineligible. What is left is for
+    those that serve; they have a quota beside it only if all of them are in an outage."""
+    is_doubted: BoolArray
+    """Who is on trial, and not merely for being new."""
     is_capped: BoolArray
-    """Whose quota is never more than the policy would give them if they were not on trial."""
+    """Of these, whose quota is never more than the policy would give them if they served."""
 
 
 class Judgement:
@@ -126,8 +129,16 @@ class Judgement:
         for probed, most in ((rest & is_open, PROBE_SHARE), (rest & is_half_open, HALF_OPEN_SHARE)):
             if probed.any():
                 quota[probed] = np.minimum(quota[probed], min(most, HALF_OPEN_SHARE / probed.sum()))
+        if (serving & is_open).any():
+            # All of them, then: whichever is called will probably fail, so that probes take nothing away.
+            quota[serving] = MOST_ON_TRIAL / serving.sum()
         quota *= min(1.0, MOST_ON_TRIAL / max(float(quota.sum()), MOST_ON_TRIAL))
-        return Standing(serving, quota, rest & ~(newcomers & ~beyond & ~is_open & ~is_half_open))
+        is_broken = is_open | is_half_open
+        doubted = rest & ~(newcomers & ~beyond & ~is_broken)
+        # One that nothing spoke against any more would take the place of those that something speaks against,
+        # however good they are.
+        has_better = (serving & ~(unknown | beyond | newcomers | is_broken)).any()
+        return Standing(serving, quota, doubted, doubted & has_better)
 
     def _growth(self) -> FloatArray:
         """Factor of each provider's quota: more the longer it has been within, less the dearer it is."""

@@ -102,6 +102,21 @@ def test_where_every_circuit_is_open_the_policy_chooses_among_all():
     assert traffic.serve(100)[-1, 0] > 0.8
 
 
+def test_where_all_are_in_an_outage_the_first_that_is_well_again_is_found_and_serves():
+    traffic = Traffic("best", "next", "last")
+    traffic.serve(200)
+    traffic.failing = set(QUALITY)
+    # The policy's half, and equal parts of the other, of which exploration takes very little.
+    chances = traffic.serve(200)[-1]
+    assert chances.min() >= 0.999 / 6 and chances.max() > 0.5
+    traffic.failing = {"best", "last"}
+    during = traffic.serve(200)
+    assert (during[60:, 1] > 0.9).all()
+    assert (during[60:, 0] > 0.03).all()
+    traffic.failing = {"last"}
+    assert traffic.serve(150)[-1, 0] > 0.9
+
+
 def test_a_provider_that_fails_three_calls_in_ten_is_priced_at_its_worth():
     traffic = Traffic("best", "last")
     traffic.failing = {"best"}

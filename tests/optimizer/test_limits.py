@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 
 from fairlead.optimizer.errors import InvalidInput, NoEligibleProvider
+from fairlead.optimizer.models.circuit import PROBE_SHARE
 from fairlead.optimizer.persistence.event_log import encode, read_log
 from fairlead.optimizer.router import Router
 from fairlead.optimizer.types import Constraints, Context, Decision, Feedback, Outcome, Route
@@ -15,21 +16,22 @@ USUAL = dict.fromkeys(QUALITY, 1.0)
 
 
 class Traffic:
-    """Requests to a router of three providers with these constraints."""
+    """Requests to a router of these providers with these constraints; those in ``failing`` have an outage."""
 
-    def __init__(self, constraints: Constraints | None = None, **more) -> None:
-        providers = tuple(provider(name, usd) for name, usd in COST.items())
+    def __init__(self, constraints: Constraints | None = None, *, names=tuple(COST), **more) -> None:
+        providers = tuple(provider(name, usd) for name, usd in COST.items() if name in names)
         more = {"constraints": constraints or Constraints(), **more}
         self.router = Router(Route(name="toy", providers=providers, **more))
         self.rng, self.i, self.decisions, self.events = np.random.default_rng(1), 0, [], []
         self.draws: list[float] = []
+        self.failing: set[str] = set()
 
     def ask(self, **more):
         self.draws.append(float(self.rng.random()))
         return self.router.decide(NONE, decision_id=f"x{self.i}", draw=self.draws[-1], **more)
 
     def serve(self, n, *, latency_s=USUAL, **more) -> np.ndarray:
-        """Serve n requests; the propensities, (n, 3)."""
+        """Serve n requests; the propensities, (n, k)."""
         for _ in range(n):
             decision, name = self.ask(**more), f"x{self.i}"
             served = decision.selected
@@ -44,6 +46,8 @@ class Traffic:
                 ),
                 Feedback(decision_id=name, value=value),
             ]
+            if served in self.failing:
+                came[1:] = [Outcome(decision_id=name, served_provider=served, status="error")]
             for event in came:
                 self.router.learn(event)
             self.decisions.append(decision)
@@ -72,6 +76,24 @@ def test_a_better_provider_that_is_always_late_keeps_nobody_out_who_turned_quick
     after = traffic.serve(300, latency_s=late)
     assert (after[200:, 1] > 0.9).all()
     assert (after[:, 2] <= 0.02).all() and (after[:, 2] > 0.0).all()
+
+
+def test_where_all_are_beyond_the_one_that_turns_quick_is_found_though_a_better_one_serves():
+    traffic = Traffic(Constraints(max_latency_s=4.0), names=("middle", "dear"))
+    slow = {**USUAL, "middle": 9.0, "dear": 6.0}
+    during = traffic.serve(200, latency_s=slow)
+    assert during[-1, 1] > 0.9 and 0.01 < during[-1, 0] <= 0.02
+    assert traffic.serve(300, latency_s={**slow, "middle": 1.0})[-1, 0] > 0.9
+
+
+def test_after_an_outage_the_one_that_meets_the_limit_returns_though_a_better_one_served():
+    traffic = Traffic(Constraints(max_latency_s=4.0), names=("middle", "dear"))
+    late = {**USUAL, "dear": 9.0}
+    assert traffic.serve(200, latency_s=late)[-1, 0] > 0.9
+    traffic.failing = {"middle"}
+    assert traffic.serve(100, latency_s=late)[-1, 0] == pytest.approx(PROBE_SHARE, rel=1e-3)
+    traffic.failing = set()
+    assert traffic.serve(150, latency_s=late)[-1, 0] > 0.9
 
 
 def test_one_slow_call_in_four_moves_nobody():
