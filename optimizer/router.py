@@ -132,9 +132,12 @@ class Router:
         """Take the shadow price of the budgets that the route shares with others from now on; 0: none."""
         self._pacing.share(shadow_price)
 
-    def limit_spending(self, *limits: MoneyLeft) -> None:
-        """Let the next decisions cost no more than hard budgets that the route shares have left."""
-        self._pacing.hard_limits = limits
+    def limit_spending(self, *limits: MoneyLeft, reserved_usd: float = 0.0) -> None:
+        """Let the next decisions cost no more than hard budgets that the route shares have left.
+
+        Of its own hard budget, ``reserved_usd`` are kept for decisions that were made and not learned yet.
+        """
+        self._pacing.hard_limits, self._pacing.reserved_usd = limits, reserved_usd
 
     def money_left(self, at_s: float) -> tuple[MoneyLeft, ...]:
         """Return what hard budgets have left at a time: the route's own, and those that it shares."""

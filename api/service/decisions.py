@@ -23,8 +23,9 @@ from fairlead.api.schemas.decisions import (
 )
 from fairlead.api.service.answers import decision_answer, logged_decision, logged_report
 from fairlead.api.service.auth import Principal
+from fairlead.api.service.reservations import Reservations
 from fairlead.api.service.service import Service, digest_of, draw_uniform, idempotent_id, new_id
-from fairlead.api.state.decide import decide
+from fairlead.api.state.decide import decide, money_left
 from fairlead.api.state.served_route import ServedRoute
 from fairlead.api.store import Query, Row, of_session
 from fairlead.api.store.base import decode_decision_metadata, decode_report_metadata, encode_metadata
@@ -67,6 +68,10 @@ class DecisionService:
         self._service = service
         self._stages = service.metrics.stages
         self._turns = Turns(PER_TURN)
+        self._unlearned = Reservations(self._is_learned)
+        """For budgets of single routes, which book a decision once its route has learned it."""
+        self._unfolded = Reservations(lambda _, name: name in service.engine.fold.open)
+        """For budgets that routes share, which book a decision once it is dispatched."""
 
     async def decide(
         self, request: DecisionIn, principal: Principal, idempotency_key: str | None
@@ -93,6 +98,7 @@ class DecisionService:
             return answer
         if answer.explored:
             metadata["explored"] = True
+        self._reserve(decision, served)
         digest = "" if client_id is None else digest_of(request)
         return await self._write(decision, metadata, digest=digest) or answer
 
@@ -111,11 +117,27 @@ class DecisionService:
             raise Problem("unavailable", "The route is being created: send it again.", retry_after_s=1)
         return served
 
+    def _is_learned(self, route: str, decision_id: str) -> bool:
+        served = self._service.engine.fold.routes.get(route)
+        return served is None or served.router.open_decision(decision_id) is not None
+
     def _limit_spending(self, route: str, served: ServedRoute) -> float:
         """Tell the router what the hard budgets that it shares have left now; returns the time."""
         now_s, shared = self._service.clock(), self._service.engine.fold.shared
-        served.router.limit_spending(*shared.hard_limits(route, now_s))
+        limits = shared.hard_limits(route, now_s, reserved_usd=self._unfolded.usd(now_s))
+        reserved_usd = self._unlearned.usd(now_s).get(route, 0.0)
+        served.router.limit_spending(*limits, reserved_usd=reserved_usd)
         return now_s
+
+    def _reserve(self, decision: Decision, served: ServedRoute) -> None:
+        """Keep what a decision is expected to cost for it, if there is a hard budget."""
+        if money_left(served, decision.at_s or 0.0):
+            self._unlearned.add(decision)
+            self._unfolded.add(decision)
+
+    def _release(self, decision: Decision) -> None:
+        self._unlearned.drop(decision)
+        self._unfolded.drop(decision)
 
     def _choose(
         self, request: DecisionIn, served: ServedRoute, *, decision_id: str, key: str | None
@@ -206,10 +228,16 @@ class DecisionService:
         encoded = perf_counter()
         self._stages["encode"].observe(encoded - started)
         # Another decision may have been logged under an id of the client's: only the log can tell.
-        ((logged, fresh),) = await self._service.append([row], event=decision, needs_answer=bool(digest))
+        try:
+            written = await self._service.append([row], event=decision, needs_answer=bool(digest))
+        except BaseException:
+            self._release(decision)
+            raise
+        ((logged, fresh),) = written
         self._stages["wait"].observe(perf_counter() - encoded)
         if fresh:
             return None
+        self._release(decision)
         if (logged.kind, logged.digest) != (row.kind, row.digest):
             raise Problem("conflict", "The id belongs to another request: use a new id.")
         return logged_decision(logged)

@@ -56,7 +56,7 @@ def decide(
     fallback = served.router.fallback(
         decision_id=decision_id, reason=reason, at_s=at_s, task=context.task, route=route
     )
-    limits = _money_left(served, at_s)
+    limits = money_left(served, at_s)
     return eligible_fallback(route, fallback, constraints=constraints, candidates=names, limits=limits), fault
 
 
@@ -196,7 +196,7 @@ def _is_free(provider: Provider) -> bool:
     return prices is not None and prices.cost_usd(input_tokens=2, output_tokens=1, cached_tokens=1) == 0.0
 
 
-def _money_left(served: ServedRoute, at_s: float) -> tuple[MoneyLeft, ...]:
+def money_left(served: ServedRoute, at_s: float) -> tuple[MoneyLeft, ...]:
     """Return what hard budgets have left, as far as the state of a router that may be broken tells."""
     try:
         return served.router.money_left(at_s)

@@ -193,9 +193,20 @@ class SharedBudgets:
         """Return the highest shadow price of the budgets that a route shares; 0 if there is none."""
         return max((budget.pacer.shadow_price for budget in self.of(route)), default=0.0)
 
-    def hard_limits(self, route: str, at_s: float) -> tuple[MoneyLeft, ...]:
-        """Return what the hard ones among a route's budgets have left."""
-        return tuple(budget.money_left(at_s) for budget in self.of(route) if budget.body.hard)
+    def hard_limits(
+        self, route: str, at_s: float, *, reserved_usd: Mapping[str, float] | None = None
+    ) -> tuple[MoneyLeft, ...]:
+        """Return what the hard ones among a route's budgets have left.
+
+        ``reserved_usd``, by route, is for decisions that were made and are not booked yet.
+        """
+        limits = []
+        for budget in self.of(route):
+            if budget.body.hard:
+                left, waiting = budget.money_left(at_s), reserved_usd or {}
+                usd = sum(usd for name, usd in waiting.items() if budget in self.of(name))
+                limits.append(left.without(usd))
+        return tuple(limits)
 
     def decide(self, decision: Decision, at_s: float) -> list[str]:
         """Book a decision; returns the names of the routes whose price may have changed."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Final
 
 from fairlead.optimizer.errors import BudgetSpent
@@ -22,6 +22,10 @@ class MoneyLeft:
     usd: float
     end_s: float
     name: str = ""
+
+    def without(self, usd: float) -> MoneyLeft:
+        """Return what is left beside money that is reserved."""
+        return replace(self, usd=self.usd - usd) if usd else self
 
     def check(self, ineligible: dict[str, str], names: Sequence[str], *, cost_usd: FloatArray) -> None:
         """Add the providers whose expected cost (k,) does not fit; one that is not known (NaN) fits any rest.

@@ -67,6 +67,8 @@ class Pacing:
         """Shadow price of budgets that the route shares with others; the highest of all prices applies."""
         self.hard_limits: tuple[MoneyLeft, ...] = ()
         """What hard budgets that the route shares have left just now; not part of the state."""
+        self.reserved_usd = 0.0
+        """What an own hard budget must keep for decisions not learned yet; not part of the state."""
         self.needs_solve = False
         """Whether shadow price and floor must be recomputed before anything else is learned."""
         self.version = 0
@@ -132,7 +134,7 @@ class Pacing:
         """Return what hard budgets have left: the route's own, and those that it shares."""
         pacer, limits = self._pacer, self.hard_limits
         if pacer is not None and self._has_budget and pacer.budget.hard and at_s is not None:
-            limits = (*limits, pacer.money_left(at_s))
+            limits = (*limits, pacer.money_left(at_s).without(self.reserved_usd))
         return limits
 
     def check_left(
