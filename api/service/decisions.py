@@ -113,7 +113,8 @@ class DecisionService:
                 async with asyncio.timeout(_CREATION_WAIT_S):
                     await engine.wait_until_folded(declared.created)
         served = engine.fold.routes.get(name)
-        if served is None:
+        # Another route may have had the name before.
+        if served is None or declared.created > engine.fold.seq:
             raise Problem("unavailable", "The route is being created: send it again.", retry_after_s=1)
         return served
 

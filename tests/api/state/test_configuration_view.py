@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 
 from fairlead.api.schemas.declarations import ProviderIn, RouteIn
+from fairlead.api.service import decisions
 from fairlead.api.state.configuration import Change
 from fairlead.api.state.configuration_view import ConfigurationView, read_configuration
 from fairlead.api.state.follower import Engine
@@ -79,6 +80,18 @@ def test_what_a_change_forbids_holds_for_the_next_decision(behind: Running) -> N
     assert behind.client.delete("/v1/routes/quickstart").status_code == 200
     behind.post("/v1/decisions", {"route": "quickstart", "prompt": "x"}, status=404)
     behind.post("/v1/routes", {"name": "quickstart", "providers": ["small", "large"]}, status=201)
+
+
+def test_a_route_is_not_served_by_another_that_had_its_name(
+    behind: Running, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(decisions, "_CREATION_WAIT_S", 0.01)
+    assert behind.client.delete("/v1/routes/quickstart").status_code == 200
+    body = {"name": "quickstart", "providers": ["small", "large"], "features": {"vector": 3}}
+    behind.post("/v1/routes", body, status=201)
+    ask = {"route": "quickstart", "features": [0.5, 0.0, 1.0]}
+    problem = behind.post("/v1/decisions", ask, status=503)
+    assert "is being created" in problem["detail"]
 
 
 def test_a_body_that_arrives_after_its_key_was_removed_is_refused(tmp_path: Path) -> None:
