@@ -16,6 +16,7 @@ from fairlead.optimizer.learning.open_decision import OpenDecision, usage_usd
 from fairlead.optimizer.models.latency import LatencyBelief
 from fairlead.optimizer.models.plausibility import (
     ANYTHING,
+    PRICED_REACH,
     PRIOR,
     REACH,
     Limits,
@@ -58,8 +59,8 @@ class Verdict(NamedTuple):
 class _Measure:
     """One ratio of a provider's costs: its range, and the open decisions that a move of it may touch."""
 
-    def __init__(self, *, prior: int, clips: bool) -> None:
-        self.range = PlausibleRange(prior=prior)
+    def __init__(self, *, prior: int, reach: int, clips: bool) -> None:
+        self.range = PlausibleRange(prior=prior, reach=reach)
         self.limits = self._own_limits(clips)
         """The limits in force: those of the range, except while decisions are counted again."""
         self._clips, self._followed = clips, self.range.limits
@@ -139,7 +140,8 @@ class _Costs:
         self.listed = listed
         """Whether they are seen relative to a price list, and not to 1 USD."""
         prior = PRIOR if listed else 0
-        self.history, self.by_list = _Measure(prior=prior, clips=True), _Measure(prior=prior, clips=False)
+        self.history = _Measure(prior=prior, reach=REACH, clips=True)
+        self.by_list = _Measure(prior=prior, reach=PRICED_REACH, clips=False)
         self.measures = self.history, self.by_list
         """Both measures, in the order of `_Seen.bins`."""
         self._prices: Prices | None = None
@@ -474,10 +476,12 @@ def is_near(outcome: Outcome, prices: Prices | None, *, expected_usd: float) -> 
     usage = usage_usd(outcome, prices)
     if outcome.cost_usd is None:
         return _is_possible(outcome)
-    basis_usd = usage if usage and _is_possible(outcome) else expected_usd
+    is_explained = bool(usage) and _is_possible(outcome)
+    basis_usd = usage if is_explained else expected_usd
     if not outcome.cost_usd or not basis_usd:
         return True
-    return abs(bin_of(outcome.cost_usd / basis_usd) - bin_of(1.0)) <= REACH
+    reach = PRICED_REACH if is_explained else REACH
+    return abs(bin_of(outcome.cost_usd / basis_usd) - bin_of(1.0)) <= reach
 
 
 def _is_possible(outcome: Outcome) -> bool:

@@ -9,7 +9,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fairlead.optimizer.compiled import compiled
-from fairlead.optimizer.models.recent import RecentValues
+from fairlead.optimizer.models.plausibility import CONFIRMED_IN, LEAST_CONFIRMED
+from fairlead.optimizer.models.recent import RECENT, RecentValues
 from fairlead.optimizer.types.arrays import FloatArray, State, joined, part
 
 BUCKET: Final = 512
@@ -22,19 +23,24 @@ _PER_DECADE: Final = 16
 _MIDDLES_US: Final[FloatArray] = np.array(
     [round(1e6 * _LOWEST_S * 10 ** ((bin_ + 0.5) / _PER_DECADE)) for bin_ in range(_BINS)], dtype=np.float64
 )
-_WHOLE: Final = 16
-"""Bins above the median, a factor of 10, up to which a latency counts whole, and beyond as just that."""
+_WHOLE: Final = 5
+"""Bins above the k-th longest latency, a factor of 2, up to which one counts whole, beyond as just that."""
 
 _PLAUSIBLE: Final = 24
-"""Bins above the median, a factor of 32, beyond which a latency is not learned from."""
+"""Bins above the k-th longest latency, a factor of 32, beyond which one is not learned from."""
 
 _HOUR: Final = 104
-"""The bin of an hour: longer calls are not learned from, unless calls of a tenth of that are usual."""
+_NEAR_AN_HOUR: Final = 16
+"""The bin of an hour: longer calls are not learned from, unless a tenth of it (16 bins) is usual."""
 
 _USUAL: Final = 64
 _USUAL_COUNT: Final = 1.5
-"""Before a provider has a history, the median is that of so many imagined calls in the bin of 10 s: a single
-first value cannot confirm itself, and two can."""
+"""Before a provider has a history, so many imagined calls lie in the bin of 10 s: a single first value cannot
+confirm itself, and two can."""
+
+_TURNED: Final = 10
+"""Bins, a factor of 4, by which the median of the latest calls is far from that of the history. If latencies
+are lognormal with sigma 1, the median of 32 strays by a factor of 1.25, and 4 is six times that."""
 
 _NAN: Final = math.nan
 
@@ -47,9 +53,13 @@ class LatencyBelief:
     hundred decisions, and no arrival, late or repeated, changes what counts. A quantile is exact to the
     width of a bin, 15 %.
 
-    Latencies beyond 32 times the median, or beyond an hour, are outliers and not learned from; those beyond
-    10 times the median count as that much. The median is that of all values, outliers included, so that what
-    looks like one is learned as soon as it is what the provider usually does.
+    Of all latencies in force, outliers included, the k-th longest with k = 3 + n / 24 is what a call usually
+    takes at most. Latencies beyond 32 times that, or beyond an hour, are outliers and not learned from; those
+    beyond twice that count as that much. So 2 % of false ones next to nothing change, and what looks like an
+    outlier is learned as soon as k calls agree, as for costs (`plausibility`).
+
+    If the median of the latest 32 calls is a factor of 4 from that of the history, the provider has become
+    another, and these calls alone count.
     """
 
     def __init__(self) -> None:
@@ -60,6 +70,8 @@ class LatencyBelief:
         self._span = (_BINS, 0)
         """The lowest and the highest bin that were ever filled: what is summed lies between them."""
         self._summary: FloatArray | None = None
+        self._in_force = self._buckets, self._counts
+        """Buckets and counts that were summed up: of the history, or of the latest calls."""
         self.latest = RecentValues()
         """Seconds of the latest calls."""
 
@@ -116,19 +128,40 @@ class LatencyBelief:
 
     def _summarised(self) -> FloatArray:
         if self._summary is None:
-            self._summary = np.empty(4)
+            self._summary = np.empty(5)
+            self._in_force = self._buckets, self._counts
             _summarise(self._buckets, self._counts, self._span, self._summary)
+            latest = self.latest.latest()
+            if len(latest) == RECENT:
+                self._follow(latest)
         return self._summary
+
+    def _follow(self, latest: list[float]) -> None:
+        """Sum up the latest calls alone, if they are far from the history that was summed up."""
+        history = self._summary
+        assert history is not None, "the history is summed up first"
+        if abs(_bin_of(sorted(latest)[RECENT // 2]) - history[4]) < _TURNED:
+            return
+        counts = np.zeros((1, 2, _BINS), dtype=np.int64)
+        for latency_s in latest:
+            counts[0, :, _bin_of(latency_s)] += 1, round(latency_s * 1e6)
+        self._in_force = np.zeros(1, dtype=np.int64), counts
+        self._summary = np.empty(5)
+        _summarise(*self._in_force, (0, _BINS - 1), self._summary)
+        # What was usual before is no error now.
+        self._summary[2] = max(self._summary[2], history[2])
 
     def quantile_s(self, share: float = 0.95) -> float:
         """Return the upper end of the bin that holds the quantile, in seconds; NaN if nothing is known.
 
         Outliers are left out, as from the mean.
         """
-        if not len(self._buckets):
+        end = int(self._summarised()[3]) + 1
+        buckets, counts = self._in_force
+        if not len(buckets):
             return math.nan
-        weights, end = 0.5 ** (self._buckets[-1] - self._buckets), int(self._summarised()[3]) + 1
-        cumulated = np.cumsum(weights @ self._counts[:, 0, :end])
+        weights = 0.5 ** (buckets[-1] - buckets)
+        cumulated = np.cumsum(weights @ counts[:, 0, :end])
         if not cumulated[-1] > 0:
             return math.nan
         return _end_s(int(np.searchsorted(cumulated, share * cumulated[-1])))
@@ -171,7 +204,7 @@ def _end_s(bin_: int) -> float:
 def _summarise(
     buckets: NDArray[np.int64], counts: NDArray[np.int64], span: tuple[int, int], result: FloatArray
 ) -> None:
-    """Fill in mean and standard deviation in seconds, the end of the plausible range, and its last bin."""
+    """Fill in mean, standard deviation and most plausible latency in seconds, its bin and the median's."""
     n, bins, middles = len(buckets), counts.shape[2], _MIDDLES_US
     weights, by_bin, everything = np.empty(n), np.zeros(bins), _USUAL_COUNT
     for i in range(n):
@@ -179,13 +212,16 @@ def _summarise(
         for b in range(span[0], span[1] + 1):
             by_bin[b] += weights[i] * counts[i, 0, b]
             everything += weights[i] * counts[i, 0, b]
-    half = everything / 2.0
     median, below = 0, by_bin[0]
-    while below < half and median < bins - 1:
+    while below < everything / 2.0 and median < bins - 1:
         median += 1
         below += by_bin[median] + (_USUAL_COUNT if median == _USUAL else 0.0)
-    last = min(median + _PLAUSIBLE, bins - 1, max(_HOUR, median + _WHOLE))
-    whole = min(median + _WHOLE, last)
+    usual, above = bins - 1, by_bin[bins - 1]
+    while above < min(LEAST_CONFIRMED + everything / CONFIRMED_IN, everything / 2.0) and usual > 0:
+        usual -= 1
+        above += by_bin[usual] + (_USUAL_COUNT if usual == _USUAL else 0.0)
+    last = min(usual + _PLAUSIBLE, bins - 1, max(_HOUR, usual + _NEAR_AN_HOUR))
+    whole = min(usual + _WHOLE, last)
     sum_us = seen = total = first = second = 0.0
     for i in range(n):
         bucket_us, bucket_n, bucket_first, bucket_second = 0.0, 0.0, 0.0, 0.0
@@ -204,4 +240,4 @@ def _summarise(
     variance = second / seen - (first / seen) * (first / seen) if seen > 0 and total >= 2 else _NAN
     result[1] = math.sqrt(max(variance, 0.0)) / 1e6 if variance == variance else _NAN
     result[2] = _LOWEST_S * 10 ** ((last + 1) / _PER_DECADE)
-    result[3] = last
+    result[3], result[4] = last, median

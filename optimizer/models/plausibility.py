@@ -30,6 +30,10 @@ REACH: Final = 5
 """Bins beyond the k-th amount, a factor of 32, up to which an amount is plausible: answers differ that much
 in length, and the mildest of usual errors of unit is a factor of 100."""
 
+PRICED_REACH: Final = 2
+"""The same for the cost of a call over its usage × price, a factor of 4: discounts for caches and batches and
+charges for long contexts lie within, and the length of the answer is no excuse."""
+
 CLIP: Final = 2
 """Bins beyond the k-th amount, a factor of 4, up to which an amount counts whole in a mean, and beyond as
 just that."""
@@ -80,11 +84,12 @@ def bin_of(ratio: float) -> int:
 class PlausibleRange:
     """The latest amounts of one provider, and the range that follows from them.
 
-    ``prior`` counts for so many amounts that are as expected.
+    ``prior`` counts for so many amounts that are as expected. Up to ``reach`` bins beyond the k-th amount,
+    one is plausible.
     """
 
-    def __init__(self, *, prior: int = 0) -> None:
-        self._prior = prior
+    def __init__(self, *, prior: int = 0, reach: int = REACH) -> None:
+        self._prior, self._reach = prior, reach
         self._entries: list[tuple[int, int]] = []
         """Seq and bin of the amounts that are kept."""
         self._sorted = [_AS_EXPECTED] * prior
@@ -177,7 +182,7 @@ class PlausibleRange:
         k = _confirmed_by(total)
         self.typical_bin = bins[free + (total - 1) // 2]
         least, most = bins[free + k - 1], bins[-k]
-        low, high, limits = _ZERO if least == _ZERO else least - REACH, most + REACH, self.limits
+        low, high, limits = _ZERO if least == _ZERO else least - self._reach, most + self._reach, self.limits
         if limits.low != low or limits.high != high:
             self.limits = Limits(low, most + CLIP, high)
 

@@ -43,6 +43,10 @@ class RecentValues:
         if at < len(self._calls) and self._calls[at] == (seq, value):
             del self._calls[at]
 
+    def latest(self) -> list[float]:
+        """Return the latest values, oldest first; at most `RECENT`."""
+        return [value for _, value in self._calls[-RECENT:]]
+
     def in_a_row(self, most: float) -> int:
         """Return how many of the latest values in a row are at most this; at most `RECENT`."""
         count = 0
@@ -59,7 +63,7 @@ class RecentValues:
         within since. An absurd value counts as any other here, since it takes several.
         """
         beyond, within = 0, 0
-        latest = [value for _, value in self._calls[-RECENT:]]
+        latest = self.latest()
         for at in range(len(latest) - 1, -1, -1):
             if latest[at] > most:
                 beyond, within = beyond + 1, 0

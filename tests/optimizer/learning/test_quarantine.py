@@ -93,6 +93,32 @@ def test_usage_betrays_what_history_would_allow():
     assert doubt.expected == pytest.approx(LIST.cost_usd(input_tokens=100, output_tokens=2))
 
 
+@pytest.mark.parametrize("factor", [8.0, 1 / 8])
+def test_usage_allows_a_cost_that_is_four_times_what_it_explains_and_no_more(factor):
+    """Lengths of answers differ by more, but the usage says how long this one was."""
+    router = settled(budget=Budget(usd_per_request=0.002))
+    before = believed(router)
+    opened(router, 2, first=60)
+    usage_usd = LIST.cost_usd(input_tokens=100, output_tokens=300)
+    report(router, 60, factor * usage_usd, tokens=300)
+    assert [doubt.value for doubt in router.quarantine] == [factor * usage_usd]
+    assert believed(router) == pytest.approx(before, rel=1e-6)
+    assert router.open_decision("60").booked_usd == pytest.approx(usage_usd)
+    report(router, 61, factor**0.5 * usage_usd, tokens=300)
+    assert len(router.quarantine) == 1
+    assert router.open_decision("61").booked_usd == pytest.approx(factor**0.5 * usage_usd)
+
+
+def test_what_costs_more_than_its_usage_explains_is_believed_once_it_is_usual():
+    router = settled(budget=Budget(usd_per_request=0.002))
+    opened(router, 30, first=60)
+    usd = 8.0 * LIST.cost_usd(input_tokens=100, output_tokens=300)
+    for i in range(60, 90):
+        report(router, i, usd, tokens=300)
+    assert router.quarantine == []
+    assert {router.open_decision(str(i)).booked_usd for i in range(60, 90)} == {usd}
+
+
 def test_a_cost_that_is_corrected_leaves_the_quarantine():
     router, clean = settled(), settled()
     for each in (router, clean):
