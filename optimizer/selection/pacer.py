@@ -45,6 +45,9 @@ FIRST_DAY_DOUBT: Final = 2.5
 ENOUGH_REQUESTS: Final = 32
 """Requests before which that alarm is not raised, since neither costs nor traffic are known."""
 
+_LEAST_TARGET_USD: Final = 1e-18
+"""Less than anything costs, so that a budget which is spent has a finite price where calls are free."""
+
 _STEPS: Final = 24
 _TOLERANCE: Final = 0.01
 _DAY_HOURS: Final = 24
@@ -222,7 +225,7 @@ class Pacer:
         ``least_usd`` is what the cheapest provider would cost on its own: asking for less would only
         trade quality for a saving that no fixed choice could make.
         """
-        target = max(self.target_usd(), least_usd)
+        target = max(self.target_usd(), least_usd, _LEAST_TARGET_USD)
         unit = 1.0 / target
         if self.shadow_price == 0.0 and spend_at(0.0) <= target:
             return 0.0

@@ -1,7 +1,7 @@
 """Budgets that routes share: one account, one price, the same in every process."""
 
 import json
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import numpy as np
@@ -132,6 +132,20 @@ def test_a_hard_shared_budget_stops_all_its_routes_and_no_other(world):
     world.decide("sql", "fourth", at_s=MONDAY_S + 3.0)
     world.change("budget", "team", None)
     assert not world.fold.shared
+
+
+def test_a_log_whose_decisions_expect_no_cost_breaks_no_route_of_a_spent_budget(world):
+    world.change("budget", "org", {"name": "org", "usd_per_day": 1e-6, "routes": ["*"]})
+    for i, expected_usd in enumerate((0.0, np.nan, 0.0)):
+        asked, _ = decide(world.fold.routes["sql"], Context(), decision_id="asked", draw=0.5, at_s=MONDAY_S)
+        expected = asked.expected.copy()
+        expected[2] = expected_usd
+        odd = replace(asked, id=f"d{i}", expected=expected)
+        world.log("decision", encode(odd), at_s=MONDAY_S, route="sql", decision_id=f"d{i}")
+        cost = Outcome(decision_id=f"d{i}", served_provider=odd.selected, cost_usd=1.0)
+        world.log("outcome", encode(cost), decision_id=f"d{i}")
+    assert world.fold.routes["sql"].broken is None
+    assert world.fold.shared.by_name["org"].pacer.spent_usd == 3.0
 
 
 def test_a_failed_call_is_free_and_a_cost_in_quarantine_counts_as_expected(world):

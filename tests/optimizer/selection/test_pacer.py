@@ -49,6 +49,14 @@ def test_a_budget_that_does_not_bind_has_no_price():
     assert pacer.update(falling(1.0), least_usd=CHEAP) == 0.0
 
 
+def test_a_budget_that_is_spent_has_a_finite_price_where_the_cheapest_is_free():
+    pacer = per_day(1e-3)
+    pacer.request(1.0, at_s=MONDAY_S)
+    assert pacer.target_usd() == 0.0
+    assert math.isfinite(pacer.update(lambda price: 0.01 / (1.0 + price), least_usd=0.0))
+    assert pacer.update(lambda price: 0.0, least_usd=0.0) == pytest.approx(pacer.shadow_price)
+
+
 def test_less_than_the_cheapest_costs_is_not_asked_for():
     pacer = per_request(CHEAP / 10)
     price = pacer.update(falling(1.0), least_usd=CHEAP * 1.1)
