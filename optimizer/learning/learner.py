@@ -95,9 +95,11 @@ class Learner:
         for decision in decisions:
             prices = self._history.prices_at(decision.seq)
             if prices is not decision.prices:
-                self._add_call(decision, decision.outcome, sign=-1)
+                for outcome in decision.calls:
+                    self._add_call(decision, outcome, sign=-1)
                 decision.prices = prices
-                self._add_call(decision, decision.outcome, sign=1)
+                for outcome in decision.calls:
+                    self._add_call(decision, outcome, sign=1)
                 moved |= {decision.provider}
         for name in sorted(moved):
             self._quarantine.restart(name)
@@ -183,6 +185,7 @@ class Learner:
                     self._moved.add(outcome.served_provider)
             while self._moved:
                 self._recount(self._moved.pop())
+        self._add_calls(change)
         # Until an outcome says otherwise, a call that was judged was answered.
         was_answered = change.old_outcome is None and change.old_reward is not None
         is_answered = change.new_outcome is None and change.new_reward is not None
@@ -196,19 +199,28 @@ class Learner:
         self.counts[name] = self.counts.get(name, 0) + sign
 
     def _add_outcome(self, decision: OpenDecision, outcome: Outcome | None, *, sign: int) -> None:
-        """Add an outcome or take it back; a call that failed teaches neither cost nor latency."""
+        """Add what an outcome cost and took, or take it back; a call that failed teaches neither."""
         if outcome is None:
             return
-        self._add_call(decision, outcome, sign=sign)
         if outcome.status == "ok" and outcome.latency_s is not None:
             self._beliefs.count_latency(outcome.served_provider, decision.seq, outcome.latency_s, sign=sign)
             self._quarantine.watch_latency(decision, outcome, sign=sign)
         self._add_cost(decision, outcome, sign=sign)
 
-    def _add_call(self, decision: OpenDecision, outcome: Outcome | None, *, sign: int) -> None:
+    def _add_calls(self, change: Change) -> None:
+        """Count the calls that an event reported, and take back those that it replaced.
+
+        A failed call stays counted, untouched, when another provider served after it.
+        """
+        before = [outcome for outcome in (change.old_outcome, change.old_attempt) if outcome is not None]
+        after = [outcome for outcome in (change.new_outcome, change.new_attempt) if outcome is not None]
+        for these, others, sign in ((before, after, -1), (after, before, 1)):
+            for outcome in these:
+                if not any(outcome is other for other in others):
+                    self._add_call(change.decision, outcome, sign=sign)
+
+    def _add_call(self, decision: OpenDecision, outcome: Outcome, *, sign: int) -> None:
         """Count whether a call failed, and its cost relative to what was expected."""
-        if outcome is None:
-            return
         name, cost = outcome.served_provider, decision.cost_of(outcome)
         usual_usd = decision.expected_usd if name == decision.selected else 0.0
         ratio = cost / usual_usd if cost is not None and usual_usd > 0 else None

@@ -226,7 +226,8 @@ class Ledger:
             return None
         decision.reward = reward
         outcome, provider = decision.outcome, decision.provider
-        return Change(decision, old_reward, reward, outcome, outcome, provider, provider)
+        attempt = decision.failed_attempt
+        return Change(decision, old_reward, reward, outcome, outcome, provider, provider, attempt, attempt)
 
     def _reward(self, scores: dict[tuple[str, str], tuple[Feedback, float | None]]) -> float | None:
         by_metric: dict[str, list[tuple[float, float]]] = {}
@@ -257,6 +258,7 @@ class SavedDecision(msgspec.Struct, array_like=True, gc=False):
     outcome: Outcome | None
     feedback: tuple[Feedback, ...]
     at_s: float | None = None
+    attempt: Outcome | None = None
 
 
 _values: Final = attrgetter(*SavedDecision.__struct_fields__)
@@ -284,14 +286,27 @@ def _with_shared_texts(event: Outcome | Feedback, decision_id: str) -> Outcome |
 
 
 def _apply_outcome(decision: OpenDecision, event: Outcome) -> Change | None:
-    old, old_provider = decision.outcome, decision.provider
-    if old is not None and _outcome_rank(event) <= _outcome_rank(old):
+    old, old_provider, old_attempt = decision.outcome, decision.provider, decision.failed_attempt
+    is_in_force = old is None or _outcome_rank(event) > _outcome_rank(old)
+    if is_in_force:
+        decision.outcome = event
+    decision.attempt = _attempt(decision, old if is_in_force else event)
+    attempt = decision.failed_attempt
+    is_same = not is_in_force or (old is not None and _outcome_rank(event)[1:] == _outcome_rank(old)[1:])
+    if is_same and attempt is old_attempt:
         return None
-    decision.outcome = event
-    if old is not None and _outcome_rank(event)[1:] == _outcome_rank(old)[1:]:
+    new, reward = old if is_same else event, decision.reward
+    return Change(decision, reward, reward, old, new, old_provider, decision.provider, old_attempt, attempt)
+
+
+def _attempt(decision: OpenDecision, other: Outcome | None) -> Outcome | None:
+    """Return the attempt of a decision after an outcome came, given ``other``, which is not in force."""
+    if decision.provider == decision.selected:
         return None
-    reward = decision.reward
-    return Change(decision, reward, reward, old, event, old_provider, event.served_provider)
+    kept = decision.attempt
+    if other is None or other.served_provider != decision.selected:
+        return kept
+    return other if kept is None or _outcome_rank(other) > _outcome_rank(kept) else kept
 
 
 def _mean(weighted: list[tuple[float, float]]) -> float:

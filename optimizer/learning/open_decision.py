@@ -41,6 +41,8 @@ class OpenDecision:
     """The reward in [0, 1] of the feedback in force; None without any."""
     outcome: Outcome | None = None
     """The outcome in force."""
+    attempt: Outcome | None = None
+    """If another provider served: the latest outcome of the selected one's own call, if one was reported."""
     scores: dict[tuple[str, str], tuple[Feedback, float | None]] | None = None
     """Feedback in force by metric and source, each with its value scaled to [0, 1]."""
 
@@ -68,6 +70,16 @@ class OpenDecision:
     def provider(self) -> str:
         """The provider that learning credits: the one that served; until that is known, the selected one."""
         return self.selected if self.outcome is None else self.outcome.served_provider
+
+    @property
+    def failed_attempt(self) -> Outcome | None:
+        """The failed call of the selected provider, if another one served after it."""
+        return None if self.attempt is None or self.attempt.status == "ok" else self.attempt
+
+    @property
+    def calls(self) -> list[Outcome]:
+        """The calls that are known: the one that served, and the selected provider's if it failed before."""
+        return [outcome for outcome in (self.outcome, self.failed_attempt) if outcome is not None]
 
     @property
     def judged_reward(self) -> float | None:
@@ -107,6 +119,9 @@ class Change(NamedTuple):
     new_outcome: Outcome | None
     old_provider: str
     new_provider: str
+    old_attempt: Outcome | None
+    """`OpenDecision.failed_attempt`, as is ``new_attempt``."""
+    new_attempt: Outcome | None
 
 
 def judged(reward: float | None, outcome: Outcome | None) -> float | None:

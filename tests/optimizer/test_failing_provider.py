@@ -12,11 +12,15 @@ QUALITY = {"best": 0.9, "next": 0.8, "last": 0.6}
 
 
 class Traffic:
-    """Requests to a router, one after the other; ``failing`` names the providers in an outage."""
+    """Requests to a router, one after the other; ``failing`` names the providers in an outage.
+
+    If there is a ``rescuer``, it serves what others failed to, and both calls are reported.
+    """
 
     def __init__(self, *names: str, seed: int = 1) -> None:
         self.router = Router(Route(name="toy", providers=tuple(Provider(name=name) for name in names)))
         self.rng, self.i, self.failing = np.random.default_rng(seed), 0, set()
+        self.rescuer = ""
 
     def serve(self, n: int, *, share: float = 1.0) -> np.ndarray:
         """Serve n requests, of which ``share`` fail where an outage is; the propensities, (n, k)."""
@@ -27,6 +31,15 @@ class Traffic:
             chances.append(decision.probabilities)
             self.router.learn(decision)
             failed = decision.selected in self.failing and self.rng.random() < share
+            self.i += 1
+            if failed and self.rescuer:
+                for revision, (served, status) in enumerate(
+                    [(decision.selected, "error"), (self.rescuer, "ok")]
+                ):
+                    self.router.learn(
+                        Outcome(decision_id=name, served_provider=served, status=status, revision=revision)
+                    )
+                continue
             status, latency_s = ("error", 0.01) if failed else ("ok", 1.0)
             self.router.learn(
                 Outcome(
@@ -35,7 +48,6 @@ class Traffic:
             )
             value = 0.0 if failed else QUALITY[decision.selected] + 0.1 * float(self.rng.random() - 0.5)
             self.router.learn(Feedback(decision_id=name, value=value))
-            self.i += 1
         return np.array(chances)
 
 
@@ -58,6 +70,34 @@ def test_an_outage_is_noticed_within_a_few_calls_and_over_as_soon_as_the_provide
     changes = [change.state for change in traffic.router.circuit_changes]
     assert changes[0] == "open" and changes[-1] == "closed"
     assert not traffic.router.circuits
+
+
+def test_an_outage_is_noticed_although_another_provider_serves_after_each_failure(traffic):
+    traffic.failing, traffic.rescuer = {"best"}, "next"
+    during = traffic.serve(100)
+    assert (during[20:, 0] < 0.05).all()
+    traffic.failing = set()
+    assert traffic.serve(150)[-1, 0] > 0.9
+    changes = [change.state for change in traffic.router.circuit_changes]
+    assert changes == ["open", "half_open", "closed"]
+
+
+def test_a_failed_call_that_another_made_good_can_be_corrected_after_a_restart(traffic, tmp_path):
+    traffic.failing, traffic.rescuer = {"best"}, "next"
+    first = traffic.i
+    traffic.serve(20)
+    traffic.router.save(tmp_path / "router")
+    again = Traffic("best", "next").router
+    again.load(tmp_path / "router")
+    assert again.circuits == traffic.router.circuits and again.circuits["best"].state == "open"
+    for i in range(first, first + 20):
+        for router in (again, traffic.router):
+            router.learn(Outcome(decision_id=str(i), served_provider="best", revision=1))
+            router.learn(Outcome(decision_id=str(i), served_provider="next", revision=2))
+    for router in (again, traffic.router):
+        decision = router.decide(NONE, decision_id="after", draw=0.5)
+        assert not router.circuits
+        assert decision.probabilities[0] > 0.9 and decision.candidates[0].expected.failure == 0.0
 
 
 def test_the_decision_says_what_is_expected_of_it_and_why_it_gets_so_little(traffic):

@@ -72,6 +72,23 @@ def test_feedback_becomes_quality_and_the_change_says_from_what_to_what():
     assert (change.old_reward, change.new_reward) == (0.25, 0.75)
 
 
+def test_a_failed_call_of_the_selected_provider_is_kept_when_another_serves():
+    failed, rescued = served(status="error"), served("b", revision=1)
+    for events in ([failed, rescued], [rescued, failed]):
+        ledger = opened()
+        changes = [ledger.apply(event) for event in events]
+        entry, last = ledger.get("d0"), changes[-1]
+        assert (entry.outcome, entry.provider, entry.failed_attempt) == (rescued, "b", failed)
+        assert (last.old_attempt, last.new_attempt) == (None, failed)
+    # What another provider had done counts only while it is in force.
+    assert ledger.apply(served("c", status="error")) is None
+    corrected = ledger.apply(served(revision=1))
+    assert (corrected.old_attempt, corrected.new_attempt) == (failed, None)
+    assert corrected.old_outcome is corrected.new_outcome is rescued
+    again = ledger.apply(served(status="timeout", revision=2))
+    assert (again.new_outcome.served_provider, entry.failed_attempt) == ("a", None)
+
+
 def test_the_outcome_moves_the_credit_to_who_served():
     ledger = opened()
     ledger.apply(rated(0.5))
@@ -249,6 +266,7 @@ def final(events) -> dict[str, tuple]:
     """Return what is in force in the end; every change must continue where the last one ended."""
     ledger = new_ledger()
     latest: dict[str, tuple] = {}
+    attempts: dict[str, Outcome | None] = {}
     for event in events:
         if isinstance(event, Choice):
             changes = ledger.open(opening(event)) or []
@@ -259,11 +277,16 @@ def final(events) -> dict[str, tuple]:
         for change in changes:
             quality, outcome, provider = latest[change.decision.id]
             assert (change.old_reward, change.old_provider) == (quality, provider)
+            assert change.old_attempt is attempts.get(change.decision.id)
+            attempts[change.decision.id] = change.new_attempt
             assert outcome is None or replace(change.old_outcome, revision=0) == replace(outcome, revision=0)
             latest[change.decision.id] = (change.new_reward, change.new_outcome, change.new_provider)
     for entry in ledger.decisions():
         assert latest[entry.id][::2] == (entry.reward, entry.provider)
-    return {entry.id: (entry.reward, entry.outcome, entry.provider) for entry in ledger.decisions()}
+        assert attempts.get(entry.id) is entry.failed_attempt
+    return {
+        entry.id: (entry.reward, entry.outcome, entry.provider, entry.attempt) for entry in ledger.decisions()
+    }
 
 
 @settings(max_examples=300, deadline=None, derandomize=True)
