@@ -287,7 +287,8 @@ class Router:
         if pacing.needs_solve or beliefs.needs_fit:
             self.refit()
         if isinstance(event, Decision):
-            event = self.sketched(event)
+            if self._sketch.takes(event.features):
+                event = self.sketched(event)
             check_learnable(event, width=self._width)
             if self._learner.open(event):
                 self._pacing.record(event)
@@ -317,8 +318,6 @@ class Router:
 
     def sketched(self, decision: Decision) -> Decision:
         """Return a decision with its vector sketched, if an earlier release logged it whole."""
-        if not self._sketch.takes(decision.features):
-            return decision
         return copy_with(decision, features=self._sketch.apply(decision.features))
 
     @property

@@ -182,20 +182,32 @@ class LinearBelief:
 
     def fit(self) -> Posterior:
         """Compute the posterior of the statistics; changes nothing, and other threads go on."""
-        size, k = self._width + 1, len(self._index)
         if not self._has_observations():
-            prior = self._mixture.prior(k)
+            size, prior = self._width + 1, self._mixture.prior(len(self._index))
             if not self._reduction.is_needed:
                 return prior
             basis = self._reduction.basis(np.zeros((size, size)), 0.0)
             return replace(prior, centre=np.eye(1, size)[0], basis=basis)
-        sums = Sums(np.empty((k, size, size)), np.empty((k, size)), np.empty(k), np.empty(k))
-        for name, i in self._index.items():
-            sums.gram[i], sums.moment[i], sums.square[i], sums.count[i] = self._sums(name)
         if not self._is_sparse:
-            return self._mixture.fit(sums)
+            return self._mixture.fit(self._stacked(list(self._index)))
+        # Providers that nothing was learned of are believed to be the same: one of them stands for all.
+        learned = [name for name in self._index if self._current[name].count or self._past[name].count]
+        others = [name for name in self._index if name not in set(learned)]
+        posterior = self._fit_sparse(self._stacked(learned + others[:1]))
+        row_of = {name: i for i, name in enumerate(learned)}
+        return posterior.rows([row_of.get(name, len(learned)) for name in self._index])
+
+    def _stacked(self, names: Sequence[str]) -> Sums:
+        size, k = self._width + 1, len(names)
+        sums = Sums(np.empty((k, size, size)), np.empty((k, size)), np.empty(k), np.empty(k))
+        for i, name in enumerate(names):
+            sums.gram[i], sums.moment[i], sums.square[i], sums.count[i] = self._sums(name)
+        return sums
+
+    def _fit_sparse(self, sums: Sums) -> Posterior:
         if not self._reduction.is_needed:
             return fit_sparse(self._mixture, sums)
+        size = self._width + 1
         pooled, total = sums.gram.sum(axis=0), float(sums.count.sum())
         basis = self._reduction.basis(pooled, total)
         centre = pooled[0] / total if total >= 1 else np.eye(1, size)[0]

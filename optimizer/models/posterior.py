@@ -15,7 +15,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from copy import copy
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Final
 
 import numpy as np
@@ -66,6 +66,11 @@ class Posterior:
     """Mean of the context over what was learned from; its shape is that of the features with intercept."""
     basis: FloatArray | None = None
     """Map from features with intercept to x, shape (d, ...); None if x is these features themselves."""
+
+    def rows(self, indices: Sequence[int]) -> Posterior:
+        """Return the belief about these of its providers, in this order."""
+        at = list(indices)
+        return replace(self, mean=self.mean[at], cov=self.cov[at], noise=self.noise[at])
 
 
 class Mixture:

@@ -121,3 +121,36 @@ def test_the_posterior_is_a_function_of_the_set_of_observations_and_survives_a_s
     restored.restore(belief.state())
     np.testing.assert_array_equal(belief.predict(asked), restored.predict(asked))
     np.testing.assert_array_equal(belief.expect(asked), restored.expect(asked))
+
+
+def learned_from(names, judged, *, width=100):
+    """Return a belief about these providers, of which those in ``judged`` have observations."""
+    rng = np.random.default_rng(7)
+    belief = LinearBelief([NARROW, block(width)], prior_mean=0.5, prior_variance=0.1)
+    belief.set_providers(names)
+    for seq in range(60):
+        x = rng.normal(size=5 + width)
+        belief.add(judged[seq % len(judged)], quantise(x), 0.5 + x[5] / 10, seq=seq)
+    return belief
+
+
+def test_one_provider_without_observations_stands_for_all_of_them():
+    names = [f"p{i}" for i in range(12)]
+    belief = learned_from(names, ["p3", "p8"])
+    every = belief._fit_sparse(belief._stacked(names))
+    fitted = belief.fit()
+    assert fitted.mean.shape == (12, 1 + 5 + DENSE)
+    for name in ("mean", "cov", "noise", "weights", "centre", "basis"):
+        np.testing.assert_allclose(getattr(fitted, name), getattr(every, name), atol=1e-9, err_msg=name)
+    for i in {*range(12)} - {3, 8}:
+        np.testing.assert_array_equal(fitted.cov[i], fitted.cov[0])
+    assert np.abs(fitted.mean[3] - fitted.mean[0]).max() > 1e-3
+
+
+def test_a_fit_is_the_same_whatever_providers_without_observations_came_before():
+    few = learned_from(["a", "b", "c"], ["a", "c"])
+    many = learned_from(["c", "x", "b", "y", "a"], ["a", "c"])
+    many.set_providers(["a", "b", "c"])
+    first, second = few.fit(), many.fit()
+    np.testing.assert_array_equal(first.mean, second.mean)
+    np.testing.assert_array_equal(first.cov, second.cov)
