@@ -12,11 +12,11 @@ from typing import Any, Final
 
 import numpy as np
 
-from fairlead import Budget, Decision, Feedback, Objective, Outcome, Prices, Router
+from fairlead import Budget, Constraints, Decision, Feedback, Objective, Outcome, Prices, Router
 from tests.trials.operations.clients import Honest, Hostile, Report
 from tests.trials.operations.play import Hook, Played, make_router, play
 from tests.trials.operations.result import Figure, Progress, Result, at_most, in_most, result_of
-from tests.trials.operations.world import LIST, Call, Endpoint, Moment, World
+from tests.trials.operations.world import LIST, Call, Endpoint, Moment, World, between
 
 SETTLED: Final = 1_000
 """Requests after which a route is settled, and the one event comes."""
@@ -62,6 +62,13 @@ KINDS: Final[dict[str, Change]] = {
     "ms for s": _times(1_000.0, "latency_s"),
 }
 
+JUST_BELIEVABLE: Final[dict[str, Change]] = {
+    f"{what} {factor:g} times too {extent}": _times(factor, field)
+    for what, extent, field in (("a cost", "high", "cost_usd"), ("a latency", "long", "latency_s"))
+    for factor in (8.0, 30.0)
+}
+"""Such as some calls really have; as two in a hundred."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class Setting:
@@ -70,6 +77,8 @@ class Setting:
     endpoints: tuple[Endpoint, ...]
     route: dict[str, Any]
     tasks: tuple[str, ...] = ()
+    kinds: tuple[str, ...] = (*KINDS, *JUST_BELIEVABLE)
+    """False reports that are played there."""
 
     def world(self, *, requests: int, seed: int) -> World:
         """Return the world of one seed."""
@@ -95,6 +104,15 @@ def _settings() -> dict[str, Setting]:
             endpoints=unlisted,
             route={"objective": Objective(willingness_to_pay_usd=0.02, latency_weight=0.02)},
         ),
+        "a limit of latency": Setting(
+            endpoints=(
+                Endpoint(name="quick", quality=0.7, latency_s=0.5),
+                Endpoint(name="best", quality=0.8),
+                Endpoint(name="slow", quality=0.9, latency_s=1.5),
+            ),
+            route={"constraints": Constraints(max_latency_s=1.2)},
+            kinds=tuple(kind for kind in (*KINDS, *JUST_BELIEVABLE) if "latency" in kind or "ms" in kind),
+        ),
     }
 
 
@@ -103,12 +121,13 @@ SETTINGS: Final = _settings()
 
 def run_short(seeds: Sequence[int], progress: Progress) -> Result:
     """Play false costs alone, under a budget, with fewer requests."""
-    kinds = {name: KINDS[name] for name in ("a cost of 10 USD", "cents for dollars", "usage of 1e9 tokens")}
+    setting = replace(
+        SETTINGS["a budget"],
+        kinds=("a cost of 10 USD", "cents for dollars", "usage of 1e9 tokens", "a cost 30 times too high"),
+    )
     figures = []
     for play_kinds in (_events, _shares):
-        figures += play_kinds(
-            "a budget", SETTINGS["a budget"], seeds=seeds, progress=progress, requests=1_500, kinds=kinds
-        )
+        figures += play_kinds("a budget", setting, seeds=seeds, progress=progress, requests=1_500)
     return result_of(figures)
 
 
@@ -116,30 +135,24 @@ def run(seeds: Sequence[int], progress: Progress) -> Result:
     """Play every kind of false report in every setting, once each and as two in a hundred."""
     figures = []
     for name, setting in SETTINGS.items():
-        figures += _events(name, setting, seeds=seeds, progress=progress)
-        figures += _shares(name, setting, seeds=seeds, progress=progress)
-    return result_of([*figures, *_lists(seeds, progress)])
+        figures += _events(name, setting, seeds=seeds, progress=progress, requests=3_000)
+        figures += _shares(name, setting, seeds=seeds, progress=progress, requests=2_500)
+    return result_of([*figures, *_changes(seeds, progress), *_lists(seeds, progress)])
 
 
 def _events(
-    name: str,
-    setting: Setting,
-    *,
-    seeds: Sequence[int],
-    progress: Progress,
-    requests: int = 3_000,
-    kinds: Mapping[str, Change] = KINDS,
+    name: str, setting: Setting, *, seeds: Sequence[int], progress: Progress, requests: int
 ) -> Iterable[Figure]:
-    moved: dict[str, list[float]] = {kind: [] for kind in kinds}
-    for seed in seeds:
-        world = setting.world(requests=requests, seed=seed)
-        twin = play(make_router(world, **setting.route), world)
-        for kind, change in kinds.items():
-            progress(f"{name}, one event: {kind}, seed {seed}")
-            router = make_router(world, **setting.route)
-            moved[kind].append(_moved(play(router, world, before=[_one_event(change)]), twin, SETTLED))
-    for kind, points in moved.items():
-        yield at_most(f"{name}: one event, {kind}, moves a share by at most", max(points), 5.0, unit="points")
+    def play_kind(change: Sequence[Change], world: World) -> Played:
+        return play(make_router(world, **setting.route), world, before=[_one_event(change[0])])
+
+    kinds = {kind: [KINDS[kind]] for kind in setting.kinds if kind in KINDS}
+    moved = _compared(
+        f"{name}, one event", setting, kinds, play_kind, seeds=seeds, progress=progress, requests=requests
+    )
+    for kind, runs in moved.items():
+        points = max(_moved(*pair, SETTLED) for pair in runs)
+        yield at_most(f"{name}: one event, {kind}, moves a share by at most", points, 5.0, unit="points")
 
 
 def _one_event(change: Change) -> Hook:
@@ -161,29 +174,42 @@ def _one_event(change: Change) -> Hook:
 
 
 def _shares(
-    name: str,
+    name: str, setting: Setting, *, seeds: Sequence[int], progress: Progress, requests: int
+) -> Iterable[Figure]:
+    def play_kind(changes: Sequence[Change], world: World) -> Played:
+        client = Hostile(honest=Honest(), share=0.02, corrupt=_corrupt(changes), seed=world.seed)
+        return play(make_router(world, **setting.route), world, client=client)
+
+    every = {**KINDS, **JUST_BELIEVABLE}
+    kinds = {kind: [every[kind]] for kind in setting.kinds}
+    kinds["all of these"] = [every[kind] for kind in setting.kinds]
+    moved = _compared(
+        f"{name}, 2 % hostile", setting, kinds, play_kind, seeds=seeds, progress=progress, requests=requests
+    )
+    for kind, runs in moved.items():
+        points = max(_moved(*pair, SETTLED, stretch=requests - SETTLED) for pair in runs)
+        yield at_most(f"{name}: 2 % hostile, {kind}, move a share by at most", points, 10.0, unit="points")
+
+
+def _compared(
+    what: str,
     setting: Setting,
+    kinds: Mapping[str, Sequence[Change]],
+    play_kind: Callable[[Sequence[Change], World], Played],
     *,
     seeds: Sequence[int],
     progress: Progress,
-    requests: int = 3_000,
-    kinds: Mapping[str, Change] = KINDS,
-) -> Iterable[Figure]:
-    mixes: dict[str, Sequence[Change]] = {kind: [change] for kind, change in kinds.items()}
-    mixes["all of these"] = list(kinds.values())
-    moved: dict[str, list[float]] = {kind: [] for kind in mixes}
+    requests: int,
+) -> dict[str, list[tuple[Played, Played]]]:
+    """Play every kind of false report for every seed; each run with its twin, by kind."""
+    runs: dict[str, list[tuple[Played, Played]]] = {kind: [] for kind in kinds}
     for seed in seeds:
         world = setting.world(requests=requests, seed=seed)
         twin = play(make_router(world, **setting.route), world)
-        for kind, changes in mixes.items():
-            progress(f"{name}, 2 % hostile: {kind}, seed {seed}")
-            client = Hostile(honest=Honest(), share=0.02, corrupt=_corrupt(changes), seed=seed)
-            played = play(make_router(world, **setting.route), world, client=client)
-            moved[kind].append(_moved(played, twin, SETTLED, stretch=requests - SETTLED))
-    for kind, points in moved.items():
-        yield at_most(
-            f"{name}: 2 % hostile, {kind}, move a share by at most", max(points), 10.0, unit="points"
-        )
+        for kind, changes in kinds.items():
+            progress(f"{what}: {kind}, seed {seed}")
+            runs[kind].append((play_kind(changes, world), twin))
+    return runs
 
 
 def _corrupt(changes: Sequence[Change]) -> Callable[[list[Report], Decision, Call], Iterable[Report]]:
@@ -199,6 +225,30 @@ def _moved(played: Played, twin: Played, start: int, *, stretch: int = STRETCH) 
     gap = played.probabilities[start:] - twin.probabilities[start:]
     stretches = [gap[i : i + stretch].mean(axis=0) for i in range(0, len(gap) - stretch + 1, stretch)]
     return 100.0 * float(np.abs(stretches).max())
+
+
+def _changes(seeds: Sequence[int], progress: Progress) -> Iterable[Figure]:
+    """Let the best become 50 times as slow or as dear: within some tens of calls its share goes."""
+    objective = Objective(willingness_to_pay_usd=0.05, latency_weight=0.02)
+    for what, more in (
+        ("slow", {"latency_s": between(SETTLED, 10**9, inside=50.0, outside=1.0)}),
+        ("dear", {}),
+    ):
+        calls = []
+        for seed in seeds:
+            progress(f"50 times as {what}, seed {seed}")
+            best = Endpoint(name="best", quality=0.9, listed=None, **more)
+            world = World([best, Endpoint(name="next", quality=0.8)], requests=1_300, seed=seed)
+            client = _fifty_times_as_dear if what == "dear" else Honest()
+            played = play(make_router(world, objective=objective), world, client=client)
+            calls.append(played.served("best", SETTLED))
+        yield at_most(f"calls of a provider that has become 50 times as {what}", max(calls), 60)
+
+
+def _fifty_times_as_dear(decision: Decision, call: Call, moment: Moment) -> Iterable[Report]:
+    is_dear = call.provider == "best" and moment.request >= SETTLED
+    usd = call.cost_usd * (50.0 if is_dear else 1.0)
+    return Honest()(decision, replace(call, cost_usd=usd), moment)
 
 
 def _lists(seeds: Sequence[int], progress: Progress) -> Iterable[Figure]:
