@@ -152,3 +152,18 @@ def test_a_corrected_outcome_closes_the_circuit_that_it_had_opened(tmp_path: Pat
         service.until(service.settled)
         assert circuit(service) == ("closed", False)
         assert service.get("/v1/routes/quickstart/state")["providers"]["large"]["failure"] == 0.0
+
+
+def test_failed_calls_count_although_another_provider_served_after_them(tmp_path: Path) -> None:
+    only = {"candidates": ["large"]}
+    with running(tmp_path) as service:
+        serve(service, 20, WELL, **only)
+        for _ in range(FAILURES):
+            decision = service.decide(**only)
+            for report in (FAILED, {**WELL, "served_provider": "small"}):
+                service.post(f"/v1/decisions/{decision['id']}/outcome", report, status=200)
+                service.until(service.settled)
+        assert circuit(service) == ("open", True)
+        assert_metrics(service, state=2.0, changes=1.0)
+    with running(tmp_path) as service:
+        assert circuit(service) == ("open", True)
