@@ -26,7 +26,8 @@ WEEKEND: Final = 0.4
 """Share of a weekday's requests that is expected of a weekend that was never seen."""
 
 WORKING_HOURS: Final = 8.0
-"""Length of the first day if it does not begin with the period: who starts at nine is taken for an office."""
+"""Length of the first day if it does not begin with the period: who starts at nine is taken for an office.
+Who starts so late that such a day would end after midnight is not."""
 
 AFTER_HOURS: Final = 0.15
 """Share of the mean rate that is expected of hours of which nothing is known. It doubles with each hour for
@@ -201,7 +202,7 @@ class Traffic:
         places = np.asarray(slots)
         rate = self._requests / self._first_hours(at_s)
         result: FloatArray = _DAY_SHAPE[places % 24] * rate
-        if (first - self._start_hour) % 24:
+        if (first - self._start_hour) % 24 and first % 24 + WORKING_HOURS <= 24:
             over_h = since_first_s / HOUR_S - WORKING_HOURS
             share = min(AFTER_HOURS * 2.0 ** min(max(over_h, 0.0), 8.0), 1.0)
             result[(places - first) % 24 >= WORKING_HOURS] *= share

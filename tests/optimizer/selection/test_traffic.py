@@ -3,7 +3,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from fairlead.optimizer.selection.traffic import WEEKEND, Traffic
+from fairlead.optimizer.selection.traffic import SWING, WEEKEND, Traffic
 
 HOUR_S, DAY_S = 3_600.0, 86_400.0
 MONDAY_S = 1_767_571_200.0
@@ -74,6 +74,20 @@ def test_a_first_day_that_starts_at_nine_is_an_office_and_one_at_midnight_goes_o
     assert 100 < rest_of_day(office, MONDAY_S + 16 * HOUR_S) < 300
     play(always, [100] * 16)
     assert rest_of_day(always, MONDAY_S + 16 * HOUR_S) == pytest.approx(800, rel=0.3)
+
+
+@pytest.mark.parametrize("first", [15, 17, 23])
+def test_who_starts_in_the_evening_is_no_office_that_closes_in_the_night(first):
+    traffic, shape = Traffic("UTC"), 1.0 - SWING * np.cos(2.0 * np.pi * (np.arange(24) - 2) / 24)
+    seen = [*range(first, 24), 0]
+    play(traffic, [0] * first + [100] * len(seen))
+    coming = np.ones(24)
+    if first == 15:
+        # Eight hours end at 23; each hour beyond them doubles what is expected of the hours of the night.
+        coming[(np.arange(24) - first) % 24 >= 8] = 0.15 * 2.0 ** (len(seen) - 8)
+    unknown = 100 * len(seen) / shape[seen].sum() * (shape * coming)[1:first].sum()
+    expected = unknown + 100 * (24 - first)
+    assert rest_of_day(traffic, MONDAY_S + DAY_S + HOUR_S - 1e-3) == pytest.approx(expected, rel=0.01)
 
 
 def test_one_clock_that_is_wrong_moves_nothing():
