@@ -143,7 +143,7 @@ class Learner:
 
     def close_before(self, seq: int) -> int:
         """Close the decisions before ``seq``; returns how many."""
-        self._quarantine.close_before(seq)
+        self._quarantine.close(self.ledger.before(seq))
         return self.ledger.close_before(seq)
 
     def open(self, decision: Decision) -> bool:

@@ -81,6 +81,10 @@ class Ledger:
         """Return the open decisions from ``seq`` on, the latest first."""
         return list(takewhile(lambda decision: decision.seq >= seq, reversed(self._decisions.values())))
 
+    def before(self, seq: int) -> list[OpenDecision]:
+        """Return the open decisions before ``seq``, the earliest first."""
+        return list(takewhile(lambda decision: decision.seq < seq, self._decisions.values()))
+
     @property
     def pending(self) -> list[Outcome | Feedback]:
         """The events that wait for their decision, those of the decision waited for longest first."""
@@ -124,7 +128,7 @@ class Ledger:
     def close_before(self, seq: int) -> int:
         """Drop the decisions before ``seq``, which nothing can change from now on; returns how many."""
         self._closed_before = max(self._closed_before, seq)
-        closed = list(takewhile(lambda decision: decision.seq < seq, self._decisions.values()))
+        closed = self.before(seq)
         for decision in closed:
             del self._decisions[decision.id]
             self._pending.close(decision.id)

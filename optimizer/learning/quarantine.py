@@ -8,7 +8,7 @@ expected, and as soon as enough others agree with it, it is learned and booked a
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from typing import Final, NamedTuple
 
@@ -87,13 +87,12 @@ class _Measure:
         if held is not None:
             held.pop(decision.id, None)
 
-    def forget_before(self, seq: int) -> None:
-        """Forget the decisions before ``seq``, which are closed."""
-        self._remote = {
-            bin_: kept
-            for bin_, held in self._remote.items()
-            if (kept := {name: decision for name, decision in held.items() if decision.seq >= seq})
-        }
+    def forget_closed(self, decisions: Iterable[OpenDecision]) -> None:
+        """Forget decisions that are closed, without a look at those that stay open."""
+        ids = [decision.id for decision in decisions]
+        for held in filter(None, self._remote.values()):
+            for decision_id in ids:
+                held.pop(decision_id, None)
 
     def moved(self) -> tuple[Limits, list[tuple[int, int]]] | None:
         """Return the new limits and the spans of bins whose decisions they judge anew; None if they stay."""
@@ -404,17 +403,18 @@ class Quarantine:
             count=self._costs[name].history.range.count,
         )
 
-    def close_before(self, seq: int) -> None:
-        """Forget the decisions before ``seq``, but for how many of them were in quarantine."""
+    def close(self, decisions: Sequence[OpenDecision]) -> None:
+        """Forget decisions that are closed, but for how many of them were in quarantine."""
         for costs in self._costs.values():
             for measure in costs.measures:
-                measure.forget_before(seq)
-        for decision in [decision for decision in self._held.values() if decision.seq < seq]:
-            _merge(self._closed, self._doubt(self._held.pop(decision.id)))
-        for decision in [decision for decision in self._slow.values() if decision.seq < seq]:
-            del self._slow[decision.id]
-            if (doubt := self._latency_doubt(decision)) is not None:
-                _merge(self._closed, doubt)
+                measure.forget_closed(decisions)
+        for decision in decisions:
+            if self._held.pop(decision.id, None) is not None:
+                _merge(self._closed, self._doubt(decision))
+            if self._slow.pop(decision.id, None) is not None:
+                doubt = self._latency_doubt(decision)
+                if doubt is not None:
+                    _merge(self._closed, doubt)
 
     def doubts(self) -> list[ImplausibleOutcome]:
         """Return the latest of each kind of cost that is, or was at its end, in quarantine, and how many."""

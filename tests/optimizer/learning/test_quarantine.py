@@ -194,6 +194,21 @@ def test_what_closes_in_quarantine_is_still_counted():
     assert (doubt.count, doubt.value, doubt.decision_id) == (3, 72.0, "62")
 
 
+def test_of_what_is_closed_no_decision_is_remembered():
+    router = settled()
+    opened(router, 3, first=60)
+    for i in range(60, 63):
+        report(router, i, 10.0 + i)
+    measures = router._learner._quarantine._costs["small"].measures
+
+    def remembered() -> set[str]:
+        return {name for measure in measures for held in measure._remote.values() for name in held}
+
+    assert {"60", "61", "62"} <= remembered()
+    router.close_before(62)
+    assert remembered() == {"62"}
+
+
 @pytest.mark.parametrize("seed", range(12))
 @pytest.mark.parametrize("absurd", [0.02, 0.2])
 def test_no_order_of_outcomes_changes_what_is_learned_or_paid(seed, absurd, tmp_path):
