@@ -53,7 +53,8 @@ class SavedFold(msgspec.Struct, array_like=True):
     config: dict[str, Any]
     applied: list[str]
     sessions: dict[str, list[str]]
-    open: dict[str, ServedDecision]
+    open: list[tuple[str, ServedDecision]]
+    """By id, in the order of the log, in which they are closed."""
     pending: list[tuple[str, list[Row]]]
     closed: list[str]
     given_up: list[str]
@@ -336,7 +337,7 @@ class Fold:
             config=self.declared.config.state(),
             applied=sorted(self.declared.applied),
             sessions=self.sessions,
-            open=self.open,
+            open=list(self.open.items()),
             pending=[(name, [row for row, _ in group]) for name, group in self.pending.groups()],
             closed=self.pending.closed,
             given_up=self.pending.given_up,
@@ -352,7 +353,7 @@ class Fold:
         fold.seq, fold.clock_s = state.seq, state.clock_s
         config = fold.declared.config = Configuration.from_state(state.config)
         fold.declared.seq, fold.declared.applied = state.seq, set(state.applied)
-        fold.sessions, fold.open = state.sessions, state.open
+        fold.sessions, fold.open = state.sessions, dict(state.open)
         for decision in fold.open.values():
             # One text for all decisions of a route.
             decision.route, decision.selected = intern(decision.route), intern(decision.selected)

@@ -73,7 +73,7 @@ def _fold(state: dict[str, Any], declared: dict[str, OldVectors]) -> SavedFold:
         config={kind: {entity[_ID[kind]]: entity for entity in state["config"][kind]} for kind in _ID},
         applied=state["applied"],
         sessions=state["sessions"],
-        open=dict(opened[seq] for seq in sorted(opened)),
+        open=[opened[seq] for seq in sorted(opened)],
         pending=state["parked"],
         closed=state["closed"],
         given_up=state["unknown"],

@@ -165,6 +165,21 @@ def test_a_snapshot_keeps_what_waits_and_what_is_remembered(log: Log, tmp_path: 
     assert same(log.fold, loaded, tmp_path / "later")
 
 
+def test_a_restored_fold_closes_the_same_decisions_whatever_they_are_called(
+    log: Log, tmp_path: Path
+) -> None:
+    for i in range(CLOSE_EVERY // 2):
+        log.decide(f"d{(i * 89) % CLOSE_EVERY}", float(i))
+    loaded = snapshots.load(snapshots.save(log.fold, tmp_path / "state", log="log"), new_fold, log="log")
+    for i in range(CLOSE_EVERY // 2, CLOSE_EVERY):
+        log.decide(f"d{(i * 89) % CLOSE_EVERY}", float(i))
+        loaded.apply(log.rows[-1])
+    latest = [f"d{(i * 89) % CLOSE_EVERY}" for i in range(CLOSE_EVERY - 100, CLOSE_EVERY)]
+    assert list(loaded.open) == latest
+    assert [decision.id for decision in loaded.routes["chat"].router.open_decisions()] == latest
+    assert same(log.fold, loaded, tmp_path / "later")
+
+
 def test_a_snapshot_of_another_release_is_not_used(
     log: Log, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
