@@ -249,8 +249,8 @@ def too_dear(seeds: Sequence[int], progress: Progress) -> list[Figure]:
         played = play(router, world, client=Honest(seed=seed), at_s=times)
         hard.append(float(by_period(played, period_s=DAY_S).spent_usd.max() / usd))
         reasons = [(alarm.reason, alarm.spent_usd) for alarm in router.budget_alarms]
-        alarmed.append(reasons[0][0] == "too_dear")
-        early.append(reasons[0][1] / usd)
+        alarmed.append(bool(reasons) and reasons[0][0] == "too_dear")
+        early.append(reasons[0][1] / usd if reasons else np.inf)
     return [
         at_most("all too dear, hard: most that is spent, of the budget", max(hard), 1.02),
         at_least("all too dear: share of seeds that are alarmed of it first", float(np.mean(alarmed)), 1.0),
