@@ -165,9 +165,7 @@ def test_a_snapshot_keeps_what_waits_and_what_is_remembered(log: Log, tmp_path: 
     assert same(log.fold, loaded, tmp_path / "later")
 
 
-def test_a_restored_fold_closes_the_same_decisions_whatever_they_are_called(
-    log: Log, tmp_path: Path
-) -> None:
+def test_a_restored_fold_closes_the_same_decisions_whatever_they_are_called(log: Log, tmp_path: Path) -> None:
     for i in range(CLOSE_EVERY // 2):
         log.decide(f"d{(i * 89) % CLOSE_EVERY}", float(i))
     loaded = snapshots.load(snapshots.save(log.fold, tmp_path / "state", log="log"), new_fold, log="log")
