@@ -107,6 +107,9 @@ class _Measure:
             spans.append((min(old.low, new.low), max(old.low, new.low) - 1))
         if old.clip != new.clip:
             spans.append((min(old.clip, new.clip) + 1, ANYTHING.high))
+        if old.typical != new.typical:
+            # What is doubted is booked as a typical call.
+            spans += [(ANYTHING.low, new.low - 1), (new.high + 1, ANYTHING.high)]
         return new, spans
 
     def covers(self, spans: Iterable[tuple[int, int]]) -> bool:
@@ -226,8 +229,10 @@ class Quarantine:
         bin_, list_bin = seen.bins
         cost, usage = seen.cost_usd, seen.usage_usd
         if list_bin is not None and cost and not by_list.low <= list_bin <= by_list.high:
-            fits = bin_of((usage or 0.0) / seen.typical_usd) <= history.high or _is_possible(outcome)
-            return Verdict(None, usage if fits else None, is_doubted=True)
+            # The list may be wrong, by what the provider's other costs are to their usage.
+            usual_usd = (usage or 0.0) * by_list.typical_ratio
+            fits = bin_of(usual_usd / seen.typical_usd) <= history.high or _is_possible(outcome)
+            return Verdict(None, usual_usd if fits else None, is_doubted=True)
         is_far = bin_ > history.high or (bin_ < history.low and cost > 0 and usage is None)
         if is_far and (usage is None or not _is_possible(outcome)):
             return Verdict(None, None, is_doubted=True)
@@ -241,9 +246,9 @@ class Quarantine:
         assert seen is not None, "what is not seen is not doubted"
         costs = self._costs[name]
         if seen.usage_usd and seen.bins[1] is not None and _is_possible(outcome):
-            expected = seen.usage_usd * costs.by_list.range.typical_ratio
+            expected = seen.usage_usd * costs.by_list.range.limits.typical_ratio
         else:
-            expected = seen.typical_usd * costs.history.range.typical_ratio
+            expected = seen.typical_usd * costs.history.range.limits.typical_ratio
         return ImplausibleOutcome(
             provider=name,
             quantity="cost",

@@ -56,16 +56,22 @@ _AS_EXPECTED: Final = 1
 
 
 class Limits(NamedTuple):
-    """The bins of the least plausible amount, of the largest that counts whole, and of the largest."""
+    """The bins of the least plausible amount, the largest that counts whole, the largest, and the median."""
 
     low: int
     clip: int
     high: int
+    typical: int = _AS_EXPECTED
 
     @property
     def clip_ratio(self) -> float:
         """The ratio that larger ones count as."""
         return math.ldexp(1.0, min(self.clip, 1_023)) / _HALF_BIN
+
+    @property
+    def typical_ratio(self) -> float:
+        """The middle of the bin of the median, as a ratio."""
+        return _middle(self.typical)
 
 
 _MOST: Final = 10_000
@@ -95,8 +101,6 @@ class PlausibleRange:
         self._sorted = [_AS_EXPECTED] * prior
         """Bins of the amounts that count, ascending."""
         self.limits = ANYTHING
-        self.typical_bin = _AS_EXPECTED
-        """Bin of the median; that of what is expected if there is no amount."""
         self._update()
 
     def add(self, seq: int, bin_: int) -> None:
@@ -162,15 +166,15 @@ class PlausibleRange:
         return min(len(self._entries), COUNTED)
 
     @property
-    def typical_ratio(self) -> float:
-        """The middle of the bin of the median, as a ratio."""
-        return _middle(self.typical_bin)
+    def typical_bin(self) -> int:
+        """Bin of the median; that of what is expected if there is no amount."""
+        return self.limits.typical
 
     def _update(self) -> None:
         bins = self._sorted
         total, free = len(bins), 0
         if not total:
-            self.limits, self.typical_bin = ANYTHING, _AS_EXPECTED
+            self.limits = ANYTHING
             return
         if bins[0] == _ZERO:
             free = bisect_right(bins, _ZERO)
@@ -180,11 +184,12 @@ class PlausibleRange:
             else:
                 free = 0
         k = _confirmed_by(total)
-        self.typical_bin = bins[free + (total - 1) // 2]
+        typical = bins[free + (total - 1) // 2]
         least, most = bins[free + k - 1], bins[-k]
-        low, high, limits = _ZERO if least == _ZERO else least - self._reach, most + self._reach, self.limits
-        if limits.low != low or limits.high != high:
-            self.limits = Limits(low, most + CLIP, high)
+        low = _ZERO if least == _ZERO else least - self._reach
+        limits = Limits(low, most + CLIP, most + self._reach, typical)
+        if limits != self.limits:
+            self.limits = limits
 
     @property
     def last_seq(self) -> int:

@@ -109,6 +109,46 @@ def test_usage_allows_a_cost_that_is_four_times_what_it_explains_and_no_more(fac
     assert router.open_decision("61").booked_usd == pytest.approx(factor**0.5 * usage_usd)
 
 
+@pytest.mark.parametrize("factor", [1_024.0, 1 / 1_024, 0.25])
+@pytest.mark.parametrize("doubted_first", [False, True])
+def test_a_cost_in_doubt_is_booked_as_its_usage_costs_in_truth_if_the_list_is_wrong(factor, doubted_first):
+    """Whatever the list says, 40 calls say what usage costs, whether they come before the doubt or after."""
+    router = new_router(budget=Budget(usd_per_request=2.0))
+    opened(router, 41)
+    usage_usd = LIST.cost_usd(input_tokens=100, output_tokens=300)
+    if doubted_first:
+        report(router, 40, 1e5 * factor * usage_usd, tokens=300)
+    for i in range(40):
+        report(router, i, factor * LIST.cost_usd(input_tokens=100, output_tokens=250), tokens=250)
+    if not doubted_first:
+        report(router, 40, 1e5 * factor * usage_usd, tokens=300)
+    assert router.open_decision("40").booked_usd == pytest.approx(factor * usage_usd)
+    assert "cost" in {doubt.quantity for doubt in router.quarantine}
+
+
+HONEST_RATIOS = {
+    "prompt caching": lambda rng: rng.uniform(0.15, 0.25) if rng.random() < 0.3 else 1.0,
+    "batch discount": lambda rng: 0.5 if rng.random() < 0.5 else 1.0,
+    "fee per call": lambda rng: 50.0,
+    "hidden reasoning": lambda rng: 6.0 if rng.random() < 0.5 else 1.0,
+}
+
+
+@pytest.mark.parametrize("seed", range(3))
+@pytest.mark.parametrize("ratio", HONEST_RATIOS.values(), ids=HONEST_RATIOS)
+def test_what_calls_usually_cost_beside_their_usage_is_paid_as_it_is(ratio, seed):
+    router, rng = new_router(budget=Budget(usd_per_request=0.01)), np.random.default_rng(seed)
+    opened(router, 200)
+    paid = np.empty(200)
+    for i in range(200):
+        tokens = int(rng.integers(50, 600))
+        paid[i] = ratio(rng) * LIST.cost_usd(input_tokens=100, output_tokens=tokens)
+        report(router, i, float(paid[i]), tokens=tokens)
+    booked = [router.open_decision(str(i)).booked_usd for i in range(200)]
+    assert np.mean(booked) == pytest.approx(paid.mean(), rel=0.05)
+    assert believed(router) == pytest.approx(paid.mean(), rel=0.15)
+
+
 def test_what_costs_more_than_its_usage_explains_is_believed_once_it_is_usual():
     router = settled(budget=Budget(usd_per_request=0.002))
     opened(router, 30, first=60)
