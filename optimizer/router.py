@@ -11,6 +11,7 @@ from __future__ import annotations
 import json
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
+from typing import Final
 
 import numpy as np
 
@@ -41,6 +42,7 @@ from fairlead.optimizer.types.events import (
     Decision,
     DriftAlarm,
     Event,
+    Feedback,
     ImplausibleOutcome,
     Outcome,
     RouteChanged,
@@ -49,6 +51,8 @@ from fairlead.optimizer.types.events import (
 )
 from fairlead.optimizer.types.route import Constraints, Objective, Route
 from fairlead.optimizer.types.validation import check_learnable
+
+_REPORTS: Final = (Outcome, Feedback)
 
 
 class Router:
@@ -276,34 +280,29 @@ class Router:
             fallback_used=reason,
         )
 
-    def learn(self, event: Event, *, refit: bool = True) -> None:
+    def learn(self, event: Event, *, refit: bool = True, checked: bool = False) -> None:
         """Fold one event; repeated, late, corrected or reordered events end in the same statistics.
 
         If beliefs or the shadow price must be recomputed, ``refit`` does so at once; otherwise the router
         `needs_refit`, and `refit` or the next event does it. Raises `InvalidInput` for an event that no model
         may see, and `UnknownDecision` for one about a decision that was closed; nothing has changed then.
+        ``checked`` says that a decision has passed `check_learnable` for this router's width already.
         """
         beliefs, pacing = self._beliefs, self._pacing
         if pacing.needs_solve or beliefs.needs_fit:
             self.refit()
-        if isinstance(event, Decision):
-            if self._sketch.takes(event.features):
-                event = self.sketched(event)
-            check_learnable(event, width=self._width)
-            if self._learner.open(event):
-                self._pacing.record(event)
-            self.next_seq = max(self.next_seq, event.seq + 1)
-            beliefs.now = max(beliefs.now, event.seq)
+        if isinstance(event, _REPORTS):
+            self._learner.apply(event)
+        elif isinstance(event, Decision):
+            self._open(event, checked=checked)
         elif isinstance(event, DriftAlarm):
             self._learner.alarm(event)
         elif isinstance(event, CircuitChanged):
             self._learner.note(event)
-        elif isinstance(event, RouteChanged):
+        else:
             self._configure(event)
             self.next_seq = max(self.next_seq, event.seq + 1)
             beliefs.now = max(beliefs.now, event.seq)
-        else:
-            self._learner.apply(event)
         if self._newcomers.names and self._newcomers.graduate(self._learner.counts):
             self._selector.update_price()
         for usd, decided_s in self._learner.take_spending():
@@ -315,6 +314,16 @@ class Router:
             self._learner.tripped = self._selector.update_excluded()
         if refit and (is_stale or pacing.needs_solve):
             self.refit()
+
+    def _open(self, decision: Decision, *, checked: bool) -> None:
+        if self._sketch.takes(decision.features):
+            decision, checked = self.sketched(decision), False
+        if not checked:
+            check_learnable(decision, width=self._width)
+        if self._learner.open(decision):
+            self._pacing.record(decision)
+        self.next_seq = max(self.next_seq, decision.seq + 1)
+        self._beliefs.now = max(self._beliefs.now, decision.seq)
 
     def sketched(self, decision: Decision) -> Decision:
         """Return a decision with its vector sketched, if an earlier release logged it whole."""

@@ -177,9 +177,11 @@ class ServedRoute:
         decision, explored = subject
         # The route's own count, and not the place in the log: what ages, ages by the route's own decisions.
         decision = copy_with(decision, seq=self.router.next_seq)
-        if len(decision.features) != self.logged_width:
+        is_whole = len(decision.features) != self.logged_width
+        if is_whole:
             decision = self.router.sketched(decision)
-        self.learn(decision)
+        # The fold has checked it when it was dispatched.
+        self.router.learn(decision, refit=self.is_quick, checked=not is_whole)
         self.decisions += 1
         self.explored += explored
         self.fallbacks += decision.fallback_used is not None

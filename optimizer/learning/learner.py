@@ -212,11 +212,13 @@ class Learner:
 
         A failed call stays counted, untouched, when another provider served after it.
         """
-        before = [outcome for outcome in (change.old_outcome, change.old_attempt) if outcome is not None]
-        after = [outcome for outcome in (change.new_outcome, change.new_attempt) if outcome is not None]
-        for these, others, sign in ((before, after, -1), (after, before, 1)):
+        before = change.old_outcome, change.old_attempt
+        after = change.new_outcome, change.new_attempt
+        if before[0] is after[0] and before[1] is after[1]:
+            return
+        for these, (other, attempt), sign in ((before, after, -1), (after, before, 1)):
             for outcome in these:
-                if not any(outcome is other for other in others):
+                if outcome is not None and outcome is not other and outcome is not attempt:
                     self._add_call(change.decision, outcome, sign=sign)
 
     def _add_call(self, decision: OpenDecision, outcome: Outcome, *, sign: int) -> None:

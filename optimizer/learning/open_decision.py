@@ -104,7 +104,7 @@ class OpenDecision:
 
 def _when_served(expected: FloatArray) -> FloatArray:
     predicted = expected[:2].copy()
-    if expected[5].any():
+    if np.count_nonzero(expected[5]):
         predicted[0] /= np.maximum(1.0 - expected[5], 1e-6)
     return predicted
 

@@ -225,7 +225,8 @@ class Quarantine:
         if seen is None:
             cost = decision.cost_of(outcome)
             return Verdict(cost, cost)
-        history, by_list = (measure.limits for measure in self._costs[outcome.served_provider].measures)
+        costs = self._costs[outcome.served_provider]
+        history, by_list = costs.history.limits, costs.by_list.limits
         bin_, list_bin = seen.bins
         cost, usage = seen.cost_usd, seen.usage_usd
         if list_bin is not None and cost and not by_list.low <= list_bin <= by_list.high:
@@ -364,7 +365,7 @@ class Quarantine:
         latency = self._latency.get(outcome.served_provider)
         if outcome.latency_s is None or outcome.status != "ok" or latency is None:
             return False
-        return outcome.latency_s > reach * latency.most_s()
+        return latency.is_beyond(outcome.latency_s, share=reach)
 
     def _latency_doubt(self, decision: OpenDecision) -> ImplausibleOutcome | None:
         outcome = decision.outcome

@@ -67,13 +67,18 @@ class LatencyBelief:
         """Ascending."""
         self._counts: NDArray[np.int64] = np.zeros((0, 2, _BINS), dtype=np.int64)
         """Of each bucket the number of latencies by bin, and their sum in microseconds."""
-        self._span = (_BINS, 0)
-        """The lowest and the highest bin that were ever filled: what is summed lies between them."""
+        self._set_span((_BINS, 0))
         self._summary: FloatArray | None = None
         self._in_force = self._buckets, self._counts
         """Buckets and counts that were summed up: of the history, or of the latest calls."""
         self.latest = RecentValues()
         """Seconds of the latest calls."""
+
+    def _set_span(self, span: tuple[int, int]) -> None:
+        self._span = span
+        """The lowest and the highest bin that were ever filled: what is summed lies between them."""
+        self._least_most_s = _end_s(min(span[0], _USUAL) + _PLAUSIBLE - 1)
+        """What `most_s` exceeds whatever the counts are, since no call is usual below the shortest."""
 
     def add(self, latency_s: float, seq: int, *, sign: int = 1) -> None:
         """Count the latency of the decision at ``seq``, or take it back."""
@@ -86,7 +91,7 @@ class LatencyBelief:
             return  # earlier than all that are kept
         counts, bin_ = self._counts[row], _bin_of(latency_s)
         if not self._span[0] <= bin_ <= self._span[1]:
-            self._span = (min(self._span[0], bin_), max(self._span[1], bin_))
+            self._set_span((min(self._span[0], bin_), max(self._span[1], bin_)))
         counts[0, bin_] += sign
         counts[1, bin_] += sign * round(latency_s * 1e6)
         self._summary = None
@@ -125,6 +130,11 @@ class LatencyBelief:
     def most_s(self) -> float:
         """Return the latency in seconds beyond which a call is an outlier, as of now."""
         return float(self._summarised()[2])
+
+    def is_beyond(self, latency_s: float, *, share: float = 1.0) -> bool:
+        """Whether a latency is greater than this share of `most_s`."""
+        # Most calls are so far from the limit that it need not be computed anew for each.
+        return latency_s > share * self._least_most_s and latency_s > share * self.most_s()
 
     def _summarised(self) -> FloatArray:
         if self._summary is None:
@@ -175,7 +185,7 @@ class LatencyBelief:
         """Become what gave `state`."""
         self._buckets, self._counts = state["buckets"].copy(), state["counts"].copy()
         filled = np.flatnonzero(self._counts[:, 0].any(axis=0)).tolist()
-        self._span = (filled[0], filled[-1]) if filled else (_BINS, 0)
+        self._set_span((filled[0], filled[-1]) if filled else (_BINS, 0))
         self._summary = None
         self.latest.restore(part(state, "latest"))
 

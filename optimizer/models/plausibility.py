@@ -139,8 +139,8 @@ class PlausibleRange:
         """
         if latest == _ZERO or abs(latest - self.typical_bin) < SHIFT:
             return None
-        paid = [(seq, bin_) for seq, bin_ in self._entries[-COUNTED:] if bin_ != _ZERO]
-        bins = [bin_ for _, bin_ in paid]
+        counted = self._entries[-COUNTED:]
+        bins = [bin_ for _, bin_ in counted if bin_ != _ZERO]
         if len(bins) < 2 * RUN:
             return None
         before, since = sorted(bins[:-RUN])[len(bins[:-RUN]) // 2], sorted(bins[-RUN:])[RUN // 2]
@@ -152,7 +152,7 @@ class PlausibleRange:
             total += 1 if abs(bins[i] - since) < abs(bins[i] - before) else -1
             if total >= best:
                 best, first = total, i
-        return paid[first][0]
+        return [seq for seq, bin_ in counted if bin_ != _ZERO][first]
 
     def forget_before(self, seq: int) -> None:
         """Forget the amounts of decisions before ``seq``, and what was expected before there were any."""

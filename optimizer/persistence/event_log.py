@@ -27,6 +27,7 @@ from fairlead.optimizer.types.events import (
     Feedback,
     Outcome,
     RouteChanged,
+    new_decision,
 )
 from fairlead.optimizer.types.route import Route
 from fairlead.optimizer.types.validation import check_decision
@@ -215,12 +216,12 @@ def read_log(path: str | Path, *, on_partial: Callable[[str], None] | None = Non
 def _read(line: str, seq: int | None = None) -> Event:
     record = _READER.decode(line)
     fields = msgspec.structs.asdict(record)
-    # No field occurs twice if there is one colon after a quote for each, and nothing in between.
+    # No field occurs twice if there is one colon after a quote for each, and no white space in between.
     if isinstance(record, _DecisionLine):
         nested = len(record.ineligible) + len(record.on_trial) - (not record.on_trial) - (not record.relaxed)
     else:
         nested = 0
-    if line.count('":') != len(fields) + 1 + nested or '" ' in line or not line.isprintable():
+    if line.count('":') != len(fields) + 1 + nested or _is_spaced(line):
         _STRICT.decode(line)
     del fields["v"]
     if isinstance(record, _DecisionLine):
@@ -236,6 +237,11 @@ def _read(line: str, seq: int | None = None) -> Event:
     return Outcome(**fields) if isinstance(record, _OutcomeLine) else Feedback(**fields)
 
 
+def _is_spaced(line: str) -> bool:
+    """Whether there may be white space after a quote; `_READER` refuses all but spaces within texts."""
+    return (" " in line and '" ' in line) or "\t" in line or "\n" in line or "\r" in line
+
+
 def _decision(fields: dict[str, Any], seq: int | None) -> Decision:
     for name in _ARRAYS:
         try:
@@ -247,7 +253,7 @@ def _decision(fields: dict[str, Any], seq: int | None) -> Decision:
         raise InvalidInput(f"expected has {fields['expected'].size} numbers, not 6 for each of {n} providers")
     fields["expected"] = fields["expected"].reshape(6, n)
     if seq is not None:
-        return Decision(**{**fields, "seq": seq})
+        return new_decision({**fields, "seq": seq})
     decision = Decision(**fields)
     # With a seq from outside, it goes to a router, which checks the same and more.
     check_decision(decision)

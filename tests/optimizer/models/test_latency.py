@@ -165,3 +165,26 @@ def test_what_is_taken_back_of_a_bucket_that_was_let_go_breaks_nothing():
     assert math.isnan(belief.mean_s()) and math.isnan(belief.sd_s())
     belief.add(1.0, 2 * BUCKET)
     assert belief.mean_s() == 1.0
+
+
+@pytest.mark.parametrize("share", [0.25, 1.0])
+@pytest.mark.parametrize("median_s", [0.01, 2.0, 300.0])
+def test_a_latency_is_beyond_a_share_of_the_limit_exactly_if_it_is_greater(share, median_s):
+    rng = random.Random(7)
+    belief, kept, answers = LatencyBelief(), [], set()
+    for seq in range(600):
+        latency = median_s * rng.lognormvariate(0.0, 1.0)
+        belief.add(latency, 9 * seq)
+        kept.append((latency, 9 * seq))
+        if rng.random() < 0.3:
+            belief.add(*kept.pop(rng.randrange(len(kept))), sign=-1)
+        most_s = belief.most_s()
+        for asked in (
+            latency,
+            share * most_s,
+            share * most_s * (1 + 1e-12),
+            median_s * rng.paretovariate(0.4),
+        ):
+            assert belief.is_beyond(asked, share=share) == (asked > share * most_s)
+            answers.add(asked > share * most_s)
+    assert answers == {True, False}

@@ -148,6 +148,14 @@ def test_a_line_that_is_no_event_is_refused_with_the_reason(event, changes, reas
     assert str(caught.value).endswith("mend the line, or leave it out, and read the log again")
 
 
+def test_a_decision_that_is_numbered_by_its_place_is_otherwise_the_one_that_was_logged():
+    logged = decision(on_trial={"a": "new"}, relaxed=("max_latency_s",))
+    numbered = decode(encode(logged), seq=31)
+    for field in dataclasses.fields(Decision):
+        expected = 31 if field.name == "seq" else getattr(logged, field.name)
+        np.testing.assert_array_equal(getattr(numbered, field.name), expected, strict=True)
+
+
 def test_missing_and_repeated_fields_and_other_json_are_refused():
     fields = json.loads(encode(FEEDBACK))
     del fields["source"]
@@ -156,7 +164,7 @@ def test_missing_and_repeated_fields_and_other_json_are_refused():
     with pytest.raises(InvalidInput, match="occurs twice"):
         decode(encode(FEEDBACK).replace("{", '{"value":0.9,'))
     # However it is written: with space where the quick reader expects none, and inside of an object.
-    for twice in ('{"value" :0.9,', '{"value"\t:0.9,', '{ "value":0.9, '):
+    for twice in (*(f'{{"value"{space}:0.9,' for space in " \t\n\r"), '{ "value":0.9, '):
         with pytest.raises(InvalidInput, match="occurs twice"):
             decode(encode(FEEDBACK).replace("{", twice))
     with pytest.raises(InvalidInput, match="occurs twice"):
