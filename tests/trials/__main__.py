@@ -52,7 +52,7 @@ def _parser() -> argparse.ArgumentParser:
     kinds = parser.add_subparsers(required=True, metavar="TRIAL")
 
     def trial(name: str, run: Any, summary: str) -> argparse.ArgumentParser:
-        subparser = kinds.add_parser(name, help=summary)
+        subparser = kinds.add_parser(name, help=summary, allow_abbrev=False)
         subparser.set_defaults(run=run)
         return subparser
 

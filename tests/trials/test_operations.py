@@ -125,6 +125,14 @@ def test_rewards_costs_and_latencies_have_the_stated_means(binary: bool) -> None
     assert np.mean([call.cost_usd for call in calls]) == pytest.approx(world.mean_costs()[0], rel=0.03)
 
 
+def test_a_reward_drawn_anew_has_the_same_mean_and_is_independent() -> None:
+    world = World(two(), requests=4_000, seed=1)
+    had = [world.call("best", Moment(request=i, at_s=float(i))).quality or 0.0 for i in range(4_000)]
+    anew = [world.reward_anew("best", i) for i in range(4_000)]
+    assert np.mean(anew) == pytest.approx(np.mean(had), abs=0.01)
+    assert abs(float(np.corrcoef(had, anew)[0, 1])) < 0.05
+
+
 def test_an_outage_lasts_from_its_first_request_to_before_its_last() -> None:
     world = World(two(failure=between(10, 12, inside=1.0, outside=0.0)), requests=20, seed=1)
     statuses = [world.call("best", Moment(request=i, at_s=0.0)).status for i in range(20)]
@@ -231,6 +239,8 @@ def test_the_command_writes_figures_and_fails_if_a_bound_is_missed(
     assert main(["operations", "all", "--seeds", "1"]) == 1
     with pytest.raises(SystemExit):
         main(["operations", "no-such-trial"])
+    with pytest.raises(SystemExit):
+        main(["operations", "base", "--seed", "7"])  # not taken for --seeds: it belongs before the name
 
 
 def test_every_trial_of_the_registry_has_a_file() -> None:

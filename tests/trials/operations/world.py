@@ -178,6 +178,12 @@ class World:
             output_tokens=output_tokens,
         )
 
+    def reward_anew(self, name: str, request: int) -> float:
+        """Return another reward that a provider's answer might have had, independent of the one it has."""
+        moment = Moment(request=request, at_s=float(request))
+        mean = self.endpoints[name].mean_quality(moment, self.task(request))
+        return self._reward(mean, float(np.random.default_rng([self.seed, 19, request]).random()))
+
     def _reward(self, mean: float, chance: float) -> float:
         if self.binary:
             return float(chance < mean)
