@@ -371,7 +371,7 @@ class Quarantine:
         outcome = decision.outcome
         if outcome is None or outcome.latency_s is None or not self.is_slow(outcome):
             return None
-        value, expected = outcome.latency_s, self._latency[outcome.served_provider].mean_s()
+        value, expected = outcome.latency_s, self._latency[outcome.served_provider].expected_s()
         return ImplausibleOutcome(
             provider=outcome.served_provider,
             quantity="latency",

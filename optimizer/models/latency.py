@@ -34,6 +34,7 @@ _NEAR_AN_HOUR: Final = 16
 """The bin of an hour: longer calls are not learned from, unless a tenth of it (16 bins) is usual."""
 
 _USUAL: Final = 64
+_USUAL_S: Final = 10.0
 _USUAL_COUNT: Final = 1.5
 """Before a provider has a history, so many imagined calls lie in the bin of 10 s: a single first value cannot
 confirm itself, and two can."""
@@ -122,6 +123,14 @@ class LatencyBelief:
     def mean_s(self) -> float:
         """Return the mean in seconds; NaN if nothing is known."""
         return float(self._summarised()[0])
+
+    def expected_s(self) -> float:
+        """Return what a latency in doubt is compared with: the mean in seconds, at least 1 ms.
+
+        Of a provider of which nothing is known, the 10 s of the imagined calls.
+        """
+        mean_s = self.mean_s()
+        return _USUAL_S if math.isnan(mean_s) else max(mean_s, _LOWEST_S)
 
     def sd_s(self) -> float:
         """Return the standard deviation in seconds, by the middles of bins; NaN for fewer than two."""

@@ -283,6 +283,17 @@ def test_no_order_of_outcomes_changes_what_is_learned_or_paid(seed, absurd, tmp_
     assert loaded.quarantine == router.quarantine
 
 
+@pytest.mark.parametrize(("usual_s", "expected_s"), [(None, 10.0), (0.0, 0.001)])
+def test_a_latency_in_doubt_is_compared_with_a_number_also_if_nothing_is_known(usual_s, expected_s):
+    router = settled()
+    opened(router, 42, first=60)
+    for i in range(60, 100):
+        report(router, i, HONEST_USD, latency_s=usual_s)
+    report(router, 100, HONEST_USD, latency_s=1e6)
+    (doubt,) = router.quarantine
+    assert (doubt.quantity, doubt.value, doubt.expected) == ("latency", 1e6, expected_s)
+
+
 def test_a_latency_in_milliseconds_is_named_and_not_learned():
     router = settled()
     opened(router, 42, first=60)
