@@ -216,10 +216,10 @@ def test_a_failed_call_of_a_base_that_proves_to_be_answered_counts_once(tmp_path
             sums = {"gram": gram, "moment": decision.row * reward, "scalars": [reward * reward, 1, 0]}
             for name, added in sums.items():
                 expected[f"quality/{decision.provider}/{side}/{name}"] += np.array(added, dtype=np.int64)
-    found = sums_of(router)
+    learned = sums_of(router)
     for name in [name for name in expected if name.startswith("quality")]:
-        np.testing.assert_array_equal(found[name], expected[name], err_msg=name)
-    assert not all((found[name] == loaded[name]).all() for name in found if name.startswith("quality"))
+        np.testing.assert_array_equal(learned[name], expected[name], err_msg=name)
+    assert not all((learned[name] == loaded[name]).all() for name in learned if name.startswith("quality"))
     more = {
         name: count - counted[name] for name, count in learned_calls(router).items() if count != counted[name]
     }

@@ -24,16 +24,16 @@ def decisions(count):
 def test_what_is_booked_or_dropped_or_old_is_kept_no_longer():
     booked = set()
     reserved = Reservations(lambda route, name: name in booked)
-    made = decisions(4)
-    each = made[0].expected_usd
+    open_decisions = decisions(4)
+    each = open_decisions[0].expected_usd
     assert each > 0.0
-    for decision in [*made, made[3]]:
+    for decision in [*open_decisions, open_decisions[3]]:
         reserved.add(decision)
     assert reserved.usd(4.0)["chat"] == pytest.approx(4 * each)
     booked.add("d0")
     assert reserved.usd(4.0)["chat"] == pytest.approx(3 * each)
-    reserved.drop(made[1])
-    reserved.drop(made[1])
+    reserved.drop(open_decisions[1])
+    reserved.drop(open_decisions[1])
     # The third is behind one that is never booked.
     booked.add("d3")
     assert reserved.usd(4.0 + SWEEP_S)["chat"] == pytest.approx(each)

@@ -68,15 +68,15 @@ def test_sums_of_whole_vectors_become_those_of_sketches(features: FeaturesIn) ->
     sketch = Sketch(declared_blocks(features)[0])
     sketches = np.array([sketch.apply(vector) for vector in vectors])
     expected = sums_of(sketches, targets).state()
-    found = part(arrays, "beliefs/quality/current0")
+    sums = part(arrays, "beliefs/quality/current0")
     # Rows are rounded to 2**-16 in both, but once before the sketch and once after it.
     step = len(vectors) * np.abs(sketches).max() * ROW_UNIT
     for name, unit in (("gram", 2.0**-32), ("moment", 2.0**-32)):
-        np.testing.assert_allclose(found[name] * unit, expected[name] * unit, rtol=0, atol=step)
+        np.testing.assert_allclose(sums[name] * unit, expected[name] * unit, rtol=0, atol=step)
     assert np.abs(expected["gram"] * 2.0**-32).max() > 1e3 * step
-    np.testing.assert_array_equal(found["gram"], found["gram"].T)
-    np.testing.assert_array_equal(found["scalars"], expected["scalars"])
-    assert part(arrays, "beliefs/quality/past0")["gram"].shape == found["gram"].shape
+    np.testing.assert_array_equal(sums["gram"], sums["gram"].T)
+    np.testing.assert_array_equal(sums["scalars"], expected["scalars"])
+    assert part(arrays, "beliefs/quality/past0")["gram"].shape == sums["gram"].shape
     np.testing.assert_array_equal(arrays["learning/ledger/features"].reshape(3, -1), sketches[:3])
     np.testing.assert_array_equal(arrays["pacing/features"], sketches[3:5])
     np.testing.assert_allclose(old.total(vectors.sum(axis=0).tolist()), sketches.sum(axis=0), atol=1e-9)
@@ -111,10 +111,10 @@ def test_a_task_may_have_decisions_with_whole_vectors_and_with_sketches() -> Non
     sketch = Sketch(declared_blocks(MIXED)[0])
     for i, (vector, is_whole) in enumerate(zip(vectors, (True, False), strict=True)):
         context = Context(features=vector, task="sql")
-        made = served.router.decide(context, decision_id=f"d{i}", draw=0.5)
+        decision = served.router.decide(context, decision_id=f"d{i}", draw=0.5)
         if is_whole:
-            made = copy_with(made, features=vector)
-        served.learn_decision((made, False))
+            decision = copy_with(decision, features=vector)
+        served.learn_decision((decision, False))
     count, total, _ = served.tasks["sql"]
     assert count == 2
     np.testing.assert_array_equal(total, sketch.apply(vectors[0]) + sketch.apply(vectors[1]))
