@@ -11,6 +11,7 @@ from __future__ import annotations
 import json
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
+from types import MappingProxyType
 from typing import Final
 
 import numpy as np
@@ -49,6 +50,7 @@ from fairlead.optimizer.types.events import (
     check_tokens_and_time,
     copy_with,
 )
+from fairlead.optimizer.types.evidence import Evidence
 from fairlead.optimizer.types.route import Constraints, Objective, Route
 from fairlead.optimizer.types.validation import check_learnable
 
@@ -300,7 +302,10 @@ class Router:
         elif isinstance(event, CircuitChanged):
             self._learner.note(event)
         else:
-            self._configure(event)
+            if isinstance(event, Evidence):
+                self._know(event)
+            else:
+                self._configure(event)
             self.next_seq = max(self.next_seq, event.seq + 1)
             beliefs.now = max(beliefs.now, event.seq)
         if self._newcomers.names and self._newcomers.graduate(self._learner.counts):
@@ -324,6 +329,10 @@ class Router:
             self._pacing.record(decision)
         self.next_seq = max(self.next_seq, decision.seq + 1)
         self._beliefs.now = max(self._beliefs.now, decision.seq)
+
+    def _know(self, event: Evidence) -> None:
+        if self._learner.know(event, width=self._width):
+            self._pacing.foresee(event)
 
     def sketched(self, decision: Decision) -> Decision:
         """Return a decision with its vector sketched, if an earlier release logged it whole."""
@@ -418,11 +427,17 @@ class Router:
         return int(meta["offset"] or 0)
 
     def reencode(
-        self, features: Mapping[str, FloatArray], *, blocks: Sequence[Block], encoder_version: str
+        self,
+        features: Mapping[str, FloatArray],
+        *,
+        blocks: Sequence[Block],
+        encoder_version: str,
+        evidence: Mapping[str, FloatArray] = MappingProxyType({}),
     ) -> None:
         """Move to other features, and fold statistics again from the decisions in ``features``, by id.
 
-        A decision that is not among them no longer counts towards reward and cost.
+        ``evidence`` has the new features (n, d) of each source. A decision or a source that is not among
+        them no longer counts towards reward and cost.
         """
         self._sketch = sketch = Sketch(blocks)
         rows = {
@@ -431,7 +446,7 @@ class Router:
         }
         self._blocks, self._width = sketch.blocks, sketch.width
         self._encoder_version = sketch.version(encoder_version)
-        self._learner.reencode(rows, sketch.blocks)
+        self._learner.reencode(rows, sketch.blocks, evidence)
         self._pacing.replace_window(self._learner.recent_rows())
         self._pacing.update(self._beliefs)
 

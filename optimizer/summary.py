@@ -39,12 +39,32 @@ def summary(*, beliefs: Beliefs, learner: Learner, pacing: Pacing, newcomers: Ne
                 "feedback": learner.counts.get(name, 0),
                 "floor": float(pacing.floor[i]),
                 "newcomer": name in newcomers.names,
+                "evidence_share": _share(beliefs.quality.earned(name), beliefs.quality.count(name)),
             }
             for i, name in enumerate(beliefs.names)
         },
         "newcomer_share": newcomers.share,
+        "evidence": _evidence(beliefs, learner),
         "alarms": len(learner.alarms),
     }
+
+
+def _evidence(beliefs: Beliefs, learner: Learner) -> dict[str, object]:
+    """Say of each source of evidence how much of it there is, and the trust that it has earned."""
+    return {
+        event.source: {
+            "rows": len(event),
+            "quality_trust": beliefs.quality.trust.get(event.source),
+            "cost_trust": beliefs.cost.trust.get(event.source),
+        }
+        for event in learner.evidence
+        if len(event)
+    }
+
+
+def _share(evidence: float, own: int) -> float:
+    """Share of what is believed of a provider's quality that comes from evidence, by what both are worth."""
+    return round(evidence / (evidence + own), 4) if evidence else 0.0
 
 
 def _number(value: float) -> float | None:

@@ -3,7 +3,7 @@
 What to declare
     `Route`, `Provider`, `Prices`, `Objective`, `Budget`, `Constraints`, `Metric`, `Source`
 What to ask, and what to report
-    `Context` → `Decision`; `Outcome`, `Feedback`, `RouteChanged`
+    `Context` → `Decision`; `Outcome`, `Feedback`, `Evidence`, `RouteChanged`
     `DriftAlarm`, `CircuitChanged`, `BudgetAlarm`, `ImplausibleOutcome` are answered
 The router
     `Router`: `decide`, `learn`, `configure`, `save`, `load`; `read_log` reads the events that it logged
@@ -78,6 +78,7 @@ if TYPE_CHECKING:
         Context,
         Decision,
         DriftAlarm,
+        Evidence,
         Feedback,
         ImplausibleOutcome,
         Metric,
@@ -115,6 +116,7 @@ __all__ = [
     "DriftAlarm",
     "Encoder",
     "EpsilonGreedy",
+    "Evidence",
     "FeatureFileError",
     "Featuriser",
     "Feedback",

@@ -58,6 +58,15 @@ class SimulateOptions:
         bool, _traffic("--distinct-prompts/--all-prompts", help="Keep one prompt of each text, or all.")
     ] = True
     price_list: Annotated[bool, _traffic(help="Give the router prices, estimated from the table.")] = True
+    warm_start: Annotated[
+        Path | None, _traffic(help="Outcome table that the router is told about before the first request.")
+    ] = None
+    warm_start_prompts: Annotated[
+        int,
+        _traffic(
+            help="Prompts of the table, drawn at random, that it is told about instead of playing them."
+        ),
+    ] = 0
     seeds: Annotated[int, _traffic(help="Number of seeds.")] = 5
     jobs: Annotated[int | None, _traffic(help="Number of processes. Default: one per core.")] = None
     price_change: Annotated[
@@ -88,7 +97,10 @@ class SimulateOptions:
     def settings(self) -> Settings:
         """Return the settings of the simulation."""
         from fairlead.experiments.simulation.scenario import Settings
+        from fairlead.experiments.tables.outcome_table import read_outcome_table
 
+        names = options.names(self.providers)
+        warm_start = None if self.warm_start is None else read_outcome_table(self.warm_start, providers=names)
         return Settings(
             policies=tuple(self.policy or ["default"]),
             budgets_usd=tuple(self.budget or ()),
@@ -106,6 +118,8 @@ class SimulateOptions:
             price_changes=tuple(map(options.price_change, self.price_change or ())),
             quality_changes=tuple(map(options.quality_change, self.quality_change or ())),
             newcomers=tuple(map(options.newcomer, self.add_provider or ())),
+            warm_start=warm_start,
+            warm_start_prompts=self.warm_start_prompts,
         )
 
 
@@ -115,9 +129,10 @@ def simulate(asked: SimulateOptions) -> None:
     A policy sees only the outcome of the provider that it chose. The command prints quality, cost, the share
     of the budget that was used, and the lift over the best fixed mix at the same spend.
 
-    Cold start on a table of your own, five budgets, five seeds:
+    Five budgets, five seeds, from a cold start and from one that knows 300 prompts:
 
         fairlead simulate outcomes.parquet
+        fairlead simulate outcomes.parquet --warm-start-prompts 300
 
     Learn on one split, score another, against two peers, and keep the numbers:
 

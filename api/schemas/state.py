@@ -37,6 +37,9 @@ class BeliefOut(Answer):
     newcomer: bool = Field(
         description="Whether it was added later and its share is capped.", examples=[False]
     )
+    evidence_share: float = Field(
+        description="Share of what is believed of its quality that comes from evidence.", examples=[0.0]
+    )
 
 
 class TaskBeliefOut(Answer):
@@ -137,6 +140,17 @@ class BudgetStateOut(Answer):
     )
 
 
+class EvidenceOut(Answer):
+    """A source of evidence, and how much one answer of it counts, in answers to the route's own requests."""
+
+    rows: int = Field(description="Requests that it is about.", examples=[300])
+    quality_trust: float | None = Field(
+        description="Between 0 and 1, by how well it foretold quality; null: it says nothing of it.",
+        examples=[0.92],
+    )
+    cost_trust: float | None = Field(description="The same for cost.", examples=[0.4])
+
+
 class RouteStateOut(Answer):
     """The learned state of a route."""
 
@@ -177,6 +191,7 @@ class RouteStateOut(Answer):
         description="Alarms of the budget, the latest last; each is raised once in a period."
     )
     newcomer_share: float = Field(description="Quota of requests for providers added later.", examples=[0.2])
+    evidence: dict[str, EvidenceOut] = Field(description="By source; empty for a cold start.")
     providers: dict[str, BeliefOut]
     tasks: dict[str, TaskOut] = Field(description="By task label, of the first 64 labels.")
     alarms: list[AlarmOut] = Field(description="Providers that have changed, the latest last.")

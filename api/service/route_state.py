@@ -69,6 +69,7 @@ def route_state(service: Service, name: str, principal: Principal) -> RouteState
             "budget": budget_answer(served.router.budget_state(service.clock())),
             "budget_alarms": list(map(budget_alarm_answer, served.router.budget_alarms)),
             "newcomer_share": summary["newcomer_share"],
+            "evidence": summary["evidence"],
             "providers": summary["providers"],
             "tasks": {task: _task(service, served, task) for task in sorted(served.tasks)},
             "alarms": [alarm_answer(alarm) for alarm in served.router.alarms[-_MOST_ALARMS:]],

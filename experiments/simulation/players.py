@@ -89,12 +89,20 @@ class RouterPlayer:
         self._without: dict[tuple[int, ...], Constraints | None] = {(): None}
         self._route: Route | None = None
         self._started = False
+        self._warm_start, self._warm = stream.warm_start, np.empty((0, 0))
+        self._sources: dict[str, tuple[int, ...]] = {}
+        """Columns by the source of evidence about them."""
 
     def start(self, segment: Segment) -> None:
-        self._rows = segment.features
+        self._rows, self._warm = segment.features, segment.warm
         if self._started:
             earlier = {str(step): self._rows[step] for step in range(segment.start)}
-            self.router.reencode(earlier, blocks=segment.blocks, encoder_version=segment.version)
+            self.router.reencode(
+                earlier,
+                blocks=segment.blocks,
+                encoder_version=segment.version,
+                evidence=dict.fromkeys(self._sources, self._warm),
+            )
             return
         if self._route is None:
             raise ValueError("the router starts without a route: call offer first.")
@@ -102,6 +110,19 @@ class RouterPlayer:
             self._route, blocks=segment.blocks, encoder_version=segment.version, policy=self._policy
         )
         self._started = True
+        self._tell()
+
+    def _tell(self) -> None:
+        """Tell the router what is known of the providers that no evidence is about yet."""
+        if self._warm_start is None or self._route is None:
+            return
+        before = {column for columns in self._sources.values() for column in columns}
+        columns = [self._column[provider.name] for provider in self._route.providers]
+        new = tuple(column for column in columns if column not in before)
+        if new:
+            evidence = self._warm_start.evidence(self._warm, self._names, new, seq=self.router.next_seq)
+            self._sources[evidence.source] = new
+            self.router.learn(evidence)
 
     def offer(self, columns: Sequence[int], prices: Sequence[Prices | None]) -> None:
         budget = self._goal.budget_usd
@@ -113,6 +134,7 @@ class RouterPlayer:
         )
         if self._started:
             self.router.configure(self._route)
+            self._tell()
 
     def choose(self, step: int, absent: tuple[int, ...]) -> int:
         if absent not in self._without:

@@ -39,6 +39,7 @@ from fairlead.experiments.tables.price_list import PriceEstimate, price_list
 from fairlead.optimizer.features import Encoder
 from fairlead.optimizer.policies.presets import policy_from_name
 from fairlead.optimizer.types import Context, Feedback, Outcome, Prices
+from fairlead.optimizer.types.evidence import MOST_ROWS
 
 _TICK_EVERY: Final = 256
 _START_S: Final = 1_767_225_600.0
@@ -124,7 +125,11 @@ def _notes_on_prompts(table: OutcomeTable, settings: Settings) -> list[str]:
     if settings.newcomers:
         joining = [table.providers.index(newcomer.provider) for newcomer in settings.newcomers]
         count = len(table) - int(np.delete(table.available, joining, axis=1).any(axis=1).sum())
-    return [f"{count} prompts have no provider from the start; they are left out."] if count else []
+    notes = [f"{count} prompts have no provider from the start; they are left out."] if count else []
+    prompts = len(settings.warm_start) if settings.warm_start is not None else 0
+    if prompts > MOST_ROWS:
+        notes.append(f"Of {prompts:,} prompts for the warm start, each seed draws {MOST_ROWS:,} at random.")
+    return notes
 
 
 SeedResult = tuple[list[Record], dict[Goal, float]]

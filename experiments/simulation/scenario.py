@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from fairlead.experiments.baselines.frontier import budget_grid, provider_means
 from fairlead.experiments.tables.outcome_table import OutcomeTable
+from fairlead.optimizer.types.evidence import MOST_ROWS
 
 Matrix = NDArray[np.float64]
 
@@ -113,8 +114,10 @@ class Settings:
     Exactly one of `budgets_usd`, `budget_count` and `wtp_usd` may be given. Steps of changes count from the
     first scored decision, which is the first of all without a `score_split`. `feedback_delay` counts the
     decisions between a choice and its feedback, `feedback_rate` is the share that ever gets one; costs,
-    tokens and latency are known at once. `seeds` is how many seeds are played, from `first_seed` on. A
-    ValueError says which setting cannot be.
+    tokens and latency are known at once. Before the first request the router is told all outcomes of
+    `warm_start`, another table, or of `warm_start_prompts` prompts, drawn by the seed, which are then not
+    played; peers are told nothing. `seeds` is how many seeds are played, from `first_seed` on. A ValueError
+    says which setting cannot be.
 
     >>> Settings(budgets_usd=(0.001, 0.002), seeds=2, first_seed=5).seed_list
     [5, 6]
@@ -141,6 +144,8 @@ class Settings:
     price_changes: tuple[PriceChange, ...] = ()
     quality_changes: tuple[QualityChange, ...] = ()
     newcomers: tuple[Newcomer, ...] = ()
+    warm_start: OutcomeTable | None = None
+    warm_start_prompts: int = 0
 
     def __post_init__(self) -> None:
         if not self.policies or len(set(self.policies)) != len(self.policies):
@@ -167,6 +172,10 @@ class Settings:
                 f"the warm-up split {self.warmup_split!r} is also scored, and what was learned from would "
                 "be judged by: name two splits."
             )
+        if self.warm_start is not None and self.warm_start_prompts:
+            raise ValueError(
+                f"a warm start from a table and from {self.warm_start_prompts} prompts of the stream: choose."
+            )
         if self.features not in ("surface", "projection"):
             raise ValueError(f"features are {self.features!r}: choose 'surface' or 'projection'.")
         if not 0.0 <= self.feedback_rate <= 1.0:
@@ -174,6 +183,7 @@ class Settings:
         _whole("the feedback delay", self.feedback_delay, least=0)
         _whole("the number of seeds", self.seeds, least=1)
         _whole("the first seed", self.first_seed, least=0)
+        _whole("the number of prompts for a warm start", self.warm_start_prompts, least=0)
         _whole("the projection's width", self.projection_width, least=1)
 
     @property
@@ -209,7 +219,7 @@ def split_rows(table: OutcomeTable, settings: Settings) -> tuple[NDArray[np.intp
 
 def check_scenario(table: OutcomeTable, settings: Settings) -> None:
     """Raise a ValueError if something does not fit the table: policies, changes, steps, splits."""
-    scored = len(split_rows(table, settings)[1])
+    scored = _check_warm_start(table, settings)
     if scored < 2:
         raise ValueError(f"only {scored} prompts are left to score: give at least 2.")
     changes = [(c.provider, c.step) for c in settings.price_changes]
@@ -238,6 +248,27 @@ def check_scenario(table: OutcomeTable, settings: Settings) -> None:
         raise ValueError(
             f"every provider is added later ({', '.join(joining)}): leave one that is there at the start."
         )
+
+
+def _check_warm_start(table: OutcomeTable, settings: Settings) -> int:
+    """Return how many prompts are left to score beside a warm start that fits the table."""
+    warm, scored = split_rows(table, settings)
+    prompts = settings.warm_start_prompts
+    if prompts > MOST_ROWS:
+        raise ValueError(
+            f"a warm start from {prompts:,} prompts: a route keeps {MOST_ROWS:,} of one source at most."
+        )
+    if len(warm) and prompts > len(warm):
+        raise ValueError(
+            f"a warm start from {prompts:,} prompts of the warm-up split, which has {len(warm):,}: give less."
+        )
+    for name in settings.warm_start.providers if settings.warm_start is not None else ():
+        if name not in table.providers:
+            raise ValueError(
+                f"the warm start is about {name!r}, which is not in the table: leave it out, or name it as "
+                f"the table does: {', '.join(table.providers)}."
+            )
+    return len(scored) if len(warm) else len(scored) - prompts
 
 
 def check_one_run(table: OutcomeTable, settings: Settings) -> None:

@@ -6,11 +6,12 @@ columns. The file is checked as it is read, so the rest of `experiments` can rel
 
 import difflib
 import re
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from fnmatch import fnmatchcase
 from functools import cached_property
 from pathlib import Path
+from typing import Any, Self
 
 import duckdb
 import numpy as np
@@ -18,10 +19,14 @@ from numpy.typing import NDArray
 
 from fairlead.experiments.files import open_table
 from fairlead.optimizer.errors import InvalidInput
+from fairlead.optimizer.types import Context
 
 _Connection = duckdb.DuckDBPyConnection
 _NULLABLE = ("split", "input_tokens", "output_tokens", "latency_s")
 _NUMBERS = ("quality", "cost_usd", "input_tokens", "output_tokens", "latency_s")
+MATRICES = ("quality", "cost_usd", "latency_s", "input_tokens", "output_tokens")
+"""The matrices of a table, shape (n, k)."""
+
 _COLUMNS = ("prompt_id", "task", "prompt", "model", "quality", "cost_usd", *_NULLABLE)
 _NUMERIC_TYPE = re.compile(r"U?(TINY|SMALL|BIG|HUGE)INT|U?INTEGER|FLOAT|DOUBLE|DECIMAL.*")
 _RULES = {  # by column: the condition in SQL, the same in words, and the remedy
@@ -71,6 +76,29 @@ class OutcomeTable:
     def __len__(self) -> int:
         """Count the prompts."""
         return len(self.prompt_ids)
+
+    def take(self, rows: NDArray[np.intp]) -> Self:
+        """Return a table of these prompts, in this order."""
+        some = rows.tolist()
+        return replace(
+            self,
+            prompt_ids=tuple(self.prompt_ids[row] for row in some),
+            splits=self.splits[rows],
+            tasks=tuple(self.tasks[row] for row in some),
+            prompts=tuple(self.prompts[row] for row in some),
+            **{name: getattr(self, name)[rows] for name in MATRICES},
+        )
+
+    def with_outcomes(
+        self, providers: Sequence[str], change: Callable[[NDArray[np.float64]], NDArray[np.float64]]
+    ) -> Self:
+        """Return a table of the same prompts with other outcomes: ``change`` maps each matrix (n, k)."""
+        matrices: dict[str, Any] = {name: change(getattr(self, name)) for name in MATRICES}
+        return replace(self, providers=tuple(providers), **matrices)
+
+    def context(self, row: int) -> Context:
+        """Return what is known of a prompt before a provider is chosen; an empty text is none."""
+        return Context(text=self.prompts[row] or None, task=self.tasks[row] or None)
 
     @cached_property
     def available(self) -> NDArray[np.bool_]:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 from fairlead.optimizer.learning.ledger import Ledger
 from fairlead.optimizer.learning.open_decision import OpenDecision
 from fairlead.optimizer.learning.quarantine import Quarantine
@@ -10,17 +12,27 @@ from fairlead.optimizer.models.beliefs import Beliefs
 from fairlead.optimizer.models.pricing import call_price, kind_of, unit_near
 from fairlead.optimizer.types.events import Outcome
 
+FirstUnit = Callable[[str], tuple[int, float] | None]
+"""Seq and USD of the first evidence that can give a provider without price list its unit."""
+
 
 class CostNormalizer:
     """Turns the cost of a call into the quantity that is learned, and relearns costs if the unit changes."""
 
     def __init__(
-        self, beliefs: Beliefs, *, history: RouteHistory, ledger: Ledger, quarantine: Quarantine
+        self,
+        beliefs: Beliefs,
+        *,
+        history: RouteHistory,
+        ledger: Ledger,
+        quarantine: Quarantine,
+        first_unit: FirstUnit,
     ) -> None:
         self._beliefs = beliefs
         self._history = history
         self._ledger = ledger
         self._quarantine = quarantine
+        self._first_unit = first_unit
 
     def units(self, decision: OpenDecision, name: str, cost: float | None) -> float | None:
         """Return a provider's cost in units of its time; None if unknown or not learned at present."""
@@ -62,10 +74,10 @@ class CostNormalizer:
             and outcome.status == "ok"
             and (cost := self._quarantine.verdict(decision, outcome).learned_usd) is not None
         ]
-        unit = self._beliefs.cost_unit(name)
-        if unit is None or self._ledger.is_open(unit[0]):
-            unlisted = ((d.seq, unit_near(cost)) for d, cost in served if cost and name not in d.prices)
-            unit = next(unlisted, None)
+        unit, first = self._beliefs.cost_unit(name), self._first_unit(name)
+        if unit is None or unit == first or self._ledger.is_open(unit[0]):
+            unlisted = [(d.seq, unit_near(cost)) for d, cost in served if cost and name not in d.prices]
+            unit = min([*unlisted[:1], *([first] if first else [])], default=None)
         scale = self._quarantine.scale(name, unit and unit[1])
         self._beliefs.recount_cost(name, unit, scale=scale)
         for decision, cost in served:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from math import sqrt
+from types import MappingProxyType
 from typing import Final
 
 import msgspec
@@ -12,6 +13,7 @@ from fairlead.optimizer.errors import InvalidInput
 from fairlead.optimizer.features.base import Block
 from fairlead.optimizer.learning.cost_normalizer import CostNormalizer
 from fairlead.optimizer.learning.drift import DriftDetector
+from fairlead.optimizer.learning.evidence import EvidenceInForce
 from fairlead.optimizer.learning.ledger import Ledger
 from fairlead.optimizer.learning.open_decision import Change, OpenDecision, judged
 from fairlead.optimizer.learning.quarantine import Quarantine, Verdict
@@ -23,6 +25,7 @@ from fairlead.optimizer.types import (
     CircuitChanged,
     Decision,
     DriftAlarm,
+    Evidence,
     Feedback,
     FloatArray,
     ImplausibleOutcome,
@@ -51,8 +54,14 @@ class Learner:
         route = history.latest
         self.ledger = Ledger(providers=history.names(), metrics=route.metrics, sources=route.sources)
         self._quarantine = Quarantine(self._is_listed, self.ledger.decisions, latency=beliefs.latency)
+        self._evidence: EvidenceInForce | None = None
+        """None without any."""
         self._costs = CostNormalizer(
-            beliefs, history=history, ledger=self.ledger, quarantine=self._quarantine
+            beliefs,
+            history=history,
+            ledger=self.ledger,
+            quarantine=self._quarantine,
+            first_unit=self._first_unit,
         )
         self._detect = detect_drift
         self._detectors: dict[str, DriftDetector] = {}
@@ -145,6 +154,31 @@ class Learner:
         """Close the decisions before ``seq``; returns how many."""
         self._quarantine.close(self.ledger.before(seq))
         return self.ledger.close_before(seq)
+
+    @property
+    def evidence(self) -> list[Evidence]:
+        """What each source of evidence says, by its name."""
+        return [] if self._evidence is None else self._evidence.events
+
+    def know(self, event: Evidence, *, width: int) -> bool:
+        """Replace what a source of evidence says; False if that is known already, or no longer in force."""
+        evidence = self._evidence or EvidenceInForce(self._beliefs, self._history)
+        before = evidence.of(event.source)
+        if not evidence.learn(event, width=width):
+            return False
+        self._evidence = evidence
+        for name in sorted({*event.providers, *(before.providers if before else ())}):
+            unit = self._beliefs.cost_unit(name)
+            if before is not None and unit is not None and unit[0] == before.seq:
+                self._beliefs.recount_cost(name, None)
+                unit = None
+            if unit is None or event.seq <= unit[0]:
+                self._recount(name)
+        self.refreshed = True
+        return True
+
+    def _first_unit(self, name: str) -> tuple[int, float] | None:
+        return None if self._evidence is None else self._evidence.unit(name)
 
     def open(self, decision: Decision) -> bool:
         """Register a decision; False if it is open already or closed."""
@@ -318,6 +352,8 @@ class Learner:
 
     def _recount(self, name: str) -> None:
         self._costs.recount(name)
+        if self._evidence is not None:
+            self._evidence.know_cost(name)
         self.refreshed = True
 
     def _watch(self, decision: OpenDecision, name: str, reward: float) -> None:
@@ -363,9 +399,19 @@ class Learner:
         ]
         self._beliefs.quality.mark_change(alarm.provider, since, later)
 
-    def reencode(self, features: Mapping[str, FloatArray], blocks: Sequence[Block]) -> None:
-        """Fold reward and cost again from the decisions that have new features here, by id."""
+    def reencode(
+        self,
+        features: Mapping[str, FloatArray],
+        blocks: Sequence[Block],
+        evidence: Mapping[str, FloatArray] = MappingProxyType({}),
+    ) -> None:
+        """Fold reward and cost again from the decisions that have new features here, by id.
+
+        Those of evidence are by source.
+        """
         self._beliefs.restart(blocks)
+        if self._evidence is not None:
+            self._evidence.reencode(evidence)
         for decision in self.ledger.decisions():
             decision.row = None
             if decision.id in features:
@@ -437,6 +483,8 @@ class Learner:
         )
         detectors = {f"detector{i}": self._detectors[name].state() for i, name in enumerate(names)}
         parts = joined(**detectors, quarantine=self._quarantine.state())
+        if self._evidence is not None:
+            parts |= joined(evidence=self._evidence.state())
         return {"learner": packed(saved), **self.ledger.state(), **parts}
 
     def restore(self, state: State) -> None:
@@ -448,6 +496,9 @@ class Learner:
         self.circuit_change_counts = saved.circuit_change_counts
         for i, name in enumerate(saved.detected):
             self._detectors[name] = DriftDetector.from_state(part(state, f"detector{i}"))
+        if evidence := part(state, "evidence"):
+            self._evidence = EvidenceInForce(self._beliefs, self._history)
+            self._evidence.restore(evidence)
         judged = part(state, "quarantine")
         if judged:
             self._quarantine.restore(judged)

@@ -318,12 +318,16 @@ class Beliefs:
         if self._shared_at != feedback or arrivals:
             self._shared_at, self._shares = feedback, np.full(len(self.names), self._level_share(feedback))
             for i, name in enumerate(self.names):
+                # As if as much had been learned of every provider as evidence says of this one.
+                earned = self.quality.earned(name) * len(self.names)
+                if earned:
+                    self._shares[i] = self._level_share(feedback + earned)
                 if name in arrivals:
-                    self._shares[i] = max(self._shares[i], self._level_share(arrivals[name][1]))
+                    self._shares[i] = max(self._shares[i], self._level_share(arrivals[name][1] + earned))
         return self._shares
 
-    def _level_share(self, feedback: int) -> float:
-        ratio = max(feedback, 0) / (EARLY_FEEDBACK * math.sqrt(len(self.names)))
+    def _level_share(self, feedback: float) -> float:
+        ratio = max(feedback, 0.0) / (EARLY_FEEDBACK * math.sqrt(len(self.names)))
         share = PROVIDER_WIDTH + (1.0 - PROVIDER_WIDTH) / (1.0 + ratio * ratio)
         return share * share
 

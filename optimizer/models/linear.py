@@ -7,8 +7,9 @@ The boundary is a seq of decisions, never a time of arrival, so late feedback fa
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
+from functools import partial
 from typing import Final
 
 import numpy as np
@@ -19,9 +20,11 @@ from fairlead.optimizer.errors import InvalidInput
 from fairlead.optimizer.features.base import Block
 from fairlead.optimizer.models.kernels import WIDEST
 from fairlead.optimizer.models.posterior import Mixture, Posterior, Sums
+from fairlead.optimizer.models.prior import Means, Prior
 from fairlead.optimizer.models.reduction import Reduction
 from fairlead.optimizer.models.sparse import fit_sparse
 from fairlead.optimizer.models.statistics import ROW_UNIT, Statistics
+from fairlead.optimizer.models.trust import added, fit_trusting
 from fairlead.optimizer.types.arrays import BOUND, FloatArray, State, from_texts, joined, part, texts
 
 PAST_WORTH: Final = 2.0
@@ -57,6 +60,8 @@ class LinearBelief:
         )
         self._current: dict[str, Statistics] = {}
         self._past: dict[str, Statistics] = {}
+        self._prior: Prior | None = None
+        """What evidence says; None without any."""
         self.changes: dict[str, int] = {}
         """Seq of the last change of each provider that has changed."""
         self._index: dict[str, int] = {}
@@ -98,8 +103,33 @@ class LinearBelief:
         self.adopt(self._rearranged(rows))
         self._fit_at = -np.inf
 
+    def know(self, source: str, seq: int, means: Mapping[str, Means | None]) -> None:
+        """Replace what a source of evidence says of these providers; its weight is that which it earns."""
+        prior = self._prior or Prior(width=self._width, target_bits=self._bits)
+        prior.know(source, seq, means)
+        self._prior = prior if prior.names else None
+        self._fit_at = -np.inf
+
+    def earned(self, name: str) -> float:
+        """Return how many observations of one provider its evidence is worth, by the trust that it earned."""
+        if self._prior is None or not self.posterior.trust:
+            return 0.0
+        counts = self._prior.count(name)
+        return sum(
+            trust * count * self._share(name, seq, count)
+            for trust, (seq, count) in zip(self.posterior.trust, counts, strict=True)
+        )
+
+    @property
+    def trust(self) -> dict[str, float]:
+        """Earned power of each source of evidence, in [0, 1]."""
+        names = [] if self._prior is None else self._prior.names
+        return dict(zip(names, self.posterior.trust, strict=False))
+
     def _has_observations(self) -> bool:
-        return any(self._current[name].count or self._past[name].count for name in self._index)
+        return self._prior is not None or any(
+            self._current[name].count or self._past[name].count for name in self._index
+        )
 
     def _rearranged(self, rows: Sequence[int | None]) -> Posterior:
         """Return the present posterior with these of its rows; None gives the prior."""
@@ -189,11 +219,15 @@ class LinearBelief:
             basis = self._reduction.basis(np.zeros((size, size)), 0.0)
             return replace(prior, centre=np.eye(1, size)[0], basis=basis)
         if not self._is_sparse:
-            return self._mixture.fit(self._stacked(list(self._index)))
+            names = list(self._index)
+            live = self._stacked(names)
+            return self._fit(self._mixture.fit, live, self._evidence(live, names))
         # Providers that nothing was learned of are believed to be the same: one of them stands for all.
-        learned = [name for name in self._index if self._current[name].count or self._past[name].count]
+        learned = [name for name in self._index if self._is_learned(name)]
         others = [name for name in self._index if name not in set(learned)]
-        posterior = self._fit_sparse(self._stacked(learned + others[:1]))
+        names = learned + others[:1]
+        live = self._stacked(names)
+        posterior = self._fit_sparse(live, self._evidence(live, names))
         row_of = {name: i for i, name in enumerate(learned)}
         return posterior.rows([row_of.get(name, len(learned)) for name in self._index])
 
@@ -204,16 +238,36 @@ class LinearBelief:
             sums.gram[i], sums.moment[i], sums.square[i], sums.count[i] = self._sums(name)
         return sums
 
-    def _fit_sparse(self, sums: Sums) -> Posterior:
+    def _is_learned(self, name: str) -> bool:
+        return bool(self._current[name].count or self._past[name].count or self._has_evidence(name))
+
+    def _has_evidence(self, name: str) -> bool:
+        return self._prior is not None and self._prior.is_about(name)
+
+    def _evidence(self, live: Sums, names: Sequence[str]) -> list[Sums]:
+        """Return the sums of each source, what it says of providers that have changed since discounted."""
+        return [] if self._prior is None else self._prior.sums(names, live, self._share)
+
+    def _fit(self, fit: Callable[..., Posterior], live: Sums, evidence: Sequence[Sums]) -> Posterior:
+        return fit_trusting(fit, live, evidence) if evidence else fit(live)
+
+    def _share(self, name: str, seq: int, count: float) -> float:
+        """Return what each of so many observations as of ``seq`` counts for: little if it changed since."""
+        return min(1.0, PAST_WORTH / count) if count and seq < self.changes.get(name, 0) else 1.0
+
+    def _fit_sparse(self, live: Sums, evidence: Sequence[Sums] = ()) -> Posterior:
         if not self._reduction.is_needed:
-            return fit_sparse(self._mixture, sums)
-        size = self._width + 1
-        pooled, total = sums.gram.sum(axis=0), float(sums.count.sum())
+            return self._fit(partial(fit_sparse, self._mixture), live, evidence)
+        size, every = self._width + 1, added(live, evidence, [1.0] * len(evidence)) if evidence else live
+        pooled, total = every.gram.sum(axis=0), float(every.count.sum())
         basis = self._reduction.basis(pooled, total)
         centre = pooled[0] / total if total >= 1 else np.eye(1, size)[0]
-        return replace(
-            fit_sparse(self._mixture, self._reduction.apply(basis, sums)), centre=centre, basis=basis
+        posterior = self._fit(
+            partial(fit_sparse, self._mixture),
+            self._reduction.apply(basis, live),
+            [self._reduction.apply(basis, sums) for sums in evidence],
         )
+        return replace(posterior, centre=centre, basis=basis)
 
     def _sums(self, name: str) -> tuple[FloatArray, FloatArray, float, float]:
         """Gram, moment, square and count of one provider, what lies before its change discounted."""
@@ -258,6 +312,7 @@ class LinearBelief:
         return {
             **{name: getattr(self.posterior, name) for name in _POSTERIOR},
             **({} if basis is None else {"basis": basis}),
+            **({} if self._prior is None else self._prior_state(self._prior)),
             "level_variance": self.level_variance,
             "known": texts(names),
             "names": texts(self._index),
@@ -268,6 +323,9 @@ class LinearBelief:
             "arrivals": np.array(list(self.arrivals.values()), dtype=np.int64).reshape(-1, 2),
             **joined(**sides),
         }
+
+    def _prior_state(self, prior: Prior) -> State:
+        return {"trust": np.array(self.posterior.trust), **joined(prior=prior.state())}
 
     def restore(self, state: State) -> None:
         """Become what gave `state`; the blocks are those that it was made with.
@@ -286,13 +344,21 @@ class LinearBelief:
         self._fit_at = float(state["due_at"])
         arrivals = map(tuple, state["arrivals"].tolist())
         self.arrivals = dict(zip(from_texts(state["arrived"]), arrivals, strict=True))
+        if prior := part(state, "prior"):
+            self._prior = Prior(width=self._width, target_bits=self._bits)
+            self._prior.restore(prior)
         if "mean" not in state:
             self.refit()
             return
         # Copies: these arrays are changed in place, and the client keeps its own.
         self.posterior = Posterior(
-            **{name: state[name].copy() for name in _POSTERIOR},
+            mean=state["mean"].copy(),
+            cov=state["cov"].copy(),
+            noise=state["noise"].copy(),
+            weights=state["weights"].copy(),
+            centre=state["centre"].copy(),
             basis=state["basis"].copy() if "basis" in state else None,
+            trust=tuple(state["trust"].tolist()) if "trust" in state else (),
         )
         self.centre = self._reduced(self.posterior.centre)
         self.level_variance = state["level_variance"].copy()

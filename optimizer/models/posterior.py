@@ -1,4 +1,4 @@
-"""Trust in context, learned by evidence: a mixture of hierarchical Bayesian linear models as one Gaussian.
+"""Trust in context, learned by likelihood: a mixture of hierarchical Bayesian linear models as one Gaussian.
 
 For each provider k, y = x·w_k + noise with w_k ~ N(w_0, σ² Λ⁻¹). A *member* of the mixture fixes the
 prior precisions Λ (how much each block of the context may matter) and whether w_0, what all providers
@@ -8,11 +8,12 @@ statistics alone. The mixture is then collapsed into one Gaussian per provider w
 and covariance, so that a decision costs no more than it would with a single model.
 
 Formulas: Bishop, Pattern Recognition and Machine Learning (2006), eqs. 3.49-3.51 (posterior), 3.86
-(evidence), 2.158 (Student marginal); the pooled w_0 integrates each provider's deviation out.
+(marginal likelihood), 2.158 (Student marginal); the pooled w_0 integrates each provider's deviation out.
 """
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from copy import copy
 from dataclasses import dataclass, replace
@@ -66,6 +67,10 @@ class Posterior:
     """Mean of the context over what was learned from; its shape is that of the features with intercept."""
     basis: FloatArray | None = None
     """Map from features with intercept to x, shape (d, ...); None if x is these features themselves."""
+    log_likelihood: float = 0.0
+    """Of what was observed, given the evidence from before (`Mixture.fit`)."""
+    trust: tuple[float, ...] = ()
+    """Earned power of each source of evidence (`models.trust`)."""
 
     def rows(self, indices: Sequence[int]) -> Posterior:
         """Return the belief about these of its providers, in this order."""
@@ -124,25 +129,37 @@ class Mixture:
         weights = np.full(len(self.names), 1.0 / len(self.names))
         return Posterior(mean, cov, np.full(providers, spread), weights, centre)
 
-    def fit(self, sums: Sums) -> Posterior:
-        """Compute the posterior of all providers; those without observations get the prior."""
+    def fit(self, sums: Sums, *, evidence: Sums | None = None) -> Posterior:
+        """Compute the posterior of all providers; those without observations get the prior.
+
+        If some of them are ``evidence``, it comes with the likelihood of the others given that: of all
+        together, divided by that of the evidence.
+        """
         if not sums.count.any():
             return self.prior(len(sums.count))
         transform = self._standardising(sums)
-        gram = transform @ sums.gram @ transform.T
         total = sums.count.sum()
         centre, spread = self.level(sums)
-        moment = sums.moment @ transform.T - centre * gram[:, :, 0]
-        square = sums.square - 2 * centre * sums.moment[:, 0] + centre * centre * sums.count
-        centred = Sums(gram, moment, np.maximum(square, 0.0), sums.count)
-        mean, cov, noise, weights = self._average(centred, spread)
+        centred = _moved(sums, transform, centre)
+        parts = self._parts(centred, spread)
+        mean, cov, noise, weights = self._average(parts, centred)
         mean[:, 0] += centre
         if total < 1:
-            average = np.zeros(gram.shape[1])
+            average = np.zeros(len(transform))
             average[0] = 1.0
         else:
             average = sums.gram[:, 0, :].sum(axis=0) / total
-        return Posterior(mean @ transform, transform.T @ cov @ transform, noise, weights, average)
+        posterior = Posterior(mean @ transform, transform.T @ cov @ transform, noise, weights, average)
+        if evidence is None:
+            return posterior
+        # Under the level and noise that are expected of any route: those of this fit follow from what was
+        # observed, which would foretell itself.
+        spread, every = self._prior_variance, _moved(sums, transform, self._prior_mean)
+        likelihood = _log_mean([part.under(every, spread) for part in parts])
+        if evidence.count.any():
+            alone = _moved(evidence, transform, self._prior_mean)
+            likelihood -= _log_mean(self._parts(alone, spread))
+        return replace(posterior, log_likelihood=likelihood)
 
     def level(self, sums: Sums) -> tuple[float, float]:
         """Return mean and variance of all targets."""
@@ -174,8 +191,9 @@ class Mixture:
         transform[1:, 0] = -centre / scale
         return transform
 
-    def _average(self, sums: Sums, spread: float) -> tuple[FloatArray, FloatArray, FloatArray, FloatArray]:
-        parts = [_Part(self.precision, sums, chosen, spread=spread) for chosen in self._parts()]
+    def _average(
+        self, parts: Sequence[_Part], sums: Sums
+    ) -> tuple[FloatArray, FloatArray, FloatArray, FloatArray]:
         patterns, (k, size) = len(self.precision), sums.moment.shape
         evidence, noises = np.empty((2, patterns)), np.empty((2, patterns, k))
         means = np.zeros((2, patterns, k, size))
@@ -199,7 +217,11 @@ class Mixture:
             cov += kept[member] * (within + off[:, :, None] * off[:, None, :])
         return mean, cov, kept @ noises.reshape(-1, k), weights
 
-    def _parts(self) -> list[tuple[NDArray[np.int64], NDArray[np.int64]]]:
+    def _parts(self, sums: Sums, spread: float) -> list[_Part]:
+        """Compute all members, grouped by the coordinates that they look at."""
+        return [_Part(self.precision, sums, chosen, spread=spread) for chosen in self._groups()]
+
+    def _groups(self) -> list[tuple[NDArray[np.int64], NDArray[np.int64]]]:
         """Group patterns by the coordinates that they look at: the patterns, the coordinates."""
         patterns, size = self.precision.shape
         if not self._is_sparse:
@@ -214,6 +236,21 @@ class Mixture:
 def _diagonal(blocks: Sequence[Block], chosen: dict[str, float]) -> FloatArray:
     parts = [np.full(block.width, chosen.get(block.name, _OFF)) for block in blocks]
     return np.concatenate([[_INTERCEPT], *parts])
+
+
+def _moved(sums: Sums, transform: FloatArray, centre: float) -> Sums:
+    """Return these sums for contexts in standardised coordinates, and targets relative to their mean."""
+    gram = transform @ sums.gram @ transform.T
+    moment = sums.moment @ transform.T - centre * gram[:, :, 0]
+    square = sums.square - 2 * centre * sums.moment[:, 0] + centre * centre * sums.count
+    return Sums(gram, moment, np.maximum(square, 0.0), sums.count)
+
+
+def _log_mean(parts: Sequence[_Part]) -> float:
+    """Log of the mean marginal likelihood of all members."""
+    evidence = np.concatenate([m.evidence.sum(axis=1) for part in parts for m in part.members])
+    most = float(evidence.max())
+    return most + math.log(float(np.exp(evidence - most).mean()))
 
 
 def imagined_scale(variance: FloatArray, count: float) -> FloatArray:
@@ -238,12 +275,25 @@ class _Part:
     ) -> None:
         self.patterns, self.inside = patterns, inside = chosen
         self._precision, self._size = precision[patterns], precision.shape[1]
-        if len(inside) < self._size:
-            gram = np.ascontiguousarray(sums.gram[:, inside[:, None], inside])
-            sums = Sums(gram, np.ascontiguousarray(sums.moment[:, inside]), sums.square, sums.count)
-        alone = _Members(np.ascontiguousarray(self._precision[:, inside]), sums, spread)
-        self.members: tuple[_Members | _PooledMembers, ...] = (alone, _PooledMembers(alone))
+        within = self._among(sums)
+        self._alone = _Members(np.ascontiguousarray(self._precision[:, inside]), within, spread)
+        self.members: tuple[_Members | _PooledMembers, ...] = (self._alone, _PooledMembers(self._alone))
         self._common = common_precision(self._precision, spread)
+
+    def _among(self, sums: Sums) -> Sums:
+        inside = self.inside
+        if len(inside) == self._size:
+            return sums
+        gram = np.ascontiguousarray(sums.gram[:, inside[:, None], inside])
+        return Sums(gram, np.ascontiguousarray(sums.moment[:, inside]), sums.square, sums.count)
+
+    def under(self, sums: Sums, spread: float) -> _Part:
+        """Return the same members for other targets of the same contexts, and another spread of them."""
+        part = copy(self)
+        part._alone = self._alone.under(self._among(sums), spread)
+        part.members = (part._alone, _PooledMembers(part._alone))
+        part._common = common_precision(self._precision, spread)
+        return part
 
     def covariance(self, source: int, pattern: int) -> FloatArray:
         """Covariance of all weights under one pattern, pooled (source 1) or not, shape (k, d, d)."""
@@ -279,8 +329,18 @@ class _Members:
         self.inverse, log_determinant = invert(a)
         # The precision relative to the prior's: 1 + what the observations add.
         self._log_ratio = log_determinant - np.log(precision).sum(axis=1)[:, None]
-        target = np.broadcast_to(sums.moment, a.shape[:3])
-        self.mean, self.noise, self.evidence = self.solve(target, sums.square[None, :])
+        self._solve_own()
+
+    def _solve_own(self) -> None:
+        target = np.broadcast_to(self.sums.moment, self.inverse.shape[:3])
+        self.mean, self.noise, self.evidence = self.solve(target, self.sums.square[None, :])
+
+    def under(self, sums: Sums, spread: float) -> _Members:
+        """Return the same for other targets of the same contexts; what was inverted stays so."""
+        members = copy(self)
+        members.sums, members.spread = sums, spread
+        members._solve_own()
+        return members
 
     def solve(self, moment: FloatArray, square: FloatArray) -> tuple[FloatArray, FloatArray, FloatArray]:
         """Mean of the weights (p, k, d), variance of the noise and log evidence (p, k) for these targets."""

@@ -9,9 +9,11 @@ for bit as they always did.
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Final
 
 import numpy as np
+from numpy.typing import NDArray
 
 from fairlead.optimizer.models.posterior import Mixture, Posterior, Sums, common_precision, imagined_scale
 from fairlead.optimizer.types.arrays import FloatArray
@@ -20,7 +22,7 @@ _UNVARYING: Final = 1e-12
 """Variance below which all requests had the same value."""
 
 
-def fit_sparse(mixture: Mixture, sums: Sums) -> Posterior:
+def fit_sparse(mixture: Mixture, sums: Sums, *, evidence: Sums | None = None) -> Posterior:
     """Compute what `Mixture.fit` does, up to rounding and what untrusted blocks would leak."""
     total = float(sums.count.sum())
     average = sums.gram[:, 0].sum(axis=0) / max(total, 1.0)
@@ -28,13 +30,9 @@ def fit_sparse(mixture: Mixture, sums: Sums) -> Posterior:
     varies = second - average * average > _UNVARYING
     varies[0] = True
     inside = np.flatnonzero(varies)
-    within = Sums(
-        np.ascontiguousarray(sums.gram[:, inside[:, None], inside]),
-        np.ascontiguousarray(sums.moment[:, inside]),
-        sums.square,
-        sums.count,
+    fitted = mixture.among(inside).fit(
+        _among(sums, inside), evidence=None if evidence is None else _among(evidence, inside)
     )
-    fitted = mixture.among(inside).fit(within)
     k, size = sums.moment.shape
     mean, cov = np.zeros((k, size)), np.zeros((k, size, size))
     mean[:, inside] = fitted.mean
@@ -50,7 +48,16 @@ def fit_sparse(mixture: Mixture, sums: Sums) -> Posterior:
     cov[:, 0, outside] = cov[:, outside, 0] = -own * centre
     cov[:, 0, 0] += own @ (centre * centre)
     average[0] = 1.0
-    return Posterior(mean, cov, fitted.noise, fitted.weights, average)
+    return replace(fitted, mean=mean, cov=cov, centre=average)
+
+
+def _among(sums: Sums, inside: NDArray[np.int64]) -> Sums:
+    return Sums(
+        np.ascontiguousarray(sums.gram[:, inside[:, None], inside]),
+        np.ascontiguousarray(sums.moment[:, inside]),
+        sums.square,
+        sums.count,
+    )
 
 
 def _prior_variance(mixture: Mixture, fitted: Posterior, spread: float) -> FloatArray:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from operator import attrgetter
 from pathlib import Path
 from typing import Annotated, Any, Final, Literal, NamedTuple, NoReturn
@@ -29,6 +29,7 @@ from fairlead.optimizer.types.events import (
     RouteChanged,
     new_decision,
 )
+from fairlead.optimizer.types.evidence import Evidence
 from fairlead.optimizer.types.route import Route
 from fairlead.optimizer.types.validation import check_decision
 
@@ -38,6 +39,7 @@ Number = Annotated[float, Meta(ge=-1.7976931348623157e308, le=1.7976931348623157
 Whole = Annotated[int, Meta(ge=-(2**63), le=2**63 - 1)]
 
 _ARRAYS: Final = ("probabilities", "floor", "expected", "features")
+_TABLES: Final = ("input_tokens", "counts", "outcomes", "features")
 # Lines of every release call seqs orders.
 _NAMES: Final = {"seq": "order", "since_seq": "since_order", "at_seq": "at_order"}
 
@@ -111,6 +113,18 @@ class _RouteChangedLine(_Line, tag="route_changed"):
     route: dict[str, Any]
 
 
+class _EvidenceLine(_Line, tag="evidence"):
+    seq: Whole
+    source: str
+    encoder_version: str
+    providers: tuple[str, ...]
+    tasks: tuple[str | None, ...]
+    input_tokens: bytearray
+    counts: bytearray
+    outcomes: bytearray
+    features: bytearray
+
+
 class _Kind(NamedTuple):
     line: type[_Line]
     name: str
@@ -131,9 +145,16 @@ _KINDS: Final[dict[type, _Kind]] = {
     DriftAlarm: _kind(_DriftAlarmLine),
     CircuitChanged: _kind(_CircuitChangedLine),
     RouteChanged: _kind(_RouteChangedLine),
+    Evidence: _kind(_EvidenceLine),
 }
 _READER: Final = msgspec.json.Decoder(
-    _DecisionLine | _OutcomeLine | _FeedbackLine | _DriftAlarmLine | _CircuitChangedLine | _RouteChangedLine
+    _DecisionLine
+    | _OutcomeLine
+    | _FeedbackLine
+    | _DriftAlarmLine
+    | _CircuitChangedLine
+    | _RouteChangedLine
+    | _EvidenceLine
 )
 _WRITER: Final = msgspec.json.Encoder(enc_hook=plain)
 _NOT_ASCII: Final = re.compile(r"[^\x00-\x7f]")
@@ -148,7 +169,7 @@ def encode(event: Event, *, checked: bool = False) -> str:
     if kind is None:
         raise InvalidInput(
             f"a {type(event).__name__} cannot be logged: give a decision, outcome, feedback, drift "
-            "alarm, change of a circuit or change of the route"
+            "alarm, change of a circuit, change of the route or evidence"
         )
     try:
         record = kind.line(VERSION, *kind.values(event)) if checked else _record(event, kind)
@@ -167,6 +188,8 @@ def _record(event: Event, kind: _Kind) -> _Line:
     elif isinstance(event, Decision):
         check_decision(event)
         fields |= {name: plain(fields[name]) for name in _ARRAYS}
+    elif isinstance(event, Evidence):
+        fields |= {name: plain(fields[name]) for name in _TABLES}
     try:
         return msgspec.convert(fields, kind.line)
     except msgspec.ValidationError:  # numbers of numpy are welcome too
@@ -228,6 +251,8 @@ def _read(line: str, seq: int | None = None) -> Event:
         return _decision(fields, seq)
     if isinstance(record, _RouteChangedLine):
         return RouteChanged(seq=record.seq, route=from_json(Route, record.route))
+    if isinstance(record, _EvidenceLine):
+        return _evidence(fields, seq)
     if isinstance(record, _DriftAlarmLine):
         return DriftAlarm(**fields)
     if isinstance(record, _CircuitChangedLine):
@@ -243,11 +268,7 @@ def _is_spaced(line: str) -> bool:
 
 
 def _decision(fields: dict[str, Any], seq: int | None) -> Decision:
-    for name in _ARRAYS:
-        try:
-            fields[name] = array_of(fields[name])
-        except ValueError as error:
-            raise InvalidInput(f"{name} has {error}") from error
+    _read_arrays(fields, _ARRAYS)
     n = len(fields["providers"])
     if fields["expected"].size != 6 * n:
         raise InvalidInput(f"expected has {fields['expected'].size} numbers, not 6 for each of {n} providers")
@@ -260,9 +281,34 @@ def _decision(fields: dict[str, Any], seq: int | None) -> Decision:
     return decision
 
 
+def _evidence(fields: dict[str, Any], seq: int | None) -> Evidence:
+    _read_arrays(fields, _TABLES)
+    k, cells, features = len(fields["providers"]), fields["counts"].size, fields["features"].size
+    n = cells // max(k, 1)
+    if n * k != cells or fields["outcomes"].size != 4 * cells or (features % n if n else features):
+        raise InvalidInput(
+            f"evidence has {cells} counts, {fields['outcomes'].size} outcomes and {features} features, which "
+            f"are no rows of {k} providers with four numbers each"
+        )
+    fields["counts"] = fields["counts"].reshape(n, k)
+    fields["outcomes"] = fields["outcomes"].reshape(4, n, k)
+    fields["features"] = fields["features"].reshape(n, features // max(n, 1))
+    return Evidence(**(fields if seq is None else {**fields, "seq": seq}))
+
+
+def _read_arrays(fields: dict[str, Any], names: Sequence[str]) -> None:
+    for name in names:
+        try:
+            fields[name] = array_of(fields[name])
+        except ValueError as error:
+            raise InvalidInput(f"{name} has {error}") from error
+
+
 def _name_of(event: Event) -> str:
     if isinstance(event, DriftAlarm | CircuitChanged | RouteChanged):
         return f"of {event.route.name if isinstance(event, RouteChanged) else event.provider!r}"
+    if isinstance(event, Evidence):
+        return f"of {event.source!r}"
     return repr(event.id if isinstance(event, Decision) else event.decision_id)
 
 

@@ -21,7 +21,7 @@ from fairlead.optimizer.selection.exploration import ENOUGH_FEEDBACK, priced_flo
 from fairlead.optimizer.selection.money_left import MoneyLeft
 from fairlead.optimizer.selection.pacer import HORIZON, Pacer
 from fairlead.optimizer.selection.sample import PeriodSample
-from fairlead.optimizer.types import Decision, FloatArray, Objective, Route
+from fairlead.optimizer.types import Decision, Evidence, FloatArray, Objective, Route
 from fairlead.optimizer.types.arrays import State, joined, part
 from fairlead.optimizer.types.budget import BudgetAlarm
 
@@ -203,6 +203,15 @@ class Pacing:
         if self._pacer is not None:
             self._pacer.spend(usd, at_s=at_s)
 
+    def foresee(self, evidence: Evidence) -> None:
+        """Let the contexts of evidence, evenly spaced, stand for those to come while the route has none."""
+        rows = np.flatnonzero(np.isfinite(evidence.features).all(axis=1))
+        if not self._window and len(rows):
+            tokens = evidence.input_tokens if len(evidence.input_tokens) else np.zeros(len(evidence))
+            for at in rows[np.linspace(0, len(rows) - 1, min(len(rows), WINDOW)).astype(np.intp)].tolist():
+                self._window.append((evidence.features[at], float(tokens[at])))
+            self.needs_solve = True
+
     def replace_window(self, rows: Iterable[tuple[FloatArray, float]]) -> None:
         """Replace the window, after the features have changed."""
         self._window = deque(rows, maxlen=WINDOW)
@@ -285,7 +294,9 @@ class Pacing:
         if target is None:
             target = float(np.median(cost))
         floor = priced_floor(cost, target, share=self._share)
-        unknown = np.array([beliefs.quality.count(name) < ENOUGH_FEEDBACK for name in beliefs.names])
+        quality = beliefs.quality
+        feedback = [quality.count(name) + quality.earned(name) for name in beliefs.names]
+        unknown = np.array(feedback) < ENOUGH_FEEDBACK
         if unknown.any():
             first = priced_floor(cost, target, share=self._unknown_share)
             floor = np.where(unknown, np.maximum(first, floor), floor)

@@ -18,6 +18,7 @@ from fairlead.optimizer.types.events import (
     Outcome,
     RouteChanged,
 )
+from fairlead.optimizer.types.evidence import Evidence
 from fairlead.optimizer.types.route import (
     Constraints,
     Metric,
@@ -38,6 +39,7 @@ __all__ = [
     "Decision",
     "DriftAlarm",
     "Event",
+    "Evidence",
     "Expected",
     "Feedback",
     "FloatArray",

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from fairlead.optimizer.errors import InvalidInput, check_amounts, finite
 from fairlead.optimizer.types.arrays import FloatArray
+from fairlead.optimizer.types.evidence import Evidence
 from fairlead.optimizer.types.route import MAX_COST_USD, Route
 
 MAX_LATENCY_S: Final = 1e6
@@ -356,7 +357,7 @@ class RouteChanged:
         finite("seq", self.seq, low=0, high=2**53, remedy="give a seq, counted from 0")
 
 
-Event = Decision | Outcome | Feedback | DriftAlarm | CircuitChanged | RouteChanged
+Event = Decision | Outcome | Feedback | DriftAlarm | CircuitChanged | RouteChanged | Evidence
 E = TypeVar("E", bound=Decision | Outcome | Feedback)
 
 
