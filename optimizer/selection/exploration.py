@@ -56,17 +56,17 @@ class Newcomers:
         return result
 
 
-def priced_floor(expected_cost_usd: FloatArray, budget_usd: float, *, share: float) -> FloatArray:
+def priced_floor(expected_cost_usd: FloatArray, spare_usd: float, *, share: float) -> FloatArray:
     """Return the least probability of each provider, shape (k,), for expected costs (k,) without NaN.
 
-    floor = share / k × min(1, budget / extra), where extra is the USD by which a provider is dearer than the
-    cheapest. So all floors together spend at most share × budget more than the cheapest provider would.
-    ``budget_usd`` is per request; infinity does not price at all.
+    floor = share / k × min(1, spare / extra), where extra is the USD by which a provider is dearer than the
+    cheapest. So all floors together spend at most share × spare more than the cheapest provider would.
+    ``spare_usd`` is what a request may cost beyond the cheapest; infinity does not price at all.
     """
     finite("share", share, low=0, high=1, remedy="give the share of requests to explore with, in [0, 1]")
-    if not budget_usd >= 0:
-        raise InvalidInput(f"budget_usd is {budget_usd:g}: give USD per request of at least 0")
+    if not spare_usd >= 0:
+        raise InvalidInput(f"spare_usd is {spare_usd:g}: give USD per request of at least 0")
     extra = expected_cost_usd - expected_cost_usd.min()
-    part = np.divide(budget_usd, extra, out=np.ones(len(extra)), where=extra > budget_usd)
+    part = np.divide(spare_usd, extra, out=np.ones(len(extra)), where=extra > spare_usd)
     floor: FloatArray = share / len(extra) * part
     return floor

@@ -48,8 +48,12 @@ ENOUGH_REQUESTS: Final = 32
 _LEAST_TARGET_USD: Final = 1e-18
 """Less than anything costs, so that a budget which is spent has a finite price where calls are free."""
 
+TOLERANCE: Final = 0.015
+"""Share of the target by which what a request is expected to cost may exceed it. A saving smaller than this
+is less than what is known of costs, and not worth any quality."""
+
 _STEPS: Final = 24
-_TOLERANCE: Final = 0.01
+_PRECISION: Final = 0.01
 _DAY_HOURS: Final = 24
 
 
@@ -220,12 +224,14 @@ class Pacer:
         return self.shadow_price
 
     def solve(self, spend_at: Callable[[float], float], *, least_usd: float) -> float:
-        """Return the λ at which ``spend_at(λ)``, the expected mean cost, meets the target.
+        """Return the smallest λ at which ``spend_at(λ)``, the expected mean cost, keeps to the target.
 
+        It may exceed the target by `TOLERANCE`, since a saving smaller than that is not worth quality.
         ``least_usd`` is what the cheapest provider would cost on its own: asking for less would only
-        trade quality for a saving that no fixed choice could make.
+        trade quality for a saving that no fixed choice could make. If even the highest price spends more,
+        what it spends is the target.
         """
-        target = max(self.target_usd(), least_usd, _LEAST_TARGET_USD)
+        target = max(self.target_usd(), least_usd, _LEAST_TARGET_USD) * (1.0 + TOLERANCE)
         unit = 1.0 / target
         if self.shadow_price == 0.0 and spend_at(0.0) <= target:
             return 0.0
@@ -234,8 +240,11 @@ class Pacer:
         point = min(max(point, low), high)
         step, below, above = 0.1, None, None
         for steps in range(_STEPS):
-            gap = spend_at(math.exp(point)) / target - 1.0
-            if abs(gap) < _TOLERANCE or (gap < 0 and point <= low) or (gap > 0 and point >= high):
+            spend = spend_at(math.exp(point))
+            if spend > target and point >= high:
+                target = spend * (1.0 + TOLERANCE)
+            gap = spend / target - 1.0
+            if -_PRECISION < gap <= 0.0 or (gap < 0 and point <= low):
                 break
             if steps == 0 and gap < 0 and spend_at(0.0) <= target:
                 # Less is spent at this price than the budget allows: perhaps no price is needed any more.
@@ -245,7 +254,8 @@ class Pacer:
             else:
                 above = (point, gap)
             if below is not None and above is not None:
-                share = min(max(below[1] / (below[1] - above[1]), 0.1), 0.9)
+                # Aim at the middle of what is accepted.
+                share = min(max((below[1] + 0.5 * _PRECISION) / (below[1] - above[1]), 0.25), 0.75)
                 point = below[0] + share * (above[0] - below[0])
             else:
                 point = min(max(point + (step if gap > 0 else -step), low), high)

@@ -19,7 +19,7 @@ from fairlead.optimizer.models.beliefs import Beliefs
 from fairlead.optimizer.policies.base import Policy
 from fairlead.optimizer.selection.exploration import ENOUGH_FEEDBACK, priced_floor
 from fairlead.optimizer.selection.money_left import MoneyLeft
-from fairlead.optimizer.selection.pacer import HORIZON, Pacer
+from fairlead.optimizer.selection.pacer import HORIZON, TOLERANCE, Pacer
 from fairlead.optimizer.selection.sample import PeriodSample
 from fairlead.optimizer.types import Decision, Evidence, FloatArray, Objective, Route
 from fairlead.optimizer.types.arrays import State, joined, part
@@ -35,8 +35,8 @@ MOST_REQUESTS_A_CALL: Final = 20.0
 """A provider has no floor if one call costs more than the budget of this many requests."""
 
 UNKNOWN_SHARE: Final = 0.05
-"""Share of requests, and of a budget, for providers with less feedback than `ENOUGH_FEEDBACK`: a provider
-whose first few answers were unlucky is not given up."""
+"""Share of requests, and of what a budget leaves beyond the cheapest provider, for providers with less
+feedback than `ENOUGH_FEEDBACK`: one whose first few answers were unlucky is not given up."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -280,8 +280,11 @@ class Pacing:
                 probabilities = probabilities * (1.0 - floor.sum()) + floor
             return float((probabilities * prediction.cost_usd).sum() / len(rows))
 
-        least_usd = float(prediction.cost_usd.mean(axis=0)[~self._excluded].min())
-        own_price = pacer.solve(spend_at, least_usd=least_usd)
+        mean_cost = prediction.cost_usd.mean(axis=0)
+        least_usd = float(mean_cost[~self._excluded].min())
+        # The floor is paid whatever the price.
+        floor_usd = float(floor @ (mean_cost - least_usd))
+        own_price = pacer.solve(spend_at, least_usd=least_usd + floor_usd)
         mean_usd = spend_at(own_price) if pacer.budget.period is not None else math.nan
         return Solution(shadow_price=own_price, floor=floor, mean_usd=mean_usd, least_usd=least_usd)
 
@@ -292,13 +295,15 @@ class Pacing:
         cost = beliefs.predict(beliefs.quality.posterior.centre[None], tokens).cost_usd[0]
         target = self.target_usd
         if target is None:
-            target = float(np.median(cost))
-        floor = priced_floor(cost, target, share=self._share)
+            target = spare = float(np.median(cost))
+        else:
+            spare = max(target - float(cost.min()), TOLERANCE * target)
+        floor = priced_floor(cost, spare, share=self._share)
         quality = beliefs.quality
         feedback = [quality.count(name) + quality.earned(name) for name in beliefs.names]
         unknown = np.array(feedback) < ENOUGH_FEEDBACK
         if unknown.any():
-            first = priced_floor(cost, target, share=self._unknown_share)
+            first = priced_floor(cost, spare, share=self._unknown_share)
             floor = np.where(unknown, np.maximum(first, floor), floor)
         # One call that eats the budget of many requests is a gamble, however rarely it is drawn.
         floor = np.where((cost > MOST_REQUESTS_A_CALL * target) | self._excluded, 0.0, floor)

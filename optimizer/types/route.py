@@ -186,9 +186,9 @@ class Route:
 
     ``default_provider`` answers when routing itself fails. ``newcomer_share`` caps the share of
     requests, and of a budget, that may be spent on getting to know a provider added later.
-    ``exploration_share`` is the share of requests, and of a budget, spent on a floor under every
-    propensity, so that other policies can be evaluated from the log afterwards; providers with hardly any
-    feedback yet have a higher floor. With 0 there is neither.
+    ``exploration_share`` is the share of requests, and of what a budget leaves beyond the cheapest provider,
+    spent on a floor under every propensity, so that other policies can be evaluated from the log afterwards;
+    providers with hardly any feedback yet have a higher floor. With 0 there is neither.
 
     >>> small, large = Provider(name="small"), Provider(name="large")
     >>> route = Route(name="support-chat", providers=(small, large), budget=Budget(usd_per_day=20.0))

@@ -93,5 +93,5 @@ def test_the_floor_by_hand() -> None:
 def test_a_floor_of_nonsense_is_refused() -> None:
     with pytest.raises(InvalidInput, match="share"):
         priced_floor(np.ones(2), 1.0, share=2)
-    with pytest.raises(InvalidInput, match="budget_usd"):
+    with pytest.raises(InvalidInput, match="spare_usd"):
         priced_floor(np.ones(2), np.nan, share=0.1)

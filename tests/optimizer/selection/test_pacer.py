@@ -3,7 +3,7 @@ import math
 import numpy as np
 import pytest
 
-from fairlead.optimizer.selection.pacer import CREDIT_REQUESTS, HORIZON, Pacer
+from fairlead.optimizer.selection.pacer import CREDIT_REQUESTS, HORIZON, TOLERANCE, Pacer
 from fairlead.optimizer.types import Budget
 
 CHEAP, DEAR = 1e-4, 1e-2
@@ -24,6 +24,10 @@ def falling(scale):
     return lambda price: CHEAP + (DEAR - CHEAP) / (1.0 + (price * scale) ** 1.5)
 
 
+def keeps_to(target, spend):
+    return target * (1.0 - 1e-9) <= spend <= target * (1.0 + TOLERANCE)
+
+
 @pytest.mark.parametrize("scale", [1e-5, 1e-3, 1e-2, 1.0])
 @pytest.mark.parametrize("target", [2e-4, 1e-3, 5e-3])
 def test_the_shadow_price_makes_the_expected_spend_meet_the_target(scale, target):
@@ -32,7 +36,7 @@ def test_the_shadow_price_makes_the_expected_spend_meet_the_target(scale, target
     assert falling(scale)(first) == pytest.approx(target, rel=0.15)
     # The search goes on from where the last one ended.
     price = pacer.update(falling(scale), least_usd=CHEAP)
-    assert falling(scale)(price) == pytest.approx(target, rel=0.01)
+    assert keeps_to(target, falling(scale)(price))
     assert pacer.shadow_price == price
 
 
@@ -41,7 +45,7 @@ def test_it_is_found_from_any_earlier_price(before):
     pacer = per_request()
     pacer.shadow_price = before
     pacer.update(falling(0.1), least_usd=CHEAP)
-    assert falling(0.1)(pacer.update(falling(0.1), least_usd=CHEAP)) == pytest.approx(1e-3, rel=0.01)
+    assert keeps_to(1e-3, falling(0.1)(pacer.update(falling(0.1), least_usd=CHEAP)))
 
 
 def test_a_budget_that_does_not_bind_has_no_price():
@@ -60,12 +64,34 @@ def test_a_budget_that_is_spent_has_a_finite_price_where_the_cheapest_is_free():
 def test_less_than_the_cheapest_costs_is_not_asked_for():
     pacer = per_request(CHEAP / 10)
     price = pacer.update(falling(1.0), least_usd=CHEAP * 1.1)
-    assert falling(1.0)(price) == pytest.approx(CHEAP * 1.1, rel=0.01)
+    assert keeps_to(CHEAP * 1.1, falling(1.0)(price))
+
+
+def test_a_saving_within_the_tolerance_is_not_bought_with_a_higher_price():
+    """Two providers cost the same within .3 %; a third, which is dear, is left out from λ = 1,000 on."""
+
+    def spend(price):
+        return CHEAP * (1.0 + 0.003 / (1.0 + price / 1e6) + 2.0 / (1.0 + (price / 300.0) ** 4))
+
+    pacer = per_request(CHEAP)
+    for before in (1.0, 1e8):
+        pacer.shadow_price = before
+        pacer.update(spend, least_usd=CHEAP)
+        price = pacer.update(spend, least_usd=CHEAP)
+        assert keeps_to(CHEAP, spend(price))
+        assert 1_000.0 < price < 2_000.0
 
 
 def test_a_spend_that_no_price_lowers_ends_at_a_finite_price():
     price = per_request(1e-3).update(lambda price: DEAR, least_usd=CHEAP)
-    assert math.isfinite(price) and price > 1.0
+    assert math.isfinite(price) and price > 0.0
+
+
+def test_where_no_price_keeps_to_the_target_the_least_that_one_can_spend_is_the_target():
+    pacer = per_request(CHEAP)
+    for _ in range(2):
+        pacer.update(lambda price: 3.0 * falling(0.1)(price), least_usd=CHEAP)
+    assert keeps_to(3.0 * CHEAP, 3.0 * falling(0.1)(pacer.shadow_price))
 
 
 @pytest.mark.parametrize("edge", [0.3, 20.0, 4_000.0])

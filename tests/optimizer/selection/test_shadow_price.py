@@ -7,6 +7,7 @@ from fairlead.optimizer.models.statistics import quantise
 from fairlead.optimizer.policies.greedy import Greedy
 from fairlead.optimizer.policies.thompson import Thompson
 from fairlead.optimizer.selection.exploration import ENOUGH_FEEDBACK
+from fairlead.optimizer.selection.pacer import TOLERANCE
 from fairlead.optimizer.selection.shadow_price import UNKNOWN_SHARE, Pacing
 from fairlead.optimizer.types import Budget, Decision, Objective, Prices, Provider, Route
 
@@ -175,3 +176,14 @@ def test_the_floor_of_the_unknown_costs_at_most_its_share_of_the_budget():
     extra = pacing.floor * (np.array(COST) - min(COST))
     assert extra.sum() <= UNKNOWN_SHARE * 2e-3
     assert pacing.floor[2] < pacing.floor[1]
+
+
+def test_the_floor_comes_out_of_what_the_budget_leaves_beyond_the_cheapest():
+    learned = Beliefs(BLOCKS, route().providers)
+    extra = np.array(COST) - min(COST)
+    for usd, spare in ((1.5e-4, 0.5e-4), (1e-4, TOLERANCE * 1e-4), (0.5e-4, TOLERANCE * 0.5e-4)):
+        pacing = Pacing(route(usd), Thompson())
+        pacing.update(learned)
+        assert pacing.floor[0] == pytest.approx(UNKNOWN_SHARE / 3)
+        assert pacing.floor[1] == pytest.approx(UNKNOWN_SHARE / 3 * spare / extra[1])
+        assert pacing.floor @ extra <= UNKNOWN_SHARE * spare
