@@ -6,8 +6,10 @@ from collections.abc import Mapping, Sequence
 from typing import Final
 
 import numpy as np
+from numpy.typing import NDArray
 
 from fairlead.optimizer.errors import InvalidInput, finite
+from fairlead.optimizer.selection.pacer import TOLERANCE
 from fairlead.optimizer.types import FloatArray
 
 ENOUGH_FEEDBACK: Final = 8
@@ -41,19 +43,43 @@ class Newcomers:
         ineligible: Mapping[str, str],
         target_usd: float | None,
     ) -> FloatArray:
-        """Give each newcomer its quota: at most its share of requests, and of ``target_usd`` per request.
+        """Give each newcomer its quota, by `newcomer_quota`, if a request may cost ``target_usd`` on average.
 
-        Newcomers share one quota of requests; the others keep the proportions of ``probabilities`` (k,).
+        The others keep the proportions of ``probabilities`` (k,).
         """
         new = np.array([name in self.names and name not in ineligible for name in names])
         if not new.any() or new.all() or not probabilities[~new].sum() > 0:
             return probabilities
-        quota = np.where(new, self.share / new.sum(), 0.0)
-        if target_usd is not None:
-            quota = np.minimum(quota, self.share * target_usd / np.maximum(cost_usd, 1e-12))
+        quota = newcomer_quota(new, cost_usd, target_usd, share=self.share)
         others = np.where(new, 0.0, probabilities)
-        result: FloatArray = others / others.sum() * (1.0 - quota.sum()) + quota * new
+        result: FloatArray = others / others.sum() * (1.0 - quota.sum()) + quota
         return result
+
+
+def spare_usd(cost_usd: FloatArray, target_usd: float) -> float:
+    """Return what of ``target_usd`` per request may go to exploring, for expected costs (k,) of providers.
+
+    It is what the cheapest leaves over, and at least `TOLERANCE` of the target.
+    """
+    return max(target_usd - float(cost_usd.min()), TOLERANCE * target_usd)
+
+
+def newcomer_quota(
+    new: NDArray[np.bool_], cost_usd: FloatArray, target_usd: float | None, *, share: float
+) -> FloatArray:
+    """Return the share of requests of each ``new`` provider and 0 for the others, shape (k,).
+
+    Newcomers divide one ``share`` of requests among them. By how much they are dearer than the cheapest of
+    the others comes to no more than that share of what these leave over of the target; None does not price.
+    """
+    quota: FloatArray = np.where(new, share / max(int(new.sum()), 1), 0.0)
+    if target_usd is None or new.all():
+        return quota
+    others_usd = cost_usd[~new]
+    extra = cost_usd - others_usd.min()
+    spare = spare_usd(others_usd, target_usd)
+    priced: FloatArray = quota * np.divide(spare, extra, out=np.ones(len(extra)), where=extra > spare)
+    return priced
 
 
 def priced_floor(expected_cost_usd: FloatArray, spare_usd: float, *, share: float) -> FloatArray:

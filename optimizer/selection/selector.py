@@ -17,7 +17,7 @@ from fairlead.optimizer.errors import InvalidInput
 from fairlead.optimizer.models.beliefs import Beliefs, Prediction
 from fairlead.optimizer.policies.base import Policy
 from fairlead.optimizer.selection.eligibility import ConstraintChecker, require_eligible
-from fairlead.optimizer.selection.exploration import Newcomers
+from fairlead.optimizer.selection.exploration import Newcomers, newcomer_quota
 from fairlead.optimizer.selection.shadow_price import TYPICAL_INPUT_TOKENS, Pacing
 from fairlead.optimizer.selection.trial import Judgement, Standing
 from fairlead.optimizer.types import Constraints, FloatArray, Objective, Route
@@ -68,7 +68,9 @@ class Selector:
 
     def update_price(self) -> None:
         """Solve the shadow price again, after the route or its newcomers have changed."""
-        self.pacing.configure(self._route, self._beliefs, excluded=self._excluded())
+        new = self.newcomers.names - self._checker.always_ineligible
+        is_new = [name in new for name in self.names]
+        self.pacing.configure(self._route, self._beliefs, excluded=self._excluded(), newcomers=is_new)
 
     @property
     def has_limits(self) -> bool:
@@ -177,8 +179,8 @@ class Selector:
         share, target = self.newcomers.share, self.pacing.target_usd
         standing = judgement.stand(eligible=np.isfinite(mean[0]), newcomers=is_new, share=share)
         quota = standing.quota
-        if target is not None:
-            affordable = share * target / np.maximum(cost_usd, 1e-12)
+        if is_new.any():
+            affordable = newcomer_quota(is_new, cost_usd, target, share=share)
             quota = np.where(is_new, np.minimum(quota, affordable), quota)
         if standing.is_capped.any():
             quota[standing.is_capped] = np.minimum(

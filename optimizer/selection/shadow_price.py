@@ -17,9 +17,14 @@ import numpy as np
 from fairlead.optimizer.errors import InvalidInput
 from fairlead.optimizer.models.beliefs import Beliefs
 from fairlead.optimizer.policies.base import Policy
-from fairlead.optimizer.selection.exploration import ENOUGH_FEEDBACK, priced_floor
+from fairlead.optimizer.selection.exploration import (
+    ENOUGH_FEEDBACK,
+    newcomer_quota,
+    priced_floor,
+    spare_usd,
+)
 from fairlead.optimizer.selection.money_left import MoneyLeft
-from fairlead.optimizer.selection.pacer import HORIZON, TOLERANCE, Pacer
+from fairlead.optimizer.selection.pacer import HORIZON, Pacer
 from fairlead.optimizer.selection.sample import PeriodSample
 from fairlead.optimizer.types import Decision, Evidence, FloatArray, Objective, Route
 from fairlead.optimizer.types.arrays import State, joined, part
@@ -75,7 +80,7 @@ class Pacing:
         """Number of solutions so far."""
         self._use(route)
 
-    def _use(self, route: Route, excluded: Sequence[bool] = ()) -> None:
+    def _use(self, route: Route, excluded: Sequence[bool] = (), newcomers: Sequence[bool] = ()) -> None:
         k = len(route.providers)
         self._objective = route.objective
         self._share = route.exploration_share
@@ -83,19 +88,28 @@ class Pacing:
         self.has_floor = self._share > 0 and self._policy.takes_floor
         self.floor: FloatArray = np.zeros(k)
         self._excluded = np.array(excluded, dtype=np.bool_) if excluded else np.zeros(k, dtype=np.bool_)
+        self._newcomers = np.array(newcomers, dtype=np.bool_) if newcomers else np.zeros(k, dtype=np.bool_)
+        self._newcomer_share = route.newcomer_share
         self._has_budget = route.budget is not None
         if route.budget is not None and self._pacer is None:
             self._pacer = Pacer(route.budget)
         elif route.budget is not None and self._pacer is not None and self._pacer.budget != route.budget:
             self._pacer.change(route.budget)
 
-    def configure(self, route: Route, beliefs: Beliefs, *, excluded: Sequence[bool] = ()) -> None:
+    def configure(
+        self,
+        route: Route,
+        beliefs: Beliefs,
+        *,
+        excluded: Sequence[bool] = (),
+        newcomers: Sequence[bool] = (),
+    ) -> None:
         """Use another objective, budget or list of providers from now on.
 
-        The policy chooses among providers that are not ``excluded``: no request may use those, or they are
-        new and have a quota instead.
+        The policy chooses among providers that are not ``excluded``: no request may use those, or they have
+        a quota instead, which for ``newcomers`` among them is known beforehand.
         """
-        self._use(route, excluded)
+        self._use(route, excluded, newcomers)
         self.update(beliefs)
 
     def exclude(self, excluded: Sequence[bool]) -> None:
@@ -224,6 +238,7 @@ class Pacing:
             "input_tokens": np.array([tokens for _, tokens in self._window], dtype=np.float64),
             "counts": np.array([self._since, self.version, self.needs_solve], dtype=np.int64),
             "out": self._excluded,
+            "new": self._newcomers,
             "floor": self.floor,
             "shared_price": np.array(self.shared_price),
         }
@@ -238,6 +253,7 @@ class Pacing:
         self.needs_solve, self.floor = bool(needs_solve), state["floor"].copy()
         self.floor.setflags(write=False)
         self._excluded = state["out"].copy()
+        self._newcomers = state.get("new", np.zeros_like(self._excluded)).copy()
         if self._pacer is not None:
             self._pacer.restore(part(state, "pacer"))
         self.shared_price = float(state.get("shared_price", np.zeros(())))
@@ -270,23 +286,34 @@ class Pacing:
         rows[:, 1:] = [features for features, _ in window]
         prediction = beliefs.predict(rows, np.array([tokens for _, tokens in window]))
 
+        mean_cost = prediction.cost_usd.mean(axis=0)
+        fixed = self._fixed_shares(mean_cost, floor)
+
         def spend_at(shadow_price: float) -> float:
             weight = self._objective.latency_weight
             price = max(shadow_price, self.shared_price)
             mean, spread = prediction.utility(shadow_price=price, latency_weight=weight)
             mean[:, self._excluded] = -np.inf
             probabilities = self._policy.probabilities(mean, spread)
-            if self.has_floor:
-                probabilities = probabilities * (1.0 - floor.sum()) + floor
+            probabilities = probabilities * (1.0 - fixed.sum()) + fixed
             return float((probabilities * prediction.cost_usd).sum() / len(rows))
 
-        mean_cost = prediction.cost_usd.mean(axis=0)
         least_usd = float(mean_cost[~self._excluded].min())
-        # The floor is paid whatever the price.
-        floor_usd = float(floor @ (mean_cost - least_usd))
-        own_price = pacer.solve(spend_at, least_usd=least_usd + floor_usd)
+        # What quotas and floors cost is paid whatever the price.
+        fixed_usd = float(fixed @ (mean_cost - least_usd))
+        own_price = pacer.solve(spend_at, least_usd=least_usd + fixed_usd)
         mean_usd = spend_at(own_price) if pacer.budget.period is not None else math.nan
         return Solution(shadow_price=own_price, floor=floor, mean_usd=mean_usd, least_usd=least_usd)
+
+    def _fixed_shares(self, cost_usd: FloatArray, floor: FloatArray) -> FloatArray:
+        """Return what each provider gets beside what the policy gives it, by quota and floor, shape (k,)."""
+        fixed = floor if self.has_floor else np.zeros(len(cost_usd))
+        new = self._newcomers & self._excluded
+        if not new.any():
+            return fixed
+        quota = newcomer_quota(new, cost_usd, self.target_usd, share=self._newcomer_share)
+        result: FloatArray = quota * (1.0 - fixed.sum()) + fixed
+        return result
 
     def _priced_floor(self, beliefs: Beliefs) -> FloatArray:
         if not self.has_floor:
@@ -297,7 +324,7 @@ class Pacing:
         if target is None:
             target = spare = float(np.median(cost))
         else:
-            spare = max(target - float(cost.min()), TOLERANCE * target)
+            spare = spare_usd(cost, target)
         floor = priced_floor(cost, spare, share=self._share)
         quality = beliefs.quality
         feedback = [quality.count(name) + quality.earned(name) for name in beliefs.names]

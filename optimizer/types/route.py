@@ -185,7 +185,8 @@ class Route:
     """One decision point of a product: its providers, objective, budget and rules.
 
     ``default_provider`` answers when routing itself fails. ``newcomer_share`` caps the share of
-    requests, and of a budget, that may be spent on getting to know a provider added later.
+    requests, and of what a budget leaves beyond the cheapest provider, that may be spent on getting to know
+    providers added later.
     ``exploration_share`` is the share of requests, and of what a budget leaves beyond the cheapest provider,
     spent on a floor under every propensity, so that other policies can be evaluated from the log afterwards;
     providers with hardly any feedback yet have a higher floor. With 0 there is neither.

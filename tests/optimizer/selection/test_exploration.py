@@ -5,6 +5,7 @@ from hypothesis import strategies as st
 
 from fairlead.optimizer.errors import InvalidInput
 from fairlead.optimizer.selection.exploration import ENOUGH_FEEDBACK, Newcomers, priced_floor
+from fairlead.optimizer.selection.pacer import TOLERANCE
 
 NAMES = ("old", "other", "new")
 COST = np.array([1e-3, 2e-3, 1e-3])
@@ -38,10 +39,18 @@ def test_newcomers_share_one_quota():
     np.testing.assert_allclose(shares, [0.45, 0.45, 0.05, 0.05])
 
 
-def test_a_dear_newcomer_takes_no_more_than_its_share_of_the_budget():
-    shares = with_quotas(added(), cost=np.array([1e-3, 2e-3, 0.5]), target=1e-3)
-    assert shares[2] * 0.5 == pytest.approx(0.1 * 1e-3)
+def test_a_dear_newcomer_takes_no_more_than_its_share_of_what_the_others_leave():
+    cost = np.array([1e-3, 2e-3, 0.5])
+    shares = with_quotas(added(), cost=cost, target=1.5e-3)
+    assert shares[2] * (0.5 - 1e-3) == pytest.approx(0.1 * 0.5e-3)
     assert shares.sum() == pytest.approx(1.0)
+    # Where they leave nothing, it is a share of the tolerance.
+    shares = with_quotas(added(), cost=cost, target=1e-3)
+    assert shares[2] * (0.5 - 1e-3) == pytest.approx(0.1 * TOLERANCE * 1e-3)
+
+
+def test_a_newcomer_that_costs_no_more_than_the_others_has_its_whole_quota_at_any_budget():
+    assert with_quotas(added(), target=1e-6)[2] == pytest.approx(0.1)
 
 
 def test_a_cheap_newcomer_is_still_capped_in_requests():

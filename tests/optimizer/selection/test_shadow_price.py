@@ -6,7 +6,7 @@ from fairlead.optimizer.models.beliefs import Beliefs
 from fairlead.optimizer.models.statistics import quantise
 from fairlead.optimizer.policies.greedy import Greedy
 from fairlead.optimizer.policies.thompson import Thompson
-from fairlead.optimizer.selection.exploration import ENOUGH_FEEDBACK
+from fairlead.optimizer.selection.exploration import ENOUGH_FEEDBACK, newcomer_quota
 from fairlead.optimizer.selection.pacer import TOLERANCE
 from fairlead.optimizer.selection.shadow_price import UNKNOWN_SHARE, Pacing
 from fairlead.optimizer.types import Budget, Decision, Objective, Prices, Provider, Route
@@ -187,3 +187,24 @@ def test_the_floor_comes_out_of_what_the_budget_leaves_beyond_the_cheapest():
         assert pacing.floor[0] == pytest.approx(UNKNOWN_SHARE / 3)
         assert pacing.floor[1] == pytest.approx(UNKNOWN_SHARE / 3 * spare / extra[1])
         assert pacing.floor @ extra <= UNKNOWN_SHARE * spare
+
+
+@pytest.mark.parametrize("usd", [1e-3, 4e-3])
+def test_what_newcomers_cost_comes_out_of_the_budget(usd):
+    declared = route(usd)
+    pacing, learned = Pacing(declared, Thompson()), beliefs(declared)
+    for _ in range(3):
+        pacing.configure(declared, learned)
+    without = pacing.shadow_price
+    new = [False, False, True]
+    for _ in range(3):
+        pacing.configure(declared, learned, excluded=new, newcomers=new)
+    quota = newcomer_quota(np.array(new), np.array(COST), usd, share=declared.newcomer_share)
+    assert quota[2] * (COST[2] - COST[0]) == pytest.approx(declared.newcomer_share * (usd - COST[0]))
+    prediction = learned.predict(learned.quality.posterior.centre[None], 10.0)
+    mean, deviation = prediction.utility(shadow_price=pacing.shadow_price, latency_weight=0.0)
+    mean[:, 2] = -np.inf
+    chances = Thompson().probabilities(mean, deviation)[0] * (1.0 - quota.sum()) + quota
+    least = min(usd, COST[1] * (1.0 - quota.sum()) + COST[2] * quota[2])
+    assert chances @ prediction.cost_usd[0] == pytest.approx(least, rel=0.03)
+    assert (pacing.shadow_price > without) == (usd == 1e-3)
