@@ -15,6 +15,7 @@ from prometheus_client.registry import Collector
 from fairlead.api.state.follower import Engine
 from fairlead.api.store.writer import Writer
 from fairlead.optimizer.selection.eligibility import LIMITS
+from fairlead.optimizer.types.events import WATCHED
 
 BUCKETS_S: Final = (
     0.00001, 0.00002, 0.00005, 0.0001, 0.0002, 0.0005, 0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5,
@@ -103,6 +104,7 @@ class Metrics(Collector):
             yield from _budgets(self._engine)
             yield from _quarantine(self._engine)
             yield from _circuits(self._engine)
+            yield _drift(self._engine)
             yield _relaxed(self._engine)
 
     def _counted(self) -> Iterator[Metric]:
@@ -178,7 +180,6 @@ def _routes(engine: Engine) -> Iterator[Metric]:
             ("fairlead_decisions", "Decisions of the whole log."),
             ("fairlead_fallback_decisions", "Decisions answered with the default provider."),
             ("fairlead_explored_decisions", "Decisions for another provider than the best expected."),
-            ("fairlead_drift_alarms", "Drift alarms: providers that have changed."),
         )
     }
     spent = gauge("fairlead_spent_usd", "Money spent, as outcomes reported it; corrections can lower it.")
@@ -191,7 +192,7 @@ def _routes(engine: Engine) -> Iterator[Metric]:
         summary = served.router.summary()
         for metric, value in zip(
             counters.values(),
-            (served.decisions, served.fallbacks, served.explored, len(served.router.alarms)),
+            (served.decisions, served.fallbacks, served.explored),
             strict=True,
         ):
             metric.add_metric([name], value)
@@ -224,6 +225,20 @@ def _circuits(engine: Engine) -> Iterator[Metric]:
             state.add_metric([route, provider.name], _STATES[circuit.state if circuit else "closed"])
             changes.add_metric([route, provider.name], counts.get(provider.name, 0))
     yield from (state, changes)
+
+
+def _drift(engine: Engine) -> Metric:
+    counter = CounterMetricFamily(
+        "fairlead_drift_alarms",
+        "Drift alarms: providers that have changed in a quantity.",
+        labels=["route", "provider", "quantity"],
+    )
+    for route, served in sorted(engine.fold.routes.items()):
+        counts = Counter((alarm.provider, alarm.quantity) for alarm in served.router.alarms)
+        for provider in served.router.route.providers:
+            for quantity in WATCHED:
+                counter.add_metric([route, provider.name, quantity], counts[provider.name, quantity])
+    return counter
 
 
 def _relaxed(engine: Engine) -> Metric:

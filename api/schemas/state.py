@@ -68,16 +68,23 @@ class CircuitOut(Answer):
 
 
 class AlarmOut(Answer):
-    """A provider that has changed; earlier observations of it now count for little."""
+    """A provider that has changed; earlier observations of that quantity now count for little."""
 
     provider: str = Field(description="The provider that changed.", examples=["small"])
-    quantity: str = Field(description="What changed; only quality is watched.", examples=["quality"])
+    quantity: str = Field(
+        description="What changed: quality, tokens (length of answers), cost, latency or failure.",
+        examples=["quality"],
+    )
+    task: str | None = Field(description="The task whose requests revealed it; null: all together.")
     since_order: int = Field(
         description="From which of the route's own decisions on, counted from 0.", examples=[610]
     )
-    at_order: int = Field(description="Which of them revealed the change by its feedback.", examples=[700])
-    before: float = Field(description="Mean before the change.", examples=[0.82])
-    after: float = Field(description="Mean since the change.", examples=[0.64])
+    at_order: int = Field(description="Which of them revealed the change.", examples=[700])
+    before: float = Field(
+        description="Mean before: rewards, share of failures; geometric: tokens, seconds, USD over the list.",
+        examples=[0.82],
+    )
+    after: float = Field(description="Likewise since the change.", examples=[0.64])
 
 
 class BudgetAlarmOut(Answer):

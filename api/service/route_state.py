@@ -175,6 +175,7 @@ def alarm_answer(alarm: DriftAlarm) -> AlarmOut:
     return AlarmOut(
         provider=alarm.provider,
         quantity=alarm.quantity,
+        task=alarm.task,
         since_order=alarm.since_seq,
         at_order=alarm.at_seq,
         before=alarm.before,

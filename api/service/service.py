@@ -24,6 +24,7 @@ from fairlead.api.service.auth import Authenticator, Principal, TokenBucket
 from fairlead.api.service.budget_watch import BudgetWatch
 from fairlead.api.service.circuit_watch import CircuitWatch
 from fairlead.api.service.declared import declared_changes
+from fairlead.api.service.drift_watch import DriftWatch
 from fairlead.api.service.quarantine_watch import QuarantineWatch
 from fairlead.api.service.upkeep import Upkeep
 from fairlead.api.settings import Settings
@@ -84,7 +85,7 @@ class Service:
         self.authenticator = Authenticator(lambda: self.engine.in_force.config, clock)
         self.metrics.watch(self.engine, self.writer)
         self.budget_watch, self.quarantine_watch = BudgetWatch(self.engine), QuarantineWatch(self.engine)
-        self.circuit_watch = CircuitWatch(self.engine)
+        self.circuit_watch, self.drift_watch = CircuitWatch(self.engine), DriftWatch(self.engine)
         self._tasks: list[asyncio.Task[None]] = []
         self._declared = self._read_declarations()
 
@@ -257,6 +258,11 @@ class Service:
 
     # Background tasks
 
+    def check_watches(self) -> None:
+        """Log a warning of each alarm that was raised since the last look."""
+        for watch in (self.budget_watch, self.quarantine_watch, self.circuit_watch, self.drift_watch):
+            watch.check()
+
     async def _tick(self) -> None:
         """Activate price lists whose time has come, and look for events of other processes."""
         while True:
@@ -265,8 +271,7 @@ class Service:
                 for change in self.engine.prices_to_activate():
                     # The uid is the same in every process, so that it is written once.
                     await self.append([self.change_row(change, by="clock", uid=f"activate:{change.id}")])
-                for watch in (self.budget_watch, self.quarantine_watch, self.circuit_watch):
-                    watch.check()
+                self.check_watches()
                 if self.store.shared:
                     self.engine.rebuild_if_behind(await self.in_thread(retention.base_seq, self.store))
                 if self.store.shared or self.engine.lag == 0:

@@ -97,7 +97,7 @@ def _route(saved: dict[str, Any], vectors: OldVectors) -> SavedRoute:
 
 
 def _router(arrays: State, *, next_seq: int) -> State:
-    unchanged = ("beliefs/", "pacing/", "learning/detector")
+    unchanged = ("beliefs/", "pacing/")
     result = {
         name.replace("learning/", "learner/").replace("order", "seq"): array
         for name, array in arrays.items()
@@ -111,7 +111,7 @@ def _router(arrays: State, *, next_seq: int) -> State:
         spending=[(usd, None) for usd in learning["spending"].tolist()],
         counts=dict(zip(from_texts(learning["counted"]), learning["counts"].tolist(), strict=True)),
         alarms=_events(learning["alarms"]),
-        detected=from_texts(learning["detected"]),
+        detected=[],
     )
     ledger = packed(_ledger(part(learning, "ledger"), part(learning, "facts")))
     return {**result, "learner/learner": packed(learner), "learner/ledger": ledger}

@@ -1,36 +1,89 @@
-"""Drift detection: notice from the residuals of rewards that a provider has changed.
+"""Drift detection: notice from what comes of a provider's calls that it has become another.
 
-A model can change behind an unchanged name. A sudden change is found within tens of observations, so that
-what was learned before it can be discounted at once.
+A model can change behind an unchanged name. One test watches every quantity: somebody bets, call after call,
+that the quantity has moved. While it has not, no bet wins on average, whatever the distribution, so that a
+capital that was multiplied is evidence of a change. The quantities differ only in what is bet on: the mean of
+a number in [0, 1] (`MeanDetector`), or the rank of a positive amount among those of before (`RankDetector`).
+
+Shin, Ramdas and Rinaldo (2023), E-detectors: a nonparametric framework for sequential change detection,
+New England Journal of Statistics in Data Science 2, 229-260. Page (1954), Continuous Inspection Schemes,
+Biometrika 41, 100-115.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
-from dataclasses import dataclass
+from bisect import bisect_left, bisect_right, insort
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, replace
 from typing import Any, Final
 
 import numpy as np
 from numpy.typing import NDArray
 
+from fairlead.optimizer.compiled import compiled
 from fairlead.optimizer.errors import InvalidInput
+from fairlead.optimizer.learning.open_decision import OpenDecision, usage_usd
+from fairlead.optimizer.learning.quarantine import MOST_OUTPUT_TOKENS
+from fairlead.optimizer.types.arrays import FloatArray, State, joined, packed, part, unpacked
+from fairlead.optimizer.types.events import DriftAlarm, Outcome
 
-# Measured in tests/optimizer/test_drift.py: one false alarm per more than 10,000 observations, on normal
-# noise as on the skewed noise of a quality that is 1 nine times in ten.
-_ALLOWANCE: Final = 0.25
-_THRESHOLD: Final = 18.0
-_CLIP: Final = 3.0
-_MIN_OBSERVATIONS: Final = 30
-_MEMORY: Final = 1024
+RUN_LENGTH: Final = 20_000
+"""Least mean number of observations of one detector until a false alarm. Six of them look at a decision at
+most (`ChangeWatch`), so that there is less than one false alarm in 10,000 decisions."""
+
+LEAST_AFTER: Final = 8
+"""Observations since a change that an alarm needs; as many calls in a row turn a latency (`TURNED`)."""
+
+LEAST_BEFORE: Final = 16
+"""Observations that are compared with before any bet is made."""
+
+LAG: Final = 16
+"""Latest observations that the next one is not compared with: they may be of the changed provider already."""
+
+LEAST_SHIFT: Final = 0.5
+"""Smallest shift of a mean, in standard deviations, that counts as a change of the provider. Learning
+moves residuals by less: what is chosen changes with what is believed."""
+
+LEAST_FACTOR: Final = 1.5
+"""Smallest factor between amounts that counts as a change of the provider."""
+
+REFERENCE: Final = 256
+"""Amounts before the latest ones that the next one is ranked among."""
+
+SUSPICION: Final = 0.1
+"""Capital, as a share of what an alarm takes, that bets on a quantity get when another one has changed: a
+provider that was replaced changes in several. Of alarms that are false, so many bring on another at most."""
+
+HASTE: Final = 10.0
+"""What is put in with each of the first `REFERENCE` observations after an alarm, instead of 1: a provider
+that has changed may change back. Of alarms that are false, one in eight brings on another at most."""
+
+_LEAST_AMOUNT: Final = 1e-6
+"""What smaller amounts count as in a geometric mean."""
+
+_STAKES: Final[FloatArray] = np.array([1 / 64, 1 / 32, 1 / 16, 1 / 8, 1 / 4, 1 / 2, 0.9])
+"""Shares of the capital that are bet on a mean: small ones win on small changes of noisy numbers."""
+
+_POWERS: Final[FloatArray] = np.array([0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.85])
+"""Powers e of the bets e p^(e − 1) on a rank p: small ones win on amounts beyond all that were seen."""
+
+_BETS: Final = len(_STAKES)
+_ALLOWANCE: Final = LEAST_SHIFT / 10
+"""Standard deviations by which a mean may be off, besides its standard error, for as long as it likes."""
+
+_ERRORS: Final = 1.0
+"""Standard errors by which it may be."""
+
+_CUT: Final = 2.0
+"""Standard deviations that a number counts as at most on the side where a bet loses."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class DriftSignal:
-    """A change of the mean residual, detected at the latest observation.
+    """A change, detected at the latest observation, since about the decision at ``since_seq``.
 
-    ``since_seq`` is the estimated first decision after the change. ``before`` and ``after`` are
-    mean residuals in standard deviations; ``n_after`` counts the observations behind ``after``.
+    ``before`` and ``after`` are means of what was observed, and ``n_after`` counts observations since.
     """
 
     since_seq: int
@@ -39,109 +92,409 @@ class DriftSignal:
     n_after: int
 
 
-class DriftDetector:
-    """Two-sided Page-Hinkley test on the standardised residuals of one provider and quantity.
+class _Runs:
+    """The capital of each bet on a rise and on a fall, and since when it has been winning.
 
-    A residual is (observed − expected) / sd. The test compares with the mean residual since the
-    last change, not with 0: a belief that is off by a constant is not drift. Residuals are clipped
-    to ±3, so that one absurd latency is no change. Afterwards it starts afresh.
+    Each puts in 1 more with every observation (Shiryaev and Roberts), so that without a change the mean
+    capital reaches `RUN_LENGTH` no sooner, on average, than after as many. A change is dated at the moment
+    from which the bet that won most has won most (Page's CUSUM).
+    """
 
-    It remembers at most 1,024 observations; when they are full, the older half is forgotten and the
-    test is run again over the rest. All it knows is therefore in those observations, and one that
-    is restored from `state` raises the same alarms at the same observations.
+    def __init__(self, *, has_changed: bool = False) -> None:
+        self.has_changed = has_changed
+        self.count = 0
+        self.total = 0.0
+        """Sum of what was observed."""
+        self.last_seq = -1
+        # Of each bet, upwards and downwards: the capital; the log of what it won since it started last; and
+        # what seq, count and total were then.
+        self.cells: FloatArray = np.zeros((2, _BETS, 5))
 
-    Page (1954), Continuous Inspection Schemes, Biometrika 41, 100-115; run by `river.drift`.
+    def update(self, log_factors: FloatArray, value: float, seq: int) -> DriftSignal | None:
+        """Multiply the capitals, shape (2, bets), by factors; returns a signal if that is evidence enough."""
+        stake = HASTE if self.has_changed and self.count < REFERENCE else 1.0
+        now = self.last_seq + 1.0, float(self.count), self.total
+        best = _play(log_factors, self.cells, stake, now)
+        self.count, self.total, self.last_seq = self.count + 1, self.total + value, max(self.last_seq, seq)
+        if best < 0:
+            return None
+        _, _, since, count, total = self.cells.reshape(-1, 5)[best].tolist()
+        n_after = self.count - int(count)
+        if n_after < LEAST_AFTER:
+            return None
+        return DriftSignal(
+            since_seq=min(int(since), self.last_seq),
+            before=total / count,
+            after=(self.total - total) / n_after,
+            n_after=n_after,
+        )
+
+    def state(self) -> State:
+        scalars = np.array([self.count, self.total, self.last_seq, self.has_changed], dtype=np.float64)
+        return {"cells": self.cells.copy(), "scalars": scalars}
+
+    def restore(self, state: Mapping[str, NDArray[Any]]) -> None:
+        self.cells = state["cells"].copy()
+        count, self.total, last_seq, has_changed = state["scalars"].tolist()
+        self.count, self.last_seq, self.has_changed = int(count), int(last_seq), bool(has_changed)
+
+
+class MeanDetector:
+    """Watches the mean of numbers in [0, 1], each compared with what was expected of it.
+
+    There may be several views of what is expected: the prediction of a model, or 0 for nothing at all. Each
+    is right up to a constant, which is the mean difference so far, and an allowance of a quarter of
+    a standard deviation and the standard error of that mean. A bet wins no more than it would in the
+    view in which the number is the least surprising. So no alarm is raised if a provider is given other
+    requests and the model knows how these differ, nor if the model is still learning and the numbers stay.
+
+    A bet on a rise above m multiplies by 1 + c (y − m) / m, and one on a fall below it by
+    1 + c (m − y) / (1 − m): 1 or less on average, for any y in [0, 1] whose mean has not changed that way.
+    """
+
+    def __init__(self, views: int) -> None:
+        self._runs = _Runs()
+        self._moments: FloatArray = np.zeros((views, 4))
+        """Of each view, the sums of differences from what was expected, of their squares, and of differences
+        that are cut below, and above."""
+        self._latest: FloatArray = np.zeros((LAG, views))
+        """The latest differences, which are not summed up yet; that of observation i is in row i mod LAG."""
+        self._factors: FloatArray = np.zeros((2, _BETS))
+
+    def update(self, value: float, expected: tuple[float, ...], seq: int) -> DriftSignal | None:
+        """Add the number of decision ``seq``, and what each view expected of it."""
+        if not 0.0 <= value <= 1.0 or not all(map(math.isfinite, expected)):
+            raise InvalidInput(
+                f"the number of decision {seq} is {value}, and {expected} was expected: give one in [0, 1], "
+                "and finite expectations"
+            )
+        _bet_on_mean((value, *expected), (self._moments, self._latest), self._runs.count, self._factors)
+        signal = self._runs.update(self._factors, value, seq)
+        if signal is not None and abs(signal.after - signal.before) < LEAST_SHIFT * self._sd():
+            self.calm()
+            return None
+        return signal
+
+    def _sd(self) -> float:
+        """Return the standard deviation in the view that explains most."""
+        mean, square, _, _ = self._moments.T / (self._runs.count - LAG)
+        return math.sqrt(max(float((square - mean * mean).min()), 0.0))
+
+    def calm(self) -> None:
+        """Take back every bet: what was observed lately has another explanation."""
+        self._runs.cells[:] = 0.0
+
+    def suspect(self) -> None:
+        """Expect a change, since another quantity of the provider has changed."""
+        self._runs.cells[:, :, 0] += SUSPICION * RUN_LENGTH
+
+    def restart(self) -> None:
+        """Forget everything that was observed."""
+        self._runs = _Runs(has_changed=True)
+        self._moments[:] = 0.0
+
+    def state(self) -> State:
+        """Return what follows from the observations."""
+        return {**self._runs.state(), "moments": self._moments.copy(), "latest": self._latest.copy()}
+
+    def restore(self, state: Mapping[str, NDArray[Any]]) -> None:
+        """Become what gave `state`."""
+        self._runs.restore(state)
+        self._moments, self._latest = state["moments"].copy(), state["latest"].copy()
+
+
+class RankDetector:
+    """Watches positive amounts, which may be of any distribution, however heavy its tail.
+
+    An amount is ranked among the latest `REFERENCE` ones of before, after it was divided by `LEAST_FACTOR`
+    (multiplied, for a fall): a smaller change is none. If the amounts are not changing, the share p of those
+    that are as large, itself included, is uniform or larger, so that a bet of e p^(e − 1) multiplies by 1 or
+    less on average. Each amount has several views, such as seconds, and seconds by expected cost; that in
+    which it is the least surprising counts.
+    """
+
+    def __init__(self, views: int) -> None:
+        self._runs = _Runs()
+        self._latest: list[tuple[float, ...]] = []
+        self._sorted: list[list[float]] = [[] for _ in range(views)]
+        self._factors: FloatArray = np.zeros((2, _BETS))
+
+    def update(self, amounts: tuple[float, ...], seq: int, *, sign: int = 0) -> DriftSignal | None:
+        """Add the amount of decision ``seq`` in each view; means are geometric ones of the first view.
+
+        With a ``sign`` of 1 it counts as no sign of a fall, whatever its rank, and with -1 as none of a rise.
+        """
+        if not all(0.0 <= amount < math.inf for amount in amounts):
+            raise InvalidInput(f"an amount of decision {seq} is {amounts}: give finite numbers of at least 0")
+        rise, fall = float(sign < 0), float(sign > 0)
+        for amount, reference in zip(amounts, self._sorted, strict=True):
+            n = len(reference)
+            rise = max(rise, (n - bisect_left(reference, amount / LEAST_FACTOR) + 1) / (n + 1))
+            fall = max(fall, (bisect_right(reference, amount * LEAST_FACTOR) + 1) / (n + 1))
+        if len(self._sorted[0]) < LEAST_BEFORE:
+            rise = fall = 1.0
+        _bet_on_rank(rise, fall, self._factors)
+        signal = self._runs.update(self._factors, math.log(max(amounts[0], _LEAST_AMOUNT)), seq)
+        self._remember(amounts)
+        if signal is None:
+            return None
+        return replace(signal, before=math.exp(signal.before), after=math.exp(signal.after))
+
+    def _remember(self, amounts: tuple[float, ...]) -> None:
+        latest = self._latest
+        latest.append(amounts)
+        if len(latest) > LAG:
+            for amount, reference in zip(latest[-LAG - 1], self._sorted, strict=True):
+                insort(reference, amount)
+        if len(latest) > REFERENCE + LAG:
+            for amount, reference in zip(latest.pop(0), self._sorted, strict=True):
+                del reference[bisect_left(reference, amount)]
+
+    def suspect(self) -> None:
+        """Expect a change, since another quantity of the provider has changed."""
+        self._runs.cells[:, :, 0] += SUSPICION * RUN_LENGTH
+
+    def restart(self) -> None:
+        """Forget everything that was observed."""
+        self._runs, self._latest = _Runs(has_changed=True), []
+        self._sorted = [[] for _ in self._sorted]
+
+    def state(self) -> State:
+        """Return what follows from the observations, and the latest of them."""
+        latest = np.array(self._latest, dtype=np.float64).reshape(-1, len(self._sorted))
+        return {**self._runs.state(), "latest": latest}
+
+    def restore(self, state: Mapping[str, NDArray[Any]]) -> None:
+        """Become what gave `state`."""
+        self._runs.restore(state)
+        self._latest = [tuple(amounts) for amounts in state["latest"].tolist()]
+        self._sorted = [sorted(view) for view in state["latest"][:-LAG].T.tolist()]
+
+
+Detector = MeanDetector | RankDetector
+
+MOST_TASKS: Final = 64
+"""Tasks of one provider whose quality is watched apart: those of its first calls."""
+
+_FIRST_TOKEN: Final = 32
+"""Tokens of output that take about as long as it takes until the first."""
+
+_COST_PER_USAGE: Final = "cost per usage"
+_KINDS: Final[dict[str, Callable[[], Detector]]] = {
+    "quality": lambda: MeanDetector(views=2),
+    "failure": lambda: MeanDetector(views=1),
+    "latency": lambda: RankDetector(views=3),
+    "tokens": lambda: RankDetector(views=2),
+    "cost": lambda: RankDetector(views=2),
+    _COST_PER_USAGE: lambda: RankDetector(views=1),
+}
+
+_Key = tuple[str, str, str | None]
+"""Provider, kind of detector, and the task; None: of all tasks together."""
+
+
+class ChangeWatch:
+    """The detectors of a route, one for each provider and quantity, and of quality also one for each task.
+
+    At most six look at one decision: its quality twice, failure, latency, and either tokens with cost by
+    usage, or cost. What is seen depends on the order in which outcomes and feedback come.
     """
 
     def __init__(self) -> None:
-        # Imported here because river takes a second to import, which a router without detection is spared.
-        from river.drift import PageHinkley
+        self._detectors: dict[_Key, Detector] = {}
+        self._tasks: dict[str, int] = {}
 
-        self._test = PageHinkley(
-            min_instances=_MIN_OBSERVATIONS,
-            delta=_ALLOWANCE,
-            threshold=_THRESHOLD,
-            # Fading would pull the cumulative sums back to 0 and so cancel the allowance in a long calm.
-            alpha=1.0,
-            mode="both",
-        )
-        self._residuals: list[float] = []
-        self._seqs: list[int] = []
-
-    def update(self, residual: float, seq: int) -> DriftSignal | None:
-        """Add the residual of decision ``seq``; returns a signal if it completes the evidence of a change."""
-        if not math.isfinite(residual):
-            raise InvalidInput(
-                f"residual of decision {seq} is {residual}, which is not a finite number: "
-                "give (observed − expected) / sd with an sd of more than 0"
-            )
-        if len(self._residuals) == _MEMORY:
-            self._forget_older_half()
-        residual = min(max(float(residual), -_CLIP), _CLIP)
-        self._residuals.append(residual)
-        self._seqs.append(int(seq))
-        self._test.update(residual)
-        if not self._test.drift_detected:
-            return None
-        signal = self._signal()
-        self._residuals.clear()
-        self._seqs.clear()
-        return signal
-
-    def state(self) -> dict[str, NDArray[Any]]:
-        """Return the remembered observations: ``residuals`` (clipped) and ``seqs``, each of shape (n,)."""
-        return {
-            "residuals": np.array(self._residuals, dtype=np.float64),
-            "seqs": np.array(self._seqs, dtype=np.int64),
-        }
-
-    @classmethod
-    def from_state(cls, state: Mapping[str, NDArray[Any]]) -> DriftDetector:
-        """Build the detector whose `state` this is."""
-        residuals, seqs = state["residuals"], state["seqs"]
-        if residuals.ndim != 1 or residuals.shape != seqs.shape or len(residuals) > _MEMORY:
-            raise InvalidInput(
-                f"drift state has residuals of shape {residuals.shape} and seqs of shape {seqs.shape}: "
-                f"give two vectors of one length, at most {_MEMORY}"
-            )
-        if not np.isfinite(residuals).all():
-            raise InvalidInput("drift state has a residual that is not finite: rebuild it from the log")
-        detector = cls()
-        detector._residuals = [float(value) for value in residuals]
-        detector._seqs = [int(seq) for seq in seqs]
-        detector._run_again()
+    def _detector(self, key: _Key) -> Detector | None:
+        detector = self._detectors.get(key)
+        if detector is None:
+            name, kind, task = key
+            if task is not None:
+                if self._tasks.get(name, 0) >= MOST_TASKS:
+                    return None
+                self._tasks[name] = self._tasks.get(name, 0) + 1
+            detector = self._detectors[key] = _KINDS[kind]()
         return detector
 
-    def _forget_older_half(self) -> None:
-        self._residuals = self._residuals[_MEMORY // 2 :]
-        self._seqs = self._seqs[_MEMORY // 2 :]
-        self._run_again()
+    def reward(self, decision: OpenDecision, name: str, reward: float) -> DriftAlarm | None:
+        """Add a reward; returns an alarm if the provider no longer does what was predicted."""
+        if name not in decision.providers:
+            return None
+        predicted = float(decision.predicted[0, decision.providers.index(name)])
+        expected = (min(max(predicted, 0.0), 1.0), 0.0)
+        alarm = None
+        for task in (None,) if decision.task is None else (None, decision.task):
+            detector = self._detector((name, "quality", task))
+            if isinstance(detector, MeanDetector):
+                signal = detector.update(reward, expected, decision.seq)
+                if signal is not None:
+                    alarm = alarm or _alarm((name, "quality", task), signal, decision)
+        return alarm
 
-    def _run_again(self) -> None:
-        """Bring the test to where it stands after the remembered observations."""
-        self._test = self._test.clone()
-        start = 0
-        for i, residual in enumerate(self._residuals):
-            self._test.update(residual)
-            if self._test.drift_detected:
-                # The test with the longer memory saw no change here; river has started afresh, so follow.
-                start = i + 1
-        del self._residuals[:start], self._seqs[:start]
+    def call(self, decision: OpenDecision, outcome: Outcome) -> DriftAlarm | None:
+        """Add whether a call failed."""
+        failed = float(outcome.status != "ok")
+        key = outcome.served_provider, "failure", None
+        detector = self._detector(key)
+        assert isinstance(detector, MeanDetector), "failures have a mean"
+        signal = detector.update(failed, (0.0,), decision.seq)
+        return None if signal is None else _alarm(key, signal, decision)
 
-    def _signal(self) -> DriftSignal:
-        """Date the change: after the lowest (or highest) point of the sum that raised the alarm."""
-        residuals = np.array(self._residuals)
-        deviations = residuals - np.cumsum(residuals) / np.arange(1, len(residuals) + 1)
-        rising = np.cumsum(deviations - _ALLOWANCE)
-        falling = np.cumsum(deviations + _ALLOWANCE)
-        if rising[-1] - rising.min() >= falling.max() - falling[-1]:
-            first = int(rising.argmin()) + 1
+    def answer(
+        self, decision: OpenDecision, outcome: Outcome, *, typical_usd: float, doubted: tuple[str, ...]
+    ) -> Iterator[DriftAlarm]:
+        """Add how long an answer of the selected provider is, what it cost and how long it took.
+
+        ``typical_usd`` is the cost of a typical call by the price list of the time, ``doubted`` names the
+        fields that are not believed.
+        """
+        for kind, views, sign in _amounts(decision, outcome, typical_usd=typical_usd, doubted=doubted):
+            key = outcome.served_provider, kind, None
+            detector = self._detector(key)
+            assert isinstance(detector, RankDetector), "amounts have ranks"
+            signal = detector.update(views, decision.seq, sign=sign)
+            if signal is not None:
+                yield _alarm(key, signal, decision)
+
+    def excuse(self, name: str) -> None:
+        """Take back what the latest failed calls of a provider say: they are those of an outage."""
+        detector = self._detectors.get((name, "failure", None))
+        if isinstance(detector, MeanDetector):
+            detector.calm()
+
+    def restart(self, name: str, quantity: str) -> None:
+        """Forget what was observed of a quantity that has changed, and expect others of the provider to."""
+        for (provider, kind, _), detector in self._detectors.items():
+            if provider == name:
+                if _quantity(kind) == quantity:
+                    detector.restart()
+                else:
+                    detector.suspect()
+
+    def state(self) -> State:
+        """Return the detectors by number, and what each watches."""
+        keys = sorted(self._detectors, key=lambda key: (key[0], key[1], key[2] is not None, key[2] or ""))
+        detectors = {f"{i}": self._detectors[key].state() for i, key in enumerate(keys)}
+        return {"keys": packed(keys), **joined(**detectors)}
+
+    def restore(self, state: State) -> None:
+        """Become what gave `state`."""
+        for i, (name, kind, task) in enumerate(unpacked(state["keys"], list[tuple[str, str, str | None]])):
+            detector = self._detector((name, kind, task))
+            assert detector is not None, "no more tasks are watched than there may be"
+            detector.restore(part(state, str(i)))
+
+
+def _amounts(
+    decision: OpenDecision, outcome: Outcome, *, typical_usd: float, doubted: tuple[str, ...]
+) -> Iterator[tuple[str, tuple[float, ...], int]]:
+    """Yield the kinds of amount of an answer, each in several views, and of which sign a change can be.
+
+    Longer answers are dearer and slower. So an amount is also seen by what the call was expected to cost, in
+    typical calls, and a latency by the length of the answer, with `_FIRST_TOKEN` for its start. And if
+    a call cost no more than was expected, neither length nor cost has risen; if no less, neither has fallen.
+    """
+    scale = (decision.expected_usd / typical_usd if typical_usd > 0.0 else 0.0) or 1.0
+    latency_s, tokens, cost = outcome.latency_s, outcome.output_tokens, outcome.cost_usd
+    if latency_s is not None and "latency_s" not in doubted:
+        yield "latency", (latency_s, latency_s / scale, latency_s / ((tokens or 0) + _FIRST_TOKEN)), 0
+    prices, expected = decision.prices.get(outcome.served_provider), decision.expected_usd or None
+    usage = usage_usd(outcome, prices)
+    if tokens is not None and tokens <= MOST_OUTPUT_TOKENS:
+        yield "tokens", (tokens, tokens / scale), _sign(cost if usage is None else usage, expected)
+    if cost is None or "cost_usd" in doubted:
+        return
+    if usage and prices is not None and prices.output_usd_per_mtok:
+        yield _COST_PER_USAGE, (cost / usage,), _sign(cost, expected)
+    elif tokens is None or usage:
+        basis = typical_usd or 1.0
+        yield "cost", (cost / basis, cost / (expected or basis)), _sign(cost, expected)
+
+
+def _sign(cost: float | None, expected: float | None) -> int:
+    return 0 if cost is None or expected is None else 1 if cost > expected else -1
+
+
+def _quantity(kind: str) -> str:
+    return "cost" if kind == _COST_PER_USAGE else kind
+
+
+def _alarm(key: _Key, signal: DriftSignal, decision: OpenDecision) -> DriftAlarm:
+    name, kind, task = key
+    return DriftAlarm(
+        provider=name,
+        quantity=_quantity(kind),
+        task=task,
+        since_seq=signal.since_seq,
+        at_seq=max(decision.seq, signal.since_seq),
+        before=signal.before,
+        after=signal.after,
+    )
+
+
+@compiled
+def _play(log_factors: FloatArray, cells: FloatArray, stake: float, now: tuple[float, float, float]) -> int:
+    """Multiply the capitals by factors; return the bet that won most if all are worth an alarm, else -1."""
+    best, most, capital = -1, 0.0, 0.0
+    seq, count, total = now
+    for way in range(2):
+        for bet in range(cells.shape[1]):
+            cell, log_factor = cells[way, bet], log_factors[way, bet]
+            if cell[1] <= 0.0:
+                cell[1], cell[2], cell[3], cell[4] = 0.0, seq, count, total
+            cell[0] = (stake + cell[0]) * math.exp(log_factor)
+            cell[1] += log_factor
+            capital += cell[0]
+            if cell[1] > most:
+                best, most = way * cells.shape[1] + bet, cell[1]
+    return best if capital >= 2 * cells.shape[1] * RUN_LENGTH else -1
+
+
+@compiled
+def _bet_on_mean(
+    values: tuple[float, ...], memory: tuple[FloatArray, FloatArray], count: int, log_factors: FloatArray
+) -> None:
+    """Fill in the log factors of the bets on a number, given with what each view expected; remember it."""
+    row, n = count % LAG, count - LAG
+    moments, latest = memory
+    for view in range(len(values) - 1):
+        total, square, floored, capped = moments[view]
+        seen = max(n, 1)
+        # One imagined observation, as far off as one can be: what was always 1 may be 0 one day.
+        variance = (max(square - total * total / seen, 0.0) + 0.25) / (seen + 1.0)
+        lowest, highest = total / seen - _CUT * math.sqrt(variance), total / seen + _CUT * math.sqrt(variance)
+        expected = values[view + 1]
+        difference = values[0] - expected
+        if n < LEAST_BEFORE:
+            log_factors[:] = 0.0
         else:
-            first = int(falling.argmax()) + 1
-        return DriftSignal(
-            # By rank, so that one late observation of an old decision does not date the change wrongly.
-            since_seq=sorted(self._seqs)[first],
-            before=float(residuals[:first].mean()),
-            after=float(residuals[first:].mean()),
-            n_after=len(residuals) - first,
-        )
+            margin = math.sqrt(variance) * (_ALLOWANCE + _ERRORS / math.sqrt(n))
+            high, low = floored / n + margin, capped / n - margin
+            # The furthest that a number can be on the side where a bet loses.
+            least, largest = max(lowest, -expected), min(highest, 1.0 - expected)
+            for bet in range(len(_STAKES)):
+                rise = fall = 0.0
+                if least < high < 1.0 - expected:
+                    rise = math.log(1.0 + _STAKES[bet] * (max(difference, least) - high) / (high - least))
+                if -expected < low < largest:
+                    fall = math.log(1.0 + _STAKES[bet] * (low - min(difference, largest)) / (largest - low))
+                if view == 0:
+                    log_factors[0, bet], log_factors[1, bet] = rise, fall
+                else:
+                    log_factors[0, bet] = min(log_factors[0, bet], rise)
+                    log_factors[1, bet] = min(log_factors[1, bet], fall)
+        if n >= 0:
+            left = latest[row, view]
+            moments[view, 0] += left
+            moments[view, 1] += left * left
+            moments[view, 2] += max(left, lowest)
+            moments[view, 3] += min(left, highest)
+        latest[row, view] = difference
+
+
+@compiled
+def _bet_on_rank(rise: float, fall: float, log_factors: FloatArray) -> None:
+    """Fill in the log factors of the bets on ranks with these shares of amounts as large, and as small."""
+    for bet in range(len(_POWERS)):
+        power = _POWERS[bet]
+        log_factors[0, bet] = math.log(power) + (power - 1.0) * math.log(rise)
+        log_factors[1, bet] = math.log(power) + (power - 1.0) * math.log(fall)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from math import sqrt
 from types import MappingProxyType
 from typing import Final
 
@@ -12,7 +11,7 @@ import msgspec
 from fairlead.optimizer.errors import InvalidInput
 from fairlead.optimizer.features.base import Block
 from fairlead.optimizer.learning.cost_normalizer import CostNormalizer
-from fairlead.optimizer.learning.drift import DriftDetector
+from fairlead.optimizer.learning.drift import ChangeWatch
 from fairlead.optimizer.learning.evidence import EvidenceInForce
 from fairlead.optimizer.learning.ledger import Ledger
 from fairlead.optimizer.learning.open_decision import Change, OpenDecision, judged
@@ -33,10 +32,6 @@ from fairlead.optimizer.types import (
     RouteChanged,
 )
 from fairlead.optimizer.types.arrays import State, joined, packed, part, unpacked
-
-LEAST_SHIFT: Final = 0.5
-"""Smallest shift of a residual's mean, in standard deviations, that counts as a change of the provider.
-Learning moves residuals by less: what is chosen changes with what is believed."""
 
 MOST_CHANGES: Final = 1_000
 """Most changes of circuits that are remembered: the latest ones."""
@@ -64,7 +59,7 @@ class Learner:
             first_unit=self._first_unit,
         )
         self._detect = detect_drift
-        self._detectors: dict[str, DriftDetector] = {}
+        self._watch = ChangeWatch()
         self._spending: list[tuple[float, float | None]] = []
         self._corrections: list[float] = []
         self._moved: set[str] = set()
@@ -203,17 +198,14 @@ class Learner:
         if moved or old_reward != new_reward:
             self._add_reward(decision, change.old_provider, old_reward, sign=-1)
             self._add_reward(decision, change.new_provider, new_reward, sign=1)
-            watched = self._detect and decision.row is not None
-            if watched and old_reward is None and new_reward is not None:
-                self._watch(decision, change.new_provider, new_reward)
+            if old_reward is None and new_reward is not None:
+                self._watch_reward(decision, change.new_provider, new_reward)
         if change.old_outcome is not change.new_outcome:
             self._add_outcome(decision, change.old_outcome, sign=-1)
             for outcome, sign in ((change.old_outcome, -1), (change.new_outcome, 1)):
                 if outcome is not None:
                     self._quarantine.count(decision, outcome, sign=sign, recount=self._count_cost_again)
             self._add_outcome(decision, change.new_outcome, sign=1)
-            if change.new_outcome is not None:
-                self._notice_new_costs(decision, change.new_outcome)
             for outcome in (change.old_outcome, change.new_outcome):
                 if outcome is not None and self._costs.may_move_unit(decision, outcome):
                     self._moved.add(outcome.served_provider)
@@ -225,6 +217,10 @@ class Learner:
         is_answered = change.new_outcome is None and change.new_reward is not None
         if was_answered != is_answered:
             self._count_call(decision, decision.selected, failed=False, sign=1 if is_answered else -1)
+        if change.new_outcome is not None and (
+            change.old_outcome is None or change.old_provider != change.new_provider
+        ):
+            self._watch_call(decision, change.new_outcome)
 
     def _add_reward(self, decision: OpenDecision, name: str, reward: float | None, *, sign: int) -> None:
         if reward is None or decision.row is None:
@@ -316,11 +312,8 @@ class Learner:
         if self._costs.may_move_unit(decision, decision.outcome):
             self._moved.add(decision.provider)
 
-    def _notice_new_costs(self, decision: OpenDecision, outcome: Outcome) -> None:
-        """If a provider's costs have changed beyond what is plausible, let earlier ones count for little."""
-        since, name = self._quarantine.shift(decision, outcome), outcome.served_provider
-        if since is None:
-            return
+    def _forget_costs_before(self, name: str, seq: int) -> None:
+        since = max(seq, self._beliefs.cost.changes.get(name, 0))
         self._quarantine.forget_costs_before(name, since, self._count_cost_again)
         later = [
             (each.row, units)
@@ -356,48 +349,67 @@ class Learner:
             self._evidence.know_cost(name)
         self.refreshed = True
 
-    def _watch(self, decision: OpenDecision, name: str, reward: float) -> None:
-        """Test whether the provider still does what was predicted."""
-        if name not in decision.providers or name not in self._beliefs.names:
+    def _watch_reward(self, decision: OpenDecision, name: str, reward: float) -> None:
+        if self._detect and decision.row is not None and name in self._beliefs.names:
+            alarm = self._watch.reward(decision, name, reward)
+            if alarm is not None:
+                self.alarm(alarm)
+
+    def _watch_call(self, decision: OpenDecision, outcome: Outcome) -> None:
+        name = outcome.served_provider
+        if not self._detect or name not in self._beliefs.names:
             return
-        expected, sd = decision.predicted[:, decision.providers.index(name)].tolist()
-        noise = float(self._beliefs.quality.posterior.noise[self._beliefs.names.index(name)])
-        detector = self._detectors.get(name)
-        if detector is None:
-            detector = self._detectors[name] = DriftDetector()
-        scale = sqrt(noise + sd * sd)
-        signal = detector.update((reward - expected) / scale, decision.seq)
-        if signal is not None and abs(signal.after - signal.before) >= LEAST_SHIFT:
-            alarm = DriftAlarm(
-                provider=name,
-                quantity="quality",
-                since_seq=signal.since_seq,
-                at_seq=decision.seq,
-                before=signal.before * scale,
-                after=signal.after * scale,
-            )
-            self.alarm(alarm)
+        if name in self._beliefs.circuits:
+            self._watch.excuse(name)
+        elif (failing := self._watch.call(decision, outcome)) is not None:
+            self.alarm(failing)
+        if outcome.status == "ok" and name == decision.selected and decision.row is not None:
+            typical_usd, doubted = self._quarantine.typical_usd(decision), self.implausible(outcome)
+            for alarm in self._watch.answer(decision, outcome, typical_usd=typical_usd, doubted=doubted):
+                self.alarm(alarm)
 
     def alarm(self, alarm: DriftAlarm) -> None:
-        """Discount what the provider did before its change."""
+        """Discount what the provider did before its change, in the quantity that changed."""
         if alarm in self.alarms:
             return
-        if alarm.provider not in self._beliefs.latency:
+        name = alarm.provider
+        if name not in self._beliefs.latency:
             raise InvalidInput(
-                f"drift alarm is about {alarm.provider!r}, which is not on the route: "
+                f"drift alarm is about {name!r}, which is not on the route: "
                 f"choose from {sorted(self._beliefs.latency)}"
             )
         self.alarms.append(alarm)
+        self._watch.restart(name, alarm.quantity)
         # The latest change counts, whichever of two alarms comes first.
-        since = max(alarm.since_seq, self._beliefs.quality.changes.get(alarm.provider, 0))
-        later = [
+        if alarm.quantity == "quality":
+            since = max(alarm.since_seq, self._beliefs.quality.changes.get(name, 0))
+            self._beliefs.quality.mark_change(name, since, self._rewards_since(name, since))
+        if alarm.quantity == "failure":
+            self._beliefs.forget_calls_before(name, alarm.since_seq)
+        if alarm.quantity in ("tokens", "cost"):
+            self._forget_costs_before(name, alarm.since_seq)
+        if alarm.quantity in ("tokens", "latency"):  # longer answers take longer
+            later = self._latencies_since(name, alarm.since_seq)
+            self._beliefs.forget_latencies_before(name, alarm.since_seq, later)
+
+    def _rewards_since(self, name: str, seq: int) -> list[tuple[FloatArray, float]]:
+        return [
             (decision.row, reward)
-            for decision in self.ledger.since(since)
-            if decision.provider == alarm.provider
+            for decision in self.ledger.since(seq)
+            if decision.provider == name
             and (reward := decision.judged_reward) is not None
             and decision.row is not None
         ]
-        self._beliefs.quality.mark_change(alarm.provider, since, later)
+
+    def _latencies_since(self, name: str, seq: int) -> list[tuple[int, float]]:
+        return [
+            (decision.seq, outcome.latency_s)
+            for decision in self.ledger.since(seq)
+            if (outcome := decision.outcome) is not None
+            and outcome.served_provider == name
+            and outcome.status == "ok"
+            and outcome.latency_s is not None
+        ]
 
     def reencode(
         self,
@@ -472,17 +484,15 @@ class Learner:
 
     def state(self) -> State:
         """Return the open decisions with their reports, and what was derived from them."""
-        names = sorted(self._detectors)
         saved = SavedLearner(
             spending=self._spending,
             counts=self.counts,
             alarms=self.alarms,
-            detected=names,
+            detected=[],
             circuit_changes=self.circuit_changes,
             circuit_change_counts=self.circuit_change_counts,
         )
-        detectors = {f"detector{i}": self._detectors[name].state() for i, name in enumerate(names)}
-        parts = joined(**detectors, quarantine=self._quarantine.state())
+        parts = joined(watch=self._watch.state(), quarantine=self._quarantine.state())
         if self._evidence is not None:
             parts |= joined(evidence=self._evidence.state())
         return {"learner": packed(saved), **self.ledger.state(), **parts}
@@ -494,8 +504,8 @@ class Learner:
         self._spending, self.counts, self.alarms = saved.spending, saved.counts, saved.alarms
         self.circuit_changes = saved.circuit_changes
         self.circuit_change_counts = saved.circuit_change_counts
-        for i, name in enumerate(saved.detected):
-            self._detectors[name] = DriftDetector.from_state(part(state, f"detector{i}"))
+        if watched := part(state, "watch"):
+            self._watch.restore(watched)
         if evidence := part(state, "evidence"):
             self._evidence = EvidenceInForce(self._beliefs, self._history)
             self._evidence.restore(evidence)
@@ -514,5 +524,6 @@ class SavedLearner(msgspec.Struct, array_like=True):
     counts: dict[str, int]
     alarms: list[DriftAlarm]
     detected: list[str]
+    """Of earlier releases: providers with a detector, which start anew."""
     circuit_changes: list[CircuitChanged] = []
     circuit_change_counts: dict[str, int] = {}

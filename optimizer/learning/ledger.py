@@ -263,6 +263,7 @@ class SavedDecision(msgspec.Struct, array_like=True, gc=False):
     feedback: tuple[Feedback, ...]
     at_s: float | None = None
     attempt: Outcome | None = None
+    task: str | None = None
 
 
 _values: Final = attrgetter(*SavedDecision.__struct_fields__)

@@ -37,6 +37,7 @@ class OpenDecision:
     """Price lists in force at its seq, by provider; one mapping is shared by all decisions under it."""
     at_s: float | None = None
     """When it was made; a budget with periods books its cost then."""
+    task: str | None = None
     reward: float | None = None
     """The reward in [0, 1] of the feedback in force; None without any."""
     outcome: Outcome | None = None
@@ -64,6 +65,7 @@ class OpenDecision:
             booked_usd=expected_usd,
             prices=prices,
             at_s=decision.at_s,
+            task=decision.task,
         )
 
     @property

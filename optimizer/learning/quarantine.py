@@ -317,22 +317,14 @@ class Quarantine:
             if seen is not None and (bin_ := seen.bins[which]) is not None:
                 yield decision, bin_
 
-    def shift(self, decision: OpenDecision, outcome: Outcome) -> int | None:
-        """Return the seq from which on a provider's costs are others, if this outcome completes the evidence.
-
-        By the list, if usage is reported: then history says how long answers are, and not what they cost.
-        """
-        seen = self._seen(decision, outcome)
-        if seen is None or outcome.status != "ok":
-            return None
-        costs, (bin_, list_bin) = self._costs[outcome.served_provider], seen.bins
-        if list_bin is not None and 2 * costs.by_list.range.count >= costs.history.range.count:
-            return costs.by_list.range.shift(list_bin)
-        return costs.history.range.shift(bin_)
+    def typical_usd(self, decision: OpenDecision) -> float:
+        """Return the USD of a typical call of the selected provider by the price list of the decision."""
+        name = decision.selected
+        return self._costs_of(name).typical_usd(decision.prices.get(name), decision.input_tokens)
 
     def forget_costs_before(self, name: str, seq: int, recount: Recount) -> None:
         """Judge a provider's costs by those of decisions from ``seq`` on alone."""
-        for measure in self._costs[name].measures:
+        for measure in self._costs_of(name).measures:
             measure.range.forget_before(seq)
             self._follow(name, measure, recount)
 

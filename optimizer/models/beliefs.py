@@ -211,6 +211,17 @@ class Beliefs:
         self.latency[name].add(latency_s, seq, sign=sign)
         self._stale.add(name)
 
+    def forget_latencies_before(self, name: str, seq: int, later: Sequence[tuple[int, float]]) -> None:
+        """Go by the latencies of a provider's decisions from ``seq`` on alone; ``later`` are those so far."""
+        self.latency[name].forget_before(seq, later)
+        self._stale.add(name)
+
+    def forget_calls_before(self, name: str, seq: int) -> None:
+        """Go by the calls of a provider's decisions from ``seq`` on alone, for how often it fails."""
+        self.failure[name].forget_before(seq)
+        self._stale.add(name)
+        self._calls.pop(name, None)
+
     def _mark_all_served(self) -> None:
         self._service: FloatArray = np.zeros((5, len(self.names)))
         """Of each provider: mean and standard deviation of latency, failure rate and its variance, and the

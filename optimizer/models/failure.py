@@ -52,6 +52,8 @@ class FailureBelief:
         self._codes: list[int] = []
         """Calls by seq, each as 512 seq + 256 failed + billed, in 1/255 of a usual call."""
         self._failures = 0
+        self._since = 0
+        """Seq of the provider's last change: earlier calls do not count towards the rate."""
         self._scanned: tuple[Circuit, NDArray[np.bool_]] | None = None
 
     def add(self, seq: int, failed: bool, billed: float = 0.0) -> None:
@@ -70,6 +72,10 @@ class FailureBelief:
             del self._codes[at]
             self._failures -= failed
             self._scanned = None
+
+    def forget_before(self, seq: int) -> None:
+        """Let decisions from ``seq`` on alone count towards the rate; the circuit goes by all."""
+        self._since = max(seq, self._since)
 
     @property
     def any(self) -> bool:
@@ -103,7 +109,7 @@ class FailureBelief:
             return NO_CALLS
         codes = np.array(self._codes, dtype=np.int64)
         failed = (codes & 256) > 0
-        weights = 0.5 ** (np.maximum(now - (codes >> 9), 0) / HALF_LIFE)
+        weights = 0.5 ** (np.maximum(now - (codes >> 9), 0) / HALF_LIFE) * (codes >> 9 >= self._since)
         if not self._failures:
             return Calls(0.0, float(weights.sum()), 0.0, 0.0)
         _, counted = self._scan()
@@ -117,13 +123,15 @@ class FailureBelief:
     def state(self) -> State:
         """Return the calls that are kept, oldest first: shape (n, 3), seq, failed and billed."""
         codes = np.array(self._codes, dtype=np.int64)
-        return {"recent": np.stack([codes >> 9, (codes & 256) > 0, codes & _BILLED_STEPS], axis=1)}
+        recent = np.stack([codes >> 9, (codes & 256) > 0, codes & _BILLED_STEPS], axis=1)
+        return {"recent": recent, "since": np.array(self._since, dtype=np.int64)}
 
     def restore(self, state: State) -> None:
         """Become what gave `state`."""
         recent = state["recent"]
         self._codes = (recent @ np.array([512, 256, 1])).tolist()
         self._failures = int(recent[:, 1].sum())
+        self._since = int(state["since"]) if "since" in state else 0
         self._scanned = None
 
 

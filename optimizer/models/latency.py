@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from typing import Final
 
 import numpy as np
@@ -74,6 +75,8 @@ class LatencyBelief:
         """Buckets and counts that were summed up: of the history, or of the latest calls."""
         self.latest = RecentValues()
         """Seconds of the latest calls."""
+        self._since = 0
+        """Seq of the provider's last change: earlier calls do not count."""
 
     def _set_span(self, span: tuple[int, int]) -> None:
         self._span = span
@@ -83,6 +86,8 @@ class LatencyBelief:
 
     def add(self, latency_s: float, seq: int, *, sign: int = 1) -> None:
         """Count the latency of the decision at ``seq``, or take it back."""
+        if seq < self._since:
+            return
         if sign > 0:
             self.latest.add(seq, latency_s)
         else:
@@ -99,6 +104,15 @@ class LatencyBelief:
         if sign < 0 and counts[0, bin_] == 0 and not counts[0].any():
             self._buckets = np.delete(self._buckets, row)
             self._counts = np.delete(self._counts, row, axis=0)
+
+    def forget_before(self, seq: int, later: Sequence[tuple[int, float]]) -> None:
+        """Go by decisions from ``seq`` on alone; ``later`` are the seqs and latencies of those so far."""
+        if seq <= self._since:
+            return
+        self.restore(LatencyBelief().state())
+        self._since = seq
+        for later_seq, latency_s in later:
+            self.add(latency_s, later_seq)
 
     def _row(self, bucket: int) -> int | None:
         """Return the row of a bucket, after making one if that is not too early; None if it is."""
@@ -187,12 +201,17 @@ class LatencyBelief:
 
     def state(self) -> State:
         """Return the counts and sums of each bucket, as whole numbers, and the latest calls."""
-        own = {"buckets": self._buckets.copy(), "counts": self._counts.copy()}
+        own = {
+            "buckets": self._buckets.copy(),
+            "counts": self._counts.copy(),
+            "since": np.array(self._since, dtype=np.int64),
+        }
         return {**own, **joined(latest=self.latest.state())}
 
     def restore(self, state: State) -> None:
         """Become what gave `state`."""
         self._buckets, self._counts = state["buckets"].copy(), state["counts"].copy()
+        self._since = int(state["since"]) if "since" in state else 0
         filled = np.flatnonzero(self._counts[:, 0].any(axis=0)).tolist()
         self._set_span((filled[0], filled[-1]) if filled else (_BINS, 0))
         self._summary = None

@@ -41,12 +41,6 @@ just that."""
 PRIOR: Final = 4
 """Amounts for which a declared expectation counts: three calls that contradict it are believed."""
 
-RUN: Final = 32
-"""Latest amounts which, if their median is far from that of those before, show that the provider changed."""
-
-SHIFT: Final = 4
-"""Bins that are far, a factor of 16: lengths of answers differ less from one stretch of calls to another."""
-
 _ZERO: Final = -1_100
 """The bin of 0, below that of the smallest number."""
 
@@ -131,28 +125,6 @@ class PlausibleRange:
                 insort(self._sorted, self._entries[late - 1][1])
         del self._entries[index]
         self._update()
-
-    def shift(self, latest: int) -> int | None:
-        """Return the seq from which on amounts are far from those before; None if they are not.
-
-        ``latest`` is the bin that was added last: if it is as usual, nothing is looked at.
-        """
-        if latest == _ZERO or abs(latest - self.typical_bin) < SHIFT:
-            return None
-        counted = self._entries[-COUNTED:]
-        bins = [bin_ for _, bin_ in counted if bin_ != _ZERO]
-        if len(bins) < 2 * RUN:
-            return None
-        before, since = sorted(bins[:-RUN])[len(bins[:-RUN]) // 2], sorted(bins[-RUN:])[RUN // 2]
-        if abs(since - before) < SHIFT:
-            return None
-        # It is dated at the start of that last stretch in which most amounts are closer to the new median.
-        best, total, first = 0, 0, len(bins) - 1
-        for i in range(len(bins) - 1, -1, -1):
-            total += 1 if abs(bins[i] - since) < abs(bins[i] - before) else -1
-            if total >= best:
-                best, first = total, i
-        return [seq for seq, bin_ in counted if bin_ != _ZERO][first]
 
     def forget_before(self, seq: int) -> None:
         """Forget the amounts of decisions before ``seq``, and what was expected before there were any."""

@@ -99,6 +99,7 @@ class _DriftAlarmLine(_Line, tag="drift_alarm"):
     at_seq: Whole
     before: Number
     after: Number
+    task: str | None = None
 
 
 class _CircuitChangedLine(_Line, tag="circuit_changed"):
@@ -243,7 +244,8 @@ def _read(line: str, seq: int | None = None) -> Event:
     if isinstance(record, _DecisionLine):
         nested = len(record.ineligible) + len(record.on_trial) - (not record.on_trial) - (not record.relaxed)
     else:
-        nested = 0
+        # Alarms of earlier releases have no task.
+        nested = -(isinstance(record, _DriftAlarmLine) and '"task":' not in line)
     if line.count('":') != len(fields) + 1 + nested or _is_spaced(line):
         _STRICT.decode(line)
     del fields["v"]

@@ -247,13 +247,19 @@ class Feedback:
             finite(self.metric, self.value, remedy="give a finite number, or None to take the feedback back")
 
 
+WATCHED: Final = ("quality", "tokens", "cost", "latency", "failure")
+"""The quantities in which a change of a provider is noticed."""
+
+
 @dataclass(frozen=True, kw_only=True)
 class DriftAlarm:
     """A provider changed: what was learned from decisions before ``since_seq`` counts for little from now on.
 
-    ``before`` and ``after`` are mean differences between rewards and what was predicted; ``at_seq`` is the
-    decision whose feedback raised the alarm. A router raises alarms itself; `Router.learn` takes those of
-    others, too.
+    ``quantity`` is ``quality``, ``tokens`` (the length of answers), ``cost``, ``latency`` or ``failure``.
+    ``before`` and ``after`` are its means before the change and since: of rewards, of the share of calls
+    that fail, and geometric ones of output tokens, of seconds, and of USD over what the price list says
+    (of USD without a list). ``at_seq`` is the decision that raised the alarm, and ``task`` names the task, if
+    it was seen in that of one task. A router raises alarms itself; `Router.learn` takes those of others, too.
 
     >>> alarm = DriftAlarm(
     ...     provider="small", quantity="quality", since_seq=80, at_seq=119, before=0.0, after=-0.4
@@ -268,17 +274,28 @@ class DriftAlarm:
     at_seq: int
     before: float
     after: float
+    task: str | None = None
 
     def __post_init__(self) -> None:
-        if self.quantity != "quality":
+        if self.quantity not in WATCHED:
             raise InvalidInput(
-                f"drift alarm is about {self.quantity!r}, but only 'quality' is watched: leave it out"
+                f"drift alarm is about {self.quantity!r}, which is not watched: "
+                f"give one of {', '.join(WATCHED)}"
             )
         if not 0 <= self.since_seq <= self.at_seq:
             raise InvalidInput(
                 f"drift alarm dates a change at decision {self.since_seq} and was raised at "
                 f"{self.at_seq}: give an earlier one of at least 0"
             )
+
+    @property
+    def sentence(self) -> str:
+        """The alarm in words."""
+        where = "" if self.task is None else f" in {self.task}"
+        return (
+            f"{self.quantity} of {self.provider}{where} has changed from {self.before:.3g} to "
+            f"{self.after:.3g} since decision {self.since_seq}"
+        )
 
 
 @dataclass(frozen=True, kw_only=True)

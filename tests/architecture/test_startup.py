@@ -11,7 +11,7 @@ from tests.architecture.startup import PROGRAMS
 from tests.paths import ROOT
 
 HEAVY = {
-    "alembic", "altair", "distributed", "duckdb", "fastapi", "numba", "numpy", "psycopg", "pydantic", "river",
+    "alembic", "altair", "distributed", "duckdb", "fastapi", "numba", "numpy", "psycopg", "pydantic",
     "scipy", "sklearn", "sqlalchemy", "sqlmodel", "starlette", "uvicorn", "vl_convert",
 }  # fmt: skip
 

@@ -82,7 +82,7 @@ def test_a_cost_that_is_taken_back_counts_as_expected_again():
     assert router.summary()["spent_usd"] == pytest.approx(clean.summary()["spent_usd"])
 
 
-@pytest.mark.parametrize("wrong", [{"quantity": "cost"}, {"since_seq": 10**9}, {"since_seq": -1}])
+@pytest.mark.parametrize("wrong", [{"quantity": "style"}, {"since_seq": 10**9}, {"since_seq": -1}])
 def test_an_alarm_about_what_is_not_watched_or_not_yet_is_refused(wrong):
     declared = {"provider": "cheap", "quantity": "quality", "since_seq": 3, "at_seq": 9}
     with pytest.raises(InvalidInput):

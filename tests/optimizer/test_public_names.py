@@ -9,7 +9,7 @@ import pytest
 
 import fairlead
 
-HEAVY = ("numba", "river", "scipy", "sklearn")
+HEAVY = ("numba", "scipy", "sklearn")
 LIGHT = "Route, Provider, Context, Feedback, InvalidInput, Encoder, TaskLabel"
 
 PUBLIC = {name: getattr(fairlead, name) for name in fairlead.__all__}
