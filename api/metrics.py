@@ -13,6 +13,7 @@ from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Histo
 from prometheus_client.registry import Collector
 
 from fairlead.api.state.follower import Engine
+from fairlead.api.state.text_key import text_problem
 from fairlead.api.store.writer import Writer
 from fairlead.optimizer.selection.eligibility import LIMITS
 from fairlead.optimizer.types.events import WATCHED
@@ -106,6 +107,7 @@ class Metrics(Collector):
             yield from _circuits(self._engine)
             yield _drift(self._engine)
             yield _relaxed(self._engine)
+            yield from _texts(self._engine)
 
     def _counted(self) -> Iterator[Metric]:
         requests = CounterMetricFamily(
@@ -251,6 +253,22 @@ def _relaxed(engine: Engine) -> Metric:
         for constraint in LIMITS:
             counter.add_metric([route, constraint], served.relaxed.get(constraint, 0))
     return counter
+
+
+def _texts(engine: Engine) -> Iterator[Metric]:
+    fits = CounterMetricFamily(
+        "fairlead_text_fits", "Times that features of texts were learned.", labels=["route"]
+    )
+    unread = GaugeMetricFamily(
+        "fairlead_texts_unread",
+        "1 if texts are not read, as after the loss of the key.",
+        labels=["route"],
+    )
+    for route, served in sorted(engine.fold.routes.items()):
+        if served.learns_text:
+            fits.add_metric([route], served.router.text.fits)
+            unread.add_metric([route], float(text_problem(served, engine.term_counter) is not None))
+    yield from (fits, unread)
 
 
 def _quarantine(engine: Engine) -> Iterator[Metric]:

@@ -70,6 +70,16 @@ class Settings(BaseSettings):
     store_prompts: bool = Field(
         default=False, description="Keep the text of prompts in the log. Features are always kept."
     )
+    text_features: bool = Field(
+        default=True,
+        description="Learn features of texts from counts of terms, which are hashed with a key and kept "
+        "in the log. false: neither counted nor kept.",
+    )
+    text_key_file: Path | None = Field(
+        default=None,
+        description="File of that key. Made at the first start, beside a SQLite log as FILE.key; several "
+        "processes of one log need the same key, and without a file they learn no features of texts.",
+    )
     snapshot_every_s: Seconds = Field(
         default=300.0, description="Seconds between snapshots, which a separate process takes."
     )
@@ -146,7 +156,7 @@ class Settings(BaseSettings):
     @classmethod
     def _no_truth_value(cls, value: object, info: ValidationInfo) -> object:
         # Pydantic would read it as 1: `retention_days: yes` would remove all but a day of the log.
-        if isinstance(value, bool) and info.field_name != "store_prompts":
+        if isinstance(value, bool) and info.field_name not in ("store_prompts", "text_features"):
             raise ValueError("is true or false, which this setting does not accept")
         return value
 

@@ -11,7 +11,6 @@ EXTRA_OF: Final = {
     "distributed": "dask",
     "duckdb": "replay",
     "psycopg": "postgres",
-    "sklearn": "text",
     "vl_convert": "report",
 }
 """Optional module → the extra of the distribution `fairlead` that installs it."""

@@ -9,9 +9,8 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
-from types import MappingProxyType
 from typing import Final
 
 import numpy as np
@@ -20,9 +19,13 @@ from fairlead.optimizer.errors import InvalidInput
 from fairlead.optimizer.features.base import Block, fingerprint
 from fairlead.optimizer.features.encoder import Encoder
 from fairlead.optimizer.features.sketch import Sketch
+from fairlead.optimizer.features.text import TEXT_BLOCK
+from fairlead.optimizer.learning.evidence import encoded
 from fairlead.optimizer.learning.learner import Learner
 from fairlead.optimizer.learning.open_decision import OpenDecision
+from fairlead.optimizer.learning.reencoding import Reencoded
 from fairlead.optimizer.learning.route_history import RouteHistory
+from fairlead.optimizer.learning.text_learner import TextLearner
 from fairlead.optimizer.models.beliefs import Beliefs, Fitted
 from fairlead.optimizer.models.circuit import Circuit
 from fairlead.optimizer.models.linear import design_row
@@ -42,6 +45,7 @@ from fairlead.optimizer.types.events import (
     Context,
     Decision,
     DriftAlarm,
+    EncoderFitted,
     Event,
     Feedback,
     ImplausibleOutcome,
@@ -92,10 +96,11 @@ class Router:
         version = encoder.version if encoder is not None else encoder_version
         self._encoder_version = self._sketch.version(version)
         self._policy: Policy = policy if policy is not None else Thompson()
-        self._blocks, self._width = blocks, self._sketch.width
+        self._blocks = blocks
+        self._text = TextLearner(fixed=self._sketch.width, version=self._encoder_version)
         self._history = RouteHistory(route)
         self._beliefs = Beliefs(blocks, route.providers)
-        self._learner = Learner(self._history, self._beliefs, detect_drift=detect_drift)
+        self._learner = Learner(self._history, self._beliefs, text=self._text, detect_drift=detect_drift)
         check_contradictions(route.constraints, route.providers)
         self.route = route
         self._selector = Selector(route, self._policy, self._beliefs)
@@ -202,7 +207,8 @@ class Router:
         # Over forty lines for its named parameters and the fields of a decision, not for its steps.
         tokens = context.tokens
         check_tokens_and_time(tokens, at_s)
-        row = design_row(self._features(context), width=self._width)
+        features, version = self._text.encode(self._features(context), context.terms)
+        row = design_row(features, width=self.width)
         prediction = self._beliefs.predict(row, tokens)
         selection = self._selector.select(
             prediction,
@@ -230,11 +236,12 @@ class Router:
             relaxed=selection.relaxed,
             shadow_price=selection.shadow_price,
             floor=selection.floor,
-            encoder_version=self._encoder_version,
+            encoder_version=version,
             model_version=selection.version,
             at_s=at_s,
             task=context.task,
             latency_sd_s=prediction.latency_sd_s,
+            terms=context.terms,
         )
 
     def _features(self, context: Context) -> FloatArray:
@@ -269,7 +276,7 @@ class Router:
             providers=names,
             probabilities=np.array([float(name == route.fallback_provider) for name in names]),
             selected=route.fallback_provider,
-            features=np.zeros(self._width),
+            features=np.zeros(self.width),
             input_tokens=0.0,
             expected=np.full((6, len(names)), np.nan),
             ineligible={},
@@ -291,7 +298,7 @@ class Router:
         ``checked`` says that a decision has passed `check_learnable` for this router's width already.
         """
         beliefs, pacing = self._beliefs, self._pacing
-        if pacing.needs_solve or beliefs.needs_fit:
+        if pacing.needs_solve or beliefs.needs_fit or self._text.pending is not None:
             self.refit()
         if isinstance(event, _REPORTS):
             self._learner.apply(event)
@@ -301,6 +308,8 @@ class Router:
             self._learner.alarm(event)
         elif isinstance(event, CircuitChanged):
             self._learner.note(event)
+        elif isinstance(event, EncoderFitted):
+            self._text.fold(event)
         else:
             if isinstance(event, Evidence):
                 self._know(event)
@@ -314,56 +323,98 @@ class Router:
             self._pacing.spend(usd, at_s=decided_s)
         if self._learner.refreshed:
             self._learner.refreshed, pacing.needs_solve = False, True
-        is_stale = pacing.needs_solve or beliefs.needs_fit
+        is_stale = pacing.needs_solve or beliefs.needs_fit or self._text.pending is not None
         if self._learner.tripped or (is_stale and self._selector.has_limits):
             self._learner.tripped = self._selector.update_excluded()
         if refit and (is_stale or pacing.needs_solve):
             self.refit()
 
     def _open(self, decision: Decision, *, checked: bool) -> None:
-        if self._sketch.takes(decision.features):
-            decision, checked = self.sketched(decision), False
-        if not checked:
-            check_learnable(decision, width=self._width)
-        if self._learner.open(decision):
-            self._pacing.record(decision)
-        self.next_seq = max(self.next_seq, decision.seq + 1)
-        self._beliefs.now = max(self._beliefs.now, decision.seq)
+        own = self.as_encoded_now(decision)
+        if own is not decision or not checked:
+            check_learnable(own, width=self.width)
+        if self._learner.open(own):
+            self._pacing.record(own)
+            if own.terms is not None:
+                self._text.add(own.seq, own.terms)
+        self.next_seq = max(self.next_seq, own.seq + 1)
+        self._beliefs.now = max(self._beliefs.now, own.seq)
 
     def _know(self, event: Evidence) -> None:
-        if self._learner.know(event, width=self._width):
-            self._pacing.foresee(event)
+        if self._learner.know(event, width=self._sketch.width):
+            self._text.know(event.terms)
+            self._pacing.foresee(event, encoded(event, self._text.encoder))
 
-    def sketched(self, decision: Decision) -> Decision:
-        """Return a decision with its vector sketched, if an earlier release logged it whole."""
-        return copy_with(decision, features=self._sketch.apply(decision.features))
+    def sketched(self, features: FloatArray) -> FloatArray:
+        """Return features of a request as they are logged: wide vectors sketched, all others as they are."""
+        return self._sketch.apply(features)
+
+    def as_encoded_now(self, decision: Decision) -> Decision:
+        """Return a decision with the features that its request has in the present encoder.
+
+        An earlier release logged wide vectors whole, and an encoder of texts is fitted again as they come.
+        """
+        if self._sketch.takes(decision.features):
+            decision = copy_with(decision, features=self.sketched(decision.features))
+        return self._text.as_encoded_now(decision)
 
     @property
     def width(self) -> int:
-        """Number of features that a decision is logged with."""
-        return self._width
+        """Number of features that a decision is logged with; it grows when features of texts are learned."""
+        return self._text.width
+
+    @property
+    def encoder_version(self) -> str:
+        """Names the encoder in force; it changes with each fit of features of texts."""
+        return self._text.version
+
+    @property
+    def text(self) -> TextLearner:
+        """What was learned of texts, and when it is learned anew."""
+        return self._text
+
+    def fit_text(self) -> EncoderFitted | None:
+        """Learn features of texts anew, if it is time; changes nothing until the event is learned.
+
+        It takes up to some seconds; another process can do it from `TextLearner.state`.
+        """
+        return self._text.fit() if self._text.is_due else None
 
     @property
     def needs_refit(self) -> bool:
         """Whether beliefs or the shadow price must be recomputed, which takes milliseconds."""
-        return self._pacing.needs_solve or self._beliefs.needs_fit
+        return self._pacing.needs_solve or self._beliefs.needs_fit or self.must_reencode
+
+    @property
+    def must_reencode(self) -> bool:
+        """Whether the next step of a `refit` is to encode everything anew, which can take a second."""
+        return self._text.pending is not None
 
     @property
     def model_version(self) -> int:
         """Number of the models that decide now; it rises with each step of `refit`."""
         return self._beliefs.version + self._pacing.version
 
-    def next_refit(self) -> Fitted | Solution:
+    def next_refit(self) -> Fitted | Solution | Reencoded:
         """Compute the next step of a `refit`; changes nothing, so that another thread may do it."""
+        if self.must_reencode:
+            change = self._text.change()
+            return self._learner.reencoded(change, (*self._blocks, TEXT_BLOCK))
         return self._beliefs.fit() if self._beliefs.needs_fit else self._pacing.solve(self._beliefs)
 
-    def apply_refit(self, step: Fitted | Solution) -> None:
+    def apply_refit(self, step: Fitted | Solution | Reencoded) -> None:
         """Adopt a step that `next_refit` returned since the latest event."""
         if isinstance(step, Solution):
             self._pacing.adopt(step)
+            return
+        if isinstance(step, Reencoded):
+            change = self._text.change()
+            step.adopt(self._beliefs)
+            self._text.adopt()
+            self._pacing.reencode(self._learner.ledger.recent_rows(), change)
         else:
             self._beliefs.adopt(step)
-            self._pacing.needs_solve = True
+        self._pacing.needs_solve = True
 
     def refit(self) -> None:
         """Recompute whatever needs it: first beliefs, then the shadow price and floors based on them."""
@@ -393,10 +444,13 @@ class Router:
 
     def save(self, path: str | Path, *, offset: int = 0) -> None:
         """Write everything learned to a file; ``offset`` says how much of the log it stands for."""
+        if self.must_reencode:
+            self.refit()
         arrays = joined(
             beliefs=self._beliefs.state(),
             learner=self._learner.state(),
             pacing=self._pacing.state(),
+            text=self._text.state(),
             router={"saved": packed((sorted(self._newcomers.names), self._history.events))},
         )
         write_snapshot(path, arrays, meta={**self._identity(), "order": self.next_seq, "offset": offset})
@@ -419,36 +473,15 @@ class Router:
         newcomers, changes = unpacked(arrays["router/saved"], tuple[list[str], list[RouteChanged]])
         for event in changes:
             self._configure(event)
+        self._text.restore(part(arrays, "text"))
+        if self._text.encoder is not None:
+            self._beliefs.restart((*self._blocks, TEXT_BLOCK))
         self._beliefs.restore(part(arrays, "beliefs"))
         self._learner.restore(part(arrays, "learner"))
         self._pacing.restore(part(arrays, "pacing"))
         self._newcomers.names = set(newcomers)
         self.next_seq = int(meta["order"] or 0)
         return int(meta["offset"] or 0)
-
-    def reencode(
-        self,
-        features: Mapping[str, FloatArray],
-        *,
-        blocks: Sequence[Block],
-        encoder_version: str,
-        evidence: Mapping[str, FloatArray] = MappingProxyType({}),
-    ) -> None:
-        """Move to other features, and fold statistics again from the decisions in ``features``, by id.
-
-        ``evidence`` has the new features (n, d) of each source. A decision or a source that is not among
-        them no longer counts towards reward and cost.
-        """
-        self._sketch = sketch = Sketch(blocks)
-        rows = {
-            name: design_row(sketch.apply(vector), width=sketch.width)[0, 1:]
-            for name, vector in features.items()
-        }
-        self._blocks, self._width = sketch.blocks, sketch.width
-        self._encoder_version = sketch.version(encoder_version)
-        self._learner.reencode(rows, sketch.blocks, evidence)
-        self._pacing.replace_window(self._learner.recent_rows())
-        self._pacing.update(self._beliefs)
 
     def summary(self) -> dict[str, object]:
         """Summarise what was learned, for people (`optimizer.summary`), and the number of seqs so far."""

@@ -9,7 +9,8 @@ The router
     `Router`: `decide`, `learn`, `configure`, `save`, `load`; `read_log` reads the events that it logged
 Features of a request
     `Encoder` of `SurfaceFeatures`, `TaskLabel`, `Attributes`, `CallerEmbedding`, `TextProjection`; each is a
-    `Featuriser`, and fills one `Block` of the feature vector
+    `Featuriser`, and fills one `Block` of the feature vector. Of hashed terms (`TermCounter`) a router learns
+    features by itself (`EncoderFitted`)
 Policies
     `Thompson` (the default), `SquareCB`, `EpsilonGreedy`, `LinUCB`, `Greedy`, `Uniform`, `Fixed`; each is a
     `Policy`, and `policy_from_name` makes one from its name
@@ -56,6 +57,7 @@ if TYPE_CHECKING:
         Featuriser,
         SurfaceFeatures,
         TaskLabel,
+        TermCounter,
         TextProjection,
     )
     from fairlead.optimizer.persistence.event_log import read_log
@@ -78,6 +80,7 @@ if TYPE_CHECKING:
         Context,
         Decision,
         DriftAlarm,
+        EncoderFitted,
         Evidence,
         Feedback,
         ImplausibleOutcome,
@@ -115,6 +118,7 @@ __all__ = [
     "Decision",
     "DriftAlarm",
     "Encoder",
+    "EncoderFitted",
     "EpsilonGreedy",
     "Evidence",
     "FeatureFileError",
@@ -141,6 +145,7 @@ __all__ = [
     "SquareCB",
     "SurfaceFeatures",
     "TaskLabel",
+    "TermCounter",
     "TextProjection",
     "Thompson",
     "Uniform",

@@ -53,6 +53,7 @@ def check_settings(settings: Settings) -> None:
     from fairlead.api.service.auth import check_address
     from fairlead.api.service.declared import declared_changes
     from fairlead.api.state.configuration_view import ConfigurationView, read_configuration
+    from fairlead.api.state.text_key import check_key
     from fairlead.api.store import open_store, sqlite_path
     from fairlead.optimizer.errors import InvalidInput
 
@@ -64,6 +65,7 @@ def check_settings(settings: Settings) -> None:
             read_configuration(store, view)
     elif not Path(sqlite_path(url)).absolute().parent.is_dir():
         raise InvalidInput(f"{sqlite_path(url)}: the folder of this file does not exist: create it first")
+    check_key(settings)
     declared_changes(settings, view, now_s=time.time())
     check_address(settings.host, has_keys=bool(view.config.keys))
 

@@ -215,6 +215,13 @@ class FeaturesIn(Strict):
     """The features of a request. Fixed for the life of a route, since it learns from these numbers."""
 
     surface: bool = Field(default=True, description="Size and characters of a prompt, and signs of its kind.")
+    text: bool = Field(
+        default=True,
+        description=(
+            "32 directions in which texts of the route differ most, learned from its own requests; with "
+            "`surface` only, and not beside a `projection`."
+        ),
+    )
     task: Annotated[int, Field(ge=0, le=256)] = Field(
         default=16, description="Coordinates of the task label; 0: none."
     )

@@ -158,6 +158,23 @@ class EvidenceOut(Answer):
     cost_trust: float | None = Field(description="The same for cost.", examples=[0.4])
 
 
+class TextOut(Answer):
+    """Features of texts that a route learns from its own requests."""
+
+    encoder: str | None = Field(
+        description="Names the encoder in force; null before the first fit.", examples=["text-0123456789ab"]
+    )
+    texts: int = Field(description="Texts seen when it was learned.", examples=[256])
+    seen: int = Field(description="Texts seen so far.", examples=[400])
+    next_fit_at: int = Field(description="Texts with which it is learned anew.", examples=[512])
+    problem: str | None = Field(
+        description=(
+            "Why texts are not read, as after the loss of the key, or why the latest fit learned nothing; "
+            "null: neither."
+        )
+    )
+
+
 class RouteStateOut(Answer):
     """The learned state of a route."""
 
@@ -186,6 +203,7 @@ class RouteStateOut(Answer):
         ),
         examples=[{"task@300": 0.81, "none": 0.19}],
     )
+    text: TextOut | None = Field(description="Features of texts; null for a route that does not learn them.")
     shadow_price: float = Field(description="Quality that one USD must buy now.", examples=[100.0])
     budget_usd_per_request: float | None = Field(
         description="What a request may cost on average now; null: no budget.", examples=[0.002]

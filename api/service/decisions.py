@@ -152,9 +152,10 @@ class DecisionService:
         declared = service.engine.in_force.routes.get(request.route)
         # The route learns changes of its configuration in their turn; what they forbid holds at once.
         ahead = None if declared is None or declared.changed <= state_seq else declared
+        terms = service.terms_of(text) if served.learns_text else None
         decision, fault = decide(
             served,
-            _context(request, text),
+            _context(request, text, terms),
             decision_id=decision_id,
             draw=draw,
             at_s=self._limit_spending(request.route, served),
@@ -283,7 +284,7 @@ def text_of(request: DecisionIn) -> str | None:
     return "\n".join(parts)
 
 
-def _context(request: DecisionIn, text: str | None) -> Context:
+def _context(request: DecisionIn, text: str | None, terms: bytes | None) -> Context:
     return Context(
         text=text,
         task=request.task,
@@ -291,6 +292,7 @@ def _context(request: DecisionIn, text: str | None) -> Context:
         embedding=None if request.embedding is None else np.array(request.embedding, dtype=np.float64),
         features=None if request.features is None else np.array(request.features, dtype=np.float64),
         input_tokens=request.input_tokens,
+        terms=terms,
     )
 
 

@@ -16,12 +16,14 @@ from fairlead.api.schemas.state import (
     RouteStateOut,
     TaskBeliefOut,
     TaskOut,
+    TextOut,
 )
 from fairlead.api.service.answers import timestamp
 from fairlead.api.service.auth import Principal
 from fairlead.api.service.service import Service
 from fairlead.api.state.served_route import ServedRoute
 from fairlead.api.state.shared_budgets import covers
+from fairlead.api.state.text_key import text_problem
 from fairlead.optimizer.types import CircuitChanged, Context, DriftAlarm, ImplausibleOutcome
 from fairlead.optimizer.types.budget import BudgetAlarm, BudgetState
 
@@ -63,6 +65,7 @@ def route_state(service: Service, name: str, principal: Principal) -> RouteState
             "open_decisions": len(served.opened),
             "spent_usd": served.spent_usd,
             "trust": summary["trust"],
+            "text": text_answer(service, served),
             "shadow_price": summary["shadow_price"],
             "budget_usd_per_request": summary["target_usd"],
             "budget_spent_usd": summary["spent_usd"],
@@ -76,6 +79,20 @@ def route_state(service: Service, name: str, principal: Principal) -> RouteState
             "circuit_changes": list(map(circuit_answer, served.router.circuit_changes[-_MOST_ALARMS:])),
             "quarantine": list(map(quarantine_answer, served.router.quarantine)),
         }
+    )
+
+
+def text_answer(service: Service, served: ServedRoute) -> TextOut | None:
+    """Return what a route has learned of texts; None if it does not learn features of them."""
+    if not served.learns_text:
+        return None
+    text = served.router.text
+    return TextOut(
+        encoder=None if text.encoder is None else text.encoder.version,
+        texts=text.texts,
+        seen=text.seen,
+        next_fit_at=text.next_fit_at,
+        problem=text_problem(served, service.engine.term_counter) or text.reason or None,
     )
 
 

@@ -26,12 +26,14 @@ from fairlead.api.service.circuit_watch import CircuitWatch
 from fairlead.api.service.declared import declared_changes
 from fairlead.api.service.drift_watch import DriftWatch
 from fairlead.api.service.quarantine_watch import QuarantineWatch
+from fairlead.api.service.text_watch import TextWatch
 from fairlead.api.service.upkeep import Upkeep
 from fairlead.api.settings import Settings
 from fairlead.api.state.configuration import Change
 from fairlead.api.state.fold import Logged
 from fairlead.api.state.follower import Engine
 from fairlead.api.state.runtime import lower_thread_priority
+from fairlead.api.state.text_key import term_counter
 from fairlead.api.store import Query, Row, StoreUnavailable, open_store, retention
 from fairlead.api.store.writer import QueueFull, Writer, Written
 from fairlead.optimizer.types import Prices
@@ -49,13 +51,11 @@ class Service:
     """Everything behind the endpoints. Opens the store at once, so that a fault shows at the start."""
 
     def __init__(self, settings: Settings, *, clock: Callable[[], float] = time.time) -> None:
-        self.settings, self.clock = settings, clock
-        self.store = open_store(settings.database_url)
-        self.metrics = Metrics()
+        self.settings, self.clock, counter = settings, clock, term_counter(settings)
+        self.store, self.metrics = open_store(settings.database_url), Metrics()
         self.changing = asyncio.Lock()
         """Held from reading the configuration until it is changed: two changes would undo one another."""
-        self.requests = TokenBucket()
-        self.feedback, self.outcomes = TokenBucket(burst_s=60.0), TokenBucket(burst_s=60.0)
+        self.requests, self.feedback, self.outcomes = TokenBucket(), _report_bucket(), _report_bucket()
         self._readers = ThreadPoolExecutor(_READERS, thread_name_prefix="fairlead-reader")
         self._fitter = ThreadPoolExecutor(
             1, thread_name_prefix="fairlead-fit", initializer=lower_thread_priority
@@ -67,6 +67,7 @@ class Service:
             in_thread=self.in_thread,
             fit_in_thread=self.fit_in_thread,
         )
+        self.engine.term_counter = counter
         self.writer = Writer(
             self.store,
             queue_limit=settings.queue_limit,
@@ -86,8 +87,14 @@ class Service:
         self.metrics.watch(self.engine, self.writer)
         self.budget_watch, self.quarantine_watch = BudgetWatch(self.engine), QuarantineWatch(self.engine)
         self.circuit_watch, self.drift_watch = CircuitWatch(self.engine), DriftWatch(self.engine)
+        self.text_watch = TextWatch(self.engine)
         self._tasks: list[asyncio.Task[None]] = []
         self._declared = self._read_declarations()
+
+    def terms_of(self, text: str | None) -> bytes | None:
+        """Return the hashed terms of a text; None without a text, or if none are learned from."""
+        counter = self.engine.term_counter
+        return None if text is None or counter is None else counter.count(text)
 
     def _read_declarations(self) -> list[tuple[str, Change]]:
         """Read the configuration from the log; return the changes that the settings declare on top."""
@@ -121,7 +128,8 @@ class Service:
         self.writer.start()
         self.engine.start()
         loop = asyncio.get_running_loop()
-        self._tasks = [loop.create_task(self._tick()), loop.create_task(self.upkeep.take_snapshots())]
+        work = (self._tick(), self.upkeep.take_snapshots(), self.upkeep.fit_texts())
+        self._tasks = list(map(loop.create_task, work))
         if self.settings.retention_days is not None:
             self._tasks.append(loop.create_task(self.upkeep.remove_old_events()))
         if self.store.shared:
@@ -260,7 +268,13 @@ class Service:
 
     def check_watches(self) -> None:
         """Log a warning of each alarm that was raised since the last look."""
-        for watch in (self.budget_watch, self.quarantine_watch, self.circuit_watch, self.drift_watch):
+        for watch in (
+            self.budget_watch,
+            self.quarantine_watch,
+            self.circuit_watch,
+            self.drift_watch,
+            self.text_watch,
+        ):
             watch.check()
 
     async def _tick(self) -> None:
@@ -282,6 +296,10 @@ class Service:
             except Exception:
                 _LOG.exception("a regular check of prices and log failed")
             await asyncio.sleep(max(self.settings.poll_s - (perf_counter() - started), 0.01))
+
+
+def _report_bucket() -> TokenBucket:
+    return TokenBucket(burst_s=60.0)
 
 
 def _take(bucket: TokenBucket, principal: Principal, *, per_s: float, limit: str, count: int = 1) -> None:

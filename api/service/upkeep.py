@@ -23,9 +23,11 @@ from typing import Any, Final, TypeVar
 from fairlead.api.settings import Settings
 from fairlead.api.state import snapshots
 from fairlead.api.state.follower import Engine
-from fairlead.api.store import Store, StoreUnavailable, retention
-from fairlead.api.store.writer import Writer
+from fairlead.api.state.text_fit import fit_line, save_texts
+from fairlead.api.store import Row, Store, StoreUnavailable, retention
+from fairlead.api.store.writer import QueueFull, Writer
 from fairlead.experiments.simulation.pool import environment
+from fairlead.optimizer.learning.text_learner import TextLearner
 
 T = TypeVar("T")
 
@@ -71,6 +73,35 @@ class Upkeep:
                     saved = seq
                 except (ProcessFailed, OSError) as error:
                     _LOG.warning("no snapshot was saved: %s", error)
+
+    async def fit_texts(self) -> None:
+        """Learn features of texts for every route that has seen enough of them, until cancelled."""
+        tried: dict[str, tuple[TextLearner, int]] = {}
+        while True:
+            await asyncio.sleep(self.settings.poll_s)
+            if not self.engine.ready or not self.settings.text_features:
+                continue
+            for name, served in tuple(self.engine.fold.routes.items()):
+                text = served.router.text
+                if not text.is_due or served.broken is not None or tried.get(name) == (text, text.seen):
+                    continue
+                tried[name] = text, text.seen
+                try:
+                    await self._fit_text(name, text)
+                except (ProcessFailed, QueueFull, StoreUnavailable, OSError) as error:
+                    _LOG.warning("no features of texts were learned for route %s: %s", name, error)
+
+    async def _fit_text(self, name: str, text: TextLearner) -> None:
+        """Fit in a process of its own, and log what comes of it; every process folds it from there."""
+        state, fits = text.state(), text.fits
+        with TemporaryDirectory(prefix="fairlead-texts-") as folder:
+            path = Path(folder) / "texts.npz"
+            # Not as arguments: the event loop would wait until the process has read them all.
+            await self.in_thread(save_texts, path, state)
+            line, digest = await run_in_process(fit_line, path)
+        if text.fits == fits:  # no other process was quicker
+            row = Row.encoder(line, digest=digest, route=name, at_s=self.clock())
+            await self.writer.append([row])
 
     async def remove_old_events(self) -> None:
         """Remove the events older than ``retention_days`` at regular intervals, until cancelled."""

@@ -24,7 +24,7 @@ from fairlead.optimizer.learning.pending import PendingEvents
 from fairlead.optimizer.learning.quarantine import is_near
 from fairlead.optimizer.persistence.event_log import decode
 from fairlead.optimizer.persistence.route_codec import from_json
-from fairlead.optimizer.types import Decision, Feedback, Outcome, Route
+from fairlead.optimizer.types import Decision, EncoderFitted, Feedback, Outcome, Route
 from fairlead.optimizer.types.events import copy_with
 from fairlead.optimizer.types.validation import check_learnable
 
@@ -162,6 +162,8 @@ class Fold:
                     self._fold_decision(row, event)
                 elif row.kind == "config":
                     self._fold_change(row)
+                elif row.kind == "encoder":
+                    self._fold_encoder(row)
                 else:
                     self._fold_report(row, event)
             except _EXPECTED:
@@ -181,9 +183,10 @@ class Fold:
         if served is None or not isinstance(decision, Decision) or decision.id in self.open:
             self.counts["decision", "rejected"] += 1
             return
-        # Releases before the sketch of wide vectors logged them whole.
-        is_whole = len(decision.features) == served.width
-        check_learnable(decision, width=served.width if is_whole else served.logged_width)
+        # Releases before the sketch of wide vectors logged them whole, and texts come to have features.
+        width = len(decision.features)
+        fits = width == served.width or width in served.widths
+        check_learnable(decision, width=width if fits else served.widths[0])
         metadata = decode_decision_metadata(row.metadata)
         session = metadata.session_id
         subject = decision, metadata.explored
@@ -209,6 +212,13 @@ class Fold:
             self._expire()
         if served.dispatched % CLOSE_EVERY == 0:
             self._close_old(served, row)
+
+    def _fold_encoder(self, row: Row) -> None:
+        served, event = self.routes.get(row.route or ""), decode(row.line)
+        if served is None or not isinstance(event, EncoderFitted):
+            raise InvalidInput(f"an encoder is of route {row.route!r}, which there is not")
+        self._put(served, Waiting(row.seq, row.at_s, row.kind, ServedRoute.learn_encoder, event))
+        self.counts[row.kind, "joined"] += 1
 
     def _fold_report(self, row: Row, event: Logged | None) -> None:
         # Its place in the log becomes its revision: the later of two is in force.

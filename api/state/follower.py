@@ -32,6 +32,7 @@ from fairlead.api.state.fold import Fold, Logged
 from fairlead.api.state.runtime import warm_up
 from fairlead.api.state.served_route import ServedRoute
 from fairlead.api.store import Appended, Query, Row, Store, StoreUnavailable
+from fairlead.optimizer.features.terms import TermCounter
 
 SLICE_S: Final = 0.002
 """Longest time that the fold holds the event loop, as far as single events allow."""
@@ -47,6 +48,9 @@ _LOG = logging.getLogger("fairlead.engine")
 
 class Engine:
     """The served state and how it follows the log; its methods belong to the event loop's thread."""
+
+    term_counter: TermCounter | None = None
+    """Hashes the terms of texts; None if no features of texts are learned."""
 
     def __init__(
         self,

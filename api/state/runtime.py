@@ -13,6 +13,8 @@ import numpy as np
 
 from fairlead.optimizer.features import SurfaceFeatures
 from fairlead.optimizer.features.encoder import Encoder
+from fairlead.optimizer.features.terms import MIN_KEY_BYTES, TermCounter
+from fairlead.optimizer.features.text import TEXT_WIDTH, TextEncoder
 from fairlead.optimizer.router import Router
 from fairlead.optimizer.types import Budget, Context, Feedback, Outcome, Prices, Provider, Route
 
@@ -62,10 +64,25 @@ def warm_up() -> None:
         budget=Budget(usd_per_request=0.001),
     )
     router = Router(route, encoder=Encoder([SurfaceFeatures()]))
+    counter = TermCounter(bytes(MIN_KEY_BYTES))
     for i, draw in enumerate(np.random.default_rng(0).random(3).tolist()):
-        decision = router.decide(Context(text="a request"), decision_id=str(i), draw=draw, at_s=float(i))
+        context = Context(text="a request", terms=counter.count("a request"))
+        decision = router.decide(context, decision_id=str(i), draw=draw, at_s=float(i))
         router.learn(decision)
         router.learn(
             Outcome(decision_id=str(i), served_provider=decision.selected, cost_usd=0.001, latency_s=1.0)
         )
         router.learn(Feedback(decision_id=str(i), value=draw))
+    # Fitting one would import scikit-learn, which takes a second that only the process of a fit need wait.
+    encoder = TextEncoder(
+        {
+            "columns": np.zeros(1, dtype=np.int32),
+            "idf": np.ones(1),
+            "components": np.ones((1, TEXT_WIDTH), dtype=np.float32),
+            "centre": np.zeros(TEXT_WIDTH),
+            "scale": np.array(1.0),
+            "key_id": np.frombuffer(counter.key_id, dtype=np.uint8),
+        }
+    )
+    encoder.encode_many([counter.count("a request")])
+    encoder.encode(counter.count("a request"))

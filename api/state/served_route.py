@@ -20,11 +20,13 @@ from fairlead.optimizer.features import (
     TaskLabel,
     TextProjection,
 )
+from fairlead.optimizer.features.text import TEXT_WIDTH
 from fairlead.optimizer.learning.open_decision import OpenDecision, cost_of
 from fairlead.optimizer.persistence.route_codec import to_json
 from fairlead.optimizer.router import Router
 from fairlead.optimizer.types import (
     Decision,
+    EncoderFitted,
     Event,
     Feedback,
     FloatArray,
@@ -114,8 +116,7 @@ class ServedRoute:
             blocks, version = _vector_blocks(body.features)
             self.width = blocks[0].width
             self.router = Router(route, blocks=blocks, encoder_version=version)
-        self.logged_width = self.router.width
-        self._most_quick = QUICK // (self.width + 1) ** 3
+        self._fixed_width = self.router.width
         self.inbox: deque[Waiting] = deque()
         self.opened: deque[str] = deque()
         """Ids of its open decisions, in the order of the log."""
@@ -146,7 +147,19 @@ class ServedRoute:
     @property
     def waits_for_refit(self) -> bool:
         """Whether beliefs or prices must be recomputed before anything else is learned."""
-        return not self.is_quick and self.broken is None and self.router.needs_refit
+        router = self.router
+        return self.broken is None and router.needs_refit and (router.must_reencode or not self.is_quick)
+
+    @property
+    def learns_text(self) -> bool:
+        """Whether it learns features of texts: where they are read, unless a file says how."""
+        features = self.body.features
+        return features.surface and features.text and features.projection is None and features.vector is None
+
+    @property
+    def widths(self) -> tuple[int, int]:
+        """Numbers of features that its decisions are logged with: without those of texts, and with them."""
+        return self._fixed_width, self._fixed_width + TEXT_WIDTH
 
     def learn_next(self) -> str:
         """Learn what waits longest, and return its kind; raises what learning raises."""
@@ -164,7 +177,7 @@ class ServedRoute:
     @property
     def is_quick(self) -> bool:
         """Whether refits are so quick that they run at once and count in the very next decision."""
-        return len(self.router.route.providers) <= self._most_quick
+        return len(self.router.route.providers) * (self.router.width + 1) ** 3 <= QUICK
 
     def open_decision(self, decision_id: str) -> OpenDecision:
         """Return what the router keeps of an open decision."""
@@ -177,17 +190,18 @@ class ServedRoute:
         decision, explored = subject
         # The route's own count, and not the place in the log: what ages, ages by the route's own decisions.
         decision = copy_with(decision, seq=self.router.next_seq)
-        is_whole = len(decision.features) != self.logged_width
-        if is_whole:
-            decision = self.router.sketched(decision)
         # The fold has checked it when it was dispatched.
-        self.router.learn(decision, refit=self.is_quick, checked=not is_whole)
+        self.router.learn(decision, refit=self.is_quick, checked=True)
         self.decisions += 1
         self.explored += explored
         self.fallbacks += decision.fallback_used is not None
         for limit in decision.relaxed:
             self.relaxed[limit] = self.relaxed.get(limit, 0) + 1
         self._remember_task(decision)
+
+    def learn_encoder(self, event: EncoderFitted) -> None:
+        """Fold newly learned features of texts; everything is encoded anew before the next event."""
+        self.router.learn(event, refit=False)
 
     def learn(self, event: Event) -> None:
         """Fold an event, and refit the router at once if that is quick."""
@@ -202,11 +216,13 @@ class ServedRoute:
     def _remember_task(self, decision: Decision) -> None:
         if decision.task is None:
             return
+        # Without features of texts, whose coordinates mean something else after each fit.
+        features = self.router.sketched(decision.features)[: self._fixed_width]
         if decision.task in self.tasks:
             count, total, tokens = self.tasks[decision.task]
-            self.tasks[decision.task] = (count + 1, total + decision.features, tokens + decision.input_tokens)
+            self.tasks[decision.task] = (count + 1, total + features, tokens + decision.input_tokens)
         elif len(self.tasks) < MAX_TASKS:
-            self.tasks[decision.task] = (1, decision.features.copy(), decision.input_tokens)
+            self.tasks[decision.task] = (1, features.copy(), decision.input_tokens)
 
     def learn_outcome(self, event: Outcome) -> None:
         """Fold an outcome of an open decision; without another provider, the selected one served."""

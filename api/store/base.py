@@ -22,7 +22,7 @@ class Row(NamedTuple):
     uid: str
     """Identifies the event: a second row with the same uid is never written."""
     kind: str
-    """``decision``, ``outcome``, ``feedback`` or ``config``."""
+    """``decision``, ``outcome``, ``feedback``, ``encoder`` or ``config``."""
     route: str | None
     decision_id: str | None
     """The decision that the event belongs to; for feedback on a session see `of_session`."""
@@ -48,6 +48,11 @@ class Row(NamedTuple):
     ) -> Row:
         """Return the row of a decision."""
         return cls(0, f"d:{decision_id}", "decision", route, decision_id, at_s, digest, line, metadata)
+
+    @classmethod
+    def encoder(cls, line: str, *, digest: str, route: str, at_s: float) -> Row:
+        """Return the row of a fitted text encoder; two processes that fitted the same write one row."""
+        return cls(0, f"e:{digest}:{route}", "encoder", route, None, at_s, "", line, "{}")
 
     @classmethod
     def report(

@@ -72,7 +72,6 @@ def _price(section: Section, table: OutcomeTable) -> None:
     """Compare the expected cost of one request just before and just after the price list changed."""
     settings = Settings(features="surface", warmup_split="val", score_split="test", seeds=1)
     stream = make_stream(table, settings, 0)
-    segment = stream.segments[-1]
     means = stream.cost_usd[: stream.score_from].mean(axis=0)
     prices = [
         Prices(input_usd_per_mtok=0.0, output_usd_per_mtok=0.0, per_call_usd=float(mean)) for mean in means
@@ -84,17 +83,17 @@ def _price(section: Section, table: OutcomeTable) -> None:
         )
         return Route(name="prices", providers=providers, budget=Budget(usd_per_request=_MIDDLE))
 
-    router = Router(route(prices), blocks=segment.blocks, encoder_version=segment.version)
+    router = Router(route(prices), blocks=stream.blocks, encoder_version=stream.version)
     for step in range(stream.score_from):
         decision = router.decide(
-            Context(features=segment.features[step]), decision_id=str(step), draw=stream.draws[step]
+            Context(features=stream.fixed[step]), decision_id=str(step), draw=stream.draws[step]
         )
         column = table.providers.index(decision.selected)
         cost, quality = float(stream.cost_usd[step, column]), float(stream.quality[step, column])
         router.learn(decision)
         router.learn(Outcome(decision_id=decision.id, served_provider=decision.selected, cost_usd=cost))
         router.learn(Feedback(decision_id=decision.id, value=quality))
-    probe = Context(features=segment.features[stream.score_from])
+    probe = Context(features=stream.fixed[stream.score_from])
     j = table.providers.index(PRO)
     before = router.decide(probe, decision_id="before", draw=0.5)
     router.configure(route([price.scaled(_FACTOR if i == j else 1.0) for i, price in enumerate(prices)]))

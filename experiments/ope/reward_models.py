@@ -22,7 +22,7 @@ from fairlead.experiments.ope.validation import (
     same_length,
     vector,
 )
-from fairlead.optimizer.errors import InvalidInput, require
+from fairlead.optimizer.errors import InvalidInput
 
 FOLDS: Final = 5
 # A provider with fewer training decisions is predicted by the mean of all: a fit would be its noise.
@@ -122,7 +122,6 @@ def _predict_ridge(training: _Training, features: Matrix) -> Matrix:
 
 
 def _predict_boosting(training: _Training, features: Matrix) -> Matrix:
-    require("sklearn", purpose="the reward model 'boosting'")
     from sklearn.ensemble import HistGradientBoostingRegressor
 
     action, providers = training.action, training.providers

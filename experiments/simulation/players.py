@@ -19,6 +19,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from typing import Final, Protocol
 
 import numpy as np
@@ -84,45 +85,42 @@ class RouterPlayer:
         self._column = {name: j for j, name in enumerate(names)}
         self._goal = goal
         self._policy = policy
-        self._draws, self._input_tokens = stream.draws, stream.input_tokens
-        self._rows: Matrix = np.empty((0, 0))
+        self._stream = stream
         self._without: dict[tuple[int, ...], Constraints | None] = {(): None}
         self._route: Route | None = None
         self._started = False
-        self._warm_start, self._warm = stream.warm_start, np.empty((0, 0))
-        self._sources: dict[str, tuple[int, ...]] = {}
-        """Columns by the source of evidence about them."""
+        self._evident: set[int] = set()
+        """Columns that some evidence is about."""
 
     def start(self, segment: Segment) -> None:
-        self._rows, self._warm = segment.features, segment.warm
         if self._started:
-            earlier = {str(step): self._rows[step] for step in range(segment.start)}
-            self.router.reencode(
-                earlier,
-                blocks=segment.blocks,
-                encoder_version=segment.version,
-                evidence=dict.fromkeys(self._sources, self._warm),
-            )
+            if segment.fitted is not None:
+                self.router.learn(segment.fitted)
             return
         if self._route is None:
             raise ValueError("the router starts without a route: call offer first.")
+        stream = self._stream
         self.router = Router(
-            self._route, blocks=segment.blocks, encoder_version=segment.version, policy=self._policy
+            self._route, blocks=stream.blocks, encoder_version=stream.version, policy=self._policy
         )
         self._started = True
         self._tell()
+        if segment.fitted is not None:
+            self.router.learn(segment.fitted)
 
     def _tell(self) -> None:
         """Tell the router what is known of the providers that no evidence is about yet."""
-        if self._warm_start is None or self._route is None:
+        stream = self._stream
+        if stream.warm_start is None or self._route is None:
             return
-        before = {column for columns in self._sources.values() for column in columns}
         columns = [self._column[provider.name] for provider in self._route.providers]
-        new = tuple(column for column in columns if column not in before)
+        new = tuple(column for column in columns if column not in self._evident)
         if new:
-            evidence = self._warm_start.evidence(self._warm, self._names, new, seq=self.router.next_seq)
-            self._sources[evidence.source] = new
-            self.router.learn(evidence)
+            evidence = stream.warm_start.evidence(
+                stream.earlier_features, self._names, new, seq=self.router.next_seq
+            )
+            self._evident |= set(new)
+            self.router.learn(replace(evidence, terms=stream.earlier_terms))
 
     def offer(self, columns: Sequence[int], prices: Sequence[Prices | None]) -> None:
         budget = self._goal.budget_usd
@@ -139,10 +137,13 @@ class RouterPlayer:
     def choose(self, step: int, absent: tuple[int, ...]) -> int:
         if absent not in self._without:
             self._without[absent] = Constraints(deny=tuple(self._names[j] for j in absent))
+        stream = self._stream
         decision = self.router.decide(
-            Context(features=self._rows[step], input_tokens=self._input_tokens[step]),
+            Context(
+                features=stream.fixed[step], input_tokens=stream.input_tokens[step], terms=stream.terms[step]
+            ),
             decision_id=str(step),
-            draw=self._draws[step],
+            draw=stream.draws[step],
             constraints=self._without[absent],
         )
         self.router.learn(decision)

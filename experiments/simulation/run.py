@@ -33,7 +33,7 @@ from fairlead.experiments.simulation.scenario import (
     goals,
     split_rows,
 )
-from fairlead.experiments.simulation.stream import Stream, encoder_parts, fit_on, make_stream
+from fairlead.experiments.simulation.stream import Stream, encoder_parts, make_stream, text_features
 from fairlead.experiments.tables.outcome_table import OutcomeTable
 from fairlead.experiments.tables.price_list import PriceEstimate, price_list
 from fairlead.optimizer.features import Encoder
@@ -318,9 +318,11 @@ def _supervised(
     rows = split_rows(table, settings)[1]
     contexts = [Context(text=table.prompts[row] or None, task=table.tasks[row] or None) for row in rows]
     features: Matrix = Encoder(encoder_parts(settings)).encode_many(contexts)
-    projection = fit_on(contexts, settings.projection_width) if settings.features == "projection" else None
-    if projection is not None:
-        features = np.hstack([features, projection.transform(contexts)])
+    coordinates = None
+    if settings.features == "projection":
+        coordinates = text_features([context.text or "" for context in contexts])
+    if coordinates is not None:
+        features = np.hstack([features, coordinates])
     try:
         reference = supervised_reference(features, table.quality[rows], table.cost_usd[rows], budgets=budgets)
     except ValueError as error:

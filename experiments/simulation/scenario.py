@@ -134,7 +134,6 @@ class Settings:
     score_split: str | None = None
     task_labels: bool = False
     features: Literal["surface", "projection"] = "projection"
-    projection_width: int = 32
     feedback_delay: int = 0
     feedback_rate: float = 1.0
     seeds: int = 5
@@ -184,7 +183,6 @@ class Settings:
         _whole("the number of seeds", self.seeds, least=1)
         _whole("the first seed", self.first_seed, least=0)
         _whole("the number of prompts for a warm start", self.warm_start_prompts, least=0)
-        _whole("the projection's width", self.projection_width, least=1)
 
     @property
     def seed_list(self) -> list[int]:

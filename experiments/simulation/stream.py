@@ -1,7 +1,7 @@
 """One seed's stream of requests: their order, the features that can be known by then, and the dice.
 
-A text projection is fitted only on prompts already seen: first when `FIRST_FIT` have been, and again
-whenever that number has doubled, up to `LAST_FIT`. Until the first fit its coordinates are zeros.
+Features of texts are learned as a served route learns them (`TextLearner`): only from prompts already seen,
+and again whenever their number has doubled.
 """
 
 from __future__ import annotations
@@ -16,31 +16,32 @@ from numpy.typing import NDArray
 from fairlead.experiments.simulation.scenario import Matrix, Settings, changed_outcomes, split_rows
 from fairlead.experiments.simulation.warm_start import WarmStart, warm_start
 from fairlead.experiments.tables.outcome_table import OutcomeTable
-from fairlead.optimizer.features import Block, Encoder, Featuriser, SurfaceFeatures, TaskLabel, TextProjection
+from fairlead.optimizer.errors import InvalidInput
+from fairlead.optimizer.features import Block, Encoder, Featuriser, SurfaceFeatures, TaskLabel
+from fairlead.optimizer.features.terms import TermCounter
+from fairlead.optimizer.features.text import fit_text
+from fairlead.optimizer.learning.text_learner import TextLearner
 from fairlead.optimizer.types import Context
+from fairlead.optimizer.types.events import EncoderFitted
 
-FIRST_FIT: Final = 128
-LAST_FIT: Final = 16_384
-_ORDER, _DRAWS, _FEEDBACK, _NOISE, _WARM_START = range(
-    5
-)  # one generator each, so that no option shifts another's dice
+_KEY: Final = b"a simulation needs no secrets"
+# One generator each, so that no option shifts another's dice.
+_ORDER, _DRAWS, _FEEDBACK, _NOISE, _WARM_START = range(5)
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Segment:
     """A run of steps `start` to `stop` with one encoder.
 
-    `features` has a row for every step from 0 to `stop`, shape (stop, d): those of this segment, and those
-    of all earlier steps again, for a router that folds what it learned into the new space.
+    `features` has a row for every step from 0 to `stop`, shape (stop, d): those of this segment, and those of
+    all earlier steps again, for players that learn from features alone. `fitted` is the event by which a
+    router comes to the same encoder; None for the first segment.
     """
 
     start: int
     stop: int
     features: Matrix
-    blocks: tuple[Block, ...]
-    version: str
-    warm: Matrix = field(default_factory=lambda: np.empty((0, 0)))
-    """Features of the prompts of the warm start, shape (m, d)."""
+    fitted: EncoderFitted | None = None
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -61,8 +62,18 @@ class Stream:
     draws: tuple[float, ...]
     has_feedback: tuple[bool, ...]
     noise: Matrix
+    blocks: tuple[Block, ...]
+    """Of the features that need no fitting, whose encoder is `version`."""
+    version: str
+    fixed: Matrix
+    """Those features, shape (n, d)."""
+    terms: tuple[bytes | None, ...]
+    """The terms of each prompt, from which features of texts are learned; None without."""
     segments: tuple[Segment, ...]
     warm_start: WarmStart | None = None
+    earlier_features: Matrix = field(default_factory=lambda: np.empty((0, 0)))
+    """Of the prompts of the warm start, as `fixed`."""
+    earlier_terms: tuple[bytes | None, ...] = ()
 
     def __len__(self) -> int:
         """Count the steps."""
@@ -80,6 +91,10 @@ def make_stream(table: OutcomeTable, settings: Settings, seed: int) -> Stream:
     n, k = len(rows), len(table.providers)
     quality, cost = changed_outcomes(table, settings, rows, score_from=len(warm))
     contexts = [table.context(row) for row in rows.tolist()]
+    encoder = Encoder(encoder_parts(settings))
+    fixed, terms = encoder.encode_many(contexts), _terms(contexts, settings)
+    earlier = () if start is None else start.contexts
+    earlier_terms = _terms(earlier, settings)
     gets_feedback = np.random.default_rng([seed, _FEEDBACK]).random(n) < settings.feedback_rate
     return Stream(
         seed=seed,
@@ -91,8 +106,14 @@ def make_stream(table: OutcomeTable, settings: Settings, seed: int) -> Stream:
         draws=tuple(np.random.default_rng([seed, _DRAWS]).random(n).tolist()),
         has_feedback=tuple(gets_feedback.tolist()),
         noise=np.random.default_rng([seed, _NOISE]).standard_normal((n, k)),
-        segments=tuple(_segments(contexts, settings, start.contexts if start is not None else ())),
+        blocks=encoder.blocks,
+        version=encoder.version,
+        fixed=fixed,
+        terms=terms,
+        segments=tuple(_segments(fixed, terms, earlier_terms)),
         warm_start=start,
+        earlier_features=encoder.encode_many(earlier),
+        earlier_terms=earlier_terms,
     )
 
 
@@ -101,62 +122,45 @@ def encoder_parts(settings: Settings) -> list[Featuriser]:
     return [SurfaceFeatures(), *([TaskLabel()] if settings.task_labels else [])]
 
 
-def _segments(stream: Sequence[Context], settings: Settings, earlier: Sequence[Context]) -> Iterator[Segment]:
-    """Yield the segments of a stream, before which some prompts were seen ``earlier``."""
-    encoder = Encoder(encoder_parts(settings))
-    m, n = len(earlier), len(stream)
-    contexts = [*earlier, *stream]
-    fixed = encoder.encode_many(contexts)
+def _terms(contexts: Sequence[Context], settings: Settings) -> tuple[bytes | None, ...]:
+    """Count the terms of each text as a route does that learns features of texts."""
     if settings.features == "surface":
-        yield Segment(
-            start=0,
-            stop=n,
-            features=fixed[m:],
-            blocks=encoder.blocks,
-            version=encoder.version,
-            warm=fixed[:m],
-        )
-        return
-    width = settings.projection_width
-    blocks = (*encoder.blocks, Block(name="projection", width=width, isotropic=True))
-    columns, version = np.zeros((m + n, width)), f"{encoder.version}+none"
-    start = 0
-    for fit_at in (*_fit_steps(m, n), n):
-        if fit_at > start:
-            features = np.hstack([fixed, columns])[: m + fit_at]
-            yield Segment(
-                start=start,
-                stop=fit_at,
-                features=features[m:],
-                blocks=blocks,
-                version=version,
-                warm=features[:m],
-            )
-        if fit_at < n:
-            seen = m + fit_at
-            projection = fit_on(contexts[:seen], width)
-            if projection is not None:
-                needed = min(2 * seen, m + n) if seen < LAST_FIT else m + n
-                columns = np.zeros((m + n, width))
-                columns[:needed] = projection.transform(contexts[:needed])
-                version = f"{encoder.version}+{projection.version}"
-        start = fit_at
+        return (None,) * len(contexts)
+    counter = TermCounter(_KEY)
+    return tuple(counter.count(context.text) if context.text else None for context in contexts)
 
 
-def _fit_steps(earlier: int, n: int) -> Iterator[int]:
-    """Yield the steps at which a projection is fitted, to all prompts seen so far."""
-    if earlier >= FIRST_FIT:
-        yield 0
-    seen = FIRST_FIT
-    while seen < earlier + n and seen <= LAST_FIT:
-        if seen > earlier:
-            yield seen - earlier
-        seen *= 2
+def _segments(
+    fixed: Matrix, terms: Sequence[bytes | None], earlier: Sequence[bytes | None]
+) -> Iterator[Segment]:
+    """Learn features of texts as the prompts come; a segment begins wherever they are learned anew.
+
+    Terms of prompts that came ``earlier`` than the first step count too.
+    """
+    learner, start, n = TextLearner(), 0, len(terms)
+    features, fitted = fixed, None
+    learner.know(earlier)
+    for stop in range(n):
+        if learner.is_due:
+            if stop:
+                yield Segment(start=start, stop=stop, features=features[:stop], fitted=fitted)
+            start, fitted = stop, learner.fit()
+            learner.fold(fitted)
+            if learner.pending is not None:
+                learner.adopt()
+            if learner.encoder is not None:
+                features = np.hstack([fixed, learner.encoder.encode_many(terms)])
+        if (each := terms[stop]) is not None:
+            learner.add(stop, each)
+    yield Segment(start=start, stop=n, features=features, fitted=fitted)
 
 
-def fit_on(contexts: Sequence[Context], width: int) -> TextProjection | None:
-    """Fit a projection on the texts; None if they are too few or too alike to tell apart."""
+def text_features(texts: Sequence[str]) -> Matrix | None:
+    """Return features of texts, (n, width), learned from all of them; None if they are too few or alike."""
+    counter = TermCounter(_KEY)
+    terms = [counter.count(text) if text else None for text in texts]
     try:
-        return TextProjection.fit([context.text for context in contexts if context.text], width=width)
-    except ValueError:
+        encoder = fit_text([each for each in terms if each is not None])
+    except InvalidInput:
         return None
+    return encoder.encode_many(terms)

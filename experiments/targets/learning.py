@@ -230,7 +230,7 @@ class RidgeTarget:
     ) -> None:
         self._player = RidgePlayer(goal=goal, n_providers=len(prices), noise=None)
         self._player.offer(range(len(prices)), prices)
-        self._player.start(Segment(start=0, stop=len(rows), features=rows, blocks=(), version=""))
+        self._player.start(Segment(start=0, stop=len(rows), features=rows))
         self._starts = starts
         self._learned = 0
         self._delay = feedback_delay

@@ -8,6 +8,7 @@ from fairlead.optimizer.features.declared import Attributes, CallerEmbedding, Ta
 from fairlead.optimizer.features.encoder import Encoder
 from fairlead.optimizer.features.projection import TextProjection
 from fairlead.optimizer.features.surface import SurfaceFeatures
+from fairlead.optimizer.features.terms import TermCounter
 from fairlead.optimizer.persistence.array_file import FeatureFileError
 from fairlead.optimizer.types.arrays import BOUND
 
@@ -21,5 +22,6 @@ __all__ = [
     "Featuriser",
     "SurfaceFeatures",
     "TaskLabel",
+    "TermCounter",
     "TextProjection",
 ]

@@ -4,9 +4,7 @@ Terms are words and signs, alone and in neighbouring pairs. They are hashed to c
 vocabulary: a saved projection then holds no word of any prompt, and a text costs the same however many terms
 were learned.
 
-Learning follows latent semantic analysis (Deerwester et al. 1990) with the randomised decomposition of
-Halko, Martinsson and Tropp (2011), and then turns the directions so that the centred coordinates are
-uncorrelated and fall off in variance, as principal components do.
+Directions are learned by `latent_directions`.
 """
 
 from __future__ import annotations
@@ -18,9 +16,10 @@ from typing import Any, Final, Self
 import numpy as np
 from numpy.typing import NDArray
 
-from fairlead.optimizer.errors import require
 from fairlead.optimizer.features.base import Block, checked_width, fingerprint
+from fairlead.optimizer.features.latent import latent_directions
 from fairlead.optimizer.features.surface import excerpt
+from fairlead.optimizer.features.terms import N_COLUMNS, TERM
 from fairlead.optimizer.persistence.array_file import FeatureFileError, read_arrays, write_arrays
 from fairlead.optimizer.types import Context, FloatArray
 from fairlead.optimizer.types.arrays import BOUND
@@ -29,20 +28,9 @@ KIND: Final = "fairlead text projection"
 FORMAT: Final = 1
 MAX_SEED: Final = 2**32 - 1
 
-N_COLUMNS: Final = 2**20
-"""Columns to hash to. At 10,000 terms in use, one term in a hundred shares its column."""
-
-# Punctuation counts as a term: it tells code, mathematics and log lines apart. Chinese and Japanese
-# are written without spaces, so there each character is a term.
-_UNSPACED: Final = r"\u3040-\u30ff\u3400-\u9fff"
-TERM: Final = rf"[{_UNSPACED}]|[^\W{_UNSPACED}]+|[^\w\s]"
-
 _PROBE: Final = 'Which of these is "right"?\n(A) f(x) = 3.14  (B) naïve café 東京 №7'
 
 MIN_PROMPTS: Final = 8
-N_ITERATIONS: Final = 7
-"""Power iterations: at 2 the R² of later reward models was .005 lower, beyond 7 nothing changed."""
-
 # Name, dtype and shape of each array of the state; m terms, w coordinates, p probed columns.
 _LAYOUT: Final = {
     "columns": (np.int32, "m"),
@@ -188,7 +176,6 @@ class TermCounter:
     """Counts terms per column. Making one imports scikit-learn, which takes over a second."""
 
     def __init__(self) -> None:
-        require("sklearn", purpose="a text projection")
         from sklearn.feature_extraction.text import HashingVectorizer
 
         self._vectorizer = HashingVectorizer(
@@ -217,21 +204,8 @@ def _learn(
 ) -> dict[str, NDArray[Any]]:
     """Learn the arrays of a `TextProjection`."""
     counts = counter.count(distinct(prompts))
-    columns, idf = _columns(counts, least=width, most=max_terms)
-    rows = _weighted(counts[:, columns], idf)
-    components = _components(rows, width=width, seed=seed)
-    coordinates = np.asarray(rows @ components.astype(np.float64))
-    centre = coordinates.mean(axis=0)
-    used = np.any(components != 0.0, axis=0)
-    mean_square = float(np.square(coordinates - centre)[:, used].mean())
-    return {
-        "columns": columns,
-        "idf": idf,
-        "components": components,
-        "centre": centre,
-        "scale": np.array(1.0 / np.sqrt(mean_square)),
-        "probe": counter.probe(),
-    }
+    arrays, _ = latent_directions(counts, width=width, seed=seed, max_terms=max_terms)
+    return {**arrays, "probe": counter.probe()}
 
 
 def distinct(prompts: Iterable[str]) -> list[str]:
@@ -245,56 +219,3 @@ def distinct(prompts: Iterable[str]) -> list[str]:
             f"give at least {MIN_PROMPTS}, better some hundreds, or leave the projection out"
         )
     return texts
-
-
-def _columns(counts: Any, *, least: int, most: int) -> tuple[NDArray[np.int32], FloatArray]:
-    """Choose the columns to keep, ascending, and their inverse document frequencies.
-
-    A term of one prompt alone links it to no other, so it is dropped, unless next to none is left.
-    Of too many, the most frequent stay.
-    """
-    n_rows = counts.shape[0]
-    frequency = np.bincount(counts.indices, minlength=counts.shape[1])
-    kept = np.flatnonzero(frequency >= 2)
-    if len(kept) < least:
-        kept = np.flatnonzero(frequency)
-    if len(kept) > most:
-        kept = np.sort(kept[np.argsort(-frequency[kept], kind="stable")[:most]])
-    idf = np.log((1.0 + n_rows) / (1.0 + frequency[kept])) + 1.0
-    return kept.astype(np.int32), idf
-
-
-def _weighted(counts: Any, idf: FloatArray) -> Any:
-    """Weigh rows by TF-IDF with dampened counts, to norm 1; rows without a known term are left out."""
-    from scipy import sparse
-
-    rows = counts[np.diff(counts.indptr) > 0].astype(np.float64)
-    rows.data = (1.0 + np.log(rows.data)) * idf[rows.indices]
-    norms = np.sqrt(np.asarray(rows.multiply(rows).sum(axis=1)).ravel())
-    return sparse.csr_matrix(sparse.diags(1.0 / norms) @ rows)
-
-
-def _components(rows: Any, *, width: int, seed: int) -> NDArray[np.float32]:
-    """Find the directions, as columns of shape (terms, width); zeros beyond the rank of the rows."""
-    require("sklearn", purpose="a text projection")
-    from sklearn.utils.extmath import randomized_svd
-
-    # One direction more than asked for: centring takes one away.
-    _, _, leading = randomized_svd(
-        rows, n_components=min(width + 1, *rows.shape), n_iter=N_ITERATIONS, random_state=seed
-    )
-    centred = np.asarray(rows @ leading.T)
-    centred -= centred.mean(axis=0)
-    variance, rotation = np.linalg.eigh(centred.T @ centred)
-    if variance[-1] <= 1e-12 * rows.shape[0]:
-        raise ValueError(
-            "the prompts have the same terms in the same shares (case and white space do not count), so "
-            "there is nothing to tell apart: give prompts of more than one kind, or no projection"
-        )
-    real = np.flatnonzero(variance > 1e-9 * variance[-1])[::-1][:width]
-    directions = leading.T @ rotation[:, real]
-    # A direction has no sign of its own: let its largest weight be positive.
-    largest = directions[np.abs(directions).argmax(axis=0), np.arange(len(real))]
-    components = np.zeros((rows.shape[1], width), dtype=np.float32)
-    components[:, : len(real)] = directions * np.sign(largest)
-    return components

@@ -99,14 +99,14 @@ class SurfaceFeatures:
         return {"centre": _CENTRE.copy(), "spread": _SPREAD.copy()}
 
 
-def excerpt(text: str) -> str:
-    """Return the part of a text that is read: all of it, or EDGE_CHARS from each end of a longer one.
+def excerpt(text: str, *, edge: int = EDGE_CHARS) -> str:
+    """Return the part of a text that is read: all of it, or ``edge`` characters of each end of a longer one.
 
     A long prompt nearly always says what it wants at its start or its end; the middle is material.
     """
-    if len(text) <= 2 * EDGE_CHARS:
+    if len(text) <= 2 * edge:
         return text
-    return text[:EDGE_CHARS] + "\n" + text[-EDGE_CHARS:]
+    return text[:edge] + "\n" + text[-edge:]
 
 
 def _measure(text: str) -> tuple[float, ...]:

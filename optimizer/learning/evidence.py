@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import replace
 from typing import Final
 
 import numpy as np
 
 from fairlead.optimizer.errors import InvalidInput
+from fairlead.optimizer.features.text import TextEncoder
 from fairlead.optimizer.learning.route_history import RouteHistory
+from fairlead.optimizer.learning.text_learner import TextLearner
 from fairlead.optimizer.models.beliefs import Beliefs
+from fairlead.optimizer.models.linear import LinearBelief
 from fairlead.optimizer.models.pricing import TYPICAL_OUTPUT_TOKENS, call_price, kind_of, unit_near
 from fairlead.optimizer.models.prior import Means
 from fairlead.optimizer.models.recent import RECENT
@@ -32,8 +34,8 @@ _ARRAYS: Final = ("features", "outcomes", "counts", "input_tokens")
 class EvidenceInForce:
     """The evidence of one route in force, by source."""
 
-    def __init__(self, beliefs: Beliefs, history: RouteHistory) -> None:
-        self._beliefs, self._history = beliefs, history
+    def __init__(self, beliefs: Beliefs, history: RouteHistory, text: TextLearner) -> None:
+        self._beliefs, self._history, self._text = beliefs, history, text
         self._events: dict[str, Evidence] = {}
 
     @property
@@ -78,27 +80,37 @@ class EvidenceInForce:
             belief.know(event.source, event.seq, dict.fromkeys(event.providers))
 
     def _know(self, event: Evidence) -> None:
+        whole = replace(event, features=encoded(event, self._text.encoder))
+        self._tell(whole, self._beliefs.quality, self._beliefs.cost)
+
+    def tell(self, quality: LinearBelief, cost: LinearBelief, text: TextEncoder) -> None:
+        """Tell beliefs in the features of another encoder of texts all that is known."""
+        for event in self.events:
+            self._tell(replace(event, features=encoded(event, text)), quality, cost)
+
+    def _tell(self, event: Evidence, quality: LinearBelief, cost: LinearBelief) -> None:
         means = {}
         for column, name in enumerate(event.providers):
             values = event.outcomes[QUALITY, :, column]
             # A mean of marks between 0 and 1 varies most if they are all 0 or 1.
             means[name] = _means(event, column, values, squares=values)
-        self._beliefs.quality.know(event.source, event.seq, means)
+        quality.know(event.source, event.seq, means)
         for name in event.providers:
-            self._know_cost(event, name)
+            self._tell_cost(event, name, cost)
 
-    def _know_cost(self, event: Evidence, name: str) -> None:
+    def _tell_cost(self, event: Evidence, name: str, cost: LinearBelief) -> None:
         column = event.providers.index(name)
         units = self._units(event, name, column)
         # Lengths of answers vary about as much as they are long.
         means = None if units is None else _means(event, column, units, squares=2.0 * units * units)
-        self._beliefs.cost.know(event.source, event.seq, {name: means})
+        cost.know(event.source, event.seq, {name: means})
 
     def know_cost(self, name: str) -> None:
         """Take the cost of one provider in again, since its unit has changed."""
         for event in self.events:
             if name in event.providers:
-                self._know_cost(event, name)
+                whole = replace(event, features=encoded(event, self._text.encoder))
+                self._tell_cost(whole, name, self._beliefs.cost)
 
     def _units(self, event: Evidence, name: str, column: int) -> FloatArray | None:
         """Return costs (n,) in the units that are learned; NaN if not known, None if none is."""
@@ -135,16 +147,6 @@ class EvidenceInForce:
             for value in chosen.tolist():
                 self._beliefs.count_latency(name, event.seq, value, sign=sign)
 
-    def reencode(self, features: Mapping[str, FloatArray]) -> None:
-        """Take everything in again with new features (n, d), by source; what has none counts no longer."""
-        self._events = {
-            event.source: replace(event, features=features[event.source])
-            for event in self.events
-            if event.source in features
-        }
-        for event in self.events:
-            self._know(event)
-
     def state(self) -> State:
         """Return the evidence in force as plain arrays."""
         result: State = {"sources": texts(event.source for event in self.events)}
@@ -153,7 +155,7 @@ class EvidenceInForce:
                 **{name: getattr(event, name) for name in _ARRAYS},
                 "seq": np.array(event.seq),
                 "providers": texts(event.providers),
-                "names": packed((event.encoder_version, event.tasks)),
+                "names": packed((event.encoder_version, event.tasks, event.terms)),
             }
             result |= joined(**{str(i): arrays})
         return result
@@ -163,15 +165,32 @@ class EvidenceInForce:
         self._events = {}
         for i, source in enumerate(from_texts(state["sources"])):
             arrays = part(state, str(i))
-            version, tasks = unpacked(arrays["names"], tuple[str, tuple[str | None, ...]])
+            version, tasks, terms = unpacked(
+                arrays["names"], tuple[str, tuple[str | None, ...], tuple[bytes | None, ...]]
+            )
             self._events[source] = Evidence(
                 seq=int(arrays["seq"]),
                 source=source,
                 providers=tuple(from_texts(arrays["providers"])),
                 encoder_version=version,
                 tasks=tasks,
+                terms=terms,
                 **{name: arrays[name] for name in _ARRAYS},
             )
+
+
+def encoded(event: Evidence, text: TextEncoder | None) -> FloatArray:
+    """Return the features of evidence by an encoder of texts, if there is one, shape (n, width).
+
+    Of a row with unknown features and without terms, the text is not known either.
+    """
+    if text is None:
+        return event.features
+    terms = event.terms or (None,) * len(event)
+    coordinates = text.encode_many(terms)
+    without = np.array([each is None for each in terms], dtype=np.bool_)
+    coordinates[without & np.isnan(event.features).any(axis=1)] = np.nan
+    return np.hstack([event.features, coordinates])
 
 
 def _tokens(event: Evidence) -> FloatArray:

@@ -2,24 +2,25 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from types import MappingProxyType
+from collections.abc import Sequence
 from typing import Final
 
 import msgspec
 
 from fairlead.optimizer.errors import InvalidInput
 from fairlead.optimizer.features.base import Block
+from fairlead.optimizer.features.text import TextChange
 from fairlead.optimizer.learning.cost_normalizer import CostNormalizer
 from fairlead.optimizer.learning.drift import ChangeWatch
 from fairlead.optimizer.learning.evidence import EvidenceInForce
 from fairlead.optimizer.learning.ledger import Ledger
 from fairlead.optimizer.learning.open_decision import Change, OpenDecision, judged
 from fairlead.optimizer.learning.quarantine import Quarantine, Verdict
+from fairlead.optimizer.learning.reencoding import Encoded, Reencoded, reencoded
 from fairlead.optimizer.learning.route_history import RouteHistory
+from fairlead.optimizer.learning.text_learner import TextLearner
 from fairlead.optimizer.models.beliefs import Beliefs
 from fairlead.optimizer.models.pricing import kind_of
-from fairlead.optimizer.models.statistics import quantise
 from fairlead.optimizer.types import (
     CircuitChanged,
     Decision,
@@ -36,15 +37,14 @@ from fairlead.optimizer.types.arrays import State, joined, packed, part, unpacke
 MOST_CHANGES: Final = 1_000
 """Most changes of circuits that are remembered: the latest ones."""
 
-WINDOW: Final = 64
-"""Decisions that `Learner.recent_rows` looks back on."""
-
 
 class Learner:
     """Folds the events of one route into its beliefs."""
 
-    def __init__(self, history: RouteHistory, beliefs: Beliefs, *, detect_drift: bool) -> None:
-        self._beliefs = beliefs
+    def __init__(
+        self, history: RouteHistory, beliefs: Beliefs, *, detect_drift: bool, text: TextLearner | None = None
+    ) -> None:
+        self._beliefs, self._text = beliefs, text or TextLearner()
         self._history = history
         route = history.latest
         self.ledger = Ledger(providers=history.names(), metrics=route.metrics, sources=route.sources)
@@ -157,7 +157,7 @@ class Learner:
 
     def know(self, event: Evidence, *, width: int) -> bool:
         """Replace what a source of evidence says; False if that is known already, or no longer in force."""
-        evidence = self._evidence or EvidenceInForce(self._beliefs, self._history)
+        evidence = self._evidence or EvidenceInForce(self._beliefs, self._history, self._text)
         before = evidence.of(event.source)
         if not evidence.learn(event, width=width):
             return False
@@ -389,7 +389,7 @@ class Learner:
         if alarm.quantity in ("tokens", "cost"):
             self._forget_costs_before(name, alarm.since_seq)
         if alarm.quantity in ("tokens", "latency"):  # longer answers take longer
-            later = self._latencies_since(name, alarm.since_seq)
+            later = self.ledger.latencies_since(name, alarm.since_seq)
             self._beliefs.forget_latencies_before(name, alarm.since_seq, later)
 
     def _rewards_since(self, name: str, seq: int) -> list[tuple[FloatArray, float]]:
@@ -401,51 +401,10 @@ class Learner:
             and decision.row is not None
         ]
 
-    def _latencies_since(self, name: str, seq: int) -> list[tuple[int, float]]:
-        return [
-            (decision.seq, outcome.latency_s)
-            for decision in self.ledger.since(seq)
-            if (outcome := decision.outcome) is not None
-            and outcome.served_provider == name
-            and outcome.status == "ok"
-            and outcome.latency_s is not None
-        ]
-
-    def reencode(
-        self,
-        features: Mapping[str, FloatArray],
-        blocks: Sequence[Block],
-        evidence: Mapping[str, FloatArray] = MappingProxyType({}),
-    ) -> None:
-        """Fold reward and cost again from the decisions that have new features here, by id.
-
-        Those of evidence are by source.
-        """
-        self._beliefs.restart(blocks)
-        if self._evidence is not None:
-            self._evidence.reencode(evidence)
-        for decision in self.ledger.decisions():
-            decision.row = None
-            if decision.id in features:
-                decision.features = features[decision.id]
-                self._count_again(decision, quantise(decision.features))
-        self._beliefs.quality.refit()
-        self._beliefs.cost.refit()
-        self._beliefs.derive()
-
-    def _count_again(self, decision: OpenDecision, row: FloatArray) -> None:
-        decision.row = row
-        if decision.judged_reward is not None:
-            self._beliefs.quality.add(decision.provider, row, decision.judged_reward, seq=decision.seq)
-        if decision.outcome is not None:
-            units = self._units_of(decision, decision.outcome)
-            if units is not None:
-                self._beliefs.cost.add(decision.provider, row, units, seq=decision.seq)
-
-    def recent_rows(self) -> list[tuple[FloatArray, float]]:
-        """Features and input tokens of the latest decisions, oldest first."""
-        encoded = [decision for decision in self.ledger.decisions() if decision.row is not None]
-        return [(decision.features, decision.input_tokens) for decision in encoded[-WINDOW:]]
+    def reencoded(self, change: TextChange, blocks: Sequence[Block]) -> Reencoded:
+        """Encode everything that was learned anew; changes nothing, so that another thread may do it."""
+        encoded = Encoded.of(self.ledger, self._text, self._units_of)
+        return reencoded(encoded, self._beliefs, self._evidence, change=change, blocks=blocks)
 
     def _judge_as_today(self) -> None:
         """Judge the open decisions of 0.1.0 as today, so that a correction takes out what was put in.
@@ -507,7 +466,7 @@ class Learner:
         if watched := part(state, "watch"):
             self._watch.restore(watched)
         if evidence := part(state, "evidence"):
-            self._evidence = EvidenceInForce(self._beliefs, self._history)
+            self._evidence = EvidenceInForce(self._beliefs, self._history, self._text)
             self._evidence.restore(evidence)
         judged = part(state, "quarantine")
         if judged:

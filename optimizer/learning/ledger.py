@@ -20,11 +20,14 @@ from fairlead.optimizer.errors import InvalidInput, UnknownDecision
 from fairlead.optimizer.learning.open_decision import Change, OpenDecision
 from fairlead.optimizer.learning.pending import PendingEvents
 from fairlead.optimizer.models.statistics import quantise
-from fairlead.optimizer.types.arrays import State, array_of, packed, unpacked
+from fairlead.optimizer.types.arrays import FloatArray, State, array_of, packed, unpacked
 from fairlead.optimizer.types.events import Feedback, Outcome, copy_with
 from fairlead.optimizer.types.route import Metric, Prices, Source
 
 MAX_PARKED: Final = 10_000
+
+WINDOW: Final = 64
+"""Decisions that `Ledger.recent_rows` looks back on."""
 
 
 class Ledger:
@@ -84,6 +87,22 @@ class Ledger:
     def before(self, seq: int) -> list[OpenDecision]:
         """Return the open decisions before ``seq``, the earliest first."""
         return list(takewhile(lambda decision: decision.seq < seq, self._decisions.values()))
+
+    def recent_rows(self) -> list[tuple[FloatArray, float]]:
+        """Features and input tokens of the latest decisions, oldest first."""
+        encoded = [decision for decision in self._decisions.values() if decision.row is not None]
+        return [(decision.features, decision.input_tokens) for decision in encoded[-WINDOW:]]
+
+    def latencies_since(self, name: str, seq: int) -> list[tuple[int, float]]:
+        """Return the latencies of a provider's calls from ``seq`` on that succeeded, each with its seq."""
+        return [
+            (decision.seq, outcome.latency_s)
+            for decision in self.since(seq)
+            if (outcome := decision.outcome) is not None
+            and outcome.served_provider == name
+            and outcome.status == "ok"
+            and outcome.latency_s is not None
+        ]
 
     @property
     def pending(self) -> list[Outcome | Feedback]:

@@ -119,17 +119,16 @@ class Beliefs:
         self.quality = LinearBelief(blocks, prior_mean=0.5, prior_variance=0.1)
         self.cost = LinearBelief(blocks, prior_mean=1.0, prior_variance=0.5, target_bits=12)
 
+    def use(self, quality: LinearBelief, cost: LinearBelief) -> None:
+        """Believe this of quality and cost, in other features; latency, failure and prices stay."""
+        self.quality, self.cost = quality, cost
+        self.derive()
+
     def restart(self, blocks: Sequence[Block]) -> None:
-        """Forget quality and cost, for features of other blocks; latency, failure and prices stay."""
-        before, cost = self.quality, self.cost
+        """Begin with features of other blocks, before anything was learned."""
         self._reset(blocks)
-        self.quality.version, self.cost.version = before.version, cost.version
-        self.quality.changes, self.cost.changes = before.changes, cost.changes
-        self.quality.arrivals = {name: (since, 0) for name, (since, _) in before.arrivals.items()}
-        # Decisions of providers that have left the route may still be counted again.
-        for names in (tuple(self.latency), self.names):
-            self.quality.set_providers(names)
-            self.cost.set_providers(names)
+        self.quality.set_providers(self.names)
+        self.cost.set_providers(self.names)
         self.derive()
 
     def configure(self, providers: Sequence[Provider]) -> None:

@@ -23,7 +23,7 @@ from fairlead.optimizer.models.posterior import Mixture, Posterior, Sums
 from fairlead.optimizer.models.prior import Means, Prior
 from fairlead.optimizer.models.reduction import Reduction
 from fairlead.optimizer.models.sparse import fit_sparse
-from fairlead.optimizer.models.statistics import ROW_UNIT, Statistics
+from fairlead.optimizer.models.statistics import ROW_UNIT, Observation, Statistics
 from fairlead.optimizer.models.trust import added, fit_trusting
 from fairlead.optimizer.types.arrays import BOUND, FloatArray, State, from_texts, joined, part, texts
 
@@ -50,6 +50,7 @@ class LinearBelief:
     ) -> None:
         self._width = sum(block.width for block in blocks)
         self._bits = target_bits
+        self._level = prior_mean, prior_variance
         self._reduction = Reduction(blocks)
         self._is_sparse = self._reduction.is_needed or self._width >= WIDEST
         self._mixture = Mixture(
@@ -125,6 +126,30 @@ class LinearBelief:
         """Earned power of each source of evidence, in [0, 1]."""
         names = [] if self._prior is None else self._prior.names
         return dict(zip(names, self.posterior.trust, strict=False))
+
+    def reencoded(
+        self,
+        blocks: Sequence[Block],
+        transform: FloatArray,
+        again: Mapping[str, Sequence[Observation]],
+    ) -> LinearBelief:
+        """Return what was observed in other features, not fitted yet and without evidence; changes nothing.
+
+        ``again`` holds, by provider, the observations that are known one by one. The sums of the rest are
+        mapped by ``transform``, as in `Statistics.reencoded`.
+        """
+        mean, variance = self._level
+        other = LinearBelief(blocks, prior_mean=mean, prior_variance=variance, target_bits=self._bits)
+        for name in self._current:
+            change = self.changes.get(name, 0)
+            late = [each for each in again.get(name, ()) if each.seq >= change]
+            early = [each for each in again.get(name, ()) if each.seq < change]
+            other._current[name] = self._current[name].reencoded(transform, late)
+            other._past[name] = self._past[name].reencoded(transform, early)
+        other.changes, other.arrivals = dict(self.changes), dict(self.arrivals)
+        other.total, other.since_change, other.version = self.total, self.since_change, self.version
+        other._index = dict(self._index)
+        return other
 
     def _has_observations(self) -> bool:
         return self._prior is not None or any(

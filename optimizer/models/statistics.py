@@ -8,7 +8,8 @@ library, in runs short enough that every partial sum is a whole number below 2**
 
 from __future__ import annotations
 
-from typing import Final, Self
+from collections.abc import Sequence
+from typing import Final, NamedTuple, Self
 
 import numpy as np
 from numpy.typing import NDArray
@@ -20,6 +21,17 @@ ROW_BITS: Final = 16
 ROW_UNIT: Final = 2.0**-ROW_BITS
 # A product of two whole numbers of up to 2**19 is at most 2**38; 2**10 of them sum to at most 2**48.
 _RUN: Final = 1 << 10
+
+
+class Observation(NamedTuple):
+    """One observation in two encodings."""
+
+    seq: int
+    before: FloatArray
+    """Row as it was counted."""
+    now: FloatArray
+    """Row as it is to be counted."""
+    target: float
 
 
 class Statistics:
@@ -61,6 +73,28 @@ class Statistics:
         self._moment += sign * other._moment
         self._square += sign * other._square
         self.count += sign * other.count
+
+    def reencoded(self, transform: FloatArray, again: Sequence[Observation]) -> Self:
+        """Return the statistics of the same observations in other features.
+
+        Those that are known one by one are given ``again``; the sums of the rest are mapped by ``transform``
+        (d, d before), up to rounding.
+        """
+        rest = type(self)(width=self.width, target_bits=self.target_bits)
+        rest.merge(self)
+        for each in again:
+            rest.add(each.before, each.target, sign=-1)
+        rest._settle()
+        result = type(self)(width=len(transform) - 1, target_bits=self.target_bits)
+        if rest._gram.any():
+            # Symmetric by construction, and not only up to rounding.
+            gram = transform @ rest._gram.astype(np.float64) @ transform.T
+            result._gram = np.rint((gram + gram.T) / 2.0).astype(np.int64)
+            result._moment = np.rint(transform @ rest._moment.astype(np.float64)).astype(np.int64)
+        result._square, result.count = rest._square, rest.count
+        for each in again:
+            result.add(each.now, each.target)
+        return result
 
     def _settle(self) -> None:
         if not self._rows:
@@ -106,6 +140,14 @@ def quantise(features: FloatArray) -> FloatArray:
     row[1:] = features
     _quantise(row)
     return row
+
+
+def quantise_many(features: FloatArray) -> FloatArray:
+    """Make the rows (n, d + 1) of many features (n, d), each as `quantise` does."""
+    rows = np.ones((len(features), features.shape[1] + 1))
+    rows[:, 1:] = np.clip(features, -BOUND, BOUND)
+    rows *= float(1 << ROW_BITS)
+    return np.rint(rows)
 
 
 @compiled

@@ -14,7 +14,9 @@ from pathlib import Path
 from typing import Annotated, Any, Final, Literal, NamedTuple, NoReturn
 
 import msgspec
+import numpy as np
 from msgspec import Meta
+from numpy.typing import NDArray
 
 from fairlead.optimizer.errors import InvalidInput
 from fairlead.optimizer.persistence.route_codec import excerpt, explain, from_json, to_json
@@ -23,6 +25,7 @@ from fairlead.optimizer.types.events import (
     CircuitChanged,
     Decision,
     DriftAlarm,
+    EncoderFitted,
     Event,
     Feedback,
     Outcome,
@@ -38,10 +41,19 @@ VERSION: Final = 1
 Number = Annotated[float, Meta(ge=-1.7976931348623157e308, le=1.7976931348623157e308)]
 Whole = Annotated[int, Meta(ge=-(2**63), le=2**63 - 1)]
 
+_ARRAY_TYPES: Final = ("<f8", "<f4", "<i4", "|u1")
 _ARRAYS: Final = ("probabilities", "floor", "expected", "features")
 _TABLES: Final = ("input_tokens", "counts", "outcomes", "features")
 # Lines of every release call seqs orders.
 _NAMES: Final = {"seq": "order", "since_seq": "since_order", "at_seq": "at_order"}
+
+
+class _Array(msgspec.Struct, array_like=True):
+    """An array of any type, whose bytes are little-endian."""
+
+    type: str
+    shape: tuple[Whole, ...]
+    content: bytes
 
 
 class _Line(msgspec.Struct, tag_field="kind", rename=_NAMES, forbid_unknown_fields=True, gc=False):
@@ -70,6 +82,7 @@ class _DecisionLine(_Line, tag="decision", omit_defaults=True):
     features: bytearray
     on_trial: dict[str, str] = msgspec.field(default_factory=dict)
     relaxed: tuple[str, ...] = ()
+    terms: bytes | None = None
 
 
 class _OutcomeLine(_Line, tag="outcome"):
@@ -124,6 +137,14 @@ class _EvidenceLine(_Line, tag="evidence"):
     counts: bytearray
     outcomes: bytearray
     features: bytearray
+    terms: tuple[bytes | None, ...] = ()
+
+
+class _EncoderFittedLine(_Line, tag="encoder_fitted"):
+    number: Whole
+    texts: Whole
+    reason: str
+    arrays: dict[str, _Array]
 
 
 class _Kind(NamedTuple):
@@ -147,6 +168,7 @@ _KINDS: Final[dict[type, _Kind]] = {
     CircuitChanged: _kind(_CircuitChangedLine),
     RouteChanged: _kind(_RouteChangedLine),
     Evidence: _kind(_EvidenceLine),
+    EncoderFitted: _kind(_EncoderFittedLine),
 }
 _READER: Final = msgspec.json.Decoder(
     _DecisionLine
@@ -156,6 +178,7 @@ _READER: Final = msgspec.json.Decoder(
     | _CircuitChangedLine
     | _RouteChangedLine
     | _EvidenceLine
+    | _EncoderFittedLine
 )
 _WRITER: Final = msgspec.json.Encoder(enc_hook=plain)
 _NOT_ASCII: Final = re.compile(r"[^\x00-\x7f]")
@@ -170,7 +193,7 @@ def encode(event: Event, *, checked: bool = False) -> str:
     if kind is None:
         raise InvalidInput(
             f"a {type(event).__name__} cannot be logged: give a decision, outcome, feedback, drift "
-            "alarm, change of a circuit, change of the route or evidence"
+            "alarm, change of a circuit, change of the route, evidence or fitted encoder"
         )
     try:
         record = kind.line(VERSION, *kind.values(event)) if checked else _record(event, kind)
@@ -186,6 +209,8 @@ def _record(event: Event, kind: _Kind) -> _Line:
     fields = {"v": VERSION, "kind": kind.name, **values}
     if isinstance(event, RouteChanged):
         fields["route"] = to_json(event.route)
+    elif isinstance(event, EncoderFitted):
+        fields["arrays"] = {name: _written(array) for name, array in sorted(event.arrays.items())}
     elif isinstance(event, Decision):
         check_decision(event)
         fields |= {name: plain(fields[name]) for name in _ARRAYS}
@@ -242,7 +267,10 @@ def _read(line: str, seq: int | None = None) -> Event:
     fields = msgspec.structs.asdict(record)
     # No field occurs twice if there is one colon after a quote for each, and no white space in between.
     if isinstance(record, _DecisionLine):
-        nested = len(record.ineligible) + len(record.on_trial) - (not record.on_trial) - (not record.relaxed)
+        omitted = (not record.on_trial) + (not record.relaxed) + (record.terms is None)
+        nested = len(record.ineligible) + len(record.on_trial) - omitted
+    elif isinstance(record, _EncoderFittedLine):
+        nested = len(record.arrays)
     else:
         # Alarms of earlier releases have no task.
         nested = -(isinstance(record, _DriftAlarmLine) and '"task":' not in line)
@@ -255,6 +283,10 @@ def _read(line: str, seq: int | None = None) -> Event:
         return RouteChanged(seq=record.seq, route=from_json(Route, record.route))
     if isinstance(record, _EvidenceLine):
         return _evidence(fields, seq)
+    if isinstance(record, _EncoderFittedLine):
+        return EncoderFitted(
+            **{**fields, "arrays": {name: _read_array(a) for name, a in record.arrays.items()}}
+        )
     if isinstance(record, _DriftAlarmLine):
         return DriftAlarm(**fields)
     if isinstance(record, _CircuitChangedLine):
@@ -306,7 +338,25 @@ def _read_arrays(fields: dict[str, Any], names: Sequence[str]) -> None:
             raise InvalidInput(f"{name} has {error}") from error
 
 
+def _written(array: NDArray[Any]) -> _Array:
+    little = np.asarray(array, dtype=array.dtype.newbyteorder("<"))
+    return _Array(little.dtype.str, little.shape, little.tobytes())
+
+
+def _read_array(record: _Array) -> NDArray[Any]:
+    """Return an array that `_written` wrote; raises `InvalidInput` if its parts do not fit together."""
+    if record.type not in _ARRAY_TYPES:
+        raise InvalidInput(f"an array is of type {record.type!r}, not one of {', '.join(_ARRAY_TYPES)}")
+    try:
+        array = np.frombuffer(record.content, dtype=record.type).reshape(record.shape)
+    except ValueError as error:
+        raise InvalidInput(f"an array of shape {record.shape} has {len(record.content)} bytes") from error
+    return array.astype(array.dtype.newbyteorder("="))
+
+
 def _name_of(event: Event) -> str:
+    if isinstance(event, EncoderFitted):
+        return f"number {event.number}"
     if isinstance(event, DriftAlarm | CircuitChanged | RouteChanged):
         return f"of {event.route.name if isinstance(event, RouteChanged) else event.provider!r}"
     if isinstance(event, Evidence):

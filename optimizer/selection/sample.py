@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Final
 
 import numpy as np
@@ -41,9 +42,10 @@ class PeriodSample:
             self._last = self._rows
         self._rows, self._stride, self._seen = [], 1, 0
 
-    def clear(self) -> None:
-        """Forget all contexts, after the features have changed."""
-        self._last, self._rows, self._stride, self._seen = [], [], 1, 0
+    def map(self, encode: Callable[[FloatArray], FloatArray]) -> None:
+        """Replace the features of each context, after the encoder has changed."""
+        self._last = [(encode(features), tokens) for features, tokens in self._last]
+        self._rows = [(encode(features), tokens) for features, tokens in self._rows]
 
     def saved(self) -> tuple[list[Row], int, int, int]:
         """Return all rows, how many of them are of the period before, and what decides which come next."""

@@ -15,6 +15,7 @@ from typing import Final
 import numpy as np
 
 from fairlead.optimizer.errors import InvalidInput
+from fairlead.optimizer.features.text import TextChange
 from fairlead.optimizer.models.beliefs import Beliefs
 from fairlead.optimizer.policies.base import Policy
 from fairlead.optimizer.selection.exploration import (
@@ -217,19 +218,25 @@ class Pacing:
         if self._pacer is not None:
             self._pacer.spend(usd, at_s=at_s)
 
-    def foresee(self, evidence: Evidence) -> None:
+    def foresee(self, evidence: Evidence, features: FloatArray) -> None:
         """Let the contexts of evidence, evenly spaced, stand for those to come while the route has none."""
-        rows = np.flatnonzero(np.isfinite(evidence.features).all(axis=1))
+        rows = np.flatnonzero(np.isfinite(features).all(axis=1))
         if not self._window and len(rows):
             tokens = evidence.input_tokens if len(evidence.input_tokens) else np.zeros(len(evidence))
             for at in rows[np.linspace(0, len(rows) - 1, min(len(rows), WINDOW)).astype(np.intp)].tolist():
-                self._window.append((evidence.features[at], float(tokens[at])))
+                self._window.append((features[at], float(tokens[at])))
             self.needs_solve = True
 
-    def replace_window(self, rows: Iterable[tuple[FloatArray, float]]) -> None:
-        """Replace the window, after the features have changed."""
-        self._window = deque(rows, maxlen=WINDOW)
-        self._sample.clear()
+    def reencode(self, rows: Iterable[tuple[FloatArray, float]], change: TextChange) -> None:
+        """Replace the window by the latest decisions in the features of another encoder."""
+
+        def encode(features: FloatArray) -> FloatArray:
+            mapped: FloatArray = change.features(features[None], [None])[0]
+            return mapped
+
+        own = list(rows) or [(encode(features), tokens) for features, tokens in self._window]
+        self._window = deque(own, maxlen=WINDOW)
+        self._sample.map(encode)
 
     def state(self) -> State:
         """Return the window, the floor and the account, as plain arrays."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Final, TypeVar
+from typing import Any, Final, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -28,7 +28,8 @@ _NONE_ON_TRIAL: Mapping[str, str] = {}
 class Context:
     """What is known about a request before the choice.
 
-    ``features`` bypasses the featurisers with a vector of their width.
+    ``features`` bypasses the featurisers with a vector of their width. ``terms`` are those of the text,
+    hashed (`TermCounter.count`): from them a router learns features of texts by itself.
 
     >>> Context(text="What is the capital of France?", task="geography").tokens
     7.5
@@ -42,6 +43,7 @@ class Context:
     embedding: NDArray[np.float64] | None = None
     features: FloatArray | None = None
     input_tokens: float | None = None
+    terms: bytes | None = None
 
     def __post_init__(self) -> None:
         if self.input_tokens is not None:
@@ -143,6 +145,8 @@ class Decision:
     """The limits (`Constraints`) that the selected provider is not believed to meet."""
     latency_sd_s: FloatArray | None = None
     """Standard deviation of each provider's latency, NaN if fewer than two are known; not logged."""
+    terms: bytes | None = None
+    """The terms of the request's text, hashed with a key (`TermCounter.count`); None without a text."""
 
     @property
     def propensity(self) -> float:
@@ -374,7 +378,30 @@ class RouteChanged:
         finite("seq", self.seq, low=0, high=2**53, remedy="give a seq, counted from 0")
 
 
-Event = Decision | Outcome | Feedback | DriftAlarm | CircuitChanged | RouteChanged | Evidence
+@dataclass(frozen=True, kw_only=True, eq=False)
+class EncoderFitted:
+    """Features of texts were learned anew: from here on, requests are encoded by these arrays.
+
+    ``number`` counts the fits of a route from 1, so that of two processes that fitted at once the first is
+    heard. ``texts`` says how many texts the route had seen by then. Without ``arrays`` nothing could be
+    learned, for a ``reason``, and the encoder stays. See `Router.fit_text`.
+
+    >>> EncoderFitted(number=1, texts=3, arrays={}, reason="3 different texts are too few").number
+    1
+    """
+
+    number: int
+    texts: int
+    arrays: Mapping[str, NDArray[Any]]
+    """Those of a `TextEncoder`, and ``carry``, which maps coordinates of the encoder before to its own."""
+    reason: str = ""
+
+    def __post_init__(self) -> None:
+        finite("number", self.number, low=1, high=2**53, remedy="give the number of the fit, counted from 1")
+        finite("texts", self.texts, low=0, high=2**53, remedy="give a count of texts")
+
+
+Event = Decision | Outcome | Feedback | DriftAlarm | CircuitChanged | RouteChanged | Evidence | EncoderFitted
 E = TypeVar("E", bound=Decision | Outcome | Feedback)
 
 

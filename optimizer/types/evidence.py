@@ -49,8 +49,8 @@ class Evidence:
     source: str
     providers: tuple[str, ...]
     features: FloatArray
-    """Shape (n, d), of the route's encoder; NaN where nothing is known of a coordinate, which then counts as
-    average."""
+    """Shape (n, d), of the route's encoder without features of texts, which follow from ``terms``; NaN where
+    nothing is known of a coordinate, which then counts as average."""
     outcomes: FloatArray
     """Quality in [0, 1], output tokens, USD and seconds, shape (4, n, k); NaN if not known."""
     counts: FloatArray
@@ -60,6 +60,8 @@ class Evidence:
     encoder_version: str = ""
     tasks: tuple[str | None, ...] = ()
     """Task label of each row, or empty."""
+    terms: tuple[bytes | None, ...] = ()
+    """The terms of each row's text (`TermCounter.count`), None without a text; or empty."""
 
     def __post_init__(self) -> None:
         finite("seq", self.seq, low=0, high=2**53, remedy="give the route's next seq")
@@ -76,7 +78,8 @@ class Evidence:
             array: FloatArray = getattr(self, name)
             if array.shape != shape or array.dtype != np.float64:
                 raise InvalidInput(f"{name} is {array.dtype} of shape {array.shape}, not float64 of {shape}")
-        for name, length in (("input_tokens", len(self.input_tokens)), ("tasks", len(self.tasks))):
+        for name in ("input_tokens", "tasks", "terms"):
+            length = len(getattr(self, name))
             if length not in (0, n):
                 raise InvalidInput(f"{name} has {length} values for {n} rows: give one for each, or none")
         self._check_values()

@@ -171,21 +171,6 @@ def test_withdrawn_evidence_is_forgotten():
     assert [c.expected.quality for c in left] == [c.expected.quality for c in right]
 
 
-def test_moving_to_other_features_takes_the_evidence_along():
-    wide = (Block("other", 2, isotropic=False),)
-    router, fresh = new_router(), Router(ROUTE, blocks=wide)
-    told = evidence(40)
-    moved = np.round(told.features[:, :2], 2)
-    router.learn(told)
-    router.reencode({}, blocks=wide, encoder_version="", evidence={"evals": moved})
-    fresh.learn(replace(told, features=moved))
-    left, right = (
-        each.decide(Context(features=np.ones(2)), decision_id="x", draw=0.5).expected
-        for each in (router, fresh)
-    )
-    np.testing.assert_array_equal(left, right)
-
-
 def test_a_newcomer_with_evidence_is_not_unknown():
     router = new_router(replace(ROUTE, providers=ROUTE.providers[:1]))
     play(router, 60)

@@ -6,7 +6,6 @@ import numpy as np
 import pytest
 
 from fairlead.optimizer.errors import InvalidInput
-from fairlead.optimizer.features.base import Block
 from fairlead.optimizer.types import Decision, DriftAlarm, Feedback, Metric, Outcome, Provider
 from tests.optimizer.toy import WIDTH, decided, new_router, play
 
@@ -49,15 +48,6 @@ def test_a_draw_outside_its_range_is_refused(draw):
 def test_a_request_that_cannot_be_is_refused(wrong):
     with pytest.raises(InvalidInput):
         decided(served(), **wrong)
-
-
-@pytest.mark.parametrize("vector", [np.zeros(9), np.full(2, np.nan)])
-def test_features_that_do_not_fit_leave_the_router_as_it_was(vector):
-    router = served()
-    asked = decided(router).probabilities
-    with pytest.raises(InvalidInput):
-        router.reencode({"3": vector}, blocks=[Block("other", 2, False)], encoder_version="v2")
-    np.testing.assert_array_equal(decided(router).probabilities, asked)
 
 
 def test_a_closed_decision_that_comes_again_costs_nothing():

@@ -4,12 +4,9 @@ import numpy as np
 import pytest
 
 from fairlead.optimizer.errors import InvalidInput
-from fairlead.optimizer.features.base import Block
-from fairlead.optimizer.router import Router
 from fairlead.optimizer.types import (
     Budget,
     Constraints,
-    Context,
     DriftAlarm,
     Feedback,
     Outcome,
@@ -19,7 +16,6 @@ from fairlead.optimizer.types import (
 from tests.optimizer.toy import (
     COST,
     WIDTH,
-    assert_same_statistics,
     chances,
     decided,
     new_router,
@@ -108,24 +104,6 @@ def test_a_provider_that_leaves_gets_nothing_and_is_remembered():
     after = router.summary()["providers"]["dear"]
     assert after["feedback"] == before["feedback"]
     assert after["quality"] == pytest.approx(before["quality"], abs=0.02)
-
-
-def test_other_features_count_every_decision_anew():
-    router = new_router(detect_drift=False)
-    events, _, _ = play(router, 150)
-    wider = (Block("other", 2, isotropic=True),)
-    rng = np.random.default_rng(9)
-    rows = {event.id: rng.normal(size=2) for event in events if hasattr(event, "probabilities")}
-    before = feedback_counts(router)
-    router.reencode(rows, blocks=wider, encoder_version="second")
-    assert feedback_counts(router) == before
-    clean = Router(route(), blocks=wider, detect_drift=False)
-    for event in events:
-        again = replace(event, features=rows[event.id]) if hasattr(event, "probabilities") else event
-        clean.learn(again)
-    assert_same_statistics(router, clean)
-    decision = router.decide(Context(features=np.zeros(2)), decision_id="next", draw=0.5)
-    assert (decision.encoder_version, decision.seq) == ("second", 150)
 
 
 def test_an_alarm_in_the_log_is_folded_like_any_event():

@@ -127,26 +127,6 @@ def test_a_price_change_and_an_alarm_are_remembered(tmp_path: Path) -> None:
     assert_same(router, again)
 
 
-def test_features_that_were_computed_anew_are_remembered(tmp_path: Path) -> None:
-    router = fresh()
-    served(router, 80)
-    wider = (Block("context", WIDTH + 2, isotropic=True),)
-    rng = np.random.default_rng(1)
-    features = {str(i): rng.normal(size=WIDTH + 2) for i in range(20, 80)}
-    router.reencode(features, blocks=wider, encoder_version="wider")
-    router.save(tmp_path / "state.npz")
-    again = Router(ROUTE, blocks=wider, encoder_version="wider")
-    again.load(tmp_path / "state.npz")
-    for each in (router, again):
-        each.learn(Feedback(decision_id="5", value=0.9, revision=99))
-        each.learn(Feedback(decision_id="50", value=0.9, revision=99))
-    row = rng.normal(size=WIDTH + 2)
-    left, right = (
-        encode(each.decide(Context(features=row), decision_id="x", draw=0.5)) for each in (router, again)
-    )
-    assert left == right
-
-
 def test_a_snapshot_of_something_else_is_refused_and_changes_nothing(tmp_path: Path) -> None:
     router = fresh()
     served(router, 30)

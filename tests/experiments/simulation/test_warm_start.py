@@ -9,8 +9,9 @@ import pytest
 
 from fairlead.experiments.simulation.run import play, simulate
 from fairlead.experiments.simulation.scenario import Goal, Newcomer, Settings
-from fairlead.experiments.simulation.stream import FIRST_FIT, make_stream
+from fairlead.experiments.simulation.stream import make_stream
 from fairlead.experiments.tables.outcome_table import OutcomeTable
+from fairlead.optimizer.learning.text_learner import FIRST_FIT
 from fairlead.optimizer.types.evidence import MOST_ROWS
 from tests.experiments.simulation.test_run import two_kinds
 from tests.experiments.simulation.test_stream import make_table
@@ -37,16 +38,15 @@ def test_prompts_of_the_warm_start_are_not_played() -> None:
 
 
 def test_the_text_projection_is_fitted_on_what_is_known_before_the_first_request() -> None:
-    table = make_table(400)
+    table = make_table(450)
     stream = make_stream(table, Settings(warm_start_prompts=200), 0)
-    # 200 prompts are known; 256 are when 56 have come.
-    assert [segment.start for segment in stream.segments] == [0, 2 * FIRST_FIT - 200]
+    # 200 prompts are known before the first; it is twice as many when 200 have come.
+    assert [segment.start for segment in stream.segments] == [0, 200]
     for segment in stream.segments:
-        assert segment.warm.shape == (200, segment.features.shape[1])
         assert segment.features[:, 24:].any()
     cold = make_stream(table, Settings(), 0).segments
     assert [segment.start for segment in cold] == [0, FIRST_FIT, 2 * FIRST_FIT]
-    assert not cold[0].features[:, 24:].any()
+    assert cold[0].features.shape[1] == 24
 
 
 def test_a_warm_start_earns_more_from_the_first_request_on() -> None:

@@ -161,33 +161,6 @@ def test_what_comes_of_a_provider_after_it_left_is_still_counted(prices):
     assert beliefs.cost.count("c") == 1
 
 
-def test_moving_to_other_features_counts_providers_that_left_too():
-    learner, beliefs = new_learner()
-    fold(learner, *history(30))
-    configured(learner, route("a", "b"))
-    rng = np.random.default_rng(2)
-    learner.reencode({str(i): rng.normal(size=5) for i in range(30)}, (Block("other", 5, isotropic=True),))
-    assert [beliefs.quality.count(name) for name in NAMES] == [10, 10, 10]
-    assert beliefs.quality.posterior.mean.shape == (2, 6)
-
-
-def test_a_decision_without_the_new_features_no_longer_counts_nor_does_harm():
-    learner, beliefs = new_learner()
-    fold(learner, *history(30))
-    rng = np.random.default_rng(3)
-    rows = {str(i): rng.normal(size=5) for i in range(20)}
-    learner.reencode(rows, (Block("other", 5, isotropic=True),))
-    assert sum(beliefs.quality.count(name) for name in NAMES) == 20
-    assert len(learner.recent_rows()) == 20
-    before = beliefs.quality.statistics()
-    fold(learner, Feedback(decision_id="25", value=0.123, revision=1), alarm("b", 10, 29))
-    fold(learner, Outcome(decision_id="25", served_provider="a", cost_usd=1.0, revision=1))
-    beliefs.quality.refit()
-    assert sum(beliefs.quality.count(name) for name in ("a", "c")) == sum(
-        int(before[f"{name}/current"]["scalars"][1]) for name in ("a", "c")
-    )
-
-
 def test_money_is_booked_as_the_difference_to_what_was_booked_before():
     learner, _ = new_learner()
     fold(learner, decision(0))

@@ -157,17 +157,6 @@ def test_exploration_width_is_less_than_the_whole_belief():
     assert (prediction.explored_variance > 0).all()
 
 
-def test_other_features_forget_quality_and_cost_and_keep_the_rest():
-    learned = taught(beliefs())
-    learned.latency["small"].add(0.5, 0)
-    learned.quality.changes["large"] = 7
-    learned.restart((Block("other", 5, isotropic=True),))
-    assert learned.quality.count("small") == 0
-    assert learned.latency["small"].count == 1
-    assert learned.quality.changes == {"large": 7}
-    assert predicted(learned, row=np.ones(6)).quality.shape == (1, 2)
-
-
 def test_levels_are_explored_fully_at_first_and_again_after_a_change():
     learned = taught(beliefs())
 
