@@ -72,9 +72,6 @@ _BETS: Final = len(_STAKES)
 _ALLOWANCE: Final = LEAST_SHIFT / 10
 """Standard deviations by which a mean may be off, besides its standard error, for as long as it likes."""
 
-_ERRORS: Final = 1.0
-"""Standard errors by which it may be."""
-
 _CUT: Final = 2.0
 """Standard deviations that a number counts as at most on the side where a bet loses."""
 
@@ -101,51 +98,46 @@ class _Runs:
     """
 
     def __init__(self, *, has_changed: bool = False) -> None:
-        self.has_changed = has_changed
-        self.count = 0
-        self.total = 0.0
-        """Sum of what was observed."""
-        self.last_seq = -1
-        # Of each bet, upwards and downwards: the capital; the log of what it won since it started last; and
-        # what seq, count and total were then.
+        # Of each bet, upwards and downwards: the capital; what it was multiplied by since its start; and what
+        # seq, number and sum of observations were then.
         self.cells: FloatArray = np.zeros((2, _BETS, 5))
+        self.counts: FloatArray = np.array([0.0, 0.0, -1.0, float(has_changed)])
+        """Number and sum of observations, the last seq, and whether there was an alarm before."""
+        self.factors: FloatArray = np.empty((2, _BETS))
 
-    def update(self, log_factors: FloatArray, value: float, seq: int) -> DriftSignal | None:
-        """Multiply the capitals, shape (2, bets), by factors; returns a signal if that is evidence enough."""
-        stake = HASTE if self.has_changed and self.count < REFERENCE else 1.0
-        now = self.last_seq + 1.0, float(self.count), self.total
-        best = _play(log_factors, self.cells, stake, now)
-        self.count, self.total, self.last_seq = self.count + 1, self.total + value, max(self.last_seq, seq)
-        if best < 0:
-            return None
-        _, _, since, count, total = self.cells.reshape(-1, 5)[best].tolist()
-        n_after = self.count - int(count)
+    @property
+    def count(self) -> int:
+        """Number of observations."""
+        return int(self.counts[0])
+
+    def signal(self, bet: int) -> DriftSignal | None:
+        """Return what a bet has found, if it rests on enough observations."""
+        _, _, since, count, total = self.cells.reshape(-1, 5)[bet].tolist()
+        number, everything, last_seq, _ = self.counts.tolist()
+        n_after = int(number - count)
         if n_after < LEAST_AFTER:
             return None
         return DriftSignal(
-            since_seq=min(int(since), self.last_seq),
+            since_seq=int(min(since, last_seq)),
             before=total / count,
-            after=(self.total - total) / n_after,
+            after=(everything - total) / n_after,
             n_after=n_after,
         )
 
     def state(self) -> State:
-        scalars = np.array([self.count, self.total, self.last_seq, self.has_changed], dtype=np.float64)
-        return {"cells": self.cells.copy(), "scalars": scalars}
+        return {"cells": self.cells.copy(), "counts": self.counts.copy()}
 
     def restore(self, state: Mapping[str, NDArray[Any]]) -> None:
-        self.cells = state["cells"].copy()
-        count, self.total, last_seq, has_changed = state["scalars"].tolist()
-        self.count, self.last_seq, self.has_changed = int(count), int(last_seq), bool(has_changed)
+        self.cells, self.counts = state["cells"].copy(), state["counts"].copy()
 
 
 class MeanDetector:
     """Watches the mean of numbers in [0, 1], each compared with what was expected of it.
 
     There may be several views of what is expected: the prediction of a model, or 0 for nothing at all. Each
-    is right up to a constant, which is the mean difference so far, and an allowance of a quarter of
-    a standard deviation and the standard error of that mean. A bet wins no more than it would in the
-    view in which the number is the least surprising. So no alarm is raised if a provider is given other
+    is right up to a constant, which is the mean difference so far, within a margin: the standard error of
+    that mean, and a twentieth of a standard deviation. A bet wins no more than it would in the view in
+    which the number is the least surprising. So no alarm is raised if a provider is given other
     requests and the model knows how these differ, nor if the model is still learning and the numbers stay.
 
     A bet on a rise above m multiplies by 1 + c (y − m) / m, and one on a fall below it by
@@ -159,7 +151,6 @@ class MeanDetector:
         that are cut below, and above."""
         self._latest: FloatArray = np.zeros((LAG, views))
         """The latest differences, which are not summed up yet; that of observation i is in row i mod LAG."""
-        self._factors: FloatArray = np.zeros((2, _BETS))
 
     def update(self, value: float, expected: tuple[float, ...], seq: int) -> DriftSignal | None:
         """Add the number of decision ``seq``, and what each view expected of it."""
@@ -168,8 +159,10 @@ class MeanDetector:
                 f"the number of decision {seq} is {value}, and {expected} was expected: give one in [0, 1], "
                 "and finite expectations"
             )
-        _bet_on_mean((value, *expected), (self._moments, self._latest), self._runs.count, self._factors)
-        signal = self._runs.update(self._factors, value, seq)
+        runs = self._runs
+        memory = self._moments, self._latest
+        bet = _add_number((value, *expected), seq, memory, (runs.factors, runs.cells, runs.counts))
+        signal = runs.signal(bet) if bet >= 0 else None
         if signal is not None and abs(signal.after - signal.before) < LEAST_SHIFT * self._sd():
             self.calm()
             return None
@@ -217,7 +210,6 @@ class RankDetector:
         self._runs = _Runs()
         self._latest: list[tuple[float, ...]] = []
         self._sorted: list[list[float]] = [[] for _ in range(views)]
-        self._factors: FloatArray = np.zeros((2, _BETS))
 
     def update(self, amounts: tuple[float, ...], seq: int, *, sign: int = 0) -> DriftSignal | None:
         """Add the amount of decision ``seq`` in each view; means are geometric ones of the first view.
@@ -233,8 +225,9 @@ class RankDetector:
             fall = max(fall, (bisect_right(reference, amount * LEAST_FACTOR) + 1) / (n + 1))
         if len(self._sorted[0]) < LEAST_BEFORE:
             rise = fall = 1.0
-        _bet_on_rank(rise, fall, self._factors)
-        signal = self._runs.update(self._factors, math.log(max(amounts[0], _LEAST_AMOUNT)), seq)
+        value, runs = math.log(max(amounts[0], _LEAST_AMOUNT)), self._runs
+        bet = _add_rank((rise, fall, value), seq, (runs.factors, runs.cells, runs.counts))
+        signal = runs.signal(bet) if bet >= 0 else None
         self._remember(amounts)
         if signal is None:
             return None
@@ -431,70 +424,75 @@ def _alarm(key: _Key, signal: DriftSignal, decision: OpenDecision) -> DriftAlarm
     )
 
 
+_Play = tuple[FloatArray, FloatArray, FloatArray]
+"""Factors, cells and counts of `_Runs`."""
+
+
 @compiled
-def _play(log_factors: FloatArray, cells: FloatArray, stake: float, now: tuple[float, float, float]) -> int:
-    """Multiply the capitals by factors; return the bet that won most if all are worth an alarm, else -1."""
-    best, most, capital = -1, 0.0, 0.0
-    seq, count, total = now
+def _play(value: float, seq: int, play: _Play) -> int:
+    """Multiply the capitals by the factors; return the bet that won most if it is worth an alarm, else -1."""
+    factors, cells, counts = play
+    best, most, capital = -1, 1.0, 0.0
+    stake = HASTE if counts[3] > 0.0 and counts[0] < REFERENCE else 1.0
     for way in range(2):
         for bet in range(cells.shape[1]):
-            cell, log_factor = cells[way, bet], log_factors[way, bet]
-            if cell[1] <= 0.0:
-                cell[1], cell[2], cell[3], cell[4] = 0.0, seq, count, total
-            cell[0] = (stake + cell[0]) * math.exp(log_factor)
-            cell[1] += log_factor
-            capital += cell[0]
-            if cell[1] > most:
-                best, most = way * cells.shape[1] + bet, cell[1]
+            if cells[way, bet, 1] <= 1.0:
+                cells[way, bet, 1], cells[way, bet, 2] = 1.0, counts[2] + 1.0
+                cells[way, bet, 3], cells[way, bet, 4] = counts[0], counts[1]
+            cells[way, bet, 0] = (stake + cells[way, bet, 0]) * factors[way, bet]
+            cells[way, bet, 1] *= factors[way, bet]
+            capital += cells[way, bet, 0]
+            if cells[way, bet, 1] > most:
+                best, most = way * cells.shape[1] + bet, cells[way, bet, 1]
+    counts[0], counts[1], counts[2] = counts[0] + 1.0, counts[1] + value, max(counts[2], float(seq))
     return best if capital >= 2 * cells.shape[1] * RUN_LENGTH else -1
 
 
 @compiled
-def _bet_on_mean(
-    values: tuple[float, ...], memory: tuple[FloatArray, FloatArray], count: int, log_factors: FloatArray
-) -> None:
-    """Fill in the log factors of the bets on a number, given with what each view expected; remember it."""
-    row, n = count % LAG, count - LAG
+def _add_number(
+    values: tuple[float, ...], seq: int, memory: tuple[FloatArray, FloatArray], play: _Play
+) -> int:
+    """Bet on a number, given with what each view expected of it, and remember it (`_play`)."""
     moments, latest = memory
+    factors, count = play[0], int(play[2][0])
+    row, n = count % LAG, count - LAG
     for view in range(len(values) - 1):
-        total, square, floored, capped = moments[view]
-        seen = max(n, 1)
-        # One imagined observation, as far off as one can be: what was always 1 may be 0 one day.
-        variance = (max(square - total * total / seen, 0.0) + 0.25) / (seen + 1.0)
-        lowest, highest = total / seen - _CUT * math.sqrt(variance), total / seen + _CUT * math.sqrt(variance)
         expected = values[view + 1]
-        difference = values[0] - expected
+        difference, mean, seen = values[0] - expected, moments[view, 0] / max(n, 1), max(n, 1)
+        # One imagined observation, as far off as one can be: what was always 1 may be 0 one day.
+        sd = math.sqrt((max(moments[view, 1] - mean * mean * seen, 0.0) + 0.25) / (seen + 1.0))
         if n < LEAST_BEFORE:
-            log_factors[:] = 0.0
+            factors[:] = 1.0
         else:
-            margin = math.sqrt(variance) * (_ALLOWANCE + _ERRORS / math.sqrt(n))
-            high, low = floored / n + margin, capped / n - margin
+            margin = sd * (_ALLOWANCE + 1.0 / math.sqrt(n))
+            high, low = moments[view, 2] / n + margin, moments[view, 3] / n - margin
             # The furthest that a number can be on the side where a bet loses.
-            least, largest = max(lowest, -expected), min(highest, 1.0 - expected)
+            least, largest = max(mean - _CUT * sd, -expected), min(mean + _CUT * sd, 1.0 - expected)
+            risen = fallen = 0.0
+            if least < high < 1.0 - expected:
+                risen = (max(difference, least) - high) / (high - least)
+            if -expected < low < largest:
+                fallen = (low - min(difference, largest)) / (largest - low)
             for bet in range(len(_STAKES)):
-                rise = fall = 0.0
-                if least < high < 1.0 - expected:
-                    rise = math.log(1.0 + _STAKES[bet] * (max(difference, least) - high) / (high - least))
-                if -expected < low < largest:
-                    fall = math.log(1.0 + _STAKES[bet] * (low - min(difference, largest)) / (largest - low))
-                if view == 0:
-                    log_factors[0, bet], log_factors[1, bet] = rise, fall
-                else:
-                    log_factors[0, bet] = min(log_factors[0, bet], rise)
-                    log_factors[1, bet] = min(log_factors[1, bet], fall)
+                rise, fall = 1.0 + _STAKES[bet] * risen, 1.0 + _STAKES[bet] * fallen
+                factors[0, bet] = min(factors[0, bet], rise) if view > 0 else rise
+                factors[1, bet] = min(factors[1, bet], fall) if view > 0 else fall
         if n >= 0:
             left = latest[row, view]
             moments[view, 0] += left
             moments[view, 1] += left * left
-            moments[view, 2] += max(left, lowest)
-            moments[view, 3] += min(left, highest)
+            moments[view, 2] += max(left, mean - _CUT * sd)
+            moments[view, 3] += min(left, mean + _CUT * sd)
         latest[row, view] = difference
+    return _play(values[0], seq, play)
 
 
 @compiled
-def _bet_on_rank(rise: float, fall: float, log_factors: FloatArray) -> None:
-    """Fill in the log factors of the bets on ranks with these shares of amounts as large, and as small."""
+def _add_rank(values: tuple[float, float, float], seq: int, play: _Play) -> int:
+    """Bet on the shares of amounts as large and as small as one, whose value is the last number (`_play`)."""
+    rise, fall = math.log(values[0]), math.log(values[1])
     for bet in range(len(_POWERS)):
         power = _POWERS[bet]
-        log_factors[0, bet] = math.log(power) + (power - 1.0) * math.log(rise)
-        log_factors[1, bet] = math.log(power) + (power - 1.0) * math.log(fall)
+        play[0][0, bet] = power * math.exp((power - 1.0) * rise)
+        play[0][1, bet] = power * math.exp((power - 1.0) * fall)
+    return _play(values[2], seq, play)

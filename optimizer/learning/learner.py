@@ -27,7 +27,6 @@ from fairlead.optimizer.types import (
     DriftAlarm,
     Evidence,
     Feedback,
-    FloatArray,
     ImplausibleOutcome,
     Outcome,
     RouteChanged,
@@ -217,9 +216,7 @@ class Learner:
         is_answered = change.new_outcome is None and change.new_reward is not None
         if was_answered != is_answered:
             self._count_call(decision, decision.selected, failed=False, sign=1 if is_answered else -1)
-        if change.new_outcome is not None and (
-            change.old_outcome is None or change.old_provider != change.new_provider
-        ):
+        if change.new_outcome is not None and (change.old_outcome is None or moved):
             self._watch_call(decision, change.new_outcome)
 
     def _add_reward(self, decision: OpenDecision, name: str, reward: float | None, *, sign: int) -> None:
@@ -271,24 +268,25 @@ class Learner:
             return
         circuit = beliefs.failure[name].circuit
         at_seq = circuit.since_seq if circuit.since_seq >= 0 else seq
-        self.note(
-            CircuitChanged(provider=name, state=circuit.state, at_seq=at_seq, failures=circuit.failures)
-        )
+        change = CircuitChanged(provider=name, state=circuit.state, at_seq=at_seq, failures=circuit.failures)
+        self.note(change)
         self.tripped = True
 
     def note(self, change: CircuitChanged) -> None:
         """Remember a change of a circuit; it changes nothing, since circuits follow from outcomes."""
-        if change.provider not in self._beliefs.failure:
-            raise InvalidInput(
-                f"a circuit is of {change.provider!r}, which is not on the route: "
-                f"choose from {sorted(self._beliefs.failure)}"
-            )
+        self._check_on_route(change.provider, "a circuit is of")
         if change not in self.circuit_changes:
             self.circuit_changes.append(change)
-            self.circuit_change_counts[change.provider] = (
-                self.circuit_change_counts.get(change.provider, 0) + 1
-            )
+            counts, name = self.circuit_change_counts, change.provider
+            counts[name] = counts.get(name, 0) + 1
             del self.circuit_changes[:-MOST_CHANGES]
+
+    def _check_on_route(self, name: str, what: str) -> None:
+        known_names = self._beliefs.failure
+        if name not in known_names:
+            raise InvalidInput(
+                f"{what} {name!r}, which is not on the route: choose from {sorted(known_names)}"
+            )
 
     def _add_cost(self, decision: OpenDecision, outcome: Outcome, *, sign: int) -> None:
         """Learn and book the cost of an outcome as it is judged now, or take it back."""
@@ -318,10 +316,8 @@ class Learner:
         later = [
             (each.row, units)
             for each in self.ledger.since(since)
-            if each.outcome is not None
-            and each.provider == name
-            and each.row is not None
-            and (units := self._units_of(each, each.outcome)) is not None
+            if each.provider == name and each.outcome is not None and each.row is not None
+            if (units := self._units_of(each, each.outcome)) is not None
         ]
         self._beliefs.cost.mark_change(name, since, later)
         self.refreshed = True
@@ -350,10 +346,9 @@ class Learner:
         self.refreshed = True
 
     def _watch_reward(self, decision: OpenDecision, name: str, reward: float) -> None:
-        if self._detect and decision.row is not None and name in self._beliefs.names:
-            alarm = self._watch.reward(decision, name, reward)
-            if alarm is not None:
-                self.alarm(alarm)
+        is_watched = self._detect and decision.row is not None and name in self._beliefs.names
+        if is_watched and (alarm := self._watch.reward(decision, name, reward)) is not None:
+            self.alarm(alarm)
 
     def _watch_call(self, decision: OpenDecision, outcome: Outcome) -> None:
         name = outcome.served_provider
@@ -372,34 +367,21 @@ class Learner:
         """Discount what the provider did before its change, in the quantity that changed."""
         if alarm in self.alarms:
             return
-        name = alarm.provider
-        if name not in self._beliefs.latency:
-            raise InvalidInput(
-                f"drift alarm is about {name!r}, which is not on the route: "
-                f"choose from {sorted(self._beliefs.latency)}"
-            )
+        name, since = alarm.provider, alarm.since_seq
+        self._check_on_route(name, "drift alarm is about")
         self.alarms.append(alarm)
         self._watch.restart(name, alarm.quantity)
         # The latest change counts, whichever of two alarms comes first.
         if alarm.quantity == "quality":
-            since = max(alarm.since_seq, self._beliefs.quality.changes.get(name, 0))
-            self._beliefs.quality.mark_change(name, since, self._rewards_since(name, since))
+            since = max(since, self._beliefs.quality.changes.get(name, 0))
+            self._beliefs.quality.mark_change(name, since, self.ledger.rewards_since(name, since))
         if alarm.quantity == "failure":
-            self._beliefs.forget_calls_before(name, alarm.since_seq)
+            self._beliefs.forget_calls_before(name, since)
         if alarm.quantity in ("tokens", "cost"):
-            self._forget_costs_before(name, alarm.since_seq)
+            self._forget_costs_before(name, since)
         if alarm.quantity in ("tokens", "latency"):  # longer answers take longer
-            later = self.ledger.latencies_since(name, alarm.since_seq)
-            self._beliefs.forget_latencies_before(name, alarm.since_seq, later)
-
-    def _rewards_since(self, name: str, seq: int) -> list[tuple[FloatArray, float]]:
-        return [
-            (decision.row, reward)
-            for decision in self.ledger.since(seq)
-            if decision.provider == name
-            and (reward := decision.judged_reward) is not None
-            and decision.row is not None
-        ]
+            later = self.ledger.latencies_since(name, since)
+            self._beliefs.forget_latencies_before(name, since, later)
 
     def reencoded(self, change: TextChange, blocks: Sequence[Block]) -> Reencoded:
         """Encode everything that was learned anew; changes nothing, so that another thread may do it."""
@@ -461,15 +443,13 @@ class Learner:
         self.ledger.restore(state, prices_at=self._history.prices_at)
         saved = unpacked(state["learner"], SavedLearner)
         self._spending, self.counts, self.alarms = saved.spending, saved.counts, saved.alarms
-        self.circuit_changes = saved.circuit_changes
-        self.circuit_change_counts = saved.circuit_change_counts
+        self.circuit_changes, self.circuit_change_counts = saved.circuit_changes, saved.circuit_change_counts
         if watched := part(state, "watch"):
             self._watch.restore(watched)
         if evidence := part(state, "evidence"):
             self._evidence = EvidenceInForce(self._beliefs, self._history, self._text)
             self._evidence.restore(evidence)
-        judged = part(state, "quarantine")
-        if judged:
+        if judged := part(state, "quarantine"):
             self._quarantine.restore(judged)
         else:
             self._judge_as_today()

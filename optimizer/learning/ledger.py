@@ -84,6 +84,16 @@ class Ledger:
         """Return the open decisions from ``seq`` on, the latest first."""
         return list(takewhile(lambda decision: decision.seq >= seq, reversed(self._decisions.values())))
 
+    def rewards_since(self, name: str, seq: int) -> list[tuple[FloatArray, float]]:
+        """Return the rows and rewards of a provider's open decisions from ``seq`` on."""
+        return [
+            (decision.row, reward)
+            for decision in self.since(seq)
+            if decision.provider == name
+            and (reward := decision.judged_reward) is not None
+            and decision.row is not None
+        ]
+
     def before(self, seq: int) -> list[OpenDecision]:
         """Return the open decisions before ``seq``, the earliest first."""
         return list(takewhile(lambda decision: decision.seq < seq, self._decisions.values()))

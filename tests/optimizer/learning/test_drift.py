@@ -193,7 +193,7 @@ def test_a_number_that_is_no_share_is_refused(value: float) -> None:
     detector = MeanDetector(1)
     with pytest.raises(InvalidInput, match=r"give one in \[0, 1\]"):
         detector.update(value, (0.5,), 3)
-    assert detector.state()["scalars"][0] == 0
+    assert detector.state()["counts"][0] == 0
 
 
 @pytest.mark.parametrize("amount", [-1.0, float("nan"), float("inf")])
@@ -201,4 +201,4 @@ def test_an_amount_that_is_no_number_is_refused(amount: float) -> None:
     detector = RankDetector(1)
     with pytest.raises(InvalidInput, match="give finite numbers of at least 0"):
         detector.update((amount,), 3)
-    assert detector.state()["scalars"][0] == 0
+    assert detector.state()["counts"][0] == 0
