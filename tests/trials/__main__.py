@@ -22,6 +22,7 @@ from tests.trials.operations import registry, table
 from tests.trials.power import power_cuts
 from tests.trials.rebuild import rebuild
 from tests.trials.replicas import replicas
+from tests.trials.served_table import served_table
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -69,6 +70,12 @@ def _parser() -> argparse.ArgumentParser:
     several.add_argument("--kill-every", type=float, default=5.0, metavar="S")
     again = trial("rebuild", _rebuild, "fold a long log from nothing, and start from a snapshot")
     again.add_argument("--rounds", type=_count, default=100_000, metavar="N")
+    served = trial("served", _served, "an outcome table played through the service, and by simulate")
+    served.add_argument("table", type=Path, metavar="TABLE", help="a file of outcomes")
+    served.add_argument("--seeds", type=_count, default=3, metavar="N")
+    served.add_argument("--budgets", type=_count, default=5, metavar="N", help="the tightest so many")
+    served.add_argument("--providers", metavar="A,B", help="these alone")
+    served.add_argument("--rate", type=float, metavar="N", help="decisions per second; else one by one")
     summary = "; ".join(f"{name}: {text}" for name, text in registry.TRIALS.items()).replace("%", "%%")
     operation = trial("operations", _operations, "what goes wrong in ordinary operation")
     operation.add_argument("name", choices=(*registry.TRIALS, "all"), metavar="NAME", help=summary)
@@ -143,6 +150,20 @@ def _rebuild(arguments: argparse.Namespace, folder: Path) -> object:
         rounds=arguments.rounds,
         seed=arguments.seed,
         progress=lambda done: _progress(f"{done:,} rounds written"),
+    )
+
+
+def _served(arguments: argparse.Namespace, folder: Path) -> object:
+    tune_for_serving()  # as `fairlead serve` does
+    return served_table(
+        folder,
+        arguments.table,
+        seeds=arguments.seeds,
+        budgets=arguments.budgets,
+        first_seed=arguments.seed - 1,
+        rate=arguments.rate,
+        providers=tuple(arguments.providers.split(",")) if arguments.providers else None,
+        progress=_progress,
     )
 
 

@@ -7,6 +7,7 @@ from subprocess import CalledProcessError, TimeoutExpired
 import pytest
 
 from fairlead.api.store import open_store
+from fairlead.experiments.files import bundled_path
 from fairlead.optimizer.errors import InvalidInput
 from tests.api.running import Running
 from tests.trials import settings as trial
@@ -18,6 +19,7 @@ from tests.trials.kills import kill_cycles
 from tests.trials.power import compiled, power_cuts
 from tests.trials.rebuild import rebuild
 from tests.trials.replicas import replicas
+from tests.trials.served_table import served_table
 
 
 @pytest.mark.parametrize("kind", ["sqlite", "postgres"])
@@ -141,3 +143,11 @@ def test_a_server_that_cannot_start_is_reported_at_once() -> None:
 
     with pytest.raises(CalledProcessError):
         start_patiently(start)
+
+
+def test_what_is_served_is_what_is_simulated(tmp_path: Path) -> None:
+    """Short: one budget of the first prompts of a bundled table, with one fit of texts."""
+    result = served_table(tmp_path, bundled_path("synthetic_support.parquet"), seeds=1, budgets=1, most=300)
+    assert result.problems == []
+    assert result.fits >= 1
+    assert abs(result.served_mean - result.simulated_mean) < 0.1
