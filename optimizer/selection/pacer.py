@@ -48,7 +48,7 @@ ENOUGH_REQUESTS: Final = 32
 _LEAST_TARGET_USD: Final = 1e-18
 """Less than anything costs, so that a budget which is spent has a finite price where calls are free."""
 
-TOLERANCE: Final = 0.015
+TOLERANCE: Final = 0.02
 """Share of the target by which what a request is expected to cost may exceed it. A saving smaller than this
 is less than what is known of costs, and not worth any quality."""
 

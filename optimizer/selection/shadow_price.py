@@ -40,6 +40,11 @@ TYPICAL_INPUT_TOKENS: Final = 100.0
 MOST_REQUESTS_A_CALL: Final = 20.0
 """A provider has no floor if one call costs more than the budget of this many requests."""
 
+CHOSEN_FOR_COST: Final = 0.56
+"""Standard deviations of a cost by which it counts as higher in what coming requests are expected to spend.
+Providers are chosen for costs that are believed to be low: the lower of two beliefs about the same cost is
+1/√π standard deviations below it on average. Once costs are known this comes to nothing."""
+
 UNKNOWN_SHARE: Final = 0.05
 """Share of requests, and of what a budget leaves beyond the cheapest provider, for providers with less
 feedback than `ENOUGH_FEEDBACK`: one whose first few answers were unlucky is not given up."""
@@ -293,7 +298,8 @@ class Pacing:
         rows[:, 1:] = [features for features, _ in window]
         prediction = beliefs.predict(rows, np.array([tokens for _, tokens in window]))
 
-        mean_cost = prediction.cost_usd.mean(axis=0)
+        cost = prediction.cost_usd + CHOSEN_FOR_COST * prediction.expected[3]
+        mean_cost = cost.mean(axis=0)
         fixed = self._fixed_shares(mean_cost, floor)
 
         def spend_at(shadow_price: float) -> float:
@@ -303,7 +309,7 @@ class Pacing:
             mean[:, self._excluded] = -np.inf
             probabilities = self._policy.probabilities(mean, spread)
             probabilities = probabilities * (1.0 - fixed.sum()) + fixed
-            return float((probabilities * prediction.cost_usd).sum() / len(rows))
+            return float((probabilities * cost).sum() / len(rows))
 
         least_usd = float(mean_cost[~self._excluded].min())
         # What quotas and floors cost is paid whatever the price.

@@ -8,7 +8,7 @@ from fairlead.optimizer.policies.greedy import Greedy
 from fairlead.optimizer.policies.thompson import Thompson
 from fairlead.optimizer.selection.exploration import ENOUGH_FEEDBACK, newcomer_quota
 from fairlead.optimizer.selection.pacer import TOLERANCE
-from fairlead.optimizer.selection.shadow_price import UNKNOWN_SHARE, Pacing
+from fairlead.optimizer.selection.shadow_price import CHOSEN_FOR_COST, UNKNOWN_SHARE, Pacing
 from fairlead.optimizer.types import Budget, Decision, Objective, Prices, Provider, Route
 
 BLOCKS = (Block("context", 1, isotropic=False),)
@@ -208,3 +208,17 @@ def test_what_newcomers_cost_comes_out_of_the_budget(usd):
     least = min(usd, COST[1] * (1.0 - quota.sum()) + COST[2] * quota[2])
     assert chances @ prediction.cost_usd[0] == pytest.approx(least, rel=0.03)
     assert (pacing.shadow_price > without) == (usd == 1e-3)
+
+
+@pytest.mark.parametrize("usd", [3e-4, 1e-3])
+def test_costs_that_are_not_known_yet_count_as_higher(usd):
+    declared = route(usd)
+    pacing, blank = Pacing(declared, Thompson()), Beliefs(BLOCKS, declared.providers)
+    for _ in range(3):
+        pacing.update(blank)
+    prediction = blank.predict(blank.quality.posterior.centre[None], 10.0)
+    mean, deviation = prediction.utility(shadow_price=pacing.shadow_price, latency_weight=0.0)
+    chances = Thompson().probabilities(mean, deviation)[0] * (1.0 - pacing.floor.sum()) + pacing.floor
+    expected, doubt = chances @ prediction.cost_usd[0], chances @ prediction.expected[3, 0]
+    assert doubt > 0.2 * expected
+    assert usd <= expected + CHOSEN_FOR_COST * doubt <= usd * (1.0 + TOLERANCE)
