@@ -14,18 +14,26 @@ from __future__ import annotations
 
 import math
 from bisect import bisect_left, bisect_right, insort
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
-from typing import Any, Final
+from typing import Final
 
 import numpy as np
-from numpy.typing import NDArray
 
 from fairlead.optimizer.compiled import compiled
 from fairlead.optimizer.errors import InvalidInput
 from fairlead.optimizer.learning.open_decision import OpenDecision, usage_usd
 from fairlead.optimizer.learning.quarantine import MOST_OUTPUT_TOKENS
-from fairlead.optimizer.types.arrays import FloatArray, State, joined, packed, part, unpacked
+from fairlead.optimizer.types.arrays import (
+    FloatArray,
+    State,
+    joined,
+    packed,
+    part,
+    stacked,
+    unpacked,
+    unstacked,
+)
 from fairlead.optimizer.types.events import DriftAlarm, Outcome
 
 RUN_LENGTH: Final = 20_000
@@ -124,10 +132,14 @@ class _Runs:
             n_after=n_after,
         )
 
+    def suspect(self) -> None:
+        """Expect a change, since another quantity of the provider has changed."""
+        self.cells[:, :, 0] += SUSPICION * RUN_LENGTH
+
     def state(self) -> State:
         return {"cells": self.cells.copy(), "counts": self.counts.copy()}
 
-    def restore(self, state: Mapping[str, NDArray[Any]]) -> None:
+    def restore(self, state: State) -> None:
         self.cells, self.counts = state["cells"].copy(), state["counts"].copy()
 
 
@@ -145,7 +157,7 @@ class MeanDetector:
     """
 
     def __init__(self, views: int) -> None:
-        self._runs = _Runs()
+        self.runs = _Runs()
         self._moments: FloatArray = np.zeros((views, 4))
         """Of each view, the sums of differences from what was expected, of their squares, and of differences
         that are cut below, and above."""
@@ -159,9 +171,9 @@ class MeanDetector:
                 f"the number of decision {seq} is {value}, and {expected} was expected: give one in [0, 1], "
                 "and finite expectations"
             )
-        runs = self._runs
-        memory = self._moments, self._latest
-        bet = _add_number((value, *expected), seq, memory, (runs.factors, runs.cells, runs.counts))
+        runs = self.runs
+        play = runs.factors, runs.cells, runs.counts
+        bet = _add_number((value, *expected), seq, (self._moments, self._latest), play)
         signal = runs.signal(bet) if bet >= 0 else None
         if signal is not None and abs(signal.after - signal.before) < LEAST_SHIFT * self._sd():
             self.calm()
@@ -170,29 +182,25 @@ class MeanDetector:
 
     def _sd(self) -> float:
         """Return the standard deviation in the view that explains most."""
-        mean, square, _, _ = self._moments.T / (self._runs.count - LAG)
+        mean, square, _, _ = self._moments.T / (self.runs.count - LAG)
         return math.sqrt(max(float((square - mean * mean).min()), 0.0))
 
     def calm(self) -> None:
         """Take back every bet: what was observed lately has another explanation."""
-        self._runs.cells[:] = 0.0
-
-    def suspect(self) -> None:
-        """Expect a change, since another quantity of the provider has changed."""
-        self._runs.cells[:, :, 0] += SUSPICION * RUN_LENGTH
+        self.runs.cells[:] = 0.0
 
     def restart(self) -> None:
         """Forget everything that was observed."""
-        self._runs = _Runs(has_changed=True)
+        self.runs = _Runs(has_changed=True)
         self._moments[:] = 0.0
 
     def state(self) -> State:
         """Return what follows from the observations."""
-        return {**self._runs.state(), "moments": self._moments.copy(), "latest": self._latest.copy()}
+        return {**self.runs.state(), "moments": self._moments.copy(), "latest": self._latest.copy()}
 
-    def restore(self, state: Mapping[str, NDArray[Any]]) -> None:
+    def restore(self, state: State) -> None:
         """Become what gave `state`."""
-        self._runs.restore(state)
+        self.runs.restore(state)
         self._moments, self._latest = state["moments"].copy(), state["latest"].copy()
 
 
@@ -207,7 +215,7 @@ class RankDetector:
     """
 
     def __init__(self, views: int) -> None:
-        self._runs = _Runs()
+        self.runs = _Runs()
         self._latest: list[tuple[float, ...]] = []
         self._sorted: list[list[float]] = [[] for _ in range(views)]
 
@@ -225,13 +233,11 @@ class RankDetector:
             fall = max(fall, (bisect_right(reference, amount * LEAST_FACTOR) + 1) / (n + 1))
         if len(self._sorted[0]) < LEAST_BEFORE:
             rise = fall = 1.0
-        value, runs = math.log(max(amounts[0], _LEAST_AMOUNT)), self._runs
+        value, runs = math.log(max(amounts[0], _LEAST_AMOUNT)), self.runs
         bet = _add_rank((rise, fall, value), seq, (runs.factors, runs.cells, runs.counts))
         signal = runs.signal(bet) if bet >= 0 else None
         self._remember(amounts)
-        if signal is None:
-            return None
-        return replace(signal, before=math.exp(signal.before), after=math.exp(signal.after))
+        return signal and replace(signal, before=math.exp(signal.before), after=math.exp(signal.after))
 
     def _remember(self, amounts: tuple[float, ...]) -> None:
         latest = self._latest
@@ -243,23 +249,19 @@ class RankDetector:
             for amount, reference in zip(latest.pop(0), self._sorted, strict=True):
                 del reference[bisect_left(reference, amount)]
 
-    def suspect(self) -> None:
-        """Expect a change, since another quantity of the provider has changed."""
-        self._runs.cells[:, :, 0] += SUSPICION * RUN_LENGTH
-
     def restart(self) -> None:
         """Forget everything that was observed."""
-        self._runs, self._latest = _Runs(has_changed=True), []
+        self.runs, self._latest = _Runs(has_changed=True), []
         self._sorted = [[] for _ in self._sorted]
 
     def state(self) -> State:
         """Return what follows from the observations, and the latest of them."""
         latest = np.array(self._latest, dtype=np.float64).reshape(-1, len(self._sorted))
-        return {**self._runs.state(), "latest": latest}
+        return {**self.runs.state(), "latest": latest}
 
-    def restore(self, state: Mapping[str, NDArray[Any]]) -> None:
+    def restore(self, state: State) -> None:
         """Become what gave `state`."""
-        self._runs.restore(state)
+        self.runs.restore(state)
         self._latest = [tuple(amounts) for amounts in state["latest"].tolist()]
         self._sorted = [sorted(view) for view in state["latest"][:-LAG].T.tolist()]
 
@@ -316,20 +318,17 @@ class ChangeWatch:
         expected = (min(max(predicted, 0.0), 1.0), 0.0)
         alarm = None
         for task in (None,) if decision.task is None else (None, decision.task):
-            detector = self._detector((name, "quality", task))
+            detector = self._detector(key := (name, "quality", task))
             if isinstance(detector, MeanDetector):
                 signal = detector.update(reward, expected, decision.seq)
-                if signal is not None:
-                    alarm = alarm or _alarm((name, "quality", task), signal, decision)
+                alarm = alarm or (None if signal is None else _alarm(key, signal, decision))
         return alarm
 
     def call(self, decision: OpenDecision, outcome: Outcome) -> DriftAlarm | None:
         """Add whether a call failed."""
-        failed = float(outcome.status != "ok")
-        key = outcome.served_provider, "failure", None
-        detector = self._detector(key)
+        detector = self._detector(key := (outcome.served_provider, "failure", None))
         assert isinstance(detector, MeanDetector), "failures have a mean"
-        signal = detector.update(failed, (0.0,), decision.seq)
+        signal = detector.update(float(outcome.status != "ok"), (0.0,), decision.seq)
         return None if signal is None else _alarm(key, signal, decision)
 
     def answer(
@@ -341,11 +340,9 @@ class ChangeWatch:
         fields that are not believed.
         """
         for kind, views, sign in _amounts(decision, outcome, typical_usd=typical_usd, doubted=doubted):
-            key = outcome.served_provider, kind, None
-            detector = self._detector(key)
+            detector = self._detector(key := (outcome.served_provider, kind, None))
             assert isinstance(detector, RankDetector), "amounts have ranks"
-            signal = detector.update(views, decision.seq, sign=sign)
-            if signal is not None:
+            if (signal := detector.update(views, decision.seq, sign=sign)) is not None:
                 yield _alarm(key, signal, decision)
 
     def excuse(self, name: str) -> None:
@@ -361,20 +358,25 @@ class ChangeWatch:
                 if _quantity(kind) == quantity:
                     detector.restart()
                 else:
-                    detector.suspect()
+                    detector.runs.suspect()
 
     def state(self) -> State:
-        """Return the detectors by number, and what each watches."""
+        """Return what each detector watches, and those of a kind in one array for each of theirs."""
         keys = sorted(self._detectors, key=lambda key: (key[0], key[1], key[2] is not None, key[2] or ""))
-        detectors = {f"{i}": self._detectors[key].state() for i, key in enumerate(keys)}
-        return {"keys": packed(keys), **joined(**detectors)}
+        parts = {
+            kind: stacked([self._detectors[key].state() for key in keys if key[1] == kind]) for kind in _KINDS
+        }
+        return {"keys": packed(keys), **joined(**parts)}
 
     def restore(self, state: State) -> None:
         """Become what gave `state`."""
-        for i, (name, kind, task) in enumerate(unpacked(state["keys"], list[tuple[str, str, str | None]])):
-            detector = self._detector((name, kind, task))
-            assert detector is not None, "no more tasks are watched than there may be"
-            detector.restore(part(state, str(i)))
+        keys = unpacked(state["keys"], list[tuple[str, str, str | None]])
+        for kind in _KINDS:
+            same = [key for key in keys if key[1] == kind]
+            for key, own in zip(same, unstacked(part(state, kind), len(same)), strict=True):
+                detector = self._detector(key)
+                assert detector is not None, "no more tasks are watched than there may be"
+                detector.restore(own)
 
 
 def _amounts(

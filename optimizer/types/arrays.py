@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, Final, TypeVar
 
 import msgspec
@@ -29,6 +29,27 @@ def part(state: Mapping[str, NDArray[Any]], name: str) -> State:
     """Return the part that `joined` put under this name."""
     start = f"{name}/"
     return {key.removeprefix(start): array for key, array in state.items() if key.startswith(start)}
+
+
+def stacked(states: Sequence[State]) -> State:
+    """Stack the arrays of many states by name, along their first axis, with the number of rows of each.
+
+    >>> first, second = {"x": np.array([1.0])}, {"x": np.array([2.0, 3.0])}
+    >>> [state["x"].tolist() for state in unstacked(stacked([first, second]), 2)]
+    [[1.0], [2.0, 3.0]]
+    """
+    result: State = {}
+    for name in states[0] if states else ():
+        arrays = [state[name] for state in states]
+        result |= {name: np.concatenate(arrays), f"{name} rows": np.array([len(array) for array in arrays])}
+    return result
+
+
+def unstacked(state: Mapping[str, NDArray[Any]], count: int) -> list[State]:
+    """Return the states that `stacked` stacked."""
+    names = [name for name in state if not name.endswith(" rows")]
+    parts = {name: np.split(state[name], np.cumsum(state[f"{name} rows"])[:-1]) for name in names}
+    return [{name: parts[name][i] for name in names} for i in range(count)]
 
 
 def texts(values: Iterable[str]) -> NDArray[Any]:

@@ -151,7 +151,7 @@ def test_what_was_taken_back_or_suspected_moves_the_alarm() -> None:
     plain, excused, suspected = MeanDetector(1), MeanDetector(1), MeanDetector(1)
     for detector in (plain, excused, suspected):
         play(detector, calm)
-    suspected.suspect()
+    suspected.runs.suspect()
     first = play(plain, failing, 200)[0][0]
     assert play(suspected, failing, 200)[0][0] < first
     play(excused, failing[: first - 200], 200)
