@@ -12,7 +12,17 @@ from fastapi import Depends, FastAPI, Response
 from starlette.routing import BaseRoute, Router
 from starlette.types import ASGIApp
 
-from fairlead.api.endpoints import audit, budgets, configuration, decisions, feedback, health, keys, prices
+from fairlead.api.endpoints import (
+    audit,
+    budgets,
+    configuration,
+    decisions,
+    evidence,
+    feedback,
+    health,
+    keys,
+    prices,
+)
 from fairlead.api.endpoints.requests import no_unknown_query
 from fairlead.api.http import openapi
 from fairlead.api.http.docs_page import page
@@ -29,7 +39,8 @@ def create_app(settings: Settings, *, service: Service | None = None) -> ASGIApp
     """Create the application; its store is opened at once, and closed when the server ends."""
     service = service if service is not None else Service(settings)
     plain: list[BaseRoute] = [*decisions.routes(service), *feedback.routes(service)]
-    routers = [module.router(service) for module in (health, configuration, budgets, prices, keys, audit)]
+    modules = (health, configuration, evidence, budgets, prices, keys, audit)
+    routers = [module.router(service) for module in modules]
     app = FastAPI(
         title="Fairlead",
         version=_version(),

@@ -11,7 +11,7 @@ from __future__ import annotations
 import json
 from collections.abc import Iterable, Sequence
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 import numpy as np
 
@@ -20,7 +20,7 @@ from fairlead.optimizer.features.base import Block, fingerprint
 from fairlead.optimizer.features.encoder import Encoder
 from fairlead.optimizer.features.sketch import Sketch
 from fairlead.optimizer.features.text import TEXT_BLOCK
-from fairlead.optimizer.learning.evidence import encoded
+from fairlead.optimizer.learning.evidence import encoded, known_features
 from fairlead.optimizer.learning.learner import Learner
 from fairlead.optimizer.learning.open_decision import OpenDecision
 from fairlead.optimizer.learning.reencoding import Reencoded
@@ -251,6 +251,12 @@ class Router:
             raise InvalidInput("this router has no encoder: give the context's features")
         return self._sketch.apply(self._encoder.encode(context))
 
+    def evidence_of(self, contexts: Sequence[Context], **others: Any) -> Evidence:
+        """Make evidence about contexts, encoded; raises `InvalidInput` if `learn` would refuse it now."""
+        rows = [known_features(context, self._features, self._blocks) for context in contexts]
+        others |= {"features": np.array(rows).reshape(len(rows), self._sketch.width)}
+        return self._learner.checked(Evidence(encoder_version=self.encoder_version, **others))
+
     def fallback(
         self,
         *,
@@ -312,7 +318,8 @@ class Router:
             self._text.fold(event)
         else:
             if isinstance(event, Evidence):
-                self._know(event)
+                if self._learner.know(event):
+                    self._pacing.foresee(event, encoded(event, self._text.encoder))
             else:
                 self._configure(event)
             self.next_seq = max(self.next_seq, event.seq + 1)
@@ -339,11 +346,6 @@ class Router:
                 self._text.add(own.seq, own.terms)
         self.next_seq = max(self.next_seq, own.seq + 1)
         self._beliefs.now = max(self._beliefs.now, own.seq)
-
-    def _know(self, event: Evidence) -> None:
-        if self._learner.know(event, width=self._sketch.width):
-            self._text.know(event.terms)
-            self._pacing.foresee(event, encoded(event, self._text.encoder))
 
     def sketched(self, features: FloatArray) -> FloatArray:
         """Return features of a request as they are logged: wide vectors sketched, all others as they are."""

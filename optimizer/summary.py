@@ -51,14 +51,14 @@ def summary(*, beliefs: Beliefs, learner: Learner, pacing: Pacing, newcomers: Ne
 
 def _evidence(beliefs: Beliefs, learner: Learner) -> dict[str, object]:
     """Say of each source of evidence how much of it there is, and the trust that it has earned."""
+    rows: dict[str, int] = {}
+    for event in learner.evidence.events if learner.evidence is not None else ():
+        rows[event.source] = rows.get(event.source, 0) + len(event)
+    quality, cost = beliefs.quality.trust, beliefs.cost.trust
     return {
-        event.source: {
-            "rows": len(event),
-            "quality_trust": beliefs.quality.trust.get(event.source),
-            "cost_trust": beliefs.cost.trust.get(event.source),
-        }
-        for event in learner.evidence
-        if len(event)
+        source: {"rows": count, "quality_trust": quality.get(source), "cost_trust": cost.get(source)}
+        for source, count in rows.items()
+        if count
     }
 
 

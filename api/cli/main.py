@@ -15,7 +15,7 @@ from typing import Annotated, Any
 import typer
 from typer.core import TyperGroup
 
-from fairlead.api.cli import replay, serve, service, simulate
+from fairlead.api.cli import replay, serve, service, simulate, warm_start
 from fairlead.api.cli.options import command_of
 from fairlead.optimizer.errors import MissingExtra
 
@@ -65,6 +65,7 @@ for command in (
     service.migrate,
     service.snapshot,
     service.create_key,
+    command_of(warm_start.WarmStartOptions, warm_start.warm_start),
     command_of(simulate.SimulateOptions, simulate.simulate),
     simulate.fit_features,
     command_of(replay.ReplayOptions, replay.replay),

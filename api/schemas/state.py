@@ -147,7 +147,7 @@ class BudgetStateOut(Answer):
     )
 
 
-class EvidenceOut(Answer):
+class SourceTrustOut(Answer):
     """A source of evidence, and how much one answer of it counts, in answers to the route's own requests."""
 
     rows: int = Field(description="Requests that it is about.", examples=[300])
@@ -216,7 +216,7 @@ class RouteStateOut(Answer):
         description="Alarms of the budget, the latest last; each is raised once in a period."
     )
     newcomer_share: float = Field(description="Quota of requests for providers added later.", examples=[0.2])
-    evidence: dict[str, EvidenceOut] = Field(description="By source; empty for a cold start.")
+    evidence: dict[str, SourceTrustOut] = Field(description="By source; empty for a cold start.")
     providers: dict[str, BeliefOut]
     tasks: dict[str, TaskOut] = Field(description="By task label, of the first 64 labels.")
     alarms: list[AlarmOut] = Field(description="Providers that have changed, the latest last.")

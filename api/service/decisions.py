@@ -78,7 +78,7 @@ class DecisionService:
     ) -> DecisionOut:
         """Make one decision, written before it is answered."""
         principal.require_route(request.route)
-        served = await self._served(request.route)
+        served = await self.served(request.route)
         client_id = request.id
         if client_id is None and idempotency_key is not None and not request.dry_run:
             client_id = idempotent_id("dec", principal.key, idempotency_key)
@@ -102,7 +102,7 @@ class DecisionService:
         digest = "" if client_id is None else digest_of(request)
         return await self._write(decision, metadata, digest=digest) or answer
 
-    async def _served(self, name: str) -> ServedRoute:
+    async def served(self, name: str) -> ServedRoute:
         """Return a route; a problem if there is none. One created a moment ago is waited for."""
         engine = self._service.engine
         declared = engine.in_force.routes.get(name)

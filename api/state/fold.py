@@ -24,7 +24,7 @@ from fairlead.optimizer.learning.pending import PendingEvents
 from fairlead.optimizer.learning.quarantine import is_near
 from fairlead.optimizer.persistence.event_log import decode
 from fairlead.optimizer.persistence.route_codec import from_json
-from fairlead.optimizer.types import Decision, EncoderFitted, Feedback, Outcome, Route
+from fairlead.optimizer.types import Decision, EncoderFitted, Evidence, Feedback, Outcome, Route
 from fairlead.optimizer.types.events import copy_with
 from fairlead.optimizer.types.validation import check_learnable
 
@@ -164,6 +164,8 @@ class Fold:
                     self._fold_change(row)
                 elif row.kind == "encoder":
                     self._fold_encoder(row)
+                elif row.kind == "evidence":
+                    self._fold_evidence(row)
                 else:
                     self._fold_report(row, event)
             except _EXPECTED:
@@ -218,6 +220,14 @@ class Fold:
         if served is None or not isinstance(event, EncoderFitted):
             raise InvalidInput(f"an encoder is of route {row.route!r}, which there is not")
         self._put(served, Waiting(row.seq, row.at_s, row.kind, ServedRoute.learn_encoder, event))
+        self.counts[row.kind, "joined"] += 1
+
+    def _fold_evidence(self, row: Row) -> None:
+        served = self.routes.get(row.route or "")
+        evidence = decode(row.line, seq=0)  # its router numbers it once it learns it
+        if served is None or not isinstance(evidence, Evidence):
+            raise InvalidInput(f"evidence is about route {row.route!r}, which there is not")
+        self._put(served, Waiting(row.seq, row.at_s, row.kind, ServedRoute.learn_evidence, evidence))
         self.counts[row.kind, "joined"] += 1
 
     def _fold_report(self, row: Row, event: Logged | None) -> None:

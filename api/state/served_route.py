@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from typing import Any, Final, Literal, NamedTuple
 
 import msgspec
@@ -28,6 +29,7 @@ from fairlead.optimizer.types import (
     Decision,
     EncoderFitted,
     Event,
+    Evidence,
     Feedback,
     FloatArray,
     Outcome,
@@ -41,6 +43,9 @@ MAX_TASKS: Final = 64
 
 QUICK: Final = 500_000
 """Most providers times the cube of the features for which a refit takes no more than a millisecond or two."""
+
+FITS_WITH_EVIDENCE: Final = 8
+"""Fits that one takes on a route with evidence: each power of it, and what it foretells."""
 
 
 class ServedDecision(msgspec.Struct, array_like=True, gc=False):
@@ -97,6 +102,7 @@ class SavedRoute(msgspec.Struct, array_like=True):
     spent_usd: float
     tasks: dict[str, tuple[int, list[float], float]]
     relaxed: dict[str, int] = {}
+    has_evidence: bool = False
 
 
 class ServedRoute:
@@ -133,6 +139,8 @@ class ServedRoute:
         self.relaxed: dict[str, int] = {}
         """By limit: number of decisions whose provider was not believed to meet it."""
         self.spent_usd = 0.0
+        self.has_evidence = False
+        """Whether anything was ever said of its providers beforehand."""
 
     def state_at(self, seq: int) -> tuple[int, int]:
         """Return up to which place of the log the router has learned, if its queue goes up to ``seq``.
@@ -177,7 +185,8 @@ class ServedRoute:
     @property
     def is_quick(self) -> bool:
         """Whether refits are so quick that they run at once and count in the very next decision."""
-        return len(self.router.route.providers) * (self.router.width + 1) ** 3 <= QUICK
+        fits = FITS_WITH_EVIDENCE if self.has_evidence else 1
+        return fits * len(self.router.route.providers) * (self.router.width + 1) ** 3 <= QUICK
 
     def open_decision(self, decision_id: str) -> OpenDecision:
         """Return what the router keeps of an open decision."""
@@ -202,6 +211,11 @@ class ServedRoute:
     def learn_encoder(self, event: EncoderFitted) -> None:
         """Fold newly learned features of texts; everything is encoded anew before the next event."""
         self.router.learn(event, refit=False)
+
+    def learn_evidence(self, evidence: Evidence) -> None:
+        """Fold what is known of providers, as of the decisions so far."""
+        self.has_evidence = True
+        self.learn(replace(evidence, seq=self.router.next_seq))
 
     def learn(self, event: Event) -> None:
         """Fold an event, and refit the router at once if that is quick."""
@@ -270,6 +284,7 @@ class ServedRoute:
             spent_usd=self.spent_usd,
             tasks={name: (n, total.tolist(), tokens) for name, (n, total, tokens) in self.tasks.items()},
             relaxed=self.relaxed,
+            has_evidence=self.has_evidence,
         )
 
     @classmethod
@@ -278,7 +293,7 @@ class ServedRoute:
         served = cls(first, body)
         served.broken, served.spent_usd, served.dispatched = state.broken, state.spent_usd, state.dispatched
         served.decisions, served.fallbacks, served.explored = state.decisions, state.fallbacks, state.explored
-        served.relaxed = dict(state.relaxed)
+        served.relaxed, served.has_evidence = dict(state.relaxed), state.has_evidence
         served.tasks = {
             name: (n, np.array(total, dtype=np.float64), tokens)
             for name, (n, total, tokens) in state.tasks.items()

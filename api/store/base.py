@@ -22,7 +22,7 @@ class Row(NamedTuple):
     uid: str
     """Identifies the event: a second row with the same uid is never written."""
     kind: str
-    """``decision``, ``outcome``, ``feedback``, ``encoder`` or ``config``."""
+    """``decision``, ``outcome``, ``feedback``, ``encoder``, ``evidence`` or ``config``."""
     route: str | None
     decision_id: str | None
     """The decision that the event belongs to; for feedback on a session see `of_session`."""
@@ -53,6 +53,11 @@ class Row(NamedTuple):
     def encoder(cls, line: str, *, digest: str, route: str, at_s: float) -> Row:
         """Return the row of a fitted text encoder; two processes that fitted the same write one row."""
         return cls(0, f"e:{digest}:{route}", "encoder", route, None, at_s, "", line, "{}")
+
+    @classmethod
+    def evidence(cls, line: str, *, uid: str, route: str, at_s: float, digest: str, metadata: str) -> Row:
+        """Return the row of what is known of a route's providers."""
+        return cls(0, uid, "evidence", route, None, at_s, digest, line, metadata)
 
     @classmethod
     def report(

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-
 from fairlead.optimizer.learning.ledger import Ledger
 from fairlead.optimizer.learning.open_decision import OpenDecision
 from fairlead.optimizer.learning.quarantine import Quarantine
@@ -12,27 +10,17 @@ from fairlead.optimizer.models.beliefs import Beliefs
 from fairlead.optimizer.models.pricing import call_price, kind_of, unit_near
 from fairlead.optimizer.types.events import Outcome
 
-FirstUnit = Callable[[str], tuple[int, float] | None]
-"""Seq and USD of the first evidence that can give a provider without price list its unit."""
-
 
 class CostNormalizer:
     """Turns the cost of a call into the quantity that is learned, and relearns costs if the unit changes."""
 
     def __init__(
-        self,
-        beliefs: Beliefs,
-        *,
-        history: RouteHistory,
-        ledger: Ledger,
-        quarantine: Quarantine,
-        first_unit: FirstUnit,
+        self, beliefs: Beliefs, *, history: RouteHistory, ledger: Ledger, quarantine: Quarantine
     ) -> None:
         self._beliefs = beliefs
         self._history = history
         self._ledger = ledger
         self._quarantine = quarantine
-        self._first_unit = first_unit
 
     def units(self, decision: OpenDecision, name: str, cost: float | None) -> float | None:
         """Return a provider's cost in units of its time; None if unknown or not learned at present."""
@@ -74,10 +62,10 @@ class CostNormalizer:
             and outcome.status == "ok"
             and (cost := self._quarantine.verdict(decision, outcome).learned_usd) is not None
         ]
-        unit, first = self._beliefs.cost_unit(name), self._first_unit(name)
-        if unit is None or unit == first or self._ledger.is_open(unit[0]):
-            unlisted = [(d.seq, unit_near(cost)) for d, cost in served if cost and name not in d.prices]
-            unit = min([*unlisted[:1], *([first] if first else [])], default=None)
+        unit, of_evidence = self._beliefs.cost_unit(name), self._beliefs.evidence_units.get(name)
+        if unit is None or unit == of_evidence or self._ledger.is_open(unit[0]):
+            unlisted = [(d.seq, unit_near(cost)) for d, cost in served if cost and name not in d.prices][:1]
+            unit = min([*unlisted, *([of_evidence] if of_evidence else [])], default=None)
         scale = self._quarantine.scale(name, unit and unit[1])
         self._beliefs.recount_cost(name, unit, scale=scale)
         for decision, cost in served:

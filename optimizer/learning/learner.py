@@ -48,14 +48,9 @@ class Learner:
         route = history.latest
         self.ledger = Ledger(providers=history.names(), metrics=route.metrics, sources=route.sources)
         self._quarantine = Quarantine(self._is_listed, self.ledger.decisions, latency=beliefs.latency)
-        self._evidence: EvidenceInForce | None = None
-        """None without any."""
+        self.evidence: EvidenceInForce | None = None
         self._costs = CostNormalizer(
-            beliefs,
-            history=history,
-            ledger=self.ledger,
-            quarantine=self._quarantine,
-            first_unit=self._first_unit,
+            beliefs, history=history, ledger=self.ledger, quarantine=self._quarantine
         )
         self._detect = detect_drift
         self._watch = ChangeWatch()
@@ -149,30 +144,22 @@ class Learner:
         self._quarantine.close(self.ledger.before(seq))
         return self.ledger.close_before(seq)
 
-    @property
-    def evidence(self) -> list[Evidence]:
-        """What each source of evidence says, by its name."""
-        return [] if self._evidence is None else self._evidence.events
-
-    def know(self, event: Evidence, *, width: int) -> bool:
-        """Replace what a source of evidence says; False if that is known already, or no longer in force."""
-        evidence = self._evidence or EvidenceInForce(self._beliefs, self._history, self._text)
-        before = evidence.of(event.source)
-        if not evidence.learn(event, width=width):
+    def know(self, event: Evidence) -> bool:
+        """Take in what a source of evidence says; False if that is known already, or no longer in force."""
+        evidence = self.evidence or EvidenceInForce(self._beliefs, self._history, self._text)
+        recounted = evidence.learn(event)
+        if recounted is None:
             return False
-        self._evidence = evidence
-        for name in sorted({*event.providers, *(before.providers if before else ())}):
-            unit = self._beliefs.cost_unit(name)
-            if before is not None and unit is not None and unit[0] == before.seq:
-                self._beliefs.recount_cost(name, None)
-                unit = None
-            if unit is None or event.seq <= unit[0]:
-                self._recount(name)
-        self.refreshed = True
+        self.evidence, self.refreshed = evidence, True
+        self._text.know(event.terms)
+        for name in recounted:
+            self._recount(name)
         return True
 
-    def _first_unit(self, name: str) -> tuple[int, float] | None:
-        return None if self._evidence is None else self._evidence.unit(name)
+    def checked(self, event: Evidence) -> Evidence:
+        """Return evidence; raises `InvalidInput` if `know` would refuse it now."""
+        (self.evidence or EvidenceInForce(self._beliefs, self._history, self._text)).check(event)
+        return event
 
     def open(self, decision: Decision) -> bool:
         """Register a decision; False if it is open already or closed."""
@@ -341,8 +328,8 @@ class Learner:
 
     def _recount(self, name: str) -> None:
         self._costs.recount(name)
-        if self._evidence is not None:
-            self._evidence.know_cost(name)
+        if self.evidence is not None:
+            self.evidence.know_cost(name)
         self.refreshed = True
 
     def _watch_reward(self, decision: OpenDecision, name: str, reward: float) -> None:
@@ -386,7 +373,7 @@ class Learner:
     def reencoded(self, change: TextChange, blocks: Sequence[Block]) -> Reencoded:
         """Encode everything that was learned anew; changes nothing, so that another thread may do it."""
         encoded = Encoded.of(self.ledger, self._text, self._units_of)
-        return reencoded(encoded, self._beliefs, self._evidence, change=change, blocks=blocks)
+        return reencoded(encoded, self._beliefs, self.evidence, change=change, blocks=blocks)
 
     def _judge_as_today(self) -> None:
         """Judge the open decisions of 0.1.0 as today, so that a correction takes out what was put in.
@@ -434,8 +421,8 @@ class Learner:
             circuit_change_counts=self.circuit_change_counts,
         )
         parts = joined(watch=self._watch.state(), quarantine=self._quarantine.state())
-        if self._evidence is not None:
-            parts |= joined(evidence=self._evidence.state())
+        if self.evidence is not None:
+            parts |= joined(evidence=self.evidence.state())
         return {"learner": packed(saved), **self.ledger.state(), **parts}
 
     def restore(self, state: State) -> None:
@@ -447,8 +434,8 @@ class Learner:
         if watched := part(state, "watch"):
             self._watch.restore(watched)
         if evidence := part(state, "evidence"):
-            self._evidence = EvidenceInForce(self._beliefs, self._history, self._text)
-            self._evidence.restore(evidence)
+            self.evidence = EvidenceInForce(self._beliefs, self._history, self._text)
+            self.evidence.restore(evidence)
         if judged := part(state, "quarantine"):
             self._quarantine.restore(judged)
         else:

@@ -32,7 +32,7 @@ class TextLearner:
     """
 
     def __init__(self, *, fixed: int = 0, version: str = "") -> None:
-        self._fixed, self._version = fixed, version
+        self.fixed, self._version = fixed, version
         self.encoder: TextEncoder | None = None
         """The encoder in force; None before the first fit."""
         self.pending: tuple[TextEncoder, FloatArray] | None = None
@@ -115,7 +115,7 @@ class TextLearner:
         """Return what becomes of features when the encoder that was fitted comes into force."""
         assert self.pending is not None, "nothing was fitted"
         after, carried = self.pending
-        return TextChange(before=self.encoder, after=after, carried=carried, fixed=self._fixed)
+        return TextChange(before=self.encoder, after=after, carried=carried, fixed=self.fixed)
 
     def adopt(self) -> None:
         """Put the encoder that was fitted in force."""
@@ -124,7 +124,7 @@ class TextLearner:
     @property
     def width(self) -> int:
         """Number of all features of a request."""
-        return self._fixed + (0 if self.encoder is None else TEXT_WIDTH)
+        return self.fixed + (0 if self.encoder is None else TEXT_WIDTH)
 
     @property
     def version(self) -> str:
@@ -137,7 +137,7 @@ class TextLearner:
         Terms that were hashed with another key are not read; features that are whole stay as they are.
         """
         encoder = self.encoder
-        if encoder is None or len(features) != self._fixed:
+        if encoder is None or len(features) != self.fixed:
             return features, self.version
         is_read = terms is None or key_id_of(terms) == encoder.key_id
         whole = np.concatenate([features, encoder.encode(terms)])
@@ -148,9 +148,9 @@ class TextLearner:
         features = decision.features
         if self.encoder is None or (decision.encoder_version == self.version and len(features) == self.width):
             return decision
-        if len(features) not in (self._fixed, self._fixed + TEXT_WIDTH):
+        if len(features) not in (self.fixed, self.fixed + TEXT_WIDTH):
             return decision
-        return copy_with(decision, features=self.encode(features[: self._fixed], decision.terms)[0])
+        return copy_with(decision, features=self.encode(features[: self.fixed], decision.terms)[0])
 
     @property
     def next_fit_at(self) -> int:

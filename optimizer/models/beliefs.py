@@ -111,6 +111,8 @@ class Beliefs:
         """Each provider's weighted calls as of decision `_aged_to`, while any provider fails."""
         self._aged_to = -1
         self._units: dict[str, tuple[int, float]] = {}
+        self.evidence_units: dict[str, tuple[int, float]] = {}
+        """The earliest evidence of a cost that can give a provider without price list its unit, likewise."""
         self._scales: dict[str, float] = {}
         """Factor by which a provider's costs differ from its price list or unit, if not 1."""
         self.configure(providers)

@@ -9,7 +9,7 @@ from typing import NamedTuple
 import numpy as np
 
 from fairlead.optimizer.models.posterior import Sums
-from fairlead.optimizer.models.statistics import Statistics, quantise
+from fairlead.optimizer.models.statistics import Statistics, quantise_many
 from fairlead.optimizer.types.arrays import FloatArray, State, from_texts, joined, part, texts
 
 Share = Callable[[str, int, float], float]
@@ -78,8 +78,7 @@ class Prior:
             whole = (each.counts == 1.0) & ~np.isnan(each.features).any(axis=1)
             if whole.any():
                 single[name] = Statistics(width=self._width, target_bits=self._bits)
-                for features, target in zip(each.features[whole], each.targets[whole].tolist(), strict=True):
-                    single[name].add(quantise(features), target)
+                single[name].add_many(quantise_many(each.features[whole]), each.targets[whole])
             if not whole.all():
                 others[name] = Means(*(array[~whole] for array in each))
         if single or others:

@@ -65,6 +65,17 @@ class Statistics:
         if len(self._rows) >= _RUN:
             self._settle()
 
+    def add_many(self, rows: FloatArray, targets: FloatArray) -> None:
+        """Add observations (n, width + 1) and (n,), as `add` does one by one."""
+        self._settle()
+        clipped = np.rint(np.clip(targets, -self._limit, self._limit) * self._unit)
+        for start in range(0, len(rows), _RUN):
+            some, their = rows[start : start + _RUN], clipped[start : start + _RUN]
+            self._gram += (some.T @ some).astype(np.int64)
+            self._moment += (some.T @ their).astype(np.int64)
+            self._square += int(their @ their)
+        self.count += len(rows)
+
     def merge(self, other: Statistics, *, sign: int = 1) -> None:
         """Add (or take away) all observations of another replica or period."""
         self._settle()

@@ -2,10 +2,11 @@
 
 Evidence enters as a power prior (Ibrahim and Chen, *Power prior distributions for regression models*,
 2000): its likelihood to the power w, so that n rows of it count as w·n of the route's own. The mixture is
-fitted with all of it (w = 1), with a tenth, and with none, and each of these weighs as much as the route's
-own observations were likely under it: m(live | w) = Z(live + w evidence) / Z(w evidence), where Z is the
-marginal likelihood of all members together. Evidence that misleads makes the first answers unlikely, and
-fades by itself; without a single observation of the route's own, nothing speaks for or against it.
+fitted with all of it (w = 1), with a tenth, a hundredth and none, each half as likely beforehand as the one
+before. Each weighs as much as the route's own observations were likely under it,
+m(live | w) = Z(live + w evidence) / Z(w evidence), where Z is the marginal likelihood of all members
+together. Evidence that misleads makes the first answers unlikely, and fades by itself; without a single
+observation of the route's own, nothing speaks for or against it.
 """
 
 from __future__ import annotations
@@ -19,8 +20,8 @@ import numpy as np
 from fairlead.optimizer.models.posterior import Posterior, Sums
 from fairlead.optimizer.types.arrays import FloatArray
 
-POWERS: Final = (1.0, 0.1, 0.0)
-"""How much one row of evidence may count, in observations of the route's own."""
+POWERS: Final = {1.0: 0.5, 0.1: 0.25, 0.01: 0.125, 0.0: 0.125}
+"""How much one row of evidence may count, in observations of the route's own, and how likely beforehand."""
 
 _LEAST_WEIGHT: Final = 1e-3
 
@@ -35,14 +36,20 @@ def added(live: Sums, evidence: Sequence[Sums], powers: Sequence[float]) -> Sums
     return Sums(gram, moment, square, count)
 
 
-def powers_of(sources: int) -> list[tuple[float, ...]]:
-    """List how far the sources may be trusted: all of them alike, or each alone, or all but one."""
-    rows = [(power,) * sources for power in POWERS]
-    for alone in range(sources if sources > 1 else 0):
-        rows.append(tuple(float(i == alone) for i in range(sources)))
-        if sources > 2:
-            rows.append(tuple(float(i != alone) for i in range(sources)))
-    return rows
+def powers_of(sources: int) -> tuple[FloatArray, FloatArray]:
+    """List how far the sources may be trusted, (c, s), and how likely each is beforehand, (c,).
+
+    Several are trusted all alike, or each fully or not at all while the others are not, or are.
+    """
+    alike = [(power,) * sources for power in POWERS]
+    odd: list[tuple[float, ...]] = []
+    if sources > 1:
+        for chosen in range(sources):
+            odd.append(tuple(float(i == chosen) for i in range(sources)))
+            odd.append(tuple(float(i != chosen) for i in range(sources)))
+    odd = sorted(set(odd), reverse=True)
+    likely = [*POWERS.values(), *(1.0 / len(odd) for _ in odd)]
+    return np.array([*alike, *odd]).reshape(-1, sources), np.array(likely) / sum(likely)
 
 
 def fit_trusting(fit: Callable[..., Posterior], live: Sums, evidence: Sequence[Sums]) -> Posterior:
@@ -50,18 +57,18 @@ def fit_trusting(fit: Callable[..., Posterior], live: Sums, evidence: Sequence[S
 
     ``fit`` computes that of some sums, with the likelihood of those that are no evidence (`Mixture.fit`).
     """
-    rows = powers_of(len(evidence))
+    rows, likely = powers_of(len(evidence))
     nothing = Sums(*(np.zeros_like(array) for array in vars(live).values()))
     fitted = []
-    for powers in rows:
+    for powers in rows.tolist():
         weighed = added(nothing, evidence, powers)
         fitted.append(fit(added(live, evidence, powers), evidence=weighed))
     likelihood = np.array([each.log_likelihood for each in fitted])
-    weights = np.exp(likelihood - likelihood.max())
+    weights = likely * np.exp(likelihood - likelihood.max())
     weights /= weights.sum()
     kept = np.where(weights > _LEAST_WEIGHT, weights, 0.0)
     kept /= kept.sum()
-    return replace(collapsed(fitted, kept), trust=tuple((weights @ np.array(rows)).tolist()))
+    return replace(collapsed(fitted, kept), trust=tuple((weights @ rows).tolist()))
 
 
 def collapsed(posteriors: Sequence[Posterior], weights: FloatArray) -> Posterior:

@@ -130,6 +130,7 @@ class _RouteChangedLine(_Line, tag="route_changed"):
 class _EvidenceLine(_Line, tag="evidence"):
     seq: Whole
     source: str
+    part: Whole
     encoder_version: str
     providers: tuple[str, ...]
     tasks: tuple[str | None, ...]

@@ -31,7 +31,8 @@ class Evidence:
 
     A row is a request; its columns are ``providers``. What is said of a provider's answer is a mean over
     ``counts`` of them, 1 if a single one was judged. A source that comes again replaces what it said before;
-    without rows it is withdrawn. How much a source counts, the route's own traffic decides.
+    without rows it is withdrawn. Parts from 1 on add to that. How much a source counts, the route's own
+    traffic decides.
 
     >>> known = Evidence(
     ...     seq=0,
@@ -62,9 +63,12 @@ class Evidence:
     """Task label of each row, or empty."""
     terms: tuple[bytes | None, ...] = ()
     """The terms of each row's text (`TermCounter.count`), None without a text; or empty."""
+    part: int = 0
+    """Which part of a source that comes in several; part 0 begins it anew."""
 
     def __post_init__(self) -> None:
         finite("seq", self.seq, low=0, high=2**53, remedy="give the route's next seq")
+        finite("part", self.part, low=0, high=MOST_ROWS, remedy="count the parts of a source from 0")
         n, k = len(self.features), len(self.providers)
         if n > MOST_ROWS:
             raise InvalidInput(

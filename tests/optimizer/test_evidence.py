@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 from fairlead.optimizer.errors import InvalidInput
+from fairlead.optimizer.features import Encoder, SurfaceFeatures, TaskLabel
 from fairlead.optimizer.features.base import Block
 from fairlead.optimizer.persistence.event_log import decode, encode
 from fairlead.optimizer.router import Router
@@ -155,6 +156,35 @@ def test_a_source_that_comes_again_replaces_what_it_said():
     assert beliefs[1] == beliefs[2]
 
 
+def test_parts_of_a_source_add_up_until_it_begins_anew():
+    whole = evidence(60)
+
+    def part(rows, *, number, seq):
+        slices = {name: getattr(whole, name)[rows] for name in ("features", "counts", "input_tokens")}
+        return replace(whole, part=number, seq=seq, outcomes=whole.outcomes[:, rows].copy(), **slices)
+
+    first, second = part(slice(0, 25), number=0, seq=0), part(slice(25, 60), number=1, seq=1)
+    anew = part(slice(0, 25), number=0, seq=2)
+    states = []
+    for events in (
+        (first, second),
+        (second, first),
+        (replace(whole, seq=0),),
+        (first, second, anew),
+        (anew,),
+    ):
+        router = new_router()
+        for event in events:
+            router.learn(event)
+        play(router, 10, first=3)
+        states.append(router.summary()["providers"])
+    assert states[0] == states[1] == states[2]
+    assert states[3] == states[4] != states[0]
+    router.learn(replace(evidence(MOST_ROWS - 25, seq=9), part=1))
+    with pytest.raises(InvalidInput, match=rf"{MOST_ROWS + 1:,} rows, and {MOST_ROWS:,} are the most"):
+        router.learn(replace(evidence(1, seq=10), part=2))
+
+
 def test_withdrawn_evidence_is_forgotten():
     told, never = new_router(), new_router()
     told.learn(evidence())
@@ -223,3 +253,53 @@ def test_a_line_with_tables_that_do_not_fit_is_refused():
     assert encode(decode(line)) == line
     with pytest.raises(InvalidInput, match="no rows of 1 providers"):
         decode(line.replace('["small","unpriced"]', '["small"]'))
+
+
+def test_of_a_mean_over_a_task_nothing_but_the_task_is_known():
+    router = Router(ROUTE, encoder=Encoder([SurfaceFeatures(), TaskLabel(width=4)]))
+    contexts = [Context(text="hello", task="sql"), Context(task="sql"), Context()]
+    outcomes, counts = np.full((4, 3, 2), np.nan), np.ones((3, 2))
+    told = router.evidence_of(
+        contexts,
+        seq=0,
+        source="x",
+        providers=("small", "unpriced"),
+        outcomes=outcomes,
+        counts=counts,
+    )
+    whole, task, nothing = told.features
+    decision = router.decide(contexts[0], decision_id="1", draw=0.5)
+    np.testing.assert_array_equal(whole, decision.features)
+    np.testing.assert_array_equal(task[-4:], whole[-4:])
+    assert np.isnan(task[:-4]).all()
+    assert np.isnan(nothing).all()
+    with pytest.raises(InvalidInput, match="'gpt-9', which is not on the route"):
+        router.evidence_of(
+            contexts,
+            seq=0,
+            source="x",
+            providers=("small", "gpt-9"),
+            outcomes=outcomes,
+            counts=counts,
+        )
+
+
+def test_a_published_mean_moves_what_is_expected_of_a_task():
+    router = Router(ROUTE, encoder=Encoder([SurfaceFeatures(), TaskLabel(width=4)]))
+    outcomes = np.full((4, 3, 2), np.nan)
+    outcomes[0] = [[0.9, 0.4], [0.2, 0.4], [0.55, 0.4]]
+    router.learn(
+        router.evidence_of(
+            [Context(task="sql"), Context(task="chat"), Context()],
+            seq=0,
+            source="published",
+            providers=("small", "unpriced"),
+            outcomes=outcomes,
+            counts=np.full((3, 2), 200.0),
+        )
+    )
+    decisions = [
+        router.decide(Context(text="hi", task=task), decision_id=task, draw=0.5) for task in ("sql", "chat")
+    ]
+    sql, chat = (decision.candidates[0].expected.quality for decision in decisions)
+    assert sql > chat + 0.1

@@ -168,6 +168,7 @@ def test_each_scope_opens_its_own_addresses_only(service: Running, admin: str) -
             ("PATCH", "/v1/providers/small", {"paused": False}),
             ("DELETE", "/v1/routes/quickstart?preview=true", None),
             ("POST", "/v1/prices", {**PRICE, "provider": "small"}),
+            ("POST", "/v1/routes/quickstart/evidence?preview=true", {"source": "x", "rows": []}),
         ],
     }  # fmt: skip
     for needed, requests in addresses.items():

@@ -283,7 +283,10 @@ def names_in(*names: str) -> set[str]:
     return set(re.findall(r"^def (test_\w+)", "\n".join(texts), flags=re.MULTILINE))
 
 
-_FILES = ("access", "quarantine", "security", "input", "follower", "snapshots", "pressure", "writer", "store")
+_FILES = (
+    "access", "evidence", "quarantine", "security", "input", "follower", "snapshots", "pressure", "writer",
+    "store",
+)  # fmt: skip
 
 
 def test_every_line_of_the_threat_model_has_its_test() -> None:

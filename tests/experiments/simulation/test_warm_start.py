@@ -50,12 +50,12 @@ def test_the_text_projection_is_fitted_on_what_is_known_before_the_first_request
 
 
 def test_a_warm_start_earns_more_from_the_first_request_on() -> None:
-    table = two_kinds(400)
-    cold, warm = (simulate(table, dataclasses.replace(FREE, warm_start_prompts=n)).records for n in (0, 150))
-    assert warm[0].n == cold[0].n - 150
+    table = two_kinds(200)
+    plain = dataclasses.replace(FREE, seeds=5, features="surface")
+    cold, warm = (simulate(table, dataclasses.replace(plain, warm_start_prompts=n)).records for n in (0, 80))
+    assert warm[0].n == cold[0].n - 80
     first_third = [np.mean([record.phase_quality[0] for record in records]) for records in (cold, warm)]
-    assert first_third[1] > first_third[0] + 0.02
-    assert first_third[1] > 0.9
+    assert first_third[1] > first_third[0] + 0.05
 
 
 def test_another_table_may_be_what_is_known() -> None:

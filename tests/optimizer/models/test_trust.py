@@ -91,7 +91,7 @@ def test_evidence_that_misleads_fades_within_forty_observations():
 
 def test_nothing_observed_says_nothing_about_trust():
     linear = told(belief(), *labelled(200, seed=0))
-    assert linear.trust["evals"] == pytest.approx((1.0 + 0.1 + 0.0) / 3)
+    assert linear.trust["evals"] == pytest.approx(0.5 * 1.0 + 0.25 * 0.1 + 0.125 * 0.01)
     assert linear.earned("a") == pytest.approx(200 * linear.trust["evals"])
 
 
@@ -124,7 +124,17 @@ def test_one_false_source_of_two_is_told_apart():
     observed(linear, *labelled(60, seed=1), first=1)
     assert linear.trust["good"] > 0.95
     assert linear.trust["bad"] < 0.05
-    assert powers_of(2) == [(1.0, 1.0), (0.1, 0.1), (0.0, 0.0), (1.0, 0.0), (0.0, 1.0)]
+
+
+def test_sources_are_trusted_alike_or_one_is_told_from_the_others():
+    powers, likely = powers_of(1)
+    assert powers.tolist() == [[1.0], [0.1], [0.01], [0.0]]
+    assert likely.tolist() == [0.5, 0.25, 0.125, 0.125]
+    powers, likely = powers_of(2)
+    assert powers[4:].tolist() == [[1.0, 0.0], [0.0, 1.0]]
+    assert likely.sum() == pytest.approx(1.0)
+    assert likely[:4].sum() == pytest.approx(likely[4:].sum())
+    assert len({tuple(row) for row in powers_of(4)[0].tolist()}) == 4 + 2 * 4
 
 
 def test_means_count_at_the_average_context():
