@@ -34,8 +34,15 @@ much. What is learned of a level informs every later request, so it is worth mos
 still to come. After a provider has changed, feedback is little again; for a provider that joins later, it
 counts from there."""
 
-CONTEXT_WIDTH: Final = 0.3
-"""Share of the posterior's width that Thompson sampling explores of what the context adds."""
+OPTIMISM: Final = 1.0
+"""Posterior standard deviations of quality by which an exploring policy believes more than is expected.
+A bonus is spent only on requests where it could change the choice, a draw on all of them."""
+
+CONTEXT_WIDTH: Final = 0.15
+"""Share of the posterior's width that Thompson sampling explores of what the context adds, beyond that."""
+
+COST_WIDTH: Final = 0.3
+"""The same of what is believed of a cost at the average context, of which there is no bonus."""
 
 SMOOTHING: Final = 0.002
 """Least spread of a utility, in points of quality: keeps the distribution continuous in the shadow price."""
@@ -45,6 +52,7 @@ AGE_STEP: Final = 16
 
 _CONTEXT_SHARE: Final = CONTEXT_WIDTH**2
 _MOST_VARIANCE: Final = 0.09
+_MOST_SD: Final = 0.3
 _LEAST_UNITS: Final = 0.05
 _UNKNOWN_USD: Final = 1e-3
 
@@ -68,13 +76,17 @@ class Prediction:
     version: int
     """`Beliefs.version`."""
 
-    def utility(self, *, shadow_price: float, latency_weight: float) -> tuple[FloatArray, FloatArray]:
+    def utility(
+        self, *, shadow_price: float, latency_weight: float, explores: bool = False
+    ) -> tuple[FloatArray, FloatArray]:
         """Return mean utility and its spread, quality − λ cost − weight × latency, each of shape (n, k).
 
+        For a policy that ``explores``, a quality is higher by `OPTIMISM` than is expected of it.
         A provider without a latency history counts as quick as the others are on average.
         """
         mean, spread = np.empty(self.quality.shape), np.empty(self.quality.shape)
-        _weigh(self.expected, self.explored_variance, shadow_price, mean, spread)
+        weights = (shadow_price, OPTIMISM if explores else 0.0)
+        _weigh(self.expected, self.explored_variance, weights, mean, spread)
         if latency_weight:
             has_history = np.isfinite(self.latency_s)
             typical = float(self.latency_s[has_history].mean()) if has_history.any() else 0.0
@@ -462,15 +474,21 @@ def _combine(
 def _weigh(
     expected: FloatArray,
     explored_variance: FloatArray,
-    shadow_price: float,
+    weights: tuple[float, float],
     mean: FloatArray,
     spread: FloatArray,
 ) -> None:
-    """Fill in the mean of the utility without latency, and the spread that is explored."""
-    quality, cost, cost_sd = expected[0], expected[2], expected[3]
-    money = CONTEXT_WIDTH * shadow_price
+    """Fill in the mean of the utility without latency, and the spread that is explored.
+
+    ``weights`` are those of one USD, and of a standard deviation of the quality.
+    """
+    quality, quality_sd, cost, cost_sd = expected[0], expected[1], expected[2], expected[3]
+    failure = expected[5]
+    shadow_price, optimism = weights
+    money = COST_WIDTH * shadow_price
     for n in range(mean.shape[0]):
         for k in range(mean.shape[1]):
-            mean[n, k] = quality[n, k] - shadow_price * cost[n, k]
+            bonus = optimism * min(quality_sd[n, k], _MOST_SD) * (1.0 - failure[n, k])
+            mean[n, k] = quality[n, k] + bonus - shadow_price * cost[n, k]
             own = money * cost_sd[n, k]
             spread[n, k] = math.sqrt(explored_variance[n, k] + own * own + SMOOTHING * SMOOTHING)

@@ -124,7 +124,7 @@ class Selector:
         judgement = self._judge(checker, prediction, ineligible)
         pacing.check_left(ineligible, self.names, cost_usd=prediction.cost_usd[0], at_s=at_s)
         require_eligible(ineligible, self.names, decision_id=decision_id)
-        utility = prediction.utility(shadow_price=shadow_price, latency_weight=latency_weight)
+        utility = pacing.utility(prediction, shadow_price=shadow_price, latency_weight=latency_weight)
         if ineligible:
             utility[0][0, [name in ineligible for name in self.names]] = -np.inf
         share = self._with_quotas if judgement is None else partial(self._with_trials, judgement)

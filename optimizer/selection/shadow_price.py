@@ -16,7 +16,7 @@ import numpy as np
 
 from fairlead.optimizer.errors import InvalidInput
 from fairlead.optimizer.features.text import TextChange
-from fairlead.optimizer.models.beliefs import Beliefs
+from fairlead.optimizer.models.beliefs import Beliefs, Prediction
 from fairlead.optimizer.policies.base import Policy
 from fairlead.optimizer.selection.exploration import (
     ENOUGH_FEEDBACK,
@@ -198,6 +198,13 @@ class Pacing:
             price = max(price, self._pacer.shadow_price)
         return price, objective.latency_weight
 
+    def utility(
+        self, prediction: Prediction, *, shadow_price: float, latency_weight: float
+    ) -> tuple[FloatArray, FloatArray]:
+        """Return mean utility and its spread, (n, k), as the policy of the route is to see them."""
+        explores = self._policy.takes_floor
+        return prediction.utility(shadow_price=shadow_price, latency_weight=latency_weight, explores=explores)
+
     def record(self, decision: Decision) -> None:
         """Record a decision's context and expected cost; every few requests a solution is needed."""
         pacer = self._pacer
@@ -305,7 +312,7 @@ class Pacing:
         def spend_at(shadow_price: float) -> float:
             weight = self._objective.latency_weight
             price = max(shadow_price, self.shared_price)
-            mean, spread = prediction.utility(shadow_price=price, latency_weight=weight)
+            mean, spread = self.utility(prediction, shadow_price=price, latency_weight=weight)
             mean[:, self._excluded] = -np.inf
             probabilities = self._policy.probabilities(mean, spread)
             probabilities = probabilities * (1.0 - fixed.sum()) + fixed

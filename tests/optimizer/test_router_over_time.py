@@ -137,7 +137,8 @@ def test_a_newcomer_keeps_within_its_share_with_floors():
     play(router, 120)
     joined = replace(router.route, providers=(*router.route.providers, provider("new", 1e-3)))
     router.configure(joined)
-    assert chances(decided(router))["new"] == pytest.approx(0.1, abs=1e-3)
+    # A little less than its share if another provider has few answers yet, and so a floor.
+    assert 0.098 <= chances(decided(router))["new"] <= 0.1 + 1e-9
 
 
 def test_a_decision_that_does_not_fit_is_refused_and_changes_nothing():

@@ -122,7 +122,7 @@ def test_beliefs_follow_a_change_at_once() -> None:
     changed = Habits(tokens=1_000.0, latency_s=8.0, failure=0.25)
     world = World(new_router())
     world.serve(600, a=Habits())
-    world.serve(80, a=changed)
+    world.serve(120, a=changed)
     assert {alarm.quantity for alarm in world.router.alarms} == {"tokens", "failure"}
     expected = world.router.summary()["providers"]["a"]  # type: ignore[index]
     mean = 1_000.0 * np.exp(0.7**2 / 2)

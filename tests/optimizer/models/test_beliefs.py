@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 
 from fairlead.optimizer.features.base import Block
-from fairlead.optimizer.models.beliefs import PROVIDER_WIDTH, SMOOTHING, Beliefs
+from fairlead.optimizer.models.beliefs import OPTIMISM, PROVIDER_WIDTH, SMOOTHING, Beliefs
 from fairlead.optimizer.models.pricing import TYPICAL_OUTPUT_TOKENS
 from fairlead.optimizer.models.statistics import quantise
 from fairlead.optimizer.types import Prices, Provider
@@ -155,6 +155,26 @@ def test_exploration_width_is_less_than_the_whole_belief():
     prediction = predicted(taught(beliefs(), n=5))
     assert (prediction.explored_variance < prediction.expected[1] ** 2).all()
     assert (prediction.explored_variance > 0).all()
+
+
+def test_an_exploring_policy_believes_more_where_less_is_known():
+    learned, bonus = taught(beliefs(), n=20), []
+    for row in ((1.0, 0.0, 0.0), (1.0, 3.0, -3.0)):
+        prediction = predicted(learned, row)
+        plain, spread = prediction.utility(shadow_price=30.0, latency_weight=0.0)
+        hopeful, same = prediction.utility(shadow_price=30.0, latency_weight=0.0, explores=True)
+        np.testing.assert_allclose(hopeful - plain, OPTIMISM * prediction.expected[1])
+        np.testing.assert_array_equal(same, spread)
+        bonus.append(hopeful - plain)
+    assert (bonus[1] > 1.2 * bonus[0]).all()
+    # What a provider does not serve is not hoped for, and nothing is hoped for beyond what quality can be.
+    learned.count_call("large", 0, failed=True, billed=0.0, sign=1)
+    prediction = predicted(learned, (1.0, 8.0, -8.0))
+    plain, _ = prediction.utility(shadow_price=0.0, latency_weight=0.0)
+    hopeful, _ = prediction.utility(shadow_price=0.0, latency_weight=0.0, explores=True)
+    most = 0.3 * OPTIMISM * (1.0 - prediction.expected[5])
+    np.testing.assert_allclose(hopeful - plain, np.minimum(most, hopeful - plain))
+    assert (hopeful - plain)[0, 1] < 0.3 * OPTIMISM
 
 
 def test_levels_are_explored_fully_at_first_and_again_after_a_change():

@@ -67,7 +67,9 @@ def spend(pacing, learned) -> float:
     """Return the expected USD of the average request at the price in force."""
     prediction = learned.predict(learned.quality.posterior.centre[None], 10.0)
     shadow_price, latency_weight = weights(pacing)
-    mean, deviation = prediction.utility(shadow_price=shadow_price, latency_weight=latency_weight)
+    mean, deviation = prediction.utility(
+        shadow_price=shadow_price, latency_weight=latency_weight, explores=True
+    )
     return float((Thompson().probabilities(mean, deviation) * prediction.cost_usd).sum())
 
 
