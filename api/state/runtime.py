@@ -15,6 +15,7 @@ from fairlead.optimizer.features import SurfaceFeatures
 from fairlead.optimizer.features.encoder import Encoder
 from fairlead.optimizer.features.terms import MIN_KEY_BYTES, TermCounter
 from fairlead.optimizer.features.text import TEXT_WIDTH, TextEncoder
+from fairlead.optimizer.learning.unread_terms import UnreadTerms
 from fairlead.optimizer.router import Router
 from fairlead.optimizer.types import Budget, Context, Feedback, Outcome, Prices, Provider, Route
 
@@ -84,5 +85,6 @@ def warm_up() -> None:
             "key_id": np.frombuffer(counter.key_id, dtype=np.uint8),
         }
     )
+    UnreadTerms().update(encoder.unread(counter.count("a request")))
     encoder.encode_many([counter.count("a request")])
     encoder.encode(counter.count("a request"))

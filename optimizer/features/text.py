@@ -93,6 +93,14 @@ class TextEncoder:
             _project(entries(terms), self._learned, coordinates)
         return coordinates
 
+    def unread(self, terms: bytes) -> float:
+        """Return the share of a text's different terms that are not among those learned of, in [0, 1]."""
+        columns, learned = entries(terms) >> COUNT_BITS, self.arrays["columns"]
+        if not len(columns):
+            return 0.0
+        at = np.minimum(np.searchsorted(learned, columns), len(learned) - 1)
+        return 1.0 - float((learned[at] == columns).mean())
+
     def encode_many(self, texts: Sequence[bytes | None]) -> FloatArray:
         """Return the coordinates of many texts, shape (n, TEXT_WIDTH), each as `encode` gives it."""
         coordinates, key_id = np.zeros((len(texts), TEXT_WIDTH)), self.key_id

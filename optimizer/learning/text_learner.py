@@ -10,11 +10,15 @@ import numpy as np
 from fairlead.optimizer.errors import InvalidInput
 from fairlead.optimizer.features.terms import check_terms, key_id_of
 from fairlead.optimizer.features.text import TEXT_WIDTH, TextChange, TextEncoder, carry, fit_text
+from fairlead.optimizer.learning.unread_terms import UnreadTerms
 from fairlead.optimizer.types.arrays import FloatArray, State, joined, part
 from fairlead.optimizer.types.events import Decision, EncoderFitted, copy_with
 
 FIRST_FIT: Final = 128
-"""Texts seen before the first fit; then their number must have doubled for each."""
+"""Texts before the first fit. Another follows once they have doubled, or their kinds have changed."""
+
+LEAST_NEWS: Final = 16
+"""Where kinds change all the time, texts grow by a sixteenth at least between fits, megabytes in the log."""
 
 MOST_TEXTS: Final = 16_384
 """Latest texts whose terms are kept, which bounds memory and the time of a fit."""
@@ -45,6 +49,8 @@ class TextLearner:
         self.reason = ""
         """Why the latest fit learned nothing; empty if it did."""
         self._fit_at, self._others = FIRST_FIT, 0
+        self._unread: UnreadTerms | None = None
+        """Watches for other traffic while an encoder is in force."""
         self._terms: dict[int, bytes] = {}
         """Terms of the latest decisions, by seq, and of other texts, by numbers below 0."""
 
@@ -57,6 +63,14 @@ class TextLearner:
         self._terms[seq] = terms
         if len(self._terms) > MOST_TEXTS:
             del self._terms[next(iter(self._terms))]
+        if self._unread is not None and self._unread.update(self._share_unread(terms)):
+            # Other traffic: once there are as many texts of it as before the first fit, it is learned from.
+            self._fit_at = min(self._fit_at, self.seen + max(FIRST_FIT, self.texts // LEAST_NEWS))
+
+    def _share_unread(self, terms: bytes) -> float:
+        """Return the share of a text's terms that the encoder does not know; all of another key's."""
+        encoder = self.encoder
+        return 1.0 if encoder is None or encoder.key_id != key_id_of(terms) else encoder.unread(terms)
 
     def know(self, texts: Iterable[bytes | None]) -> None:
         """Remember the terms of texts that no decision was about."""
@@ -120,6 +134,7 @@ class TextLearner:
     def adopt(self) -> None:
         """Put the encoder that was fitted in force."""
         self.encoder, self.pending = self.change().after, None
+        self._unread = UnreadTerms()
 
     @property
     def width(self) -> int:
@@ -170,6 +185,7 @@ class TextLearner:
             "counts": np.array(
                 [self.fits, self.texts, self.seen, self._fit_at, self._others], dtype=np.int64
             ),
+            "unread": np.empty(0) if self._unread is None else self._unread.state(),
             "reason": np.frombuffer(self.reason.encode(), dtype=np.uint8),
         }
         encoder: State = {} if self.encoder is None else self.encoder.arrays
@@ -188,4 +204,6 @@ class TextLearner:
         self.fits, self.texts, self.seen, self._fit_at, self._others = state["counts"].tolist()
         self.reason = state["reason"].tobytes().decode()
         arrays = part(state, "encoder")
-        self.encoder = TextEncoder(arrays) if arrays else None
+        if arrays:
+            self.encoder, self._unread = TextEncoder(arrays), UnreadTerms()
+            self._unread.restore(state["unread"])

@@ -346,3 +346,25 @@ def test_evidence_is_encoded_anew_with_everything_else(tmp_path: Path) -> None:
     for router in (early, again):
         router.learn(RouteChanged(seq=router.next_seq, route=replace(ROUTE, providers=ROUTE.providers[::-1])))
     assert quality_of(early, "bake bread") == quality_of(again, "bake bread")
+
+
+def test_other_traffic_is_learned_from_before_its_texts_have_doubled() -> None:
+    learner, rng = TextLearner(), np.random.default_rng(0)
+
+    def add(words: str, first: int, count: int) -> None:
+        for seq in range(first, first + count):
+            learner.add(seq, COUNTER.count(" ".join(rng.choice(words.split(), 12))))
+            if learner.is_due:
+                learner.fold(learner.fit())
+                learner.adopt()
+
+    usual = " ".join(f"usual{i}" for i in range(60))
+    add(usual, 0, 9 * FIRST_FIT)
+    assert (learner.fits, learner.next_fit_at) == (4, 16 * FIRST_FIT)
+    again = TextLearner()
+    again.restore(learner.state())
+    add(" ".join(f"other{i}" for i in range(60)), 9 * FIRST_FIT, 40)
+    assert 9 * FIRST_FIT < learner.next_fit_at <= 10 * FIRST_FIT + 40
+    learner = again
+    add(usual, 9 * FIRST_FIT, 2 * FIRST_FIT)
+    assert learner.next_fit_at == 16 * FIRST_FIT
