@@ -279,19 +279,27 @@ def _quarantine(engine: Engine) -> Iterator[Metric]:
     )
     factor = GaugeMetricFamily(
         "fairlead_price_list_factor",
-        "What calls cost over what the price list says, if that is another power of ten.",
+        "What calls cost over what the price list says, if these are apart by over a fifth.",
         labels=["route", "provider"],
+    )
+    call = GaugeMetricFamily(
+        "fairlead_call_usd",
+        "A typical call of a provider by its latest invoices, and by its price list.",
+        labels=["route", "provider", "by"],
     )
     for route, served in sorted(engine.fold.routes.items()):
         counts: Counter[tuple[str, str]] = Counter()
         for doubt in served.router.quarantine:
             if doubt.quantity == "prices":
-                factor.add_metric([route, doubt.provider], doubt.value)
+                factor.add_metric([route, doubt.provider], doubt.value / doubt.expected)
             else:
                 counts[doubt.provider, doubt.quantity] += doubt.count
         for (provider, quantity), count in sorted(counts.items()):
             quarantined.add_metric([route, provider, quantity], count)
-    yield from (quarantined, factor)
+        for provider, (invoiced, listed) in sorted(served.router.call_usd().items()):
+            call.add_metric([route, provider, "invoice"], invoiced)
+            call.add_metric([route, provider, "list"], listed)
+    yield from (quarantined, factor, call)
 
 
 def _budgets(engine: Engine) -> Iterator[Metric]:

@@ -104,6 +104,7 @@ class Router:
         check_contradictions(route.constraints, route.providers)
         self.route = route
         self._selector = Selector(route, self._policy, self._beliefs)
+        self.call_usd = self._learner.call_usd
         self._pacing, self._newcomers = self._selector.pacing, self._selector.newcomers
         self.next_seq = 0
         """The seq of the next decision or configuration: the number of those so far."""

@@ -7,8 +7,9 @@ from typing import Final
 
 from fairlead.optimizer.learning.learner import Learner
 from fairlead.optimizer.models.beliefs import Beliefs
+from fairlead.optimizer.models.pricing import TYPICAL_INPUT_TOKENS
 from fairlead.optimizer.selection.exploration import Newcomers
-from fairlead.optimizer.selection.shadow_price import TYPICAL_INPUT_TOKENS, Pacing
+from fairlead.optimizer.selection.shadow_price import Pacing
 
 _WORTH_SAYING: Final = 1e-3
 

@@ -109,15 +109,18 @@ class QuarantineOut(Answer):
     quantity: str = Field(
         description=(
             "cost or latency: such outcomes are logged, and neither learned nor paid until others confirm "
-            "them. prices: what calls cost is another power of ten than the price list says."
+            "them. prices: what calls cost and what the price list says of them are apart by over a fifth."
         ),
         examples=["cost"],
     )
     value: float = Field(
-        description="USD or seconds of the latest; for prices, costs over what the list says.",
+        description="USD or seconds of the latest; for prices, USD of a typical call by invoice.",
         examples=[0.12],
     )
-    expected: float = Field(description="What was expected instead.", examples=[0.0012])
+    expected: float = Field(
+        description="What was expected instead; for prices, USD of the same call by the list.",
+        examples=[0.0012],
+    )
     likely_error: str = Field(
         description="Error of unit that explains it; empty: none does.", examples=["cents for dollars"]
     )

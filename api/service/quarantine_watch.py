@@ -42,7 +42,7 @@ def sentence(doubt: ImplausibleOutcome) -> str:
     ratio = doubt.value / doubt.expected if doubt.expected > 0 else float("inf")
     why = f" ({doubt.likely_error})" if doubt.likely_error else ""
     if doubt.quantity == "prices":
-        return f"calls of {doubt.provider} cost {ratio:.0e} times what its price list says{why}"
+        return f"calls of {doubt.provider} cost {ratio:.2g} times what its price list says{why}"
     return (
         f"a {doubt.quantity} of {doubt.provider} is {ratio:.0e} times what was expected{why}: it is in "
         "quarantine until others confirm it"

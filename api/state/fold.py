@@ -19,9 +19,8 @@ from fairlead.api.state.served_route import SavedRoute, ServedDecision, ServedRo
 from fairlead.api.state.shared_budgets import SavedShared, SharedBudgets
 from fairlead.api.store.base import ReportMetadata, Row, decode_decision_metadata, decode_report_metadata
 from fairlead.optimizer.errors import InvalidInput, NoEligibleProvider, UnknownDecision
-from fairlead.optimizer.learning.open_decision import cost_of
+from fairlead.optimizer.learning.open_decision import cost_of, is_near
 from fairlead.optimizer.learning.pending import PendingEvents
-from fairlead.optimizer.learning.quarantine import is_near
 from fairlead.optimizer.persistence.event_log import decode
 from fairlead.optimizer.persistence.route_codec import from_json
 from fairlead.optimizer.types import Decision, EncoderFitted, Evidence, Feedback, Outcome, Route

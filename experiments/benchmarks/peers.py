@@ -75,11 +75,10 @@ def _stream_arrays(table: OutcomeTable, stream: Stream, budgets: Sequence[float]
     rates = []
     for name in table.providers:
         price = prices[name]
-        if price.usd_per_call is not None:  # per million tokens, at a typical length
-            rate = price.usd_per_call * 1e6 / _TYPICAL_TOKENS
-            rates.append([rate, rate])
-        else:
-            rates.append([price.usd_per_million_input or 0.0, price.usd_per_million_output or 0.0])
+        # Per million tokens; a price per call at a typical length.
+        rate = (price.usd_per_call or 0.0) * 1e6 / _TYPICAL_TOKENS
+        by_tokens = (price.usd_per_million_input, price.usd_per_million_output)
+        rates.append([(by_token or 0.0) + rate for by_token in by_tokens])
     segments = {f"features_{i}": segment.features for i, segment in enumerate(stream.segments)}
     return {
         **segments,

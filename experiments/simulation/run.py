@@ -46,6 +46,8 @@ _START_S: Final = 1_767_225_600.0
 """2026-01-01T00:00:00Z. Any time will do, as long as every run has the same."""
 
 _EVERY_S: Final = 60.0
+_INVOICES: Final = 4
+"""Number of the generator that draws which calls have an invoice; `stream` has those before."""
 
 Plays = Sequence[tuple[str, Goal]]
 """Policies by name, each with its goal."""
@@ -116,7 +118,7 @@ def simulate(table: OutcomeTable, settings: Settings, *, jobs: int = 1, progress
         supervised=supervised,
         prices=_price_list(table) if settings.price_list else {},
         table=table,
-        notes=(*table.notes, *_notes_on_prompts(table, settings), *note),
+        notes=(*table.notes, *_notes_on_prompts(table, settings), *_notes_on_prices(table, settings), *note),
     )
 
 
@@ -130,6 +132,16 @@ def _notes_on_prompts(table: OutcomeTable, settings: Settings) -> list[str]:
     if prompts > MOST_ROWS:
         notes.append(f"Of {prompts:,} prompts for the warm start, each seed draws {MOST_ROWS:,} at random.")
     return notes
+
+
+def _notes_on_prices(table: OutcomeTable, settings: Settings) -> list[str]:
+    """Say of whom not all prices could be told."""
+    estimates = _price_list(table) if settings.price_list else {}
+    notes = {estimate.note for estimate in estimates.values() if estimate.note}
+    by_note = {
+        note: [name for name, each in estimates.items() if each.note == note] for note in sorted(notes)
+    }
+    return [f"Of {', '.join(names)} {note}." for note, names in by_note.items()]
 
 
 SeedResult = tuple[list[Record], dict[Goal, float]]
@@ -154,8 +166,10 @@ def play_seed(
 class _Answers:
     """The outcome and the feedback of any choice, as events."""
 
-    def __init__(self, table: OutcomeTable, stream: Stream) -> None:
+    def __init__(self, table: OutcomeTable, stream: Stream, *, invoice_rate: float) -> None:
         self._providers = table.providers
+        luck = np.random.default_rng([stream.seed, _INVOICES]).random(len(stream))
+        self._has_invoice = (luck < invoice_rate).tolist()
         self._quality, self._cost = stream.quality.tolist(), stream.cost_usd.tolist()
         matrices = (table.input_tokens, table.output_tokens, table.latency_s)
         self._usage = [matrix[stream.rows].tolist() for matrix in matrices]
@@ -165,7 +179,7 @@ class _Answers:
         return Outcome(
             decision_id=str(step),
             served_provider=self._providers[column],
-            cost_usd=self._cost[step][column],
+            cost_usd=self._cost[step][column] if self._has_invoice[step] else None,
             input_tokens=round(tokens_in) if tokens_in == tokens_in else None,
             output_tokens=round(tokens_out) if tokens_out == tokens_out else None,
             latency_s=latency if latency == latency else None,
@@ -191,7 +205,7 @@ def play(
     """
     player = _make_player(table, stream, policy=policy, goal=goal)
     offers = _offers(table, settings, stream.score_from)
-    answers = _Answers(table, stream)
+    answers = _Answers(table, stream, invoice_rate=settings.invoice_rate)
     absent = [tuple(np.flatnonzero(row).tolist()) for row in ~table.available[stream.rows]]
     waiting: deque[tuple[int, int, Feedback]] = deque()
     columns: list[int] = []
@@ -272,6 +286,9 @@ def _offers(table: OutcomeTable, settings: Settings, score_from: int) -> dict[in
     """Find the offers by the step from which each holds; there is always one at step 0."""
     estimates = _price_list(table) if settings.price_list else {}
     prices = [_prices(estimates.get(name)) for name in table.providers]
+    for error in settings.list_errors:
+        j = table.providers.index(error.provider)
+        prices[j] = None if (right := prices[j]) is None else right.scaled(error.factor)
     joins = {table.providers.index(newcomer.provider): newcomer.step for newcomer in settings.newcomers}
     steps = {0} | {score_from + step for step in joins.values()}
     steps |= {score_from + change.step for change in settings.price_changes}
@@ -296,14 +313,11 @@ def _prices(estimate: PriceEstimate | None) -> Prices | None:
     """Turn a price list entry into prices of the router; an unknown price stays unknown."""
     if estimate is None:
         return None
-    if estimate.usd_per_call is not None:
-        return Prices(input_usd_per_mtok=0.0, output_usd_per_mtok=0.0, per_call_usd=estimate.usd_per_call)
-    if estimate.usd_per_million_input is None or estimate.usd_per_million_output is None:
+    parts = (estimate.usd_per_million_input, estimate.usd_per_million_output, estimate.usd_per_call)
+    if parts == (None, None, None):
         return None
-    return Prices(
-        input_usd_per_mtok=estimate.usd_per_million_input,
-        output_usd_per_mtok=estimate.usd_per_million_output,
-    )
+    by_input, by_output, by_call = (part or 0.0 for part in parts)
+    return Prices(input_usd_per_mtok=by_input, output_usd_per_mtok=by_output, per_call_usd=by_call)
 
 
 def _supervised(

@@ -75,6 +75,25 @@ class PriceChange:
 
 
 @dataclass(frozen=True, kw_only=True)
+class ListError:
+    """The declared price list of a provider says `factor` times what its calls really cost.
+
+    >>> ListError(provider="acme/large", factor=1000.0).factor
+    1000.0
+    """
+
+    provider: str
+    factor: float
+
+    def __post_init__(self) -> None:
+        if not (math.isfinite(self.factor) and 0.0 < self.factor <= 1e6):
+            raise ValueError(
+                f"the list of {self.provider!r} is wrong by a factor of {self.factor}: give a finite number "
+                "of more than 0, such as 1000."
+            )
+
+
+@dataclass(frozen=True, kw_only=True)
 class QualityChange:
     """In steps `from_step` until before `to_step`, the provider's quality is scaled to a mean of `value`."""
 
@@ -113,11 +132,12 @@ class Settings:
 
     Exactly one of `budgets_usd`, `budget_count` and `wtp_usd` may be given. Steps of changes count from the
     first scored decision, which is the first of all without a `score_split`. `feedback_delay` counts the
-    decisions between a choice and its feedback, `feedback_rate` is the share that ever gets one; costs,
-    tokens and latency are known at once. Before the first request the router is told all outcomes of
-    `warm_start`, another table, or of `warm_start_prompts` prompts, drawn by the seed, which are then not
-    played; peers are told nothing. `seeds` is how many seeds are played, from `first_seed` on. A ValueError
-    says which setting cannot be.
+    decisions between a choice and its feedback, `feedback_rate` is the share that ever gets one; tokens and
+    latency are known at once, and so are the costs of `invoice_rate` of the calls, as a share; those of the
+    others are not reported. Before the first request the router is told all outcomes of `warm_start`, another
+    table, or of `warm_start_prompts` prompts, drawn by the seed, which are then not played; peers are told
+    nothing. `seeds` is how many seeds are played, from `first_seed` on. A ValueError says which setting
+    cannot be.
 
     >>> Settings(budgets_usd=(0.001, 0.002), seeds=2, first_seed=5).seed_list
     [5, 6]
@@ -145,6 +165,8 @@ class Settings:
     newcomers: tuple[Newcomer, ...] = ()
     warm_start: OutcomeTable | None = None
     warm_start_prompts: int = 0
+    list_errors: tuple[ListError, ...] = ()
+    invoice_rate: float = 1.0
 
     def __post_init__(self) -> None:
         if not self.policies or len(set(self.policies)) != len(self.policies):
@@ -179,6 +201,8 @@ class Settings:
             raise ValueError(f"features are {self.features!r}: choose 'surface' or 'projection'.")
         if not 0.0 <= self.feedback_rate <= 1.0:
             raise ValueError(f"the feedback rate is {self.feedback_rate}: give a share in [0, 1].")
+        if not 0.0 <= self.invoice_rate <= 1.0:
+            raise ValueError(f"the invoice rate is {self.invoice_rate}: give a share in [0, 1].")
         _whole("the feedback delay", self.feedback_delay, least=0)
         _whole("the number of seeds", self.seeds, least=1)
         _whole("the first seed", self.first_seed, least=0)
@@ -224,7 +248,8 @@ def check_scenario(table: OutcomeTable, settings: Settings) -> None:
     changes += [(c.provider, c.step) for c in settings.newcomers]
     changes += [(c.provider, c.from_step) for c in settings.quality_changes]
     fixed = [policy.removeprefix("fixed:") for policy in settings.policies if policy.startswith("fixed:")]
-    for name in (*(name for name, _ in changes), *fixed):
+    wrong = [error.provider for error in settings.list_errors]
+    for name in (*(name for name, _ in changes), *fixed, *wrong):
         if name not in table.providers:
             raise ValueError(f"no provider is called {name!r}: choose among {', '.join(table.providers)}.")
     for name, step in changes:

@@ -92,7 +92,8 @@ def _price(estimate: PriceEstimate | None) -> dict[str, Any]:
     """Describe a price list entry with its source."""
     if estimate is None:
         return {"source": "none"}
-    source = "mean cost of a call, rounded" if estimate.usd_per_call is not None else "tokens and costs"
+    by_token = (estimate.usd_per_million_input, estimate.usd_per_million_output)
+    source = "mean cost of a call, rounded" if by_token == (None, None) else "tokens and costs"
     return {"source": source, **asdict(estimate)}
 
 

@@ -22,8 +22,7 @@ import numpy as np
 
 from fairlead.optimizer.compiled import compiled
 from fairlead.optimizer.errors import InvalidInput
-from fairlead.optimizer.learning.open_decision import OpenDecision, usage_usd
-from fairlead.optimizer.learning.quarantine import MOST_OUTPUT_TOKENS
+from fairlead.optimizer.learning.open_decision import MOST_OUTPUT_TOKENS, OpenDecision, usage_usd
 from fairlead.optimizer.types.arrays import (
     FloatArray,
     State,

@@ -123,13 +123,12 @@ class Learner:
 
     def quarantine(self) -> list[ImplausibleOutcome]:
         """Return the kinds of outcome that are not believed, and the price lists that are not."""
-        scales = {name: self._beliefs.cost_scale(name) for name in self._beliefs.names}
-        lists = [
-            self._quarantine.list_in_doubt(name, scale)
-            for name, scale in scales.items()
-            if scale != 1.0 and self._is_listed(name)
-        ]
+        lists = self._quarantine.lists_in_doubt(self._history.prices_at(self._beliefs.now))
         return [*self._quarantine.doubts(), *lists]
+
+    def call_usd(self) -> dict[str, tuple[float, float]]:
+        """Return the USD of a typical call by invoice and by price list, of each provider that has both."""
+        return self._quarantine.call_usd(self._beliefs.names)
 
     def implausible(self, outcome: Outcome) -> tuple[str, ...]:
         """Name the fields of an outcome of an open decision that would not be believed now."""
@@ -284,6 +283,8 @@ class Learner:
             return
         name = outcome.served_provider
         units = self._costs.units(decision, name, verdict.learned_usd)
+        if units is not None and outcome.cost_usd is not None:
+            self._beliefs.invoices[name] = self._beliefs.invoices.get(name, 0) + sign
         if units is not None and decision.row is not None:
             self._beliefs.cost.add(name, decision.row, units, seq=decision.seq, sign=sign)
 

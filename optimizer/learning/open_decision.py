@@ -4,13 +4,18 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import NamedTuple, Self
+from typing import Final, NamedTuple, Self
 
 import numpy as np
 
+from fairlead.optimizer.models.plausibility import PRICED_REACH, REACH, bin_of
 from fairlead.optimizer.models.statistics import quantise
 from fairlead.optimizer.types import Decision, Feedback, FloatArray, Outcome
 from fairlead.optimizer.types.route import Prices
+
+MOST_OUTPUT_TOKENS: Final = 2**17
+MOST_INPUT_TOKENS: Final = 2**21
+"""Longest answer and request of any model: usage up to these explains a cost that history does not."""
 
 
 @dataclass(slots=True, kw_only=True, eq=False)
@@ -145,3 +150,26 @@ def usage_usd(outcome: Outcome, prices: Prices | None) -> float | None:
         output_tokens=outcome.output_tokens,
         cached_tokens=outcome.cached_tokens or 0,
     )
+
+
+def is_near(outcome: Outcome, prices: Prices | None, *, expected_usd: float) -> bool:
+    """Whether the cost of an outcome is plausible without any history.
+
+    By what its usage costs at these prices, or else by what was expected; if neither is known it is.
+    """
+    usage = usage_usd(outcome, prices)
+    if outcome.cost_usd is None:
+        return is_possible(outcome)
+    is_explained = bool(usage) and is_possible(outcome)
+    basis_usd = usage if is_explained else expected_usd
+    if not outcome.cost_usd or not basis_usd:
+        return True
+    reach = PRICED_REACH if is_explained else REACH
+    return abs(bin_of(outcome.cost_usd / basis_usd) - bin_of(1.0)) <= reach
+
+
+def is_possible(outcome: Outcome) -> bool:
+    """Whether a call can have had such usage."""
+    return (outcome.output_tokens or 0) <= MOST_OUTPUT_TOKENS and (
+        outcome.input_tokens or 0
+    ) <= MOST_INPUT_TOKENS

@@ -8,39 +8,30 @@ expected, and as soon as enough others agree with it, it is learned and booked a
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from typing import Final, NamedTuple
 
-from fairlead.optimizer.learning.open_decision import OpenDecision, usage_usd
+from fairlead.optimizer.learning.open_decision import OpenDecision, is_possible, usage_usd
 from fairlead.optimizer.models.latency import LatencyBelief
 from fairlead.optimizer.models.plausibility import (
-    ANYTHING,
+    LEAST_CONFIRMED,
     PRICED_REACH,
     PRIOR,
     REACH,
-    Limits,
-    PlausibleRange,
+    ListCheck,
+    Measure,
     bin_of,
     likely_error,
     scale_of,
 )
-from fairlead.optimizer.models.pricing import call_price
+from fairlead.optimizer.models.pricing import TYPICAL_INPUT_TOKENS, call_price
 from fairlead.optimizer.types.arrays import State, from_texts, joined, packed, part, texts, unpacked
 from fairlead.optimizer.types.events import ImplausibleOutcome, Outcome
 from fairlead.optimizer.types.route import Prices
 
-MOST_OUTPUT_TOKENS: Final = 2**17
-MOST_INPUT_TOKENS: Final = 2**21
-"""Longest answer and request of any model: usage up to these explains a cost that history does not."""
-
-_MARGIN: Final = 2
-"""Bins by which limits can move before all open decisions are looked through."""
-
 _LIKELY: Final = 0.25
 """Share of the most plausible latency from which one is watched: the range may shrink later."""
-
-_ALL_BINS: Final = (ANYTHING.low, ANYTHING.high)
 
 Recount = Callable[[OpenDecision, int], None]
 """Puts a decision's cost in (sign 1) or takes it out (sign -1), as the limits in force have it."""
@@ -56,85 +47,6 @@ class Verdict(NamedTuple):
     is_doubted: bool = False
 
 
-class _Measure:
-    """One ratio of a provider's costs: its range, and the open decisions that a move of it may touch."""
-
-    def __init__(self, *, prior: int, reach: int, clips: bool) -> None:
-        self.range = PlausibleRange(prior=prior, reach=reach)
-        self.limits = self._own_limits(clips)
-        """The limits in force: those of the range, except while decisions are counted again."""
-        self._clips, self._followed = clips, self.range.limits
-        self._remote: dict[int, dict[str, OpenDecision]] = {}
-        """Decisions outside the core, by bin."""
-        self._core = _ALL_BINS
-
-    def _own_limits(self, clips: bool) -> Limits:
-        limits = self.range.limits
-        return limits if clips else limits._replace(clip=limits.high)
-
-    def adopt(self) -> None:
-        """Put the limits of the range in force; no decision was counted by others."""
-        self.limits = self._own_limits(self._clips)
-
-    def remember(self, decision: OpenDecision, bin_: int) -> None:
-        """Remember an open decision, if a move of the limits may touch it."""
-        if not self._core[0] <= bin_ <= self._core[1]:
-            self._remote.setdefault(bin_, {})[decision.id] = decision
-
-    def forget(self, decision: OpenDecision, bin_: int) -> None:
-        """Forget a decision."""
-        held = self._remote.get(bin_)
-        if held is not None:
-            held.pop(decision.id, None)
-
-    def forget_closed(self, decisions: Iterable[OpenDecision]) -> None:
-        """Forget decisions that are closed, without a look at those that stay open."""
-        ids = [decision.id for decision in decisions]
-        for held in filter(None, self._remote.values()):
-            for decision_id in ids:
-                held.pop(decision_id, None)
-
-    def moved(self) -> tuple[Limits, list[tuple[int, int]]] | None:
-        """Return the new limits and the spans of bins whose decisions they judge anew; None if they stay."""
-        if self.range.limits is self._followed:
-            return None  # the same as last time, as nearly always
-        self._followed = self.range.limits
-        old, new = self.limits, self._own_limits(self._clips)
-        if old == new:
-            return None
-        spans = []
-        if old.low != new.low:
-            spans.append((min(old.low, new.low), max(old.low, new.low) - 1))
-        if old.clip != new.clip:
-            spans.append((min(old.clip, new.clip) + 1, ANYTHING.high))
-        if old.typical != new.typical:
-            # What is doubted is booked as a typical call.
-            spans += [(ANYTHING.low, new.low - 1), (new.high + 1, ANYTHING.high)]
-        return new, spans
-
-    def covers(self, spans: Iterable[tuple[int, int]]) -> bool:
-        """Whether every decision in these bins is remembered."""
-        return all(last < self._core[0] or first > self._core[1] for first, last in spans)
-
-    def gather(self, decisions: Iterable[tuple[OpenDecision, int]], limits: Limits) -> None:
-        """Remember anew which of these decisions moves may touch, those to these limits and a little on."""
-        low, clip = max(limits.low, self.limits.low), min(limits.clip, self.limits.clip)
-        self._core = (low + _MARGIN, clip - _MARGIN)
-        self._remote = {}
-        for decision, bin_ in decisions:
-            self.remember(decision, bin_)
-
-    def within(self, spans: Iterable[tuple[int, int]]) -> list[OpenDecision]:
-        """Return the remembered decisions in these bins, by their seq."""
-        decisions = [
-            decision
-            for bin_, held in self._remote.items()
-            if any(first <= bin_ <= last for first, last in spans)
-            for decision in held.values()
-        ]
-        return sorted(decisions, key=lambda decision: decision.seq)
-
-
 class _Costs:
     """The costs of one provider, of which none is known yet."""
 
@@ -142,12 +54,18 @@ class _Costs:
         self.listed = listed
         """Whether they are seen relative to a price list, and not to 1 USD."""
         prior = PRIOR if listed else 0
-        self.history = _Measure(prior=prior, reach=REACH, clips=True)
-        self.by_list = _Measure(prior=prior, reach=PRICED_REACH, clips=False)
+        self.history = Measure[OpenDecision](prior=prior, reach=REACH, clips=True)
+        self.by_list = Measure[OpenDecision](prior=prior, reach=PRICED_REACH, clips=False)
         self.measures = self.history, self.by_list
         """Both measures, in the order of `_Seen.bins`."""
+        self.list_check = ListCheck()
         self._prices: Prices | None = None
         self._price = call_price(None, 1.0)
+
+    @property
+    def is_new(self) -> bool:
+        """Whether there are fewer costs than confirm each other, so that what is expected is the list's."""
+        return self.listed and self.history.range.count < LEAST_CONFIRMED
 
     def typical_usd(self, prices: Prices | None, input_tokens: float) -> float:
         """Return the USD of a typical call under a price list; 1 USD without one."""
@@ -167,6 +85,8 @@ class _Seen(NamedTuple):
     """Usage × price; None if either is not known."""
     bins: tuple[int, int | None]
     """Bins of the cost by history, and by the list if usage and cost are reported."""
+    is_invoiced: bool
+    """Whether the cost was reported; else it is its usage at the price list."""
 
 
 class Quarantine:
@@ -215,7 +135,7 @@ class Quarantine:
         by_list = None
         if usage and outcome.cost_usd is not None:
             by_list = bin_of(cost / usage)
-        seen = _Seen(cost, typical, usage, (bin_of(cost / typical), by_list))
+        seen = _Seen(cost, typical, usage, (bin_of(cost / typical), by_list), outcome.cost_usd is not None)
         self._latest = outcome, seen
         return seen
 
@@ -232,13 +152,18 @@ class Quarantine:
         if list_bin is not None and cost and not by_list.low <= list_bin <= by_list.high:
             # The list may be wrong, by what the provider's other costs are to their usage.
             usual_usd = (usage or 0.0) * by_list.typical_ratio
-            fits = bin_of(usual_usd / seen.typical_usd) <= history.high or _is_possible(outcome)
+            if costs.is_new and cost < usual_usd:
+                # Nothing but the list speaks against the invoice, and money not spent must not be missing.
+                return Verdict(None, cost, is_doubted=True)
+            fits = bin_of(usual_usd / seen.typical_usd) <= history.high or is_possible(outcome)
             return Verdict(None, usual_usd if fits else None, is_doubted=True)
-        is_far = bin_ > history.high or (bin_ < history.low and cost > 0 and usage is None)
-        if is_far and (usage is None or not _is_possible(outcome)):
-            return Verdict(None, None, is_doubted=True)
+        is_low = bin_ < history.low and cost > 0 and usage is None
+        if (is_low or bin_ > history.high) and (usage is None or not is_possible(outcome)):
+            return Verdict(None, cost if is_low and costs.is_new else None, is_doubted=True)
         learned = cost if bin_ <= history.clip else history.clip_ratio * seen.typical_usd
-        return Verdict(learned, cost)
+        # What only its usage tells is what other invoices say of such usage.
+        factor = 1.0 if seen.is_invoiced else costs.list_check.factor
+        return Verdict(learned * factor, cost * factor)
 
     def _doubt(self, decision: OpenDecision) -> ImplausibleOutcome:
         outcome = decision.outcome
@@ -246,7 +171,7 @@ class Quarantine:
         seen, name = self._seen(decision, outcome), outcome.served_provider
         assert seen is not None, "what is not seen is not doubted"
         costs = self._costs[name]
-        if seen.usage_usd and seen.bins[1] is not None and _is_possible(outcome):
+        if seen.usage_usd and seen.bins[1] is not None and is_possible(outcome):
             expected = seen.usage_usd * costs.by_list.range.limits.typical_ratio
         else:
             expected = seen.typical_usd * costs.history.range.limits.typical_ratio
@@ -280,15 +205,66 @@ class Quarantine:
                 measure.forget(decision, bin_)
             self._held.pop(decision.id, None)
         if outcome.status == "ok":
+            was_new = costs.is_new
             for measure, bin_ in pairs:
                 (measure.range.add if sign > 0 else measure.range.remove)(decision.seq, bin_)
                 self._follow(outcome.served_provider, measure, recount, without=decision)
+            if costs.is_new != was_new:
+                self._judge_again(self._doubted(outcome.served_provider, decision), recount)
+            self._check_list(decision, outcome, sign=sign, recount=recount)
         if sign > 0:
             for measure, bin_ in pairs:
                 measure.remember(decision, bin_)
 
+    def _check_list(self, decision: OpenDecision, outcome: Outcome, *, sign: int, recount: Recount) -> None:
+        """Compare an invoice with the list; if it is wrong by another factor, judge anew what has none."""
+        name = outcome.served_provider
+        if not self._compare(decision, outcome, sign=sign):
+            return
+        touched = [
+            each
+            for each in self._decisions()
+            if each is not decision
+            and each.outcome is not None
+            and each.outcome.served_provider == name
+            and each.outcome.cost_usd is None
+        ]
+        self._judge_again(touched, recount, before=self._costs[name].list_check.adopt)
+
+    def _compare(self, decision: OpenDecision, outcome: Outcome, *, sign: int) -> bool:
+        """Compare an invoice with the list, or take that back; returns whether the list's factor moves."""
+        name, seen = outcome.served_provider, self._seen(decision, outcome)
+        if seen is None or not seen.is_invoiced:
+            return False
+        prices = decision.prices.get(name)
+        listed = seen.usage_usd or (seen.typical_usd if prices and not prices.output_usd_per_mtok else None)
+        if not listed:
+            return False
+        return self._costs[name].list_check.moves(decision.seq, seen.cost_usd, listed, sign=sign)
+
+    def _doubted(self, name: str, without: OpenDecision) -> list[OpenDecision]:
+        """Return the open decisions whose costs of a provider are in quarantine, by their seq."""
+        held = [each for each in self._held.values() if each is not without and each.provider == name]
+        return sorted(held, key=lambda each: each.seq)
+
+    def _judge_again(
+        self, decisions: list[OpenDecision], recount: Recount, *, before: Callable[[], None] | None = None
+    ) -> None:
+        """Take decisions out, and put them in as judged now, or after what happens ``before``."""
+        for each in decisions:
+            recount(each, -1)
+        if before is not None:
+            before()
+        for each in decisions:
+            recount(each, 1)
+
     def _follow(
-        self, name: str, measure: _Measure, recount: Recount, *, without: OpenDecision | None = None
+        self,
+        name: str,
+        measure: Measure[OpenDecision],
+        recount: Recount,
+        *,
+        without: OpenDecision | None = None,
     ) -> None:
         """Put the limits of a range in force."""
         moved = measure.moved()
@@ -337,6 +313,10 @@ class Quarantine:
                 if decision.outcome is not None and decision.outcome.status == "ok":
                     measure.range.add(decision.seq, bin_)
             measure.adopt()
+        for decision, _ in self._served_by(name, 0):
+            if decision.outcome is not None and decision.outcome.status == "ok":
+                self._compare(decision, decision.outcome, sign=1)
+        costs.list_check.adopt()
 
     def hold(self, decision: OpenDecision, verdict: Verdict) -> None:
         """Keep the cost of a decision in quarantine, or release it."""
@@ -384,22 +364,43 @@ class Quarantine:
             return 1.0
         if costs.listed:
             by_list = costs.by_list.range
-            return scale_of((by_list if by_list.count > PRIOR else costs.history.range).typical_bin)
+            scale = scale_of((by_list if by_list.count > PRIOR else costs.history.range).typical_bin)
+            return scale if scale != 1.0 else costs.list_check.scale
         return 1.0 if unit_usd is None else scale_of(costs.history.range.typical_bin - bin_of(unit_usd) + 1)
 
-    def list_in_doubt(self, name: str, scale: float) -> ImplausibleOutcome:
-        """Say that a provider's costs are ``scale`` times what its price list says."""
-        last = self._costs[name].history.range.last_seq
+    def _list_in_doubt(self, name: str, prices: Prices) -> ImplausibleOutcome | None:
+        """Say what a provider's calls cost, and what its list says of the same calls, if they disagree."""
+        costs = self._costs.get(name)
+        if costs is None or not costs.listed:
+            return None
+        pair = costs.list_check.disagreement()
+        if pair is None and costs.list_check.count <= PRIOR:
+            # Without usage only costs of another power of ten tell: answers differ in length.
+            typical = costs.typical_usd(prices, TYPICAL_INPUT_TOKENS)
+            scale = self.scale(name, None)
+            pair = (scale * typical, typical) if scale != 1.0 else None
+        if pair is None:
+            return None
         return ImplausibleOutcome(
             provider=name,
             quantity="prices",
-            value=scale,
-            expected=1.0,
-            likely_error=likely_error("prices", value=scale, expected=1.0),
+            value=pair[0],
+            expected=pair[1],
+            likely_error=likely_error("prices", value=pair[0], expected=pair[1]),
             decision_id="",
-            at_seq=last,
-            count=self._costs[name].history.range.count,
+            at_seq=costs.history.range.last_seq,
+            count=costs.history.range.count,
         )
+
+    def call_usd(self, names: Sequence[str]) -> dict[str, tuple[float, float]]:
+        """Return the USD of a typical call of providers by invoice and by list, of those that have both."""
+        checks = {name: self._costs[name].list_check for name in names if name in self._costs}
+        return {name: pair for name, check in checks.items() if (pair := check.call_usd()) is not None}
+
+    def lists_in_doubt(self, prices: Mapping[str, Prices]) -> list[ImplausibleOutcome]:
+        """Name the price lists, by provider, that are not what calls cost."""
+        doubts = (self._list_in_doubt(name, prices[name]) for name in prices)
+        return [doubt for doubt in doubts if doubt is not None]
 
     def close(self, decisions: Sequence[OpenDecision]) -> None:
         """Forget decisions that are closed, but for how many of them were in quarantine."""
@@ -436,7 +437,9 @@ class Quarantine:
         return {
             "names": texts(names),
             "closed": packed(list(self._closed.values())),
-            **joined(**ranges),
+            **joined(
+                **ranges, **{f"list{i}": self._costs[n].list_check.state() for i, n in enumerate(names)}
+            ),
         }
 
     def restore(self, state: State) -> None:
@@ -446,6 +449,8 @@ class Quarantine:
             for which, measure in zip(_MEASURES, costs.measures, strict=True):
                 measure.range.restore(part(state, f"{which}{i}"))
                 measure.adopt()
+            if checked := part(state, f"list{i}"):  # 0.1.0 had none
+                costs.list_check.restore(checked)
         for doubt in unpacked(state["closed"], list[ImplausibleOutcome]):
             _merge(self._closed, doubt)
         for decision in self._decisions():
@@ -464,26 +469,3 @@ def _merge(kinds: dict[tuple[str, str, str], ImplausibleOutcome], doubt: Implaus
         latest = doubt if doubt.at_seq >= other.at_seq else other
         doubt = replace(latest, count=doubt.count + other.count)
     kinds[doubt.kind] = doubt
-
-
-def is_near(outcome: Outcome, prices: Prices | None, *, expected_usd: float) -> bool:
-    """Whether the cost of an outcome is plausible without any history.
-
-    By what its usage costs at these prices, or else by what was expected; if neither is known it is.
-    """
-    usage = usage_usd(outcome, prices)
-    if outcome.cost_usd is None:
-        return _is_possible(outcome)
-    is_explained = bool(usage) and _is_possible(outcome)
-    basis_usd = usage if is_explained else expected_usd
-    if not outcome.cost_usd or not basis_usd:
-        return True
-    reach = PRICED_REACH if is_explained else REACH
-    return abs(bin_of(outcome.cost_usd / basis_usd) - bin_of(1.0)) <= reach
-
-
-def _is_possible(outcome: Outcome) -> bool:
-    """Whether a call can have had such usage."""
-    return (outcome.output_tokens or 0) <= MOST_OUTPUT_TOKENS and (
-        outcome.input_tokens or 0
-    ) <= MOST_INPUT_TOKENS

@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from typing import Final
 
 import numpy as np
+from numpy.typing import NDArray
 
 from fairlead.optimizer.compiled import compiled
 from fairlead.optimizer.features.base import Block
@@ -21,7 +22,7 @@ from fairlead.optimizer.models.failure import NO_CALLS, Calls, FailureBelief, fa
 from fairlead.optimizer.models.latency import LatencyBelief
 from fairlead.optimizer.models.linear import LinearBelief
 from fairlead.optimizer.models.posterior import Posterior
-from fairlead.optimizer.models.pricing import LEAST_USD, call_price
+from fairlead.optimizer.models.pricing import LEAST_USD, OUTPUT_TOKENS, call_price, kind_of
 from fairlead.optimizer.models.recent import RecentValues
 from fairlead.optimizer.types import FloatArray, Provider
 from fairlead.optimizer.types.arrays import State, from_texts, joined, part, texts
@@ -53,7 +54,7 @@ AGE_STEP: Final = 16
 _CONTEXT_SHARE: Final = CONTEXT_WIDTH**2
 _MOST_VARIANCE: Final = 0.09
 _MOST_SD: Final = 0.3
-_LEAST_UNITS: Final = 0.05
+_LEAST_SHARE: Final = 0.1  # least cost of a call over what it is on average, whatever the context says
 _UNKNOWN_USD: Final = 1e-3
 
 
@@ -114,6 +115,7 @@ class Beliefs:
         self.failure: dict[str, FailureBelief] = {}
         self.cost_ratios: dict[str, RecentValues] = {}
         """Cost of each provider's latest calls, divided by what was expected of them."""
+        self.invoices: dict[str, int] = {}  # costs in force of each provider that came with outcomes
         self.circuits: dict[str, Circuit] = {}
         """The circuits that are not closed, by provider of the route."""
         self.now = -1
@@ -131,7 +133,7 @@ class Beliefs:
 
     def _reset(self, blocks: Sequence[Block]) -> None:
         self.quality = LinearBelief(blocks, prior_mean=0.5, prior_variance=0.1)
-        self.cost = LinearBelief(blocks, prior_mean=1.0, prior_variance=0.5, target_bits=12)
+        self.cost = LinearBelief(blocks, prior_mean=1.0, prior_variance=0.5, is_scaled=True)
 
     def use(self, quality: LinearBelief, cost: LinearBelief) -> None:
         """Believe this of quality and cost, in other features; latency, failure and prices stay."""
@@ -141,9 +143,7 @@ class Beliefs:
     def restart(self, blocks: Sequence[Block]) -> None:
         """Begin with features of other blocks, before anything was learned."""
         self._reset(blocks)
-        self.quality.set_providers(self.names)
-        self.cost.set_providers(self.names)
-        self.derive()
+        self.configure(self._providers)
 
     def configure(self, providers: Sequence[Provider]) -> None:
         """Use these providers and prices from the next request on."""
@@ -154,6 +154,7 @@ class Beliefs:
             self.cost_ratios.setdefault(name, RecentValues())
         self.circuits = self._circuits()
         self._providers = tuple(providers)
+        self.cost.alike = frozenset(p.name for p in providers if kind_of(p.prices) == OUTPUT_TOKENS)
         self._update_prices()
         self._mark_all_served()
         self.quality.set_providers(self.names)
@@ -163,7 +164,8 @@ class Beliefs:
     def derive(self) -> None:
         """Derive what every request needs from posteriors and counts; call it after either has changed."""
         self._shared_at = None
-        self._least_units = np.maximum(self.cost.posterior.mean @ self.cost.centre, _LEAST_UNITS) / 10
+        self._level_units = self.cost.posterior.mean @ self.cost.centre
+        self._prices.guess(self.cost.posterior.typical)
 
     @property
     def version(self) -> int:
@@ -278,6 +280,7 @@ class Beliefs:
             "unit_usd": np.array([usd for _, usd in units]),
             "scale": np.array([self.cost_scale(name) for name in names]),
             "now": np.array(self.now),
+            "invoices": np.array([self.invoices.get(name, 0) for name in names], dtype=np.int64),
         }
         return {**own, **joined(quality=self.quality.state(), cost=self.cost.state(), **services)}
 
@@ -299,6 +302,8 @@ class Beliefs:
         self._units = {name: (seq, usd) for name, seq, usd in units if seq >= 0}
         scales = state["scale"].tolist() if "scale" in state else []  # 0.1.0 had none
         self._scales = {name: scale for name, scale in zip(names, scales, strict=False) if scale != 1.0}
+        counts = state["invoices"].tolist() if "invoices" in state else map(self.cost.observed, names)
+        self.invoices = {name: count for name, count in zip(names, counts, strict=True) if count}
         self._update_prices()
         self._mark_all_served()
         self.derive()
@@ -311,6 +316,20 @@ class Beliefs:
     def provable_cost(self, cost_usd: FloatArray) -> FloatArray:
         """Return these costs (k,), or NaN for a provider without price list that was never paid for."""
         return np.where(self._prices.is_known, cost_usd, np.nan)
+
+    def experience(self) -> tuple[FloatArray, NDArray[np.bool_]]:
+        """Return feedback since the last change, and whether the real cost was seen, (k,) each.
+
+        Evidence counts as far as it is trusted. On a route without invoices, usage stands in for them.
+        """
+        seen = self.invoices.get if any(self.invoices.values()) else self.cost.observed
+        feedback = np.array([self.quality.count(name) + self.quality.earned(name) for name in self.names])
+        is_paid = np.array([(seen(name) or 0) > 0 or self.cost.earned(name) >= 1.0 for name in self.names])
+        return feedback, is_paid
+
+    def seen_share(self, name: str) -> float:
+        """Return what a provider's latest calls cost over what was expected of them, at most 1."""
+        return min(self.cost_ratios[name].median(), 1.0)
 
     def cost_unit(self, name: str) -> tuple[int, float] | None:
         """Return the seq and the USD of the decision that gives a provider without price list its unit."""
@@ -368,7 +387,7 @@ class Beliefs:
             failure,
             failure_variance,
             billed,
-            self._least_units,
+            self._level_units,
             self.quality.level_variance,
             self.cost.level_variance,
             self._level_shares(),
@@ -416,13 +435,16 @@ class _PriceTable:
                 for p in providers
             ]
         )
-        self._base, self._base_token, self._unit, self._unit_token = np.ascontiguousarray(calls.T)
-        # An unknown cost counts as the highest known one, never as 0.
-        typical = self._base + self._unit
-        guess = float(typical[self.is_known].max()) if self.is_known.any() else _UNKNOWN_USD
-        self._unit = np.maximum(np.where(self.is_known, self._unit, guess), LEAST_USD)
-        self._unit.setflags(write=False)
+        self._base, self._base_token, self._known_unit, self._unit_token = np.ascontiguousarray(calls.T)
         self._one_unit = not self._unit_token.any()
+        self.guess(None)
+
+    def guess(self, typical: FloatArray | None) -> None:
+        """Let an unknown cost be the highest known one, by what is typical of each in units, (k,); not 0."""
+        usual = (self._base + self._known_unit * (1.0 if typical is None else typical))[self.is_known]
+        guess = float(usual.max()) if len(usual) else _UNKNOWN_USD
+        self._unit: FloatArray = np.maximum(np.where(self.is_known, self._known_unit, guess), LEAST_USD)
+        self._unit.setflags(write=False)
 
     def at(self, input_tokens: float | FloatArray) -> tuple[FloatArray, FloatArray]:
         """Return the USD known beforehand and the USD of the unit, (k,), or (n, k) for tokens (n,)."""
@@ -447,10 +469,10 @@ def _combine(
     ``quality`` (2, n, k) holds mean and variance, ``cost_units`` (n, k) the cost in units of the price list,
     and ``prices`` the USD that are known before the call and the USD of one unit, each (n, k). ``terms`` (k,)
     do not depend on the request: latency, share of failures with its variance, and of the usual price that
-    these are billed at, least cost in units, the variances of quality and cost at the average context, and
-    the share of the level's variance that is explored.
+    these are billed at, cost at the average context in units (less than 0 if a list of input is too
+    high), the variances of quality and cost there, and the share of the level's variance that is explored.
     """
-    latency_s, failure, failure_variance, billed, least_units, quality_level, cost_level, level_share = terms
+    latency_s, failure, failure_variance, billed, level_units, quality_level, cost_level, level_share = terms
     base, unit = prices
     for k in range(len(failure)):
         paid = 1.0 - failure[k] * (1.0 - billed[k])
@@ -461,7 +483,8 @@ def _combine(
             served = min(max(quality[0, n, k], -0.2), 1.2)
             result[0, n, k] = served * (1.0 - failure[k])
             result[1, n, k] = math.sqrt(quality[1, n, k])
-            cost = (base[n, k] + max(cost_units[n, k], least_units[k]) * unit[n, k]) * paid
+            usual = base[n, k] + level_units[k] * unit[n, k]
+            cost = max(base[n, k] + cost_units[n, k] * unit[n, k], _LEAST_SHARE * usual, LEAST_USD) * paid
             result[2, n, k] = cost
             result[3, n, k] = min(relative_sd * unit[n, k], 0.5 * cost)
             result[4, n, k] = latency_s[k]

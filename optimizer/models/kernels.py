@@ -10,8 +10,11 @@ from typing import Final
 
 import numpy as np
 
-from fairlead.optimizer.compiled import IS_COMPILED, compiled_aside
+from fairlead.optimizer.compiled import IS_COMPILED, compiled, compiled_aside
 from fairlead.optimizer.types.arrays import FloatArray
+
+_LEAST_LEFT: Final = 0.05
+"""If removing an observation leaves less of its noise than this share, the belief is recomputed."""
 
 WIDEST: Final = 96
 """Wider matrices leave the processor's first cache, and LAPACK, which works in blocks, is quicker."""
@@ -160,3 +163,44 @@ def pool_information(
                 target[i] += own
                 pull[p, i] += own * applied
     return pull
+
+
+@compiled
+def condition(
+    belief: tuple[FloatArray, FloatArray, FloatArray, FloatArray],
+    index: int,
+    x: FloatArray,
+    target: float,
+    noise: float,
+) -> bool:
+    """Condition one provider's Gaussian belief, in place, on one observation; False if it cannot.
+
+    Bishop (2006), eqs. 2.113-2.117 for a scalar observation of variance ``noise``. A negative ``noise``
+    takes an observation back. ``belief`` holds the mean of the weights (k, d), their covariance (k, d, d),
+    the average context (d,), and the variance of each expectation there (k,).
+    """
+    mean, cov, centre, level_variance = belief[0][index], belief[1][index], belief[2], belief[3]
+    d = len(x)
+    turned = np.zeros(d)
+    for i in range(d):
+        # cov is symmetric: columns are read as rows, in the order of memory.
+        row, at = cov[i], x[i]
+        if at != 0.0:
+            for j in range(d):
+                turned[j] += at * row[j]
+    variance, expected, level = 0.0, 0.0, 0.0
+    for i in range(d):
+        variance += turned[i] * x[i]
+        expected += mean[i] * x[i]
+        level += turned[i] * centre[i]
+    total = noise + variance
+    if noise < 0.0 and total > _LEAST_LEFT * noise:
+        return False
+    for i in range(d):
+        gain = turned[i] / total
+        mean[i] += gain * (target - expected)
+        row = cov[i]
+        for j in range(d):
+            row[j] -= gain * turned[j]
+    level_variance[index] -= level * level / total
+    return True

@@ -18,8 +18,8 @@ from numpy.typing import NDArray
 from fairlead.optimizer.compiled import compiled, compiled_aside
 from fairlead.optimizer.errors import InvalidInput
 from fairlead.optimizer.features.base import Block
-from fairlead.optimizer.models.kernels import WIDEST
-from fairlead.optimizer.models.posterior import Mixture, Posterior, Sums
+from fairlead.optimizer.models.kernels import WIDEST, condition
+from fairlead.optimizer.models.posterior import Mixture, Posterior, Sums, typical_values
 from fairlead.optimizer.models.prior import Means, Prior
 from fairlead.optimizer.models.reduction import Reduction
 from fairlead.optimizer.models.sparse import fit_sparse
@@ -35,9 +35,6 @@ GROWTH: Final = 1.3
 
 _POSTERIOR: Final = ("mean", "cov", "noise", "weights", "centre")
 
-_LEAST_LEFT: Final = 0.05
-"""If removing an observation leaves less of its noise than this share, the belief is recomputed."""
-
 _ARRIVED: Final = 100_000
 """Observations after which it no longer matters when a provider joined."""
 
@@ -46,10 +43,10 @@ class LinearBelief:
     """Belief about one quantity for all providers of a route, by provider name."""
 
     def __init__(
-        self, blocks: Sequence[Block], *, prior_mean: float, prior_variance: float, target_bits: int = 16
+        self, blocks: Sequence[Block], *, prior_mean: float, prior_variance: float, is_scaled: bool = False
     ) -> None:
         self._width = sum(block.width for block in blocks)
-        self._bits = target_bits
+        self._bits = 12 if is_scaled else 16  # multiples are counted less finely, and reach further
         self._level = prior_mean, prior_variance
         self._reduction = Reduction(blocks)
         self._is_sparse = self._reduction.is_needed or self._width >= WIDEST
@@ -59,6 +56,9 @@ class LinearBelief:
             prior_variance=prior_variance,
             is_sparse=self._is_sparse,
         )
+        self._is_scaled = is_scaled  # whether multiples of what is typical of each provider are modelled
+        self.alike: frozenset[str] = frozenset()
+        """Providers whose targets say what is typical of each other's, if so."""
         self._current: dict[str, Statistics] = {}
         self._past: dict[str, Statistics] = {}
         self._prior: Prior | None = None
@@ -139,7 +139,8 @@ class LinearBelief:
         mapped by ``transform``, as in `Statistics.reencoded`.
         """
         mean, variance = self._level
-        other = LinearBelief(blocks, prior_mean=mean, prior_variance=variance, target_bits=self._bits)
+        other = LinearBelief(blocks, prior_mean=mean, prior_variance=variance, is_scaled=self._is_scaled)
+        other.alike = self.alike
         for name in self._current:
             change = self.changes.get(name, 0)
             late = [each for each in again.get(name, ()) if each.seq >= change]
@@ -163,7 +164,22 @@ class LinearBelief:
         for i, row in enumerate(rows):
             if row is not None:
                 mean[i], cov[i], noise[i] = posterior.mean[row], posterior.cov[row], posterior.noise[row]
-        return replace(posterior, mean=mean, cov=cov, noise=noise)
+        arranged = replace(posterior, mean=mean, cov=cov, noise=noise)
+        if not self._is_scaled:
+            return arranged
+        typical, _ = self._typical(list(self._index))
+        is_new = np.array([row is None for row in rows])
+        return replace(arranged.times(np.where(is_new, typical, 1.0)), typical=typical)
+
+    def _typical(self, names: Sequence[str]) -> tuple[FloatArray, float]:
+        """Return what is typical of these providers' targets, shape (k,), and what the route's is worth."""
+        count, total, square = np.array([self._totals(name) for name in names]).reshape(-1, 3).T
+        for sums in self._evidence(self._stacked(names), names) if self._prior is not None else ():
+            # All that a source says counts as one observation: a scale, if there is no other.
+            share = 1.0 / np.maximum(sums.count, 1.0)
+            count, total = count + share * sums.count, total + share * sums.moment[:, 0]
+            square = square + share * sums.square
+        return typical_values(count, total, square, shared=[name in self.alike for name in names])
 
     def _empty(self) -> Statistics:
         return Statistics(width=self._width, target_bits=self._bits)
@@ -205,6 +221,10 @@ class LinearBelief:
         """Count one provider's observations in force since its last change."""
         return self._current[name].count
 
+    def observed(self, name: str) -> int:
+        """Count all of one provider's observations in force."""
+        return self._current[name].count + self._past[name].count
+
     @property
     def needs_fit(self) -> bool:
         """Whether enough was observed since the last posterior to recompute it."""
@@ -243,16 +263,27 @@ class LinearBelief:
                 return prior
             basis = self._reduction.basis(np.zeros((size, size)), 0.0)
             return replace(prior, centre=np.eye(1, size)[0], basis=basis)
+        if not self._is_scaled:
+            return self._fit_multiples(np.ones(len(self._index)), self._mixture)
+        typical, worth = self._typical(list(self._index))
+        posterior = self._fit_multiples(typical, self._mixture.levelled(max(worth, 1.0)))
+        return replace(posterior.times(typical), typical=typical)
+
+    def _fit_multiples(self, typical: FloatArray, mixture: Mixture) -> Posterior:
+        """Compute the posterior of targets as multiples of these, (k,)."""
         if not self._is_sparse:
             names = list(self._index)
             live = self._stacked(names)
-            return self._fit(self._mixture.fit, live, self._evidence(live, names))
+            evidence = [sums.over(typical) for sums in self._evidence(live, names)]
+            return self._fit(mixture.fit, live.over(typical), evidence)
         # Providers that nothing was learned of are believed to be the same: one of them stands for all.
         learned = [name for name in self._index if self._is_learned(name)]
         others = [name for name in self._index if name not in set(learned)]
         names = learned + others[:1]
         live = self._stacked(names)
-        posterior = self._fit_sparse(live, self._evidence(live, names))
+        units = typical[[self._index[name] for name in names]]
+        evidence = [sums.over(units) for sums in self._evidence(live, names)]
+        posterior = self._fit_sparse(mixture, live.over(units), evidence)
         row_of = {name: i for i, name in enumerate(learned)}
         return posterior.rows([row_of.get(name, len(learned)) for name in self._index])
 
@@ -280,15 +311,15 @@ class LinearBelief:
         """Return what each of so many observations as of ``seq`` counts for: little if it changed since."""
         return min(1.0, PAST_WORTH / count) if count and seq < self.changes.get(name, 0) else 1.0
 
-    def _fit_sparse(self, live: Sums, evidence: Sequence[Sums] = ()) -> Posterior:
+    def _fit_sparse(self, mixture: Mixture, live: Sums, evidence: Sequence[Sums]) -> Posterior:
         if not self._reduction.is_needed:
-            return self._fit(partial(fit_sparse, self._mixture), live, evidence)
+            return self._fit(partial(fit_sparse, mixture), live, evidence)
         size, every = self._width + 1, added(live, evidence, [1.0] * len(evidence)) if evidence else live
         pooled, total = every.gram.sum(axis=0), float(every.count.sum())
         basis = self._reduction.basis(pooled, total)
         centre = pooled[0] / total if total >= 1 else np.eye(1, size)[0]
         posterior = self._fit(
-            partial(fit_sparse, self._mixture),
+            partial(fit_sparse, mixture),
             self._reduction.apply(basis, live),
             [self._reduction.apply(basis, sums) for sums in evidence],
         )
@@ -306,6 +337,13 @@ class LinearBelief:
             moment, square = moment + share * past_moment, square + share * past_square
             count += share * past.count
         return gram, moment, square, count
+
+    def _totals(self, name: str) -> tuple[float, float, float]:
+        """Return number, total and sum of squares of one provider's targets, those before its change less."""
+        level, past = self._current[name].level(), self._past[name].level()
+        share = min(1.0, PAST_WORTH / past[0]) if past[0] > 0 else 0.0
+        count, total, square = (now + share * before for now, before in zip(level, past, strict=True))
+        return count, total, square
 
     def _reduced(self, rows: FloatArray) -> FloatArray:
         """Return rows (..., d) in the coordinates of the posterior."""
@@ -338,6 +376,7 @@ class LinearBelief:
             **{name: getattr(self.posterior, name) for name in _POSTERIOR},
             **({} if basis is None else {"basis": basis}),
             **({} if self._prior is None else self._prior_state(self._prior)),
+            **({} if (typical := self.posterior.typical) is None else {"typical": typical}),
             "level_variance": self.level_variance,
             "known": texts(names),
             "names": texts(self._index),
@@ -384,6 +423,7 @@ class LinearBelief:
             centre=state["centre"].copy(),
             basis=state["basis"].copy() if "basis" in state else None,
             trust=tuple(state["trust"].tolist()) if "trust" in state else (),
+            typical=state["typical"].copy() if "typical" in state else None,
         )
         self.centre = self._reduced(self.posterior.centre)
         self.level_variance = state["level_variance"].copy()
@@ -423,47 +463,6 @@ def _clip(row: FloatArray) -> bool:
         if not abs(row[i]) < np.inf:
             return False
         row[i] = min(max(row[i], -BOUND), BOUND)
-    return True
-
-
-@compiled
-def condition(
-    belief: tuple[FloatArray, FloatArray, FloatArray, FloatArray],
-    index: int,
-    x: FloatArray,
-    target: float,
-    noise: float,
-) -> bool:
-    """Condition one provider's Gaussian belief, in place, on one observation; False if it cannot.
-
-    Bishop (2006), eqs. 2.113-2.117 for a scalar observation of variance ``noise``. A negative ``noise``
-    takes an observation back. ``belief`` holds the mean of the weights (k, d), their covariance (k, d, d),
-    the average context (d,), and the variance of each expectation there (k,).
-    """
-    mean, cov, centre, level_variance = belief[0][index], belief[1][index], belief[2], belief[3]
-    d = len(x)
-    turned = np.zeros(d)
-    for i in range(d):
-        # cov is symmetric: columns are read as rows, in the order of memory.
-        row, at = cov[i], x[i]
-        if at != 0.0:
-            for j in range(d):
-                turned[j] += at * row[j]
-    variance, expected, level = 0.0, 0.0, 0.0
-    for i in range(d):
-        variance += turned[i] * x[i]
-        expected += mean[i] * x[i]
-        level += turned[i] * centre[i]
-    total = noise + variance
-    if noise < 0.0 and total > _LEAST_LEFT * noise:
-        return False
-    for i in range(d):
-        gain = turned[i] / total
-        mean[i] += gain * (target - expected)
-        row = cov[i]
-        for j in range(d):
-            row[j] -= gain * turned[j]
-    level_variance[index] -= level * level / total
     return True
 
 

@@ -10,11 +10,13 @@ from __future__ import annotations
 
 import math
 from bisect import bisect_left, bisect_right, insort
-from typing import Final, NamedTuple
+from collections.abc import Iterable
+from typing import Final, Generic, NamedTuple, Protocol, TypeVar
 
 import numpy as np
 
-from fairlead.optimizer.types.arrays import State
+from fairlead.optimizer.models.recent import RecentValues
+from fairlead.optimizer.types.arrays import State, joined, part
 
 COUNTED: Final = 512
 """Latest amounts of a provider, by the decisions that they belong to, from which its range follows."""
@@ -47,6 +49,13 @@ _ZERO: Final = -1_100
 _HALF_BIN: Final = math.sqrt(2.0)
 _AS_EXPECTED: Final = 1
 """The bin of the ratio 1."""
+
+
+DISAGREE: Final = 1.2
+"""How far list and invoices may be apart, as a factor: discounts and rounding lie within."""
+
+_STEPS: Final = 8
+"""Steps of a factor of two in which the error of a list is known, so that it seldom moves."""
 
 
 class Limits(NamedTuple):
@@ -185,6 +194,108 @@ class PlausibleRange:
         self._update()
 
 
+_MARGIN: Final = 2
+"""Bins by which limits can move before all open decisions are looked through."""
+
+_ALL_BINS: Final = (ANYTHING.low, ANYTHING.high)
+
+
+class Counted(Protocol):
+    """A decision whose amount is judged."""
+
+    @property
+    def id(self) -> str:
+        """Its name."""
+        ...
+
+    @property
+    def seq(self) -> int:
+        """Its place among the decisions of the route."""
+        ...
+
+
+D = TypeVar("D", bound=Counted)
+
+
+class Measure(Generic[D]):
+    """One ratio of a provider's costs: its range, and the open decisions that a move of it may touch."""
+
+    def __init__(self, *, prior: int, reach: int, clips: bool) -> None:
+        self.range = PlausibleRange(prior=prior, reach=reach)
+        self.limits = self._own_limits(clips)
+        """The limits in force: those of the range, except while decisions are counted again."""
+        self._clips, self._followed = clips, self.range.limits
+        self._remote: dict[int, dict[str, D]] = {}
+        """Decisions outside the core, by bin."""
+        self._core = _ALL_BINS
+
+    def _own_limits(self, clips: bool) -> Limits:
+        limits = self.range.limits
+        return limits if clips else limits._replace(clip=limits.high)
+
+    def adopt(self) -> None:
+        """Put the limits of the range in force; no decision was counted by others."""
+        self.limits = self._own_limits(self._clips)
+
+    def remember(self, decision: D, bin_: int) -> None:
+        """Remember an open decision, if a move of the limits may touch it."""
+        if not self._core[0] <= bin_ <= self._core[1]:
+            self._remote.setdefault(bin_, {})[decision.id] = decision
+
+    def forget(self, decision: D, bin_: int) -> None:
+        """Forget a decision."""
+        held = self._remote.get(bin_)
+        if held is not None:
+            held.pop(decision.id, None)
+
+    def forget_closed(self, decisions: Iterable[D]) -> None:
+        """Forget decisions that are closed, without a look at those that stay open."""
+        ids = [decision.id for decision in decisions]
+        for held in filter(None, self._remote.values()):
+            for decision_id in ids:
+                held.pop(decision_id, None)
+
+    def moved(self) -> tuple[Limits, list[tuple[int, int]]] | None:
+        """Return the new limits and the spans of bins whose decisions they judge anew; None if they stay."""
+        if self.range.limits is self._followed:
+            return None  # the same as last time, as nearly always
+        self._followed = self.range.limits
+        old, new = self.limits, self._own_limits(self._clips)
+        if old == new:
+            return None
+        spans = []
+        if old.low != new.low:
+            spans.append((min(old.low, new.low), max(old.low, new.low) - 1))
+        if old.clip != new.clip:
+            spans.append((min(old.clip, new.clip) + 1, ANYTHING.high))
+        if old.typical != new.typical:
+            # What is doubted is booked as a typical call.
+            spans += [(ANYTHING.low, new.low - 1), (new.high + 1, ANYTHING.high)]
+        return new, spans
+
+    def covers(self, spans: Iterable[tuple[int, int]]) -> bool:
+        """Whether every decision in these bins is remembered."""
+        return all(last < self._core[0] or first > self._core[1] for first, last in spans)
+
+    def gather(self, decisions: Iterable[tuple[D, int]], limits: Limits) -> None:
+        """Remember anew which of these decisions moves may touch, those to these limits and a little on."""
+        low, clip = max(limits.low, self.limits.low), min(limits.clip, self.limits.clip)
+        self._core = (low + _MARGIN, clip - _MARGIN)
+        self._remote = {}
+        for decision, bin_ in decisions:
+            self.remember(decision, bin_)
+
+    def within(self, spans: Iterable[tuple[int, int]]) -> list[D]:
+        """Return the remembered decisions in these bins, by their seq."""
+        decisions = [
+            decision
+            for bin_, held in self._remote.items()
+            if any(first <= bin_ <= last for first, last in spans)
+            for decision in held.values()
+        ]
+        return sorted(decisions, key=lambda decision: decision.seq)
+
+
 def _confirmed_by(total: int) -> int:
     """Return how many of some amounts confirm each other."""
     return min(LEAST_CONFIRMED + total // CONFIRMED_IN, (total + 1) // 2)
@@ -243,3 +354,92 @@ def likely_error(quantity: str, *, value: float, expected: float) -> str:
     ratio = value / expected
     factor, text = min(_ERRORS[quantity], key=lambda error: abs(math.log(ratio / error[0])))
     return text if abs(math.log(ratio / factor)) <= math.log(_NEAR) else ""
+
+
+class ListCheck:
+    """The latest invoices of one provider over what its list says of the same calls, whatever their order.
+
+    A list is a prior, and invoices are the truth. Each invoice is compared with what the list says of the
+    same call: of its usage or, where a call has a price, of the call. If the median of the latest is off by
+    more than a fifth, the list is named as wrong; and if most of them agree on the factor, usage that comes
+    without an invoice costs that much.
+    """
+
+    def __init__(self) -> None:
+        self._ratios, self._listed = RecentValues(), RecentValues()
+        self.factor = 1.0
+        """By how much usage at the list must be multiplied; 1 unless list and invoices disagree."""
+
+    def moves(self, seq: int, cost_usd: float, listed_usd: float, *, sign: int) -> bool:
+        """Count an invoice (sign 1) or take it back; returns whether `adopt` would change the factor."""
+        ratio = cost_usd / listed_usd
+        for values, value in ((self._ratios, ratio), (self._listed, listed_usd)):
+            (values.add if sign > 0 else values.remove)(seq, value)
+        return self._factor() != self.factor
+
+    def adopt(self) -> None:
+        """Use the factor that the invoices say from now on."""
+        self.factor = self._factor()
+
+    @property
+    def count(self) -> int:
+        """The latest invoices that are compared."""
+        return len(self._ratios.latest())
+
+    def _agreed(self) -> float:
+        """Return the ratio that most of the latest invoices agree on; 1 if there is none.
+
+        If they have no ratio in common, answers differ, and not the list.
+        """
+        ratios = sorted(self._ratios.latest())
+        if len(ratios) < LEAST_CONFIRMED:
+            return 1.0
+        ratio = _median(ratios)
+        agreeing = sum(1 for each in ratios if ratio / DISAGREE <= each <= ratio * DISAGREE)
+        return ratio if ratio and 2 * agreeing >= len(ratios) else 1.0
+
+    def _factor(self) -> float:
+        ratio = self._agreed() if self.count > PRIOR else 1.0
+        if 1.0 / DISAGREE <= ratio <= DISAGREE:
+            return 1.0
+        return float(2.0 ** (round(math.log2(ratio) * _STEPS) / _STEPS))
+
+    @property
+    def scale(self) -> float:
+        """The factor by which costs are counted in other units than the list has them.
+
+        A power of two, so that costs are seldom counted again; of ten if it is an error of unit, which three
+        invoices prove.
+        """
+        ratio = self._agreed()
+        scale = scale_of(bin_of(ratio))
+        if scale != 1.0 or self.count <= PRIOR:
+            return scale
+        return float(2.0 ** round(math.log2(ratio)))
+
+    def call_usd(self) -> tuple[float, float] | None:
+        """Return the USD of a typical call by the latest invoices, and by the list; None if too few."""
+        ratios = sorted(self._ratios.latest())
+        if len(ratios) <= PRIOR:
+            return None
+        typical = _median(sorted(self._listed.latest()))
+        return _median(ratios) * typical, typical
+
+    def disagreement(self) -> tuple[float, float] | None:
+        """Return `call_usd` if the two are apart by more than a fifth."""
+        pair = self.call_usd()
+        return pair if pair is not None and not pair[1] / DISAGREE <= pair[0] <= pair[1] * DISAGREE else None
+
+    def state(self) -> State:
+        """Return the invoices that are compared."""
+        return joined(ratios=self._ratios.state(), listed=self._listed.state())
+
+    def restore(self, state: State) -> None:
+        """Become what gave `state`."""
+        self._ratios.restore(part(state, "ratios"))
+        self._listed.restore(part(state, "listed"))
+        self.adopt()
+
+
+def _median(ascending: list[float]) -> float:
+    return ascending[(len(ascending) - 1) // 2]

@@ -41,6 +41,18 @@ _LEAST_WEIGHT: Final = 1e-3
 _SCALE_PRIOR: Final = 4.0
 
 
+_WITHIN: Final = (0.5, 4.0)
+"""Variance of a provider's targets over the square of their mean, and the observations it counts for."""
+
+_BETWEEN: Final = (0.25, 2.0)
+"""Variance of the logarithms of what is typical of providers, a factor of 1.6, and the providers it counts
+for: their answers to the same requests differ that much, unless some of them reason at length."""
+
+_LEAST_BETWEEN: Final = 0.01
+_UNIT: Final = 1.0 / 16.0
+"""Providers that the unit counts for, so that there is a scale before the first observation."""
+
+
 @dataclass(frozen=True)
 class Sums:
     """Stacked statistics: gram (k, d, d), moment (k, d), square and count (k,); d counts the intercept."""
@@ -49,6 +61,10 @@ class Sums:
     moment: FloatArray
     square: FloatArray
     count: FloatArray
+
+    def over(self, unit: FloatArray) -> Sums:
+        """Return the sums of targets in these units, shape (k,)."""
+        return Sums(self.gram, self.moment / unit[:, None], self.square / (unit * unit), self.count)
 
 
 @dataclass(frozen=True)
@@ -71,6 +87,14 @@ class Posterior:
     """Of what was observed, given the evidence from before (`Mixture.fit`)."""
     trust: tuple[float, ...] = ()
     """Earned power of each source of evidence (`models.trust`)."""
+    typical: FloatArray | None = None
+    """What is typical of each provider's y, shape (k,), if multiples of that were modelled."""
+
+    def times(self, unit: FloatArray) -> Posterior:
+        """Return the belief about the same y counted in units that are 1 / ``unit`` as large, shape (k,)."""
+        square = unit * unit
+        mean, cov = self.mean * unit[:, None], self.cov * square[:, None, None]
+        return replace(self, mean=mean, cov=cov, noise=self.noise * square)
 
     def rows(self, indices: Sequence[int]) -> Posterior:
         """Return the belief about these of its providers, in this order."""
@@ -109,6 +133,13 @@ class Mixture:
         widths = np.diff(np.searchsorted(inside, ends)).tolist()
         restricted._runs = tuple((n, isotropic) for n, (_, isotropic) in zip(widths, self._runs, strict=True))
         return restricted
+
+    def levelled(self, worth: float) -> Mixture:
+        """Return the same members with levels that are worth so many observations beforehand."""
+        other = copy(self)
+        other.precision = self.precision.copy()
+        other.precision[:, 0] = worth
+        return other
 
     def prior(self, providers: int) -> Posterior:
         """Return what `fit` gives before the first observation, which is diagonal and the same for all.
@@ -390,3 +421,39 @@ class _PooledMembers:
         passed = self._alone.precision[pattern][:, None] * self._alone.inverse[pattern]
         shared: FloatArray = within + passed.transpose(0, 2, 1) @ self._common[pattern] @ passed
         return shared
+
+
+def typical_values(
+    count: FloatArray, total: FloatArray, square: FloatArray, *, shared: Sequence[bool]
+) -> tuple[FloatArray, float]:
+    """Return what is typical of each provider, (k,), and in observations what the route's value is worth.
+
+    By number, total and sum of squares of each provider's targets, (k,). A quantity such as the length of an
+    answer differs between routes by a factor of a thousand (a label, a report) and between the providers of
+    one route by nothing or by thirty. So, on a logarithmic scale, the typical value of the route is learned
+    from all providers, whatever the unit is that targets come in, and that of a provider moves from there to
+    its own mean as its observations come; the sooner, the more providers differ. One that was never called is
+    believed to be as the others are. Those that are not ``shared`` are compared with the unit, since their
+    targets say nothing about others.
+
+    >>> count, total = np.array([4.0, 0.0]), np.array([0.04, 0.0])
+    >>> typical, worth = typical_values(count, total, np.array([4e-4, 0.0]), shared=[True, True])
+    >>> typical.round(3).tolist()
+    [0.012, 0.014]
+    """
+    is_known = (count > 0) & (total > 0)
+    n, mean = np.where(is_known, count, 0.0), np.where(is_known, total, 1.0) / np.where(is_known, count, 1.0)
+    log_mean = np.log(mean)
+    rest = np.where(is_known, np.maximum(square / (mean * mean) - n, 0.0), 0.0)
+    free = np.maximum(n - 1.0, 0.0)
+    within = (_WITHIN[0] * _WITHIN[1] + float(rest.sum())) / (_WITHIN[1] + float(free.sum()))
+    alike = np.where(shared, n / (n + 1.0), 0.0)
+    route = float(alike @ log_mean) / (float(alike.sum()) + _UNIT)
+    # What providers differ by, beyond what so many observations of each differ by anyway.
+    apart = (log_mean - route) ** 2 - within / np.maximum(n, 1.0)
+    between = (_BETWEEN[0] * _BETWEEN[1] + float(alike @ apart)) / (_BETWEEN[1] + float(alike.sum()))
+    # Twice, since the model of multiples moves from there to the provider's own mean once more.
+    worth = 2.0 * within / max(between, _LEAST_BETWEEN)
+    expected = np.where(shared, route, 0.0)
+    typical: FloatArray = np.exp(expected + n / (n + np.where(shared, worth, 1.0)) * (log_mean - expected))
+    return typical, worth

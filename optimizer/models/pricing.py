@@ -16,6 +16,12 @@ from fairlead.optimizer.types.route import Prices
 TYPICAL_OUTPUT_TOKENS: Final = 300.0
 """Output tokens that make one unit: the length of an answer that is expected before any was seen."""
 
+TYPICAL_INPUT_TOKENS: Final = 100.0
+"""Input tokens of a request, where none is at hand."""
+
+OUTPUT_TOKENS: Final = "output tokens"
+"""The kind of cost whose learned part is the length of the answer (`kind_of`)."""
+
 LEAST_USD: Final = 1e-12
 """Least USD of a unit, since costs are divided by it."""
 
@@ -46,7 +52,7 @@ def kind_of(prices: Prices | None) -> str:
     """Name what is learned of the cost under this list: counts of one kind say nothing about another."""
     if prices is None:
         return "dollars"
-    return "output tokens" if prices.output_usd_per_mtok > 0 else "multiple of the list"
+    return OUTPUT_TOKENS if prices.output_usd_per_mtok > 0 else "multiple of the list"
 
 
 def call_price(prices: Prices | None, unit_usd: float) -> CallPrice:
@@ -55,7 +61,7 @@ def call_price(prices: Prices | None, unit_usd: float) -> CallPrice:
     if prices is None:
         return CallPrice(0.0, 0.0, unit_usd, 0.0)
     by_token = prices.input_usd_per_mtok / 1e6
-    if kind == "output tokens":
+    if kind == OUTPUT_TOKENS:
         unit = prices.output_usd_per_mtok * TYPICAL_OUTPUT_TOKENS / 1e6
         return CallPrice(prices.per_call_usd, by_token, unit, 0.0)
     return CallPrice(0.0, 0.0, prices.per_call_usd, by_token)

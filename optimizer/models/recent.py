@@ -47,6 +47,11 @@ class RecentValues:
         """Return the latest values, oldest first; at most `RECENT`."""
         return [value for _, value in self._calls[-RECENT:]]
 
+    def median(self) -> float:
+        """Return the upper median of the latest values; 1 if there are none."""
+        latest = sorted(self.latest()) or [1.0]
+        return latest[len(latest) // 2]
+
     def in_a_row(self, most: float) -> int:
         """Return how many of the latest values in a row are at most this; at most `RECENT`."""
         count = 0

@@ -19,8 +19,10 @@ from fairlead.optimizer.types.arrays import BOUND, FloatArray
 
 ROW_BITS: Final = 16
 ROW_UNIT: Final = 2.0**-ROW_BITS
-# A product of two whole numbers of up to 2**19 is at most 2**38; 2**10 of them sum to at most 2**48.
-_RUN: Final = 1 << 10
+# A product of a row's number, up to 2**19, and a target's, up to 2**27, is at most 2**46; 2**7 of them sum to
+# at most 2**53.
+_RUN: Final = 1 << 7
+_TARGET_BITS: Final = 27
 
 
 class Observation(NamedTuple):
@@ -37,15 +39,15 @@ class Observation(NamedTuple):
 class Statistics:
     """Σ x xᵀ, Σ y x, Σ y² and n of one provider; x has an intercept of 1 in front, shape (width + 1,).
 
-    ``target_bits`` is the fixed-point precision of targets: with 16 they may reach ±8, with 12 ±128,
-    and sums have headroom for 3·10⁷ observations.
+    ``target_bits`` is the fixed-point precision of targets: with 16 they may reach ±2,048, with 12 ±32,768.
+    Sums have headroom for 3·10⁷ observations of up to ±8 and ±128, and for fewer of larger ones.
     """
 
     def __init__(self, *, width: int, target_bits: int = 16) -> None:
         self.width = width
         self.target_bits = target_bits
         self._unit = 1 << target_bits
-        self._limit = 2.0 ** (19 - target_bits)
+        self._limit = 2.0 ** (_TARGET_BITS - target_bits)
         size = width + 1
         self._gram = np.zeros((size, size), dtype=np.int64)
         self._moment = np.zeros(size, dtype=np.int64)
@@ -116,7 +118,8 @@ class Statistics:
         signed = rows * signs[:, None]
         self._gram += (signed.T @ rows).astype(np.int64)
         self._moment += (signed.T @ targets).astype(np.int64)
-        self._square += int((signs * targets) @ targets)
+        whole = targets.astype(np.int64)
+        self._square += int((signs.astype(np.int64) * whole) @ whole)
         self._rows, self._targets, self._signs = [], [], []
 
     def sums(self) -> tuple[FloatArray, FloatArray, float]:
@@ -126,6 +129,12 @@ class Statistics:
         gram = self._gram.astype(np.float64) * (unit_x * unit_x)
         moment = self._moment.astype(np.float64) * (unit_x * unit_y)
         return gram, moment, self._square * (unit_y * unit_y)
+
+    def level(self) -> tuple[float, float, float]:
+        """N, Σ y and Σ y² as floats."""
+        self._settle()
+        unit_y = 2.0**-self.target_bits
+        return float(self.count), float(self._moment[0]) * ROW_UNIT * unit_y, self._square * (unit_y * unit_y)
 
     def state(self) -> dict[str, NDArray[np.int64]]:
         """Return the sums as whole numbers."""

@@ -1,19 +1,37 @@
-"""Exploration and its price: quotas for newcomers, and a floor under every propensity."""
+"""Exploration and its price: quotas of newcomers, a floor under every propensity, trials of unseen costs.
+
+A price list is a prior, and only an invoice is the truth. What a list claims to be too dear for the budget
+has hardly a floor, so that no invoice would ever come; such a provider is tried, by a floor of its own, a
+bounded number of times within a bounded amount of money. The first cost that is believed ends it.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from typing import Final
 
 import numpy as np
 from numpy.typing import NDArray
 
 from fairlead.optimizer.errors import InvalidInput, finite
+from fairlead.optimizer.models.plausibility import LEAST_CONFIRMED, REACH
 from fairlead.optimizer.selection.pacer import TOLERANCE
 from fairlead.optimizer.types import FloatArray
+from fairlead.optimizer.types.arrays import State
+
+BoolArray = NDArray[np.bool_]
 
 ENOUGH_FEEDBACK: Final = 8
 """Feedback values after which a provider is no longer a newcomer."""
+
+MOST_CALLS: Final = 2 * LEAST_CONFIRMED
+"""Decisions for one provider after which it is no longer tried: twice as many as confirm a cost that its list
+contradicts, since some calls fail, or their costs come late."""
+
+_BELIEVABLE: Final = 2.0 ** (REACH + 1)
+"""How much dearer than the others a provider is believed to be: between 32, by which honest costs differ, and
+100, the mildest of usual errors of unit."""
 
 
 class Newcomers:
@@ -96,3 +114,69 @@ def priced_floor(expected_cost_usd: FloatArray, spare_usd: float, *, share: floa
     part = np.divide(spare_usd, extra, out=np.ones(len(extra)), where=extra > spare_usd)
     floor: FloatArray = share / len(extra) * part
     return floor
+
+
+@dataclass(frozen=True, kw_only=True)
+class Trials:
+    """Who is tried for its cost, and how: arrays have shape (k,)."""
+
+    floor: FloatArray
+    """Least probability of each provider that is tried, 0 for the others."""
+    usd: FloatArray
+    """What the calls of each may cost together at most, as its cost is believed; 0 for the others."""
+    calls: NDArray[np.int64]
+    """How many more calls each may get."""
+
+    def reasons(self, names: Sequence[str]) -> Mapping[str, str]:
+        """Say of those that are tried, by name, how much may be spent on it."""
+        return {
+            names[i]: "its real cost was never seen: it is tried in "
+            f"{self.floor[i]:.2g} of requests, {self.calls[i]} times at most, for up to ${self.usd[i]:.3g}"
+            for i in np.flatnonzero(self.floor).tolist()
+        }
+
+    def state(self) -> State:
+        """Return the arrays."""
+        return {"floor": self.floor, "usd": self.usd, "calls": self.calls}
+
+
+NOBODY: Final = Trials(floor=np.zeros(0), usd=np.zeros(0), calls=np.zeros(0, dtype=np.int64))
+
+
+def cost_trials(
+    cost_usd: FloatArray, *, dear: BoolArray, calls: NDArray[np.int64], fund_usd: float, share: float
+) -> Trials:
+    """Return who of k providers is tried, by the costs (k,) that are believed of a call.
+
+    The ``dear`` have equal parts of ``fund_usd``; who can be called once more for that, ``calls`` having been
+    made, has a part of the ``share`` of requests.
+    """
+    dear = dear & (calls < MOST_CALLS)
+    usd = np.where(dear, fund_usd / max(int(dear.sum()), 1), 0.0)
+    tried = dear & ((calls + 1) * cost_usd <= usd)
+    floor = np.where(tried, share / max(int(tried.sum()), 1), 0.0)
+    left = np.where(tried, MOST_CALLS - calls, 0)
+    return Trials(floor=floor, usd=np.where(tried, usd, 0.0), calls=left)
+
+
+def believable(cost_usd: FloatArray, *, is_paid: BoolArray, list_factors: Sequence[float]) -> FloatArray:
+    """Return what a call of each of k providers is believed to cost, for those that were never paid for.
+
+    If the lists of others are wrong, by ``list_factors``, theirs are wrong by as much. What claims more than
+    64 times the median, or lies beyond a wider gap above the median and the dearest that was paid, is taken
+    for an error of unit, and counts as the median, or as the last before the gap.
+
+    >>> believable(np.array([1.0, 20.0, 5_000.0]), is_paid=np.array([True, False, False]), list_factors=[1.0])
+    array([ 1., 20., 20.])
+    """
+    factors = sorted(list_factors)
+    factor = min(factors[len(factors) // 2], 1.0) if factors else 1.0
+    expected = np.where(is_paid, cost_usd, cost_usd * factor)
+    ascending = np.sort(expected)
+    median = float(ascending[(len(ascending) - 1) // 2])
+    first = min(median, float(cost_usd[is_paid].max())) if is_paid.any() else median
+    upper = ascending[ascending >= first]
+    wide = np.flatnonzero(upper[1:] > _BELIEVABLE * upper[:-1])
+    most = float(upper[wide[0]] if len(wide) else upper[-1])
+    believed = np.minimum(expected, most)
+    return np.where(is_paid, cost_usd, np.where(believed > _BELIEVABLE * median, median, believed))

@@ -15,10 +15,11 @@ import numpy as np
 
 from fairlead.optimizer.errors import InvalidInput
 from fairlead.optimizer.models.beliefs import Beliefs, Prediction
+from fairlead.optimizer.models.pricing import TYPICAL_INPUT_TOKENS
 from fairlead.optimizer.policies.base import Policy
 from fairlead.optimizer.selection.eligibility import ConstraintChecker, require_eligible
 from fairlead.optimizer.selection.exploration import Newcomers, newcomer_quota
-from fairlead.optimizer.selection.shadow_price import TYPICAL_INPUT_TOKENS, Pacing
+from fairlead.optimizer.selection.shadow_price import Pacing
 from fairlead.optimizer.selection.trial import Judgement, Standing
 from fairlead.optimizer.types import Constraints, FloatArray, Objective, Route
 
@@ -135,7 +136,7 @@ class Selector:
             probabilities=chances,
             floor=floor,
             ineligible=ineligible,
-            on_trial=on_trial,
+            on_trial=self._with_cost_trials(on_trial, ineligible),
             relaxed=() if judgement is None else judgement.relaxed(index),
             expected=self._beliefs.expected_now(prediction),
             shadow_price=shadow_price,
@@ -152,6 +153,13 @@ class Selector:
         if checker.is_strict:
             judgement.rule_out(ineligible)
         return judgement if judgement.has_doubts else None
+
+    def _with_cost_trials(self, on_trial: dict[str, str], ineligible: Mapping[str, str]) -> Mapping[str, str]:
+        """Add why providers are tried for their cost, which is part of the floor."""
+        tried = self.pacing.on_trial
+        if not tried:
+            return on_trial
+        return {**{name: tried[name] for name in tried if name not in ineligible}, **on_trial}
 
     def _with_floor(self, chances: FloatArray, *, no_floor: Set[str]) -> tuple[FloatArray, FloatArray]:
         """Return the probabilities with the exploration floor under them, and that floor, (k,) both."""

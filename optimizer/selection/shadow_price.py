@@ -17,18 +17,24 @@ import numpy as np
 from fairlead.optimizer.errors import InvalidInput
 from fairlead.optimizer.features.text import TextChange
 from fairlead.optimizer.models.beliefs import Beliefs, Prediction
+from fairlead.optimizer.models.pricing import TYPICAL_INPUT_TOKENS
 from fairlead.optimizer.policies.base import Policy
 from fairlead.optimizer.selection.exploration import (
     ENOUGH_FEEDBACK,
+    NOBODY,
+    BoolArray,
+    Trials,
+    believable,
+    cost_trials,
     newcomer_quota,
     priced_floor,
     spare_usd,
 )
 from fairlead.optimizer.selection.money_left import MoneyLeft
-from fairlead.optimizer.selection.pacer import HORIZON, Pacer
+from fairlead.optimizer.selection.pacer import HORIZON, TOO_DEAR, Pacer
 from fairlead.optimizer.selection.sample import PeriodSample
 from fairlead.optimizer.types import Decision, Evidence, FloatArray, Objective, Route
-from fairlead.optimizer.types.arrays import State, joined, part
+from fairlead.optimizer.types.arrays import State, from_texts, joined, part, texts
 from fairlead.optimizer.types.budget import BudgetAlarm
 
 WINDOW: Final = 64
@@ -36,9 +42,9 @@ SOLVE_EVERY: Final = 32
 """Requests between two solutions of the shadow price at first, while beliefs still move much; once the
 budget's horizon has passed, twice as many, which is a whole window."""
 
-TYPICAL_INPUT_TOKENS: Final = 100.0
 MOST_REQUESTS_A_CALL: Final = 20.0
-"""A provider has no floor if one call costs more than the budget of this many requests."""
+"""A provider has no floor if one call costs more than the budget of this many requests; for one whose real
+cost was never seen, see `cost_trials`."""
 
 CHOSEN_FOR_COST: Final = 0.56
 """Standard deviations of a cost by which it counts as higher in what coming requests are expected to spend.
@@ -57,6 +63,8 @@ class Solution:
     shadow_price: float
     floor: FloatArray
     """Least probability of each provider, shape (k,)."""
+    trials: Trials = NOBODY
+    """Who is tried for its cost, which is part of the floor."""
     mean_usd: float = 0.0
     """What a request is expected to cost on average at this price."""
     least_usd: float = 0.0
@@ -84,9 +92,15 @@ class Pacing:
         """Whether shadow price and floor must be recomputed before anything else is learned."""
         self.version = 0
         """Number of solutions so far."""
+        self._requests = 0
+        self._calls: dict[str, int] = {}
+        """Decisions so far for each provider; ``_requests`` counts those for all."""
+        self._trials, self.on_trial = NOBODY, dict[str, str]()
+        """Why providers are tried for their cost, by name."""
         self._use(route)
 
     def _use(self, route: Route, excluded: Sequence[bool] = (), newcomers: Sequence[bool] = ()) -> None:
+        self._names = tuple(provider.name for provider in route.providers)
         k = len(route.providers)
         self._objective = route.objective
         self._share = route.exploration_share
@@ -207,6 +221,10 @@ class Pacing:
 
     def record(self, decision: Decision) -> None:
         """Record a decision's context and expected cost; every few requests a solution is needed."""
+        self._requests += 1
+        self._calls[decision.selected] = self._calls.get(decision.selected, 0) + 1
+        if decision.selected in decision.on_trial and decision.selected in self.on_trial:
+            self.needs_solve = True
         pacer = self._pacer
         if pacer is None:
             return
@@ -262,7 +280,10 @@ class Pacing:
             "shared_price": np.array(self.shared_price),
         }
         pacer = self._pacer.state() if self._pacer is not None else {}
-        return {**own, **joined(pacer=pacer, sample=self._sample.state())}
+        names = sorted(self._calls)
+        counts = np.array([self._requests, *(self._calls[name] for name in names)], dtype=np.int64)
+        trials = {**self._trials.state(), "names": texts(names), "counts": counts}
+        return {**own, **joined(pacer=pacer, sample=self._sample.state(), trials=trials)}
 
     def restore(self, state: State) -> None:
         """Become what gave `state`, on the same route."""
@@ -278,6 +299,10 @@ class Pacing:
         self.shared_price = float(state.get("shared_price", np.zeros(())))
         if sample := part(state, "sample"):
             self._sample.restore(sample)
+        if trials := part(state, "trials"):  # 0.1.0 had none
+            self._requests, *calls = trials["counts"].tolist()
+            self._calls = dict(zip(from_texts(trials["names"]), calls, strict=True))
+            self._use_trials(Trials(**{name: trials[name].copy() for name in ("floor", "usd", "calls")}))
 
     def update(self, beliefs: Beliefs) -> None:
         """Solve for shadow price and floor, and use both."""
@@ -288,15 +313,19 @@ class Pacing:
         self._since, self.needs_solve = 0, False
         self.version += 1
         self.floor = solution.floor
+        self._use_trials(solution.trials)
         if (pacer := self.pacer) is not None:
             pacer.adopt(solution.shadow_price, mean_usd=solution.mean_usd, least_usd=solution.least_usd)
 
     def solve(self, beliefs: Beliefs) -> Solution:
         """Solve for the shadow price on the window, and price the floor; changes nothing."""
-        floor = self._priced_floor(beliefs)
+        usual, trials = self._priced_floor(beliefs)
+        floor = np.maximum(usual, trials.floor) if trials.floor.any() else usual
+        # Every decision holds this array, and none may be changed by another.
+        floor.setflags(write=False)
         pacer = self.pacer
         if pacer is None:
-            return Solution(shadow_price=0.0, floor=floor)
+            return Solution(shadow_price=0.0, floor=floor, trials=trials)
         # Before the first request, the average context stands for those to come.
         centre = beliefs.quality.posterior.centre
         rows_of_period = self._sample.rows if pacer.budget.period is not None else ()
@@ -307,7 +336,8 @@ class Pacing:
 
         cost = prediction.cost_usd + CHOSEN_FOR_COST * prediction.expected[3]
         mean_cost = cost.mean(axis=0)
-        fixed = self._fixed_shares(mean_cost, floor)
+        # Without trials: a few calls for money that is settled afterwards.
+        fixed = self._fixed_shares(mean_cost, usual)
 
         def spend_at(shadow_price: float) -> float:
             weight = self._objective.latency_weight
@@ -323,7 +353,13 @@ class Pacing:
         fixed_usd = float(fixed @ (mean_cost - least_usd))
         own_price = pacer.solve(spend_at, least_usd=least_usd + fixed_usd)
         mean_usd = spend_at(own_price) if pacer.budget.period is not None else math.nan
-        return Solution(shadow_price=own_price, floor=floor, mean_usd=mean_usd, least_usd=least_usd)
+        return Solution(
+            shadow_price=own_price, floor=floor, trials=trials, mean_usd=mean_usd, least_usd=least_usd
+        )
+
+    def _use_trials(self, trials: Trials) -> None:
+        self._trials = trials
+        self.on_trial = dict(trials.reasons(self._names)) if trials.floor.any() else {}
 
     def _fixed_shares(self, cost_usd: FloatArray, floor: FloatArray) -> FloatArray:
         """Return what each provider gets beside what the policy gives it, by quota and floor, shape (k,)."""
@@ -335,9 +371,10 @@ class Pacing:
         result: FloatArray = quota * (1.0 - fixed.sum()) + fixed
         return result
 
-    def _priced_floor(self, beliefs: Beliefs) -> FloatArray:
+    def _priced_floor(self, beliefs: Beliefs) -> tuple[FloatArray, Trials]:
+        """Return the floor under every propensity, and the trials of those whose cost was never seen."""
         if not self.has_floor:
-            return self.floor
+            return self.floor, NOBODY
         tokens = float(np.mean([tokens for _, tokens in self._window])) if self._window else 0.0
         cost = beliefs.predict(beliefs.quality.posterior.centre[None], tokens).cost_usd[0]
         target = self.target_usd
@@ -346,14 +383,49 @@ class Pacing:
         else:
             spare = spare_usd(cost, target)
         floor = priced_floor(cost, spare, share=self._share)
-        quality = beliefs.quality
-        feedback = [quality.count(name) + quality.earned(name) for name in beliefs.names]
-        unknown = np.array(feedback) < ENOUGH_FEEDBACK
+        feedback, is_paid = beliefs.experience()
+        unknown = feedback < ENOUGH_FEEDBACK
         if unknown.any():
             first = priced_floor(cost, spare, share=self._unknown_share)
             floor = np.where(unknown, np.maximum(first, floor), floor)
         # One call that eats the budget of many requests is a gamble, however rarely it is drawn.
         floor = np.where((cost > MOST_REQUESTS_A_CALL * target) | self._excluded, 0.0, floor)
-        # Every decision holds this array, and none may be changed by another.
-        floor.setflags(write=False)
-        return floor
+        dear = ~is_paid & ~self._excluded & (cost - cost.min() > target)
+        if not dear.any():
+            return floor, NOBODY
+        return floor, self._cost_trials(beliefs, cost, dear=dear, is_paid=is_paid, target_usd=target)
+
+    def _cost_trials(
+        self,
+        beliefs: Beliefs,
+        cost_usd: FloatArray,
+        *,
+        dear: BoolArray,
+        is_paid: BoolArray,
+        target_usd: float,
+    ) -> Trials:
+        """Return the trials of providers whose real cost was never seen, by their expected costs (k,).
+
+        Those are tried that are dearer than the cheapest by more than ``target_usd``, a request's budget.
+        The fund is what those
+        of whom little is known may spend of the requests over which a debt is settled, and of all requests so
+        far what newcomers may of that. If the budget cannot be kept with anyone whose cost is known, it also
+        has as much as goes beyond it.
+        """
+        share, requests = self._newcomer_share, self._requests
+        fund = self._unknown_share * (HORIZON + share * requests)
+        grant = self.pacer.budget.usd_per_request if self.pacer is not None else None
+        if grant and is_paid.any():
+            fund += requests * max(float(cost_usd[is_paid].min()) / grant - TOO_DEAR, 0.0)
+        calls = np.array([self._calls.get(name, 0) for name in beliefs.names], dtype=np.int64)
+        claimed = cost_usd.copy()
+        for i in np.flatnonzero(dear & (calls > 0)).tolist():
+            claimed[i] *= beliefs.seen_share(beliefs.names[i])
+        factors = [beliefs.cost_scale(beliefs.names[i]) for i in np.flatnonzero(is_paid).tolist()]
+        return cost_trials(
+            believable(claimed, is_paid=is_paid, list_factors=factors),
+            dear=dear,
+            calls=calls,
+            fund_usd=fund * (grant or target_usd),
+            share=share,
+        )

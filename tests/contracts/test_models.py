@@ -19,10 +19,10 @@ from tests.contracts.check_model import CHECKS, Case, Observation
 NAMES = ("a", "b")
 
 
-def linear(target_bits: int) -> Case:
+def linear(*, is_scaled: bool) -> Case:
     def create() -> LinearBelief:
         blocks = (Block("context", 2, isotropic=False),)
-        belief = LinearBelief(blocks, prior_mean=0.5, prior_variance=0.1, target_bits=target_bits)
+        belief = LinearBelief(blocks, prior_mean=0.5, prior_variance=0.1, is_scaled=is_scaled)
         belief.set_providers(NAMES)
         belief.changes["a"] = 100
         return belief
@@ -44,8 +44,8 @@ def linear(target_bits: int) -> Case:
 
 
 CASES: Final = {
-    "quality": linear(16),
-    "cost": linear(12),
+    "quality": linear(is_scaled=False),
+    "cost": linear(is_scaled=True),
     "latency": Case(
         LatencyBelief,
         lambda rng, i: (float(rng.lognormal()), i * BUCKET // 40),

@@ -6,7 +6,8 @@ import sys
 if {plain}:
     sys.modules["numba"] = None
 import numpy as np
-from fairlead.optimizer.models.linear import condition, predict
+from fairlead.optimizer.models.kernels import condition
+from fairlead.optimizer.models.linear import predict
 from fairlead.optimizer.policies.thompson import Thompson, _each_row
 
 assert hasattr(_each_row, "py_func") != {plain}

@@ -40,5 +40,34 @@ def test_price_list_recovers_token_prices_and_falls_back_to_the_call() -> None:
     for j, name in ((1, "b"), (2, "c"), (3, "d")):
         rounded = float(f"{cost[:, j].mean():.0e}")
         assert prices[name] == PriceEstimate(
-            usd_per_million_input=None, usd_per_million_output=None, usd_per_call=rounded, rows=60
+            usd_per_million_input=None,
+            usd_per_million_output=None,
+            usd_per_call=rounded,
+            rows=60,
+            note="token prices cannot be told",
         )
+
+
+def test_a_constant_count_has_no_price_of_its_own() -> None:
+    rng = np.random.default_rng(2)
+    inputs = rng.integers(10, 900, size=(60, 4)).astype(float)
+    outputs = np.ones((60, 4))
+    outputs[:, 3] = rng.integers(10, 900, size=60)
+    cost = np.empty((60, 4))
+    cost[:, 0] = inputs[:, 0] * 3e-6 + 0.004  # a fee of $4,000 per million one-token answers
+    cost[:, 1] = 0.02  # nothing but a fee
+    inputs[:, 2] = 80.0
+    cost[:, 2] = 0.001  # neither count varies
+    cost[:, 3] = inputs[:, 3] * 1e-6 + outputs[:, 3] * 5e-6 + 0.01
+    prices = price_list(priced(cost, inputs, outputs))
+    assert prices["a"].usd_per_million_input == pytest.approx(3.0)
+    assert prices["a"].usd_per_call == pytest.approx(0.004)
+    assert prices["b"].usd_per_call == pytest.approx(0.02)
+    assert prices["c"].usd_per_call == pytest.approx(0.001)
+    assert [prices[name].usd_per_million_output for name in "abc"] == [None] * 3
+    assert prices["a"].note == "the price of output tokens cannot be told from a fee per call"
+    assert prices["c"].note == "the price of input and output tokens cannot be told from a fee per call"
+    fee_and_tokens = prices["d"]
+    assert fee_and_tokens.usd_per_million_input == pytest.approx(1.0)
+    assert fee_and_tokens.usd_per_million_output == pytest.approx(5.0)
+    assert (fee_and_tokens.usd_per_call, fee_and_tokens.note) == (pytest.approx(0.01), "")

@@ -2,7 +2,8 @@ import numpy as np
 import pytest
 
 from fairlead.optimizer.features.base import Block
-from fairlead.optimizer.models.linear import GROWTH, PAST_WORTH, LinearBelief, condition
+from fairlead.optimizer.models.kernels import condition
+from fairlead.optimizer.models.linear import GROWTH, PAST_WORTH, LinearBelief
 from fairlead.optimizer.models.statistics import quantise
 
 WIDTH = 2

@@ -137,7 +137,7 @@ def learned_from(names, judged, *, width=100):
 def test_one_provider_without_observations_stands_for_all_of_them():
     names = [f"p{i}" for i in range(12)]
     belief = learned_from(names, ["p3", "p8"])
-    every = belief._fit_sparse(belief._stacked(names))
+    every = belief._fit_sparse(belief._mixture, belief._stacked(names), [])
     fitted = belief.fit()
     assert fitted.mean.shape == (12, 1 + 5 + DENSE)
     for name in ("mean", "cov", "noise", "weights", "centre", "basis"):
