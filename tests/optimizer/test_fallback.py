@@ -38,4 +38,5 @@ def test_what_comes_of_it_is_paid_for_but_teaches_nothing_about_contexts():
     after = decided(served)
     assert served.summary()["spent_usd"] == pytest.approx(spent + 0.05)
     np.testing.assert_array_equal(after.expected[:2], before.expected[:2])
-    assert after.expected[4, 2] > before.expected[4, 2]
+    # It may not have served yet, so that nothing was known of its latency.
+    assert after.expected[4, 2] > np.nan_to_num(before.expected[4, 2])
