@@ -8,7 +8,7 @@ the next request without anything being learned again.
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Final
 
@@ -22,7 +22,7 @@ from fairlead.optimizer.models.failure import NO_CALLS, Calls, FailureBelief, fa
 from fairlead.optimizer.models.latency import LatencyBelief
 from fairlead.optimizer.models.linear import LinearBelief
 from fairlead.optimizer.models.posterior import Posterior
-from fairlead.optimizer.models.pricing import LEAST_USD, OUTPUT_TOKENS, call_price, kind_of
+from fairlead.optimizer.models.pricing import LEAST_USD, OUTPUT_TOKENS, PriceTable, kind_of
 from fairlead.optimizer.models.recent import RecentValues
 from fairlead.optimizer.types import FloatArray, Provider
 from fairlead.optimizer.types.arrays import State, from_texts, joined, part, texts
@@ -55,7 +55,6 @@ _CONTEXT_SHARE: Final = CONTEXT_WIDTH**2
 _MOST_VARIANCE: Final = 0.09
 _MOST_SD: Final = 0.3
 _LEAST_SHARE: Final = 0.1  # least cost of a call over what it is on average, whatever the context says
-_UNKNOWN_USD: Final = 1e-3
 
 
 @dataclass(slots=True, kw_only=True)
@@ -353,7 +352,7 @@ class Beliefs:
 
     def _update_prices(self) -> None:
         units = {name: usd for name, (_, usd) in self._units.items()}
-        self._prices = _PriceTable(self._providers, units, self._scales)
+        self._prices = PriceTable(self._providers, units, self._scales)
 
     def _level_shares(self) -> FloatArray:
         """Square of the share of each level's width that is explored, shape (k,)."""
@@ -418,42 +417,6 @@ class Beliefs:
                     expected[0, i] *= (1.0 - rate) / (1.0 - expected[5, i])
                     expected[5, i] = rate
         return expected
-
-
-class _PriceTable:
-    """The call prices of a route's providers as arrays, in their order."""
-
-    def __init__(
-        self, providers: Sequence[Provider], unit_usd: Mapping[str, float], scales: Mapping[str, float]
-    ) -> None:
-        has_price = [p.prices is not None or p.name in unit_usd for p in providers]
-        self.is_known = np.array(has_price)
-        """Whether each provider has a price list or was paid for, shape (k,); if not, its cost is a guess."""
-        calls = np.array(
-            [
-                call_price(p.prices, unit_usd.get(p.name, 0.0)).scaled(scales.get(p.name, 1.0))
-                for p in providers
-            ]
-        )
-        self._base, self._base_token, self._known_unit, self._unit_token = np.ascontiguousarray(calls.T)
-        self._one_unit = not self._unit_token.any()
-        self.guess(None)
-
-    def guess(self, typical: FloatArray | None) -> None:
-        """Let an unknown cost be the highest known one, by what is typical of each in units, (k,); not 0."""
-        usual = (self._base + self._known_unit * (1.0 if typical is None else typical))[self.is_known]
-        guess = float(usual.max()) if len(usual) else _UNKNOWN_USD
-        self._unit: FloatArray = np.maximum(np.where(self.is_known, self._known_unit, guess), LEAST_USD)
-        self._unit.setflags(write=False)
-
-    def at(self, input_tokens: float | FloatArray) -> tuple[FloatArray, FloatArray]:
-        """Return the USD known beforehand and the USD of the unit, (k,), or (n, k) for tokens (n,)."""
-        tokens = input_tokens[:, None] if isinstance(input_tokens, np.ndarray) else input_tokens
-        base: FloatArray = self._base + tokens * self._base_token
-        if self._one_unit:
-            return base, np.broadcast_to(self._unit, base.shape) if base.ndim > 1 else self._unit
-        unit: FloatArray = self._unit + tokens * self._unit_token
-        return base, unit
 
 
 @compiled
