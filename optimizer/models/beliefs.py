@@ -359,14 +359,23 @@ class Beliefs:
         feedback, arrivals = self.quality.since_change, self.quality.arrivals
         if self._shared_at != feedback or arrivals:
             self._shared_at, self._shares = feedback, np.full(len(self.names), self._level_share(feedback))
+            if self.quality.worth is not None:
+                self._shares = self._shares_beside_evidence(*self.quality.worth)
             for i, name in enumerate(self.names):
-                # As if as much had been learned of every provider as evidence says of this one.
-                earned = self.quality.earned(name) * len(self.names)
-                if earned:
-                    self._shares[i] = self._level_share(feedback + earned)
-                if name in arrivals:
-                    self._shares[i] = max(self._shares[i], self._level_share(arrivals[name][1] + earned))
+                if name in arrivals and self.quality.worth is None:
+                    self._shares[i] = max(self._shares[i], self._level_share(arrivals[name][1]))
         return self._shares
+
+    def _shares_beside_evidence(self, trust: FloatArray, worth: FloatArray) -> FloatArray:
+        """Average the shares over the ways to trust evidence, by how much of it that makes count.
+
+        Evidence of a provider counts as if as much had been learned of every provider.
+        """
+        arrivals, feedback = self.quality.arrivals, self.quality.since_change
+        since = [min(feedback, arrivals[name][1] if name in arrivals else feedback) for name in self.names]
+        counts = np.maximum(since, 0) + len(self.names) * worth
+        shares: FloatArray = trust @ np.array([list(map(self._level_share, row)) for row in counts.tolist()])
+        return shares
 
     def _level_share(self, feedback: float) -> float:
         ratio = max(feedback, 0.0) / (EARLY_FEEDBACK * math.sqrt(len(self.names)))

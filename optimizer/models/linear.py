@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
 from functools import partial
-from typing import Final
+from typing import Any, Final
 
 import numpy as np
 from numpy.typing import NDArray
@@ -20,15 +20,12 @@ from fairlead.optimizer.errors import InvalidInput
 from fairlead.optimizer.features.base import Block
 from fairlead.optimizer.models.kernels import WIDEST, condition
 from fairlead.optimizer.models.posterior import Mixture, Posterior, Sums, typical_values
-from fairlead.optimizer.models.prior import Means, Prior
+from fairlead.optimizer.models.prior import PAST_WORTH, Means, Prior
 from fairlead.optimizer.models.reduction import Reduction
 from fairlead.optimizer.models.sparse import fit_sparse
 from fairlead.optimizer.models.statistics import ROW_UNIT, Observation, Statistics
 from fairlead.optimizer.models.trust import added, fit_trusting
 from fairlead.optimizer.types.arrays import BOUND, FloatArray, State, from_texts, joined, part, texts
-
-PAST_WORTH: Final = 2.0
-"""Observations that everything before a provider's change counts for."""
 
 GROWTH: Final = 1.3
 """The posterior is recomputed from the sums when the number of observations has grown by this factor."""
@@ -62,7 +59,8 @@ class LinearBelief:
         self._current: dict[str, Statistics] = {}
         self._past: dict[str, Statistics] = {}
         self._prior: Prior | None = None
-        """What evidence says; None without any."""
+        self.worth: tuple[FloatArray, FloatArray] | None = None
+        """Probability of each way to trust evidence, (c,), and the observations that it is worth, (c, k)."""
         self.changes: dict[str, int] = {}
         """Seq of the last change of each provider that has changed."""
         self._index: dict[str, int] = {}
@@ -111,21 +109,23 @@ class LinearBelief:
         self._prior = prior if prior.names else None
         self._fit_at = -np.inf
 
-    def earned(self, name: str) -> float:
-        """Return how many observations of one provider its evidence is worth, by the trust that it earned."""
-        if self._prior is None or not self.posterior.trust:
-            return 0.0
-        counts = self._prior.count(name)
-        return sum(
-            trust * count * self._share(name, seq, count)
-            for trust, (seq, count) in zip(self.posterior.trust, counts, strict=True)
-        )
-
     @property
     def trust(self) -> dict[str, float]:
         """Earned power of each source of evidence, in [0, 1]."""
-        names = [] if self._prior is None else self._prior.names
-        return dict(zip(names, self.posterior.trust, strict=False))
+        return {} if self._prior is None else self._prior.powers(self.posterior.trust)
+
+    def earned(self, name: str) -> float:
+        """Return how many observations of one provider its evidence is worth, by the trust that it earned."""
+        if self.worth is None or name not in self._index:
+            return 0.0
+        trust, worth = self.worth
+        return float(trust @ worth[:, self._index[name]])
+
+    def _worth(self) -> tuple[FloatArray, FloatArray] | None:
+        trust = self.posterior.trust
+        if self._prior is None or trust is None:
+            return None
+        return trust, self._prior.worth(list(self._index), self.changes)
 
     def reencoded(
         self,
@@ -252,6 +252,7 @@ class LinearBelief:
         self.posterior = posterior
         self.centre = self._reduced(posterior.centre)
         self.level_variance = (posterior.cov @ self.centre) @ self.centre
+        self.worth = self._worth()
         self._fit_at = max(self.total * GROWTH, self.total + 1.0)
         self.version += 1
 
@@ -295,21 +296,18 @@ class LinearBelief:
         return sums
 
     def _is_learned(self, name: str) -> bool:
-        return bool(self._current[name].count or self._past[name].count or self._has_evidence(name))
-
-    def _has_evidence(self, name: str) -> bool:
-        return self._prior is not None and self._prior.is_about(name)
+        return bool(
+            self._current[name].count
+            or self._past[name].count
+            or (self._prior is not None and self._prior.is_about(name))
+        )
 
     def _evidence(self, live: Sums, names: Sequence[str]) -> list[Sums]:
         """Return the sums of each source, what it says of providers that have changed since discounted."""
-        return [] if self._prior is None else self._prior.sums(names, live, self._share)
+        return [] if self._prior is None else self._prior.sums(names, live, self.changes)
 
     def _fit(self, fit: Callable[..., Posterior], live: Sums, evidence: Sequence[Sums]) -> Posterior:
         return fit_trusting(fit, live, evidence) if evidence else fit(live)
-
-    def _share(self, name: str, seq: int, count: float) -> float:
-        """Return what each of so many observations as of ``seq`` counts for: little if it changed since."""
-        return min(1.0, PAST_WORTH / count) if count and seq < self.changes.get(name, 0) else 1.0
 
     def _fit_sparse(self, mixture: Mixture, live: Sums, evidence: Sequence[Sums]) -> Posterior:
         if not self._reduction.is_needed:
@@ -375,7 +373,8 @@ class LinearBelief:
         return {
             **{name: getattr(self.posterior, name) for name in _POSTERIOR},
             **({} if basis is None else {"basis": basis}),
-            **({} if self._prior is None else self._prior_state(self._prior)),
+            **({} if (trust := self.posterior.trust) is None else {"trust": trust}),
+            **({} if self._prior is None else joined(prior=self._prior.state())),
             **({} if (typical := self.posterior.typical) is None else {"typical": typical}),
             "level_variance": self.level_variance,
             "known": texts(names),
@@ -387,9 +386,6 @@ class LinearBelief:
             "arrivals": np.array(list(self.arrivals.values()), dtype=np.int64).reshape(-1, 2),
             **joined(**sides),
         }
-
-    def _prior_state(self, prior: Prior) -> State:
-        return {"trust": np.array(self.posterior.trust), **joined(prior=prior.state())}
 
     def restore(self, state: State) -> None:
         """Become what gave `state`; the blocks are those that it was made with.
@@ -415,18 +411,13 @@ class LinearBelief:
             self.refit()
             return
         # Copies: these arrays are changed in place, and the client keeps its own.
-        self.posterior = Posterior(
-            mean=state["mean"].copy(),
-            cov=state["cov"].copy(),
-            noise=state["noise"].copy(),
-            weights=state["weights"].copy(),
-            centre=state["centre"].copy(),
-            basis=state["basis"].copy() if "basis" in state else None,
-            trust=tuple(state["trust"].tolist()) if "trust" in state else (),
-            typical=state["typical"].copy() if "typical" in state else None,
-        )
+        arrays: dict[str, Any] = {name: state[name].copy() for name in _POSTERIOR}
+        basis = state["basis"].copy() if "basis" in state else None
+        typical = state["typical"].copy() if "typical" in state else None
+        self.posterior = Posterior(**arrays, basis=basis, trust=state.get("trust"), typical=typical)
         self.centre = self._reduced(self.posterior.centre)
         self.level_variance = state["level_variance"].copy()
+        self.worth = self._worth()
 
     def statistics(self) -> dict[str, dict[str, NDArray[np.int64]]]:
         """Return the sums of each provider as whole numbers: ``NAME/current`` and ``NAME/past``."""

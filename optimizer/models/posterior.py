@@ -85,8 +85,8 @@ class Posterior:
     """Map from features with intercept to x, shape (d, ...); None if x is these features themselves."""
     log_likelihood: float = 0.0
     """Of what was observed, given the evidence from before (`Mixture.fit`)."""
-    trust: tuple[float, ...] = ()
-    """Earned power of each source of evidence (`models.trust`)."""
+    trust: FloatArray | None = None
+    """Probability of each way to trust the sources of evidence (`trust.powers_of`); None without any."""
     typical: FloatArray | None = None
     """What is typical of each provider's y, shape (k,), if multiples of that were modelled."""
 

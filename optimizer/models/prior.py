@@ -2,18 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import Final, NamedTuple
 
 import numpy as np
 
 from fairlead.optimizer.models.posterior import Sums
 from fairlead.optimizer.models.statistics import Statistics, quantise_many
+from fairlead.optimizer.models.trust import powers_of
 from fairlead.optimizer.types.arrays import FloatArray, State, from_texts, joined, part, texts
 
-Share = Callable[[str, int, float], float]
-"""What one answer of a provider counts for, given the seq as of which a source speaks and its answers."""
+PAST_WORTH: Final = 2.0
+"""Observations that everything before a provider's change counts for."""
 
 
 class Means(NamedTuple):
@@ -92,7 +93,23 @@ class Prior:
         """Whether any source says something of a provider."""
         return any(source.count(name) for source in self._sources.values())
 
-    def sums(self, names: Sequence[str], live: Sums, share: Share) -> list[Sums]:
+    def worth(self, names: Sequence[str], changes: Mapping[str, int]) -> FloatArray:
+        """Return the observations that evidence of each provider is worth, (c, k), by way to trust it."""
+        counts = [
+            [count * _share(changes.get(name, 0), seq, count) for seq, count in self.count(name)]
+            for name in names
+        ]
+        worth: FloatArray = powers_of(len(self.names))[0] @ np.array(counts).T
+        return worth
+
+    def powers(self, trust: FloatArray | None) -> dict[str, float]:
+        """Return the power of each source, given the probability of each way to trust them, (c,)."""
+        if trust is None:
+            return {}
+        names = self.names
+        return dict(zip(names, (trust @ powers_of(len(names))[0]).tolist(), strict=True))
+
+    def sums(self, names: Sequence[str], live: Sums, changes: Mapping[str, int]) -> list[Sums]:
         """Return the sums of each source, in order, over providers ``names``.
 
         The average context is that of the ``live`` observations and of all complete rows together.
@@ -109,7 +126,7 @@ class Prior:
                     sums.moment[i] += moment
                     sums.square[i] += square
                     sums.count[i] += count
-                part = share(name, self._sources[source].seq, float(sums.count[i]))
+                part = _share(changes.get(name, 0), self._sources[source].seq, float(sums.count[i]))
                 if part != 1.0:
                     for array in (sums.gram, sums.moment, sums.square, sums.count):
                         array[i] *= part
@@ -155,3 +172,8 @@ class Prior:
                 name: Means(**part(arrays, f"means{i}")) for i, name in enumerate(from_texts(arrays["means"]))
             }
             self._sources[source] = Source(seq=int(arrays["seq"]), single=single, means=means)
+
+
+def _share(change: int, seq: int, count: float) -> float:
+    """Return what each of so many answers as of ``seq`` counts for: little before a provider's change."""
+    return min(1.0, PAST_WORTH / count) if count and seq < change else 1.0

@@ -68,7 +68,7 @@ def fit_trusting(fit: Callable[..., Posterior], live: Sums, evidence: Sequence[S
     weights /= weights.sum()
     kept = np.where(weights > _LEAST_WEIGHT, weights, 0.0)
     kept /= kept.sum()
-    return replace(collapsed(fitted, kept), trust=tuple((weights @ rows).tolist()))
+    return replace(collapsed(fitted, kept), trust=weights)
 
 
 def collapsed(posteriors: Sequence[Posterior], weights: FloatArray) -> Posterior:
