@@ -36,6 +36,7 @@ from fairlead.api.state.runtime import lower_thread_priority
 from fairlead.api.state.text_key import term_counter
 from fairlead.api.store import Query, Row, StoreUnavailable, open_store, retention
 from fairlead.api.store.writer import QueueFull, Writer, Written
+from fairlead.optimizer.features.terms import TermCounter
 from fairlead.optimizer.types import Prices
 
 _LOG = logging.getLogger("fairlead.service")
@@ -51,7 +52,7 @@ class Service:
     """Everything behind the endpoints. Opens the store at once, so that a fault shows at the start."""
 
     def __init__(self, settings: Settings, *, clock: Callable[[], float] = time.time) -> None:
-        self.settings, self.clock, counter = settings, clock, term_counter(settings)
+        self.settings, self.clock = settings, clock
         self.store, self.metrics = open_store(settings.database_url), Metrics()
         self.changing = asyncio.Lock()
         """Held from reading the configuration until it is changed: two changes would undo one another."""
@@ -67,7 +68,7 @@ class Service:
             in_thread=self.in_thread,
             fit_in_thread=self.fit_in_thread,
         )
-        self.engine.term_counter = counter
+        self.engine.term_counter = self._term_counter()
         self.writer = Writer(
             self.store,
             queue_limit=settings.queue_limit,
@@ -90,6 +91,13 @@ class Service:
         self.text_watch = TextWatch(self.engine)
         self._tasks: list[asyncio.Task[None]] = []
         self._declared = self._read_declarations()
+
+    def _term_counter(self) -> TermCounter | None:
+        try:
+            return term_counter(self.settings)
+        except BaseException:
+            self.store.close()
+            raise
 
     def terms_of(self, text: str | None) -> bytes | None:
         """Return the hashed terms of a text; None without a text, or if none are learned from."""

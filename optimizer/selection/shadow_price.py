@@ -96,6 +96,8 @@ class Pacing:
         self._calls: dict[str, int] = {}
         """Decisions so far for each provider; ``_requests`` counts those for all."""
         self._trials, self.on_trial = NOBODY, dict[str, str]()
+        self._resting = frozenset[str]()
+        """Providers whose trial has had its call, until the next `WINDOW` of requests begins."""
         """Why providers are tried for their cost, by name."""
         self._use(route)
 
@@ -223,8 +225,12 @@ class Pacing:
         """Record a decision's context and expected cost; every few requests a solution is needed."""
         self._requests += 1
         self._calls[decision.selected] = self._calls.get(decision.selected, 0) + 1
-        if decision.selected in decision.on_trial and decision.selected in self.on_trial:
+        if decision.selected in self.on_trial:
+            # One call in so many requests: until the next, it is probably known what it cost.
+            self._resting |= {decision.selected}
             self.needs_solve = True
+        if self._resting and self._requests % WINDOW == 0:
+            self.needs_solve, self._resting = True, frozenset()
         pacer = self._pacer
         if pacer is None:
             return
@@ -282,7 +288,8 @@ class Pacing:
         pacer = self._pacer.state() if self._pacer is not None else {}
         names = sorted(self._calls)
         counts = np.array([self._requests, *(self._calls[name] for name in names)], dtype=np.int64)
-        trials = {**self._trials.state(), "names": texts(names), "counts": counts}
+        resting = texts(sorted(self._resting))
+        trials = {**self._trials.state(), "names": texts(names), "counts": counts, "resting": resting}
         return {**own, **joined(pacer=pacer, sample=self._sample.state(), trials=trials)}
 
     def restore(self, state: State) -> None:
@@ -302,6 +309,7 @@ class Pacing:
         if trials := part(state, "trials"):  # 0.1.0 had none
             self._requests, *calls = trials["counts"].tolist()
             self._calls = dict(zip(from_texts(trials["names"]), calls, strict=True))
+            self._resting = frozenset(from_texts(trials["resting"]))
             self._use_trials(Trials(**{name: trials[name].copy() for name in ("floor", "usd", "calls")}))
 
     def update(self, beliefs: Beliefs) -> None:
@@ -390,7 +398,8 @@ class Pacing:
             floor = np.where(unknown, np.maximum(first, floor), floor)
         # One call that eats the budget of many requests is a gamble, however rarely it is drawn.
         floor = np.where((cost > MOST_REQUESTS_A_CALL * target) | self._excluded, 0.0, floor)
-        dear = ~is_paid & ~self._excluded & (cost - cost.min() > target)
+        resting = np.array([name in self._resting for name in beliefs.names], dtype=np.bool_)
+        dear = ~is_paid & ~self._excluded & ~resting & (cost - cost.min() > target)
         if not dear.any():
             return floor, NOBODY
         return floor, self._cost_trials(beliefs, cost, dear=dear, is_paid=is_paid, target_usd=target)
@@ -406,11 +415,10 @@ class Pacing:
     ) -> Trials:
         """Return the trials of providers whose real cost was never seen, by their expected costs (k,).
 
-        Those are tried that are dearer than the cheapest by more than ``target_usd``, a request's budget.
-        The fund is what those
-        of whom little is known may spend of the requests over which a debt is settled, and of all requests so
-        far what newcomers may of that. If the budget cannot be kept with anyone whose cost is known, it also
-        has as much as goes beyond it.
+        Those are tried that are dearer than the cheapest by more than ``target_usd``, a request's budget. The
+        fund is what those of whom little is known may spend of the requests over which a debt is settled, and
+        of all requests so far what newcomers may of that. If the budget cannot be kept with anyone whose cost
+        is known, it also has as much as goes beyond it.
         """
         share, requests = self._newcomer_share, self._requests
         fund = self._unknown_share * (HORIZON + share * requests)

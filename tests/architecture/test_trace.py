@@ -9,7 +9,7 @@ from tests.architecture.trips import Recorder, Trip, locate_installed, room_of
 # depends on the draws, so that the longest of them passes seven rooms or eight. A feedback passes the open
 # decision that counts it only if that is folded already.
 CEILINGS = {
-    "decision": Limits(files=33, rooms=15, room_changes=60),
+    "decision": Limits(files=34, rooms=15, room_changes=60),
     "decision folded": Limits(files=18, rooms=7, room_changes=30),
     "feedback": Limits(files=17, rooms=11, room_changes=32),
     "feedback folded and fitted": Limits(files=21, rooms=8, room_changes=45),

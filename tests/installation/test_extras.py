@@ -27,7 +27,6 @@ def assert_refused(environment: Environment, arguments: list[object], *, extra: 
         (["simulate", TABLE], "replay"),
         (["replay", "decisions.jsonl"], "replay"),
         (["import-log", "spend.csv", "--from", "litellm", "--out", "log.jsonl"], "replay"),
-        (["fit-features", "prompts.txt", "--out", "features.npz"], "text"),
         (["serve", "--config", "postgres.yaml"], "postgres"),
         (["migrate", "--config", "postgres.yaml"], "postgres"),
     ],
@@ -36,7 +35,6 @@ def assert_refused(environment: Environment, arguments: list[object], *, extra: 
 def test_a_command_names_the_extra_that_it_needs(
     light: Environment, arguments: list[object], extra: str
 ) -> None:
-    (light.directory / "prompts.txt").write_text("one prompt\nanother one\n", encoding="utf-8")
     settings = "database_url: postgresql://a@127.0.0.1/b\n"
     (light.directory / "postgres.yaml").write_text(settings, encoding="utf-8")
     assert_refused(light, arguments, extra=extra)

@@ -278,14 +278,15 @@ def test_the_server_does_not_say_what_it_runs_on(service: Running) -> None:
 
 def names_in(*names: str) -> set[str]:
     """Return the names of the tests in some files below `tests/api`."""
-    files = {path.stem.removeprefix("test_"): path for path in (ROOT / "tests/api").rglob("test_*.py")}
+    folders = (ROOT / "tests/optimizer/features", ROOT / "tests/api")
+    files = {path.stem.removeprefix("test_"): path for each in folders for path in each.rglob("test_*.py")}
     texts = [files[name].read_text(encoding="utf-8") for name in names]
     return set(re.findall(r"^def (test_\w+)", "\n".join(texts), flags=re.MULTILINE))
 
 
 _FILES = (
     "access", "evidence", "quarantine", "security", "input", "follower", "snapshots", "pressure", "writer",
-    "store",
+    "store", "terms", "texts",
 )  # fmt: skip
 
 
