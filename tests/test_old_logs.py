@@ -134,8 +134,9 @@ def route_state(served: ServedRoute, fold: Fold) -> dict[str, Any]:
 
 
 def without_fitted(state: Any) -> Any:
-    """Leave out what was fitted since the base: its last digits depend on the machine."""
+    """Leave out what was fitted since the base: its digits follow the machine, its number the release."""
     for route in state["routes"].values():
+        del route["model_version"]
         route["budget"] = route["budget"] and route["budget"][1:]
     return state
 
