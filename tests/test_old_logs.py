@@ -134,9 +134,8 @@ def route_state(served: ServedRoute, fold: Fold) -> dict[str, Any]:
 
 
 def without_fitted(state: Any) -> Any:
-    """Leave out what was fitted since the base: its digits follow the machine, its number the release."""
+    """Leave out what was fitted since the base: its last digits depend on the machine."""
     for route in state["routes"].values():
-        del route["model_version"]
         route["budget"] = route["budget"] and route["budget"][1:]
     return state
 
@@ -184,6 +183,8 @@ def test_a_base_of_0_1_0_stands_for_the_events_that_were_removed(tmp_path: Path)
     for state in expected.values():
         for route in state["routes"].values():
             del route["detectors"]  # of another test, and started anew
+    # A trial of a provider's cost solves the price once more than the release that wrote this.
+    expected["end"]["routes"]["support"]["model_version"] += 1
     store = open_store(f"sqlite:///{unpacked('based_log.db.gz', tmp_path)}", read_only=True)
     fold = snapshots.latest_fold(tmp_path / "none", store, new_fold)
     assert state_of(fold) == expected["base"]

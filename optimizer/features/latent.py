@@ -7,11 +7,13 @@ principal components do.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any, Final
 
 import numpy as np
 from numpy.typing import NDArray
 
+from fairlead.optimizer.features.terms import N_COLUMNS
 from fairlead.optimizer.types import FloatArray
 
 N_ITERATIONS: Final = 7
@@ -42,6 +44,29 @@ def latent_directions(
         "scale": np.array(scale),
     }
     return arrays, (coordinates - centre) * scale
+
+
+Layout = Mapping[str, tuple[type, str]]
+"""Dtype of each array by name, and a letter for the size of each axis; equal letters are equal sizes."""
+
+
+def check_directions(arrays: Mapping[str, NDArray[Any]], layout: Layout, **sizes: int) -> None:
+    """Raise `ValueError` if arrays do not belong together as ``layout`` and these ``sizes`` have it."""
+    for name, (dtype, letters) in layout.items():
+        array = np.asarray(arrays[name])
+        fits = array.dtype == dtype and array.ndim == len(letters) and bool(np.isfinite(array).all())
+        for letter, size in zip(letters, array.shape, strict=False):
+            fits = fits and size == sizes.setdefault(letter, size) > 0
+        if not fits:
+            raise ValueError(
+                f"array {name!r} is {array.dtype} of shape {array.shape}, which does not fit the "
+                f"others or is not finite {np.dtype(dtype)}"
+            )
+    columns = arrays["columns"]
+    if np.any(np.diff(columns) <= 0) or columns[0] < 0 or columns[-1] >= N_COLUMNS:
+        raise ValueError(
+            f"array 'columns' does not ascend within 0 to {N_COLUMNS - 1}, so that no term is found"
+        )
 
 
 def _columns(counts: Any, *, least: int, most: int) -> tuple[NDArray[np.int32], FloatArray]:

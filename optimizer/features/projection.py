@@ -17,7 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fairlead.optimizer.features.base import Block, checked_width, fingerprint
-from fairlead.optimizer.features.latent import latent_directions
+from fairlead.optimizer.features.latent import Layout, check_directions, latent_directions
 from fairlead.optimizer.features.surface import excerpt
 from fairlead.optimizer.features.terms import N_COLUMNS, TERM
 from fairlead.optimizer.persistence.array_file import FeatureFileError, read_arrays, write_arrays
@@ -31,8 +31,9 @@ MAX_SEED: Final = 2**32 - 1
 _PROBE: Final = 'Which of these is "right"?\n(A) f(x) = 3.14  (B) naïve café 東京 №7'
 
 MIN_PROMPTS: Final = 8
+
 # Name, dtype and shape of each array of the state; m terms, w coordinates, p probed columns.
-_LAYOUT: Final = {
+_LAYOUT: Final[Layout] = {
     "columns": (np.int32, "m"),
     "idf": (np.float64, "m"),
     "components": (np.float32, "mw"),
@@ -152,23 +153,10 @@ def _validate(state: Mapping[str, NDArray[Any]]) -> dict[str, NDArray[Any]]:
             f"a projection has the arrays {sorted(_LAYOUT)}, but these are {sorted(state)}: "
             "give what state() returned"
         )
-    sizes: dict[str, int] = {}
-    for name, (dtype, letters) in _LAYOUT.items():
-        array = np.asarray(state[name])
-        fits = array.dtype == dtype and array.ndim == len(letters) and bool(np.isfinite(array).all())
-        for letter, size in zip(letters, array.shape, strict=False):
-            fits = fits and size == sizes.setdefault(letter, size)
-        if not fits or 0 in array.shape:
-            raise ValueError(
-                f"array {name!r} of the projection is {array.dtype} of shape {array.shape}, which does "
-                f"not fit the others or is not finite {np.dtype(dtype)}: give what state() returned"
-            )
-    columns = state["columns"]
-    if np.any(np.diff(columns) <= 0) or columns[0] < 0 or columns[-1] >= N_COLUMNS:
-        raise ValueError(
-            f"array 'columns' of the projection does not ascend within 0 to {N_COLUMNS - 1}, so terms "
-            "cannot be looked up in it: give what state() returned"
-        )
+    try:
+        check_directions(state, _LAYOUT)
+    except ValueError as error:
+        raise ValueError(f"{error}; give what state() returned") from None
     return {name: np.array(state[name]) for name in _LAYOUT}
 
 

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from fairlead.optimizer.compiled import compiled, compiled_aside
 from fairlead.optimizer.errors import InvalidInput
 from fairlead.optimizer.features.base import Block, fingerprint
-from fairlead.optimizer.features.latent import latent_directions
+from fairlead.optimizer.features.latent import Layout, check_directions, latent_directions
 from fairlead.optimizer.features.terms import (
     COUNT_BITS,
     KEY_ID_BYTES,
@@ -39,7 +39,7 @@ MIN_TEXTS: Final = 8
 """Different texts below which nothing is learned."""
 
 # Name, dtype and shape of each array of an encoder; m columns, w coordinates.
-_LAYOUT: Final = {
+_LAYOUT: Final[Layout] = {
     "columns": (np.int32, "m"),
     "idf": (np.float64, "m"),
     "components": (np.float32, "mw"),
@@ -114,20 +114,10 @@ def check_encoder(arrays: Mapping[str, NDArray[Any]]) -> None:
     missing = sorted(_LAYOUT.keys() - arrays.keys())
     if missing:
         raise InvalidInput(f"a text encoder lacks {missing[0]!r}: fit it again")
-    sizes = {"w": TEXT_WIDTH, "i": KEY_ID_BYTES}
-    for name, (dtype, letters) in _LAYOUT.items():
-        array = arrays[name]
-        fits = array.dtype == dtype and array.ndim == len(letters) and bool(np.isfinite(array).all())
-        for letter, size in zip(letters, array.shape, strict=False):
-            fits = fits and size == sizes.setdefault(letter, size) > 0
-        if not fits:
-            raise InvalidInput(
-                f"array {name!r} of a text encoder is {array.dtype} of shape {array.shape}, which does not "
-                f"fit the others or is not finite {np.dtype(dtype)}: fit it again"
-            )
-    columns = arrays["columns"]
-    if np.any(np.diff(columns) <= 0) or columns[0] < 0 or columns[-1] >= N_COLUMNS:
-        raise InvalidInput(f"columns of a text encoder do not ascend below {N_COLUMNS}: fit it again")
+    try:
+        check_directions(arrays, _LAYOUT, w=TEXT_WIDTH, i=KEY_ID_BYTES)
+    except ValueError as error:
+        raise InvalidInput(f"a text encoder cannot be used: {error}; fit it again") from None
 
 
 def fit_text(texts: Sequence[bytes], *, seed: int = 0) -> TextEncoder:

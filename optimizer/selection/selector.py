@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Set
 from dataclasses import dataclass
 from functools import partial
+from typing import Final
 
 import numpy as np
 
@@ -18,10 +19,14 @@ from fairlead.optimizer.models.beliefs import Beliefs, Prediction
 from fairlead.optimizer.models.pricing import TYPICAL_INPUT_TOKENS
 from fairlead.optimizer.policies.base import Policy
 from fairlead.optimizer.selection.eligibility import ConstraintChecker, require_eligible
-from fairlead.optimizer.selection.exploration import Newcomers, newcomer_quota
+from fairlead.optimizer.selection.exploration import BoolArray, Newcomers, newcomer_quota
 from fairlead.optimizer.selection.shadow_price import Pacing
 from fairlead.optimizer.selection.trial import Judgement, Standing
 from fairlead.optimizer.types import Constraints, FloatArray, Objective, Route
+
+MOSTLY: Final = 0.8
+"""Share of a probability that the floor makes up where a provider is said to be on trial for its cost: one
+that the policy chooses anyway is not, and comes where it belongs among the fallbacks."""
 
 
 @dataclass(slots=True, kw_only=True)
@@ -136,7 +141,7 @@ class Selector:
             probabilities=chances,
             floor=floor,
             ineligible=ineligible,
-            on_trial=self._with_cost_trials(on_trial, ineligible),
+            on_trial=self._with_cost_trials(on_trial, (floor > 0.0) & (floor >= MOSTLY * chances)),
             relaxed=() if judgement is None else judgement.relaxed(index),
             expected=self._beliefs.expected_now(prediction),
             shadow_price=shadow_price,
@@ -154,12 +159,13 @@ class Selector:
             judgement.rule_out(ineligible)
         return judgement if judgement.has_doubts else None
 
-    def _with_cost_trials(self, on_trial: dict[str, str], ineligible: Mapping[str, str]) -> Mapping[str, str]:
-        """Add why providers are tried for their cost, which is part of the floor."""
+    def _with_cost_trials(self, on_trial: dict[str, str], are_low: BoolArray) -> Mapping[str, str]:
+        """Add why providers get hardly more than the floor that they have for a trial of their cost, (k,)."""
         tried = self.pacing.on_trial
         if not tried:
             return on_trial
-        return {**{name: tried[name] for name in tried if name not in ineligible}, **on_trial}
+        low = [name for name, is_low in zip(self.names, are_low.tolist(), strict=True) if is_low]
+        return {**{name: tried[name] for name in low if name in tried}, **on_trial}
 
     def _with_floor(self, chances: FloatArray, *, no_floor: Set[str]) -> tuple[FloatArray, FloatArray]:
         """Return the probabilities with the exploration floor under them, and that floor, (k,) both."""

@@ -96,9 +96,9 @@ class Pacing:
         self._calls: dict[str, int] = {}
         """Decisions so far for each provider; ``_requests`` counts those for all."""
         self._trials, self.on_trial = NOBODY, dict[str, str]()
+        """Why providers are tried for their cost, by name."""
         self._resting = frozenset[str]()
         """Providers whose trial has had its call, until the next `WINDOW` of requests begins."""
-        """Why providers are tried for their cost, by name."""
         self._use(route)
 
     def _use(self, route: Route, excluded: Sequence[bool] = (), newcomers: Sequence[bool] = ()) -> None:

@@ -34,7 +34,7 @@ class Evidence:
     without rows it is withdrawn. Parts from 1 on add to that. How much a source counts, the route's own
     traffic decides.
 
-    >>> known = Evidence(
+    >>> evaluations = Evidence(
     ...     seq=0,
     ...     source="evals of March",
     ...     providers=("small", "large"),
@@ -42,7 +42,7 @@ class Evidence:
     ...     outcomes=np.array([[[0.0, 1.0], [0.4, 0.7]], *np.full((3, 2, 2), np.nan)]),
     ...     counts=np.array([[1.0, 1.0], [200.0, 200.0]]),
     ... )
-    >>> len(known)
+    >>> len(evaluations)
     2
     """
 

@@ -284,15 +284,15 @@ def test_the_simulation_learns_texts_as_a_router_does() -> None:
 
     stream = make_stream(make_table(), Settings(), 0)
     router = Router(ROUTE, blocks=stream.blocks)
-    found = []
+    lines = []
     for step, terms in enumerate(stream.terms):
         context = Context(features=stream.fixed[step], terms=terms)
         router.learn(router.decide(context, decision_id=str(step), draw=0.5))
         if (fitted := router.fit_text()) is not None:
-            found.append(encode(fitted))
+            lines.append(encode(fitted))
             router.learn(fitted)
-    assert found == [encode(segment.fitted) for segment in stream.segments if segment.fitted is not None]
-    assert len(found) == 2
+    assert lines == [encode(segment.fitted) for segment in stream.segments if segment.fitted is not None]
+    assert len(lines) == 2
 
 
 def known(n: int, *, seq: int = 0) -> Evidence:

@@ -174,8 +174,9 @@ def test_reports_come_when_they_are_due() -> None:
     late = play(make_router(world), world, client=Honest(outcome_after_s=99.0, feedback_after_s=99.0))
     soon = play(make_router(world), world, client=Honest(feedback_after_s=5.0))
     assert np.ptp(late.probabilities[:, 0]) < 1e-9
-    # The sixth request comes when the first is judged.
+    # The sixth request comes as the first is judged: nothing is learned before, and that at once.
     assert np.ptp(soon.probabilities[:5, 0]) < 1e-9
+    assert np.ptp(soon.probabilities[4:6, 0]) > 0.01
     assert soon.share("best", 40) > 0.6
 
 

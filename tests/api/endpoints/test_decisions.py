@@ -33,7 +33,7 @@ def test_a_decision_is_a_draw_from_the_distribution_that_it_answers(shared: Runn
     assert decision["propensity"] == chances[decision["selected"]]
     assert decision["fallback_used"] is None
     assert {decision["selected"], *decision["fallbacks"]} == {"small", "large"}
-    assert all(item["eligible"] for item in decision["candidates"])
+    assert all(item["eligible"] and item["reason"] is None for item in decision["candidates"])
 
 
 def test_what_is_told_changes_the_next_decision(service: Running) -> None:

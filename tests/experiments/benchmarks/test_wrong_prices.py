@@ -33,8 +33,7 @@ def test_lists_fees_and_lengths_are_as_declared() -> None:
 
 def test_a_list_a_thousand_times_too_high_is_found_out_in_a_short_run() -> None:
     """At the budget of the middle, without the lists in question the lift is below -.02."""
-    found = play_world(world("1,000 x too high"), 0, requests=500, budgets=(3,))
-    (run,) = found
+    (run,) = play_world(world("1,000 x too high"), 0, requests=500, budgets=(3,))
     assert run.used <= 1.1
     assert run.lift >= -0.03
 

@@ -59,12 +59,12 @@ def test_a_warm_start_earns_more_from_the_first_request_on() -> None:
 
 
 def test_another_table_may_be_what_is_known() -> None:
-    table, known = two_kinds(200), two_kinds(100)
+    table, earlier = two_kinds(200), two_kinds(100)
     only_b = dataclasses.replace(
-        known,
+        earlier,
         providers=("b",),
         **{
-            name: getattr(known, name)[:, 1:2]
+            name: getattr(earlier, name)[:, 1:2]
             for name in ("quality", "cost_usd", "latency_s", "input_tokens", "output_tokens")
         },
     )
@@ -72,7 +72,7 @@ def test_another_table_may_be_what_is_known() -> None:
     stream = make_stream(table, settings, 0)
     assert stream.warm_start is not None
     assert np.isnan(stream.warm_start.outcomes[:, :, [0, 2]]).all()
-    np.testing.assert_array_equal(stream.warm_start.outcomes[0, :, 1], known.quality[:, 1])
+    np.testing.assert_array_equal(stream.warm_start.outcomes[0, :, 1], earlier.quality[:, 1])
     player = play(table, settings, stream, policy="default", goal=Goal()).player
     counted = player.router.summary()["evidence"]["warm start 0"]  # type: ignore[attr-defined]
     assert counted["rows"] == 100

@@ -22,8 +22,8 @@ TABLE = """prompt_id,prompt,task,model,quality,cost_usd,output_tokens,latency_s
 
 
 def test_an_outcome_table_gives_a_row_for_each_prompt(tmp_path):
-    found = read_evaluations(written(tmp_path, TABLE))
-    assert found.rows == (
+    evaluations = read_evaluations(written(tmp_path, TABLE))
+    assert evaluations.rows == (
         {
             "request": "1",
             "prompt": "Where is it?",
@@ -35,14 +35,14 @@ def test_an_outcome_table_gives_a_row_for_each_prompt(tmp_path):
         },
         {"request": "2", "prompt": "Refund me", "answers": {"small": {"cost_usd": 0.002}}},
     )
-    assert found.notes == ()
-    assert found.providers == ["large", "small"]
+    assert evaluations.notes == ()
+    assert evaluations.providers == ["large", "small"]
 
 
 def test_means_have_no_prompt(tmp_path):
     text = "provider,task,mean,n\nsmall,sql,3,200\nlarge,sql,5,200\nsmall,,2,90000\n"
-    found = read_evaluations(written(tmp_path, text), quality_range=(1.0, 5.0))
-    assert [(row.get("task"), row["answers"]) for row in found.rows] == [
+    evaluations = read_evaluations(written(tmp_path, text), quality_range=(1.0, 5.0))
+    assert [(row.get("task"), row["answers"]) for row in evaluations.rows] == [
         ("sql", {"small": {"quality": 0.5, "count": 200}, "large": {"quality": 1.0, "count": 200}}),
         (None, {"small": {"quality": 0.25, "count": 5_000}}),
     ]
@@ -76,14 +76,14 @@ def test_a_log_of_decisions_says_who_served_and_how_well(tmp_path):
 def test_notes_say_what_is_left_out(tmp_path):
     lines = [f"{i},text {i % 8},small,0.5" for i in range(10)]
     path = written(tmp_path, "\n".join(["prompt_id,prompt,model,quality", *lines]))
-    found = read_evaluations(path, limit=5)
-    assert found.notes == (
+    evaluations = read_evaluations(path, limit=5)
+    assert evaluations.notes == (
         "2 requests repeat a prompt; the first of each counts.",
         "Of 8 requests 5 are drawn at random, which is what a route keeps.",
         "All rows are about small: of other providers nothing is known.",
     )
-    assert len(found.rows) == len({row["prompt"] for row in found.rows}) == 5
-    assert read_evaluations(path, limit=5).rows == found.rows
+    assert len(evaluations.rows) == len({row["prompt"] for row in evaluations.rows}) == 5
+    assert read_evaluations(path, limit=5).rows == evaluations.rows
 
 
 @pytest.mark.parametrize(
@@ -119,10 +119,12 @@ def test_a_million_rows_are_drawn_from(tmp_path):
         "SELECT i // 2 AS prompt_id, 'p' || (i // 2) AS prompt, CASE i % 2 WHEN 0 THEN 'a' ELSE 'b' END "
         "AS model, 0.5 AS quality FROM range(1000000) t(i)"
     ).write_parquet(str(path))
-    found = read_evaluations(path)
-    assert len(found.rows) == 5_000
-    assert all(set(row["answers"]) == {"a", "b"} for row in found.rows)
-    assert found.notes == ("Of 500,000 requests 5,000 are drawn at random, which is what a route keeps.",)
+    evaluations = read_evaluations(path)
+    assert len(evaluations.rows) == 5_000
+    assert all(set(row["answers"]) == {"a", "b"} for row in evaluations.rows)
+    assert evaluations.notes == (
+        "Of 500,000 requests 5,000 are drawn at random, which is what a route keeps.",
+    )
 
 
 def test_parts_are_no_longer_than_a_body_may_be():

@@ -182,12 +182,12 @@ def test_distinct_is_sorted() -> None:
 @pytest.mark.parametrize(
     ("name", "change", "message"),
     [
-        ("idf", lambda array: array[:-1], "array 'idf' of the projection is .* does not fit"),
+        ("idf", lambda array: array[:-1], "array 'idf' is .* does not fit"),
         ("centre", lambda array: array[:-1], "array 'centre' .* does not fit"),
         ("centre", lambda array: array * np.nan, "array 'centre' .* not finite"),
         ("idf", lambda array: array.astype(str), "array 'idf' .* not finite float64"),
-        ("columns", lambda array: array[::-1], "'columns' .* does not ascend"),
-        ("columns", lambda array: array + 2**20, "'columns' .* does not ascend"),
+        ("columns", lambda array: array[::-1], "array 'columns' does not ascend"),
+        ("columns", lambda array: array + 2**20, "array 'columns' does not ascend"),
         (
             "probe",
             lambda array: array + 1,

@@ -30,8 +30,8 @@ def columns_of(counter: TermCounter, text: str) -> set[int]:
 
 def test_words_signs_and_pairs_are_counted() -> None:
     counter = TermCounter(KEY)
-    found = entries(counter.count("Sort, sort!"))
-    assert sorted((found & MAX_COUNT).tolist()) == [1, 1, 1, 1, 1, 2]
+    counts = entries(counter.count("Sort, sort!")) & MAX_COUNT
+    assert sorted(counts.tolist()) == [1, 1, 1, 1, 1, 2]
     assert columns_of(counter, "sort ,") <= columns_of(counter, "Sort, sort!")
 
 
