@@ -173,12 +173,12 @@ def play_world(
     return runs
 
 
-def wrong_prices(worlds: Sequence[World], *, seeds: int, jobs: int = 1) -> Section:
+def wrong_prices(worlds: Sequence[World], *, seeds: Sequence[int], jobs: int = 1) -> Section:
     """Measure the worlds: a row for utilisation and one for lift each, and every budget for comparison."""
     section = Section(number=8, title="Price lists that are wrong")
     pool = ProcessPool(jobs) if jobs > 1 else LocalPool()
     for world in worlds:
-        tasks = [(seed,) for seed in range(seeds)]
+        tasks = [(seed,) for seed in seeds]
         runs = pool.map(play_world, tasks, ignore, shared=(world,), reports=True)
         used = np.array([[each.used for each in run] for run in runs])
         lift = np.array([[each.lift for each in run] for run in runs])
@@ -189,7 +189,7 @@ def wrong_prices(worlds: Sequence[World], *, seeds: int, jobs: int = 1) -> Secti
         each = ", ".join(f"{value:.4f}" for value in lift.mean(axis=0))
         uses = ", ".join(f"{value:.3f}" for value in used.mean(axis=0))
         section.notes.append(f"{world.name}, by budget: lift {each}; utilisation {uses}.")
-    section.notes.append(f"Seeds 0 to {seeds - 1}, {REQUESTS} requests each.")
+    section.notes.append(f"Seeds {seeds[0]} to {seeds[-1]}, {REQUESTS} requests each.")
     return section
 
 
@@ -199,6 +199,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         prog="python -m fairlead.experiments.benchmarks.wrong_prices", description=__doc__
     )
     parser.add_argument("--seeds", type=int, default=5, metavar="N", help="seeds per world (5)")
+    parser.add_argument("--first-seed", type=int, default=0, metavar="N", help="the first of them (0)")
     parser.add_argument("--jobs", type=int, default=2, metavar="N", help="processes (2)")
     parser.add_argument("--worlds", default="", metavar="TEXT", help="only worlds whose name has this")
     chosen = parser.parse_args(arguments)
@@ -207,7 +208,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         names = ", ".join(world.name for world in WORLDS)
         parser.error(f"no world has {chosen.worlds!r} in its name: choose among {names}")
     started = time.perf_counter()
-    section = wrong_prices(worlds, seeds=chosen.seeds, jobs=chosen.jobs)
+    seeds = range(chosen.first_seed, chosen.first_seed + chosen.seeds)
+    section = wrong_prices(worlds, seeds=seeds, jobs=chosen.jobs)
     section.seconds = time.perf_counter() - started
     print(section.markdown())
     return 0

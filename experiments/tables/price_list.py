@@ -20,6 +20,9 @@ _MAX_CONDITION = 1e4
 _LEAST_SPREAD = 0.02
 """Standard deviation of a count relative to its mean, below which its price cannot be told from a fee."""
 
+_LEAST_SHARE = 1e-6
+"""Share of the cost below which a price is what the arithmetic left over."""
+
 Matrix = NDArray[np.float64]
 
 
@@ -120,4 +123,5 @@ def _solve(columns: Matrix, cost: Matrix) -> tuple[Matrix, float]:
     if not scale.all() or not cost.sum() > 0 or np.linalg.cond(columns / scale) > _MAX_CONDITION:
         return np.zeros(columns.shape[1]), np.inf
     price = nnls(columns, cost)[0]
+    price[price * columns.sum(axis=0) < _LEAST_SHARE * cost.sum()] = 0.0
     return price, float(np.abs(columns @ price - cost).sum() / cost.sum())

@@ -363,9 +363,11 @@ class Quarantine:
         if costs is None:
             return 1.0
         if costs.listed:
-            by_list = costs.by_list.range
+            by_list, check = costs.by_list.range, costs.list_check
+            if by_list.count <= PRIOR and check.count >= LEAST_CONFIRMED:
+                return check.scale  # usage tells a wrong list from answers of another length
             scale = scale_of((by_list if by_list.count > PRIOR else costs.history.range).typical_bin)
-            return scale if scale != 1.0 else costs.list_check.scale
+            return scale if scale != 1.0 else check.scale
         return 1.0 if unit_usd is None else scale_of(costs.history.range.typical_bin - bin_of(unit_usd) + 1)
 
     def _list_in_doubt(self, name: str, prices: Prices) -> ImplausibleOutcome | None:

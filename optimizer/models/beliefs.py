@@ -326,9 +326,19 @@ class Beliefs:
         is_paid = np.array([(seen(name) or 0) > 0 or self.cost.earned(name) >= 1.0 for name in self.names])
         return feedback, is_paid
 
-    def seen_share(self, name: str) -> float:
-        """Return what a provider's latest calls cost over what was expected of them, at most 1."""
-        return min(self.cost_ratios[name].median(), 1.0)
+    def listed_usd(self, cost_usd: FloatArray, input_tokens: float) -> FloatArray:
+        """Return what a typical call costs by the list of each provider that has one, (k,)."""
+        base, unit = self._prices.at(input_tokens)
+        has_list = np.array([provider.prices is not None for provider in self._providers])
+        return np.where(has_list, base + unit, cost_usd)
+
+    def seen_shares(self, where: NDArray[np.bool_]) -> FloatArray:
+        """Return what latest calls cost over what was expected of them, at most 1, ``where`` that counts."""
+        ratios = [
+            self.cost_ratios[name].median() if asked else 1.0
+            for name, asked in zip(self.names, where.tolist(), strict=True)
+        ]
+        return np.minimum(ratios, 1.0)
 
     def cost_unit(self, name: str) -> tuple[int, float] | None:
         """Return the seq and the USD of the decision that gives a provider without price list its unit."""

@@ -399,7 +399,9 @@ class ListCheck:
         return ratio if ratio and 2 * agreeing >= len(ratios) else 1.0
 
     def _factor(self) -> float:
-        ratio = self._agreed() if self.count > PRIOR else 1.0
+        ratio = self._agreed()
+        if self.count <= PRIOR and scale_of(bin_of(ratio)) == 1.0:
+            return 1.0  # few, and no error of unit
         if 1.0 / DISAGREE <= ratio <= DISAGREE:
             return 1.0
         return float(2.0 ** (round(math.log2(ratio) * _STEPS) / _STEPS))

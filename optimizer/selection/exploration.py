@@ -29,9 +29,13 @@ MOST_CALLS: Final = 2 * LEAST_CONFIRMED
 """Decisions for one provider after which it is no longer tried: twice as many as confirm a cost that its list
 contradicts, since some calls fail, or their costs come late."""
 
-_BELIEVABLE: Final = 2.0 ** (REACH + 1)
-"""How much dearer than the others a provider is believed to be: between 32, by which honest costs differ, and
-100, the mildest of usual errors of unit."""
+_BELIEVABLE: Final = 90.0
+"""How much dearer than the others a provider is believed to be: a little less than 100, the mildest of usual
+errors of unit, since honest lists of a cheap and a strong model are nearly as far apart."""
+
+_BELIEVABLE_IN_NEED: Final = 2.0**REACH
+"""The same where none of the known keeps the budget: whoever set it knows of somebody cheaper, so that a list
+is probably wrong."""
 
 
 class Newcomers:
@@ -144,39 +148,64 @@ NOBODY: Final = Trials(floor=np.zeros(0), usd=np.zeros(0), calls=np.zeros(0, dty
 
 
 def cost_trials(
-    cost_usd: FloatArray, *, dear: BoolArray, calls: NDArray[np.int64], fund_usd: float, share: float
+    cost_usd: FloatArray,
+    *,
+    unknown: BoolArray,
+    doubted: BoolArray,
+    calls: NDArray[np.int64],
+    spent_usd: FloatArray,
+    fund_usd: FloatArray,
+    share: float,
 ) -> Trials:
     """Return who of k providers is tried, by the costs (k,) that are believed of a call.
 
-    The ``dear`` have equal parts of ``fund_usd``; who can be called once more for that, ``calls`` having been
-    made, has a part of the ``share`` of requests.
+    All trials together may cost what ``fund_usd`` (k,) is for one of them. ``spent_usd`` (k,) is what those
+    cost whose trial is over; with the rest one call more of the ``unknown`` is paid for beside their
+    ``calls`` (k,), of the ``doubted`` first, whose list is probably wrong, and of the cheapest. Whom the fund
+    suffices for has a part of the ``share`` of requests.
     """
-    dear = dear & (calls < MOST_CALLS)
-    usd = np.where(dear, fund_usd / max(int(dear.sum()), 1), 0.0)
-    tried = dear & ((calls + 1) * cost_usd <= usd)
+    unknown = unknown & (calls < MOST_CALLS)
+    need_usd = np.where(unknown, (calls + 1) * cost_usd, 0.0)
+    order = np.lexsort((need_usd, ~doubted))
+    total_usd = np.empty(len(need_usd))
+    total_usd[order] = np.cumsum(need_usd[order])
+    tried = unknown & (spent_usd.sum() + total_usd <= fund_usd)
     floor = np.where(tried, share / max(int(tried.sum()), 1), 0.0)
     left = np.where(tried, MOST_CALLS - calls, 0)
-    return Trials(floor=floor, usd=np.where(tried, usd, 0.0), calls=left)
+    return Trials(floor=floor, usd=np.where(tried, need_usd, 0.0), calls=left)
 
 
-def believable(cost_usd: FloatArray, *, is_paid: BoolArray, list_factors: Sequence[float]) -> FloatArray:
+def believable(
+    cost_usd: FloatArray,
+    listed_usd: FloatArray,
+    *,
+    is_paid: BoolArray,
+    list_factors: Sequence[float],
+    in_need: bool = False,
+) -> FloatArray:
     """Return what a call of each of k providers is believed to cost, for those that were never paid for.
 
-    If the lists of others are wrong, by ``list_factors``, theirs are wrong by as much. What claims more than
-    64 times the median, or lies beyond a wider gap above the median and the dearest that was paid, is taken
-    for an error of unit, and counts as the median, or as the last before the gap.
+    If the lists of others are wrong, by ``list_factors``, theirs are wrong by as much. Lists are compared
+    with lists, by what a call costs by each, ``listed_usd`` (k,), since few invoices say little. One that
+    claims more than 90 times the median, or lies beyond a wider gap above the median and the dearest that was
+    paid, is taken for an error of unit, and its provider costs as much as that of the median, or as the last
+    before the gap; ``in_need``, where nobody who was paid keeps the budget, if it claims 32 times as much.
 
-    >>> believable(np.array([1.0, 20.0, 5_000.0]), is_paid=np.array([True, False, False]), list_factors=[1.0])
+    >>> lists = np.array([1.0, 20.0, 5_000.0])
+    >>> believable(lists, lists, is_paid=np.array([True, False, False]), list_factors=[1.0])
     array([ 1., 20., 20.])
     """
+    most_times = _BELIEVABLE_IN_NEED if in_need else _BELIEVABLE
     factors = sorted(list_factors)
     factor = min(factors[len(factors) // 2], 1.0) if factors else 1.0
-    expected = np.where(is_paid, cost_usd, cost_usd * factor)
-    ascending = np.sort(expected)
-    median = float(ascending[(len(ascending) - 1) // 2])
-    first = min(median, float(cost_usd[is_paid].max())) if is_paid.any() else median
-    upper = ascending[ascending >= first]
-    wide = np.flatnonzero(upper[1:] > _BELIEVABLE * upper[:-1])
-    most = float(upper[wide[0]] if len(wide) else upper[-1])
-    believed = np.minimum(expected, most)
-    return np.where(is_paid, cost_usd, np.where(believed > _BELIEVABLE * median, median, believed))
+    believed = np.where(is_paid, cost_usd, cost_usd * factor)
+    listed = np.where(is_paid, listed_usd, listed_usd * factor)
+    ascending = np.argsort(listed, kind="stable")
+    at_median = ascending[(len(ascending) - 1) // 2]
+    first = min(listed[at_median], listed[is_paid].max()) if is_paid.any() else listed[at_median]
+    upper = ascending[listed[ascending] >= first]
+    wide = np.flatnonzero(listed[upper][1:] > most_times * listed[upper][:-1])
+    at_last = upper[wide[0]] if len(wide) else upper[-1]
+    beyond = np.where(listed > listed[at_last], believed[at_last], believed)
+    beyond = np.where(listed > most_times * listed[at_median], believed[at_median], beyond)
+    return np.where(is_paid, cost_usd, np.minimum(believed, beyond))

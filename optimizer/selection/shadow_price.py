@@ -31,7 +31,7 @@ from fairlead.optimizer.selection.exploration import (
     spare_usd,
 )
 from fairlead.optimizer.selection.money_left import MoneyLeft
-from fairlead.optimizer.selection.pacer import HORIZON, TOO_DEAR, Pacer
+from fairlead.optimizer.selection.pacer import ENOUGH_REQUESTS, HORIZON, Pacer
 from fairlead.optimizer.selection.sample import PeriodSample
 from fairlead.optimizer.types import Decision, Evidence, FloatArray, Objective, Route
 from fairlead.optimizer.types.arrays import State, from_texts, joined, part, texts
@@ -45,6 +45,13 @@ budget's horizon has passed, twice as many, which is a whole window."""
 MOST_REQUESTS_A_CALL: Final = 20.0
 """A provider has no floor if one call costs more than the budget of this many requests; for one whose real
 cost was never seen, see `cost_trials`."""
+
+OUT_OF_REACH: Final = 1.25
+"""How many times a budget everybody whose cost was seen must be expected to cost, and must have been spent,
+before it is taken for a sign that a list is wrong: costs vary, and the first of them may be high."""
+
+_FOUND: Final = 1.0 / 32.0
+"""The part of what its list claims that a first invoice says where that list is probably wrong."""
 
 CHOSEN_FOR_COST: Final = 0.56
 """Standard deviations of a cost by which it counts as higher in what coming requests are expected to spend.
@@ -99,6 +106,8 @@ class Pacing:
         """Why providers are tried for their cost, by name."""
         self._resting = frozenset[str]()
         """Providers whose trial has had its call, until the next `WINDOW` of requests begins."""
+        self._tried = frozenset[str]()
+        """Providers that were ever called while on trial."""
         self._use(route)
 
     def _use(self, route: Route, excluded: Sequence[bool] = (), newcomers: Sequence[bool] = ()) -> None:
@@ -228,6 +237,7 @@ class Pacing:
         if decision.selected in self.on_trial:
             # One call in so many requests: until the next, it is probably known what it cost.
             self._resting |= {decision.selected}
+            self._tried |= {decision.selected}
             self.needs_solve = True
         if self._resting and self._requests % WINDOW == 0:
             self.needs_solve, self._resting = True, frozenset()
@@ -290,6 +300,7 @@ class Pacing:
         counts = np.array([self._requests, *(self._calls[name] for name in names)], dtype=np.int64)
         resting = texts(sorted(self._resting))
         trials = {**self._trials.state(), "names": texts(names), "counts": counts, "resting": resting}
+        trials["tried"] = texts(sorted(self._tried))
         return {**own, **joined(pacer=pacer, sample=self._sample.state(), trials=trials)}
 
     def restore(self, state: State) -> None:
@@ -310,6 +321,7 @@ class Pacing:
             self._requests, *calls = trials["counts"].tolist()
             self._calls = dict(zip(from_texts(trials["names"]), calls, strict=True))
             self._resting = frozenset(from_texts(trials["resting"]))
+            self._tried = frozenset(from_texts(trials["tried"]))
             self._use_trials(Trials(**{name: trials[name].copy() for name in ("floor", "usd", "calls")}))
 
     def update(self, beliefs: Beliefs) -> None:
@@ -402,38 +414,60 @@ class Pacing:
         dear = ~is_paid & ~self._excluded & ~resting & (cost - cost.min() > target)
         if not dear.any():
             return floor, NOBODY
-        return floor, self._cost_trials(beliefs, cost, dear=dear, is_paid=is_paid, target_usd=target)
+        listed = beliefs.listed_usd(cost, tokens)
+        return floor, self._cost_trials(
+            beliefs, cost, listed, unknown=dear, is_paid=is_paid, target_usd=target
+        )
 
     def _cost_trials(
         self,
         beliefs: Beliefs,
         cost_usd: FloatArray,
+        listed_usd: FloatArray,
         *,
-        dear: BoolArray,
+        unknown: BoolArray,
         is_paid: BoolArray,
         target_usd: float,
     ) -> Trials:
-        """Return the trials of providers whose real cost was never seen, by their expected costs (k,).
+        """Return the trials of providers whose real cost was never seen, by expected and listed costs (k,).
 
         Those are tried that are dearer than the cheapest by more than ``target_usd``, a request's budget. The
-        fund is what those of whom little is known may spend of the requests over which a debt is settled, and
-        of all requests so far what newcomers may of that. If the budget cannot be kept with anyone whose cost
-        is known, it also has as much as goes beyond it.
+        fund is what those of whom little is known may spend of the requests over which a debt is settled, or
+        newcomers, if a list is probably wrong; and of all requests so far, what both shares come to. If the
+        budget was not kept, and cannot be with anyone whose cost is known, it also has what goes beyond it.
         """
         share, requests = self._newcomer_share, self._requests
-        fund = self._unknown_share * (HORIZON + share * requests)
-        grant = self.pacer.budget.usd_per_request if self.pacer is not None else None
-        if grant and is_paid.any():
-            fund += requests * max(float(cost_usd[is_paid].min()) / grant - TOO_DEAR, 0.0)
         calls = np.array([self._calls.get(name, 0) for name in beliefs.names], dtype=np.int64)
-        claimed = cost_usd.copy()
-        for i in np.flatnonzero(dear & (calls > 0)).tolist():
-            claimed[i] *= beliefs.seen_share(beliefs.names[i])
+        seen = beliefs.seen_shares(unknown & (calls > 0))
+        claimed = cost_usd * seen
+        grant, overspent = self._overspent(claimed[is_paid | (calls > 0)])
         factors = [beliefs.cost_scale(beliefs.names[i]) for i in np.flatnonzero(is_paid).tolist()]
+        was_tried = is_paid & np.array([name in self._tried for name in beliefs.names], dtype=np.bool_)
+        in_need = overspent > 0.0 and bool((seen > _FOUND).all())
+        believed = believable(
+            claimed, listed_usd * seen, is_paid=is_paid, list_factors=factors, in_need=in_need
+        )
+        doubted = believed < cost_usd
+        first = np.where(doubted, share, self._unknown_share) * HORIZON
+        fund = first + self._unknown_share * share * requests + overspent
         return cost_trials(
-            believable(claimed, is_paid=is_paid, list_factors=factors),
-            dear=dear,
+            believed,
+            unknown=unknown,
+            doubted=doubted,
             calls=calls,
+            spent_usd=np.where(was_tried, cost_usd, 0.0),
             fund_usd=fund * (grant or target_usd),
             share=share,
         )
+
+    def _overspent(self, seen_usd: FloatArray) -> tuple[float | None, float]:
+        """Return the budget per request, if there is one, and how many requests' worth went beyond it.
+
+        It counts beyond `OUT_OF_REACH`, and as far as nobody whose cost was seen, ``seen_usd``, costs less.
+        """
+        pacer = self.pacer
+        grant = pacer.budget.usd_per_request if pacer is not None else None
+        if pacer is None or not grant or not len(seen_usd) or pacer.requests < ENOUGH_REQUESTS:
+            return grant, 0.0
+        most = min(float(seen_usd.min()) * self._requests, pacer.spent_usd) / grant
+        return grant, max(most - OUT_OF_REACH * self._requests, 0.0)

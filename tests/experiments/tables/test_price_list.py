@@ -71,3 +71,18 @@ def test_a_constant_count_has_no_price_of_its_own() -> None:
     assert fee_and_tokens.usd_per_million_input == pytest.approx(1.0)
     assert fee_and_tokens.usd_per_million_output == pytest.approx(5.0)
     assert (fee_and_tokens.usd_per_call, fee_and_tokens.note) == (pytest.approx(0.01), "")
+
+
+def test_a_fee_beside_counts_that_vary_has_no_token_price() -> None:
+    """The fit leaves prices of 1e-17 over, in units of which no cost could be learned."""
+    rng = np.random.default_rng(0)
+    inputs, outputs = (rng.integers(10, 900, size=(200, 4)).astype(float) for _ in range(2))
+    cost = np.repeat(np.array([[1e-4, 2e-4, 2e-3, 2e-2]]), 200, axis=0)
+    for estimate in price_list(priced(cost, inputs, outputs)).values():
+        assert (estimate.usd_per_million_input, estimate.usd_per_million_output) == (None, None)
+        assert estimate.usd_per_call in (
+            pytest.approx(1e-4),
+            pytest.approx(2e-4),
+            pytest.approx(2e-3),
+            pytest.approx(2e-2),
+        )

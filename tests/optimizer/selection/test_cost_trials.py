@@ -8,7 +8,7 @@ import pytest
 
 from fairlead.optimizer.features.base import Block
 from fairlead.optimizer.router import Router
-from fairlead.optimizer.selection.exploration import MOST_CALLS, believable, cost_trials
+from fairlead.optimizer.selection.exploration import MOST_CALLS, Trials, believable, cost_trials
 from fairlead.optimizer.types import Budget, Context, Decision, Feedback, Outcome, Prices, Provider, Route
 
 TRUE = {"small": 0.001, "good": 0.002, "large": 0.02}
@@ -58,7 +58,7 @@ def test_a_list_a_thousand_times_too_high_is_found_out() -> None:
     assert 0 < len(reasons) < 100
     usd = {float(match[1]) for reason in reasons if (match := re.search(r"for up to \$([0-9.e+-]+)", reason))}
     assert len(usd) >= 1
-    assert max(usd) <= 0.05 * 400 * USD
+    assert max(usd) <= 0.2 * 400 * USD
     tried = next(decision for decision in decisions if "good" in decision.on_trial)
     assert tried.floor[1] > 0.05
     assert tried.candidates[1].reason == tried.on_trial["good"]
@@ -117,17 +117,48 @@ def test_a_restored_router_tries_as_the_one_that_was_saved(tmp_path: Path) -> No
 def test_what_is_believed_of_a_list(
     cost: list[float], paid: list[bool], factors: list[float], expected: list[float]
 ) -> None:
-    believed = believable(np.array(cost), is_paid=np.array(paid), list_factors=factors)
+    believed = believable(np.array(cost), np.array(cost), is_paid=np.array(paid), list_factors=factors)
     assert believed.tolist() == pytest.approx(expected)
 
 
-def test_the_fund_is_divided_and_who_does_not_fit_waits() -> None:
-    cost_usd, dear = np.array([1.0, 4.0, 9.0]), np.array([False, True, True])
+def test_in_need_less_is_believed_and_lists_are_compared_with_lists() -> None:
+    lists, paid = np.array([1.0, 2.0, 80.0]), np.array([True, True, False])
+    assert believable(lists, lists, is_paid=paid, list_factors=[1.0, 1.0]).tolist() == lists.tolist()
+    in_need = believable(lists, lists, is_paid=paid, list_factors=[1.0, 1.0], in_need=True)
+    assert in_need.tolist() == [1.0, 2.0, 2.0]
+    # A few cheap invoices do not make the list of another absurd.
+    cost = np.array([0.2, 0.5, 80.0])
+    assert believable(cost, lists, is_paid=paid, list_factors=[1.0, 1.0]).tolist() == cost.tolist()
+
+
+def test_a_budget_that_nobody_known_keeps_is_a_sign_of_a_wrong_list() -> None:
+    """That of the only provider within the budget claims fifty times what the dearest costs."""
+    router = new_router(wrong={"small": 1_000.0}, usd=0.0013)
+    decisions = played(router, 300)
+    assert share(decisions[-100:], "small") > 0.5
+
+
+def test_the_fund_pays_for_the_cheapest_first_and_who_does_not_fit_waits() -> None:
     calls = np.array([3, 0, 0])
-    trials = cost_trials(cost_usd, dear=dear, calls=calls, fund_usd=10.0, share=0.2)
-    assert trials.floor.tolist() == [0.0, 0.2, 0.0]
-    assert (trials.usd.tolist(), trials.calls.tolist()) == ([0.0, 5.0, 0.0], [0, MOST_CALLS, 0])
+
+    def trials(fund_usd: float, *, doubted: int | None = None, spent_usd: float = 0.0) -> Trials:
+        return cost_trials(
+            np.array([1.0, 4.0, 9.0]),
+            unknown=np.array([False, True, True]),
+            doubted=np.arange(3) == doubted,
+            calls=calls,
+            spent_usd=np.array([spent_usd, 0.0, 0.0]),
+            fund_usd=np.full(3, fund_usd),
+            share=0.2,
+        )
+
+    first = trials(10.0)
+    assert first.floor.tolist() == [0.0, 0.2, 0.0]
+    assert (first.usd.tolist(), first.calls.tolist()) == ([0.0, 4.0, 0.0], [0, MOST_CALLS, 0])
+    assert trials(10.0, doubted=2).floor.tolist() == [0.0, 0.0, 0.2]
+    assert not trials(10.0, spent_usd=7.0).floor.any()
     calls[1] = 1
-    assert not cost_trials(cost_usd, dear=dear, calls=calls, fund_usd=10.0, share=0.2).floor.any()
-    more = cost_trials(cost_usd, dear=dear, calls=calls, fund_usd=18.0, share=0.2)
-    assert more.floor.tolist() == [0.0, 0.1, 0.1]
+    assert trials(10.0).floor.tolist() == [0.0, 0.2, 0.0]
+    assert trials(17.0).floor.tolist() == [0.0, 0.1, 0.1]
+    calls[1] = MOST_CALLS
+    assert not trials(8.0).floor.any()
