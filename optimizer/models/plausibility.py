@@ -369,37 +369,34 @@ class ListCheck:
         self._ratios, self._listed = RecentValues(), RecentValues()
         self.factor = 1.0
         """By how much usage at the list must be multiplied; 1 unless list and invoices disagree."""
+        self.count = 0
+        """The latest invoices that are compared."""
+        self._agreed = 1.0
+        """The ratio that most of them agree on; 1 if there is none."""
 
     def moves(self, seq: int, cost_usd: float, listed_usd: float, *, sign: int) -> bool:
         """Count an invoice (sign 1) or take it back; returns whether `adopt` would change the factor."""
         ratio = cost_usd / listed_usd
         for values, value in ((self._ratios, ratio), (self._listed, listed_usd)):
             (values.add if sign > 0 else values.remove)(seq, value)
+        self._compare()
         return self._factor() != self.factor
 
     def adopt(self) -> None:
         """Use the factor that the invoices say from now on."""
         self.factor = self._factor()
 
-    @property
-    def count(self) -> int:
-        """The latest invoices that are compared."""
-        return len(self._ratios.latest())
-
-    def _agreed(self) -> float:
-        """Return the ratio that most of the latest invoices agree on; 1 if there is none.
-
-        If they have no ratio in common, answers differ, and not the list.
-        """
+    def _compare(self) -> None:
+        """Find the ratio that most agree on. If they have none in common, answers differ, and not the list."""
         ratios = sorted(self._ratios.latest())
-        if len(ratios) < LEAST_CONFIRMED:
-            return 1.0
-        ratio = _median(ratios)
-        agreeing = sum(1 for each in ratios if ratio / DISAGREE <= each <= ratio * DISAGREE)
-        return ratio if ratio and 2 * agreeing >= len(ratios) else 1.0
+        self.count, self._agreed = len(ratios), 1.0
+        if len(ratios) >= LEAST_CONFIRMED and (ratio := _median(ratios)):
+            agreeing = bisect_right(ratios, ratio * DISAGREE) - bisect_left(ratios, ratio / DISAGREE)
+            if 2 * agreeing >= len(ratios):
+                self._agreed = ratio
 
     def _factor(self) -> float:
-        ratio = self._agreed()
+        ratio = self._agreed
         if self.count <= PRIOR and scale_of(bin_of(ratio)) == 1.0:
             return 1.0  # few, and no error of unit
         if 1.0 / DISAGREE <= ratio <= DISAGREE:
@@ -413,7 +410,7 @@ class ListCheck:
         A power of two, so that costs are seldom counted again; of ten if it is an error of unit, which three
         invoices prove.
         """
-        ratio = self._agreed()
+        ratio = self._agreed
         scale = scale_of(bin_of(ratio))
         if scale != 1.0 or self.count <= PRIOR:
             return scale
@@ -440,6 +437,7 @@ class ListCheck:
         """Become what gave `state`."""
         self._ratios.restore(part(state, "ratios"))
         self._listed.restore(part(state, "listed"))
+        self._compare()
         self.adopt()
 
 
