@@ -387,7 +387,7 @@ class ListCheck:
         self.factor = self._factor()
 
     def _compare(self) -> None:
-        """Find the ratio that most agree on. If they have none in common, answers differ, and not the list."""
+        """Find the ratio that most agree on; if they have none in common, answers differ, not the list."""
         ratios = sorted(self._ratios.latest())
         self.count, self._agreed = len(ratios), 1.0
         if len(ratios) >= LEAST_CONFIRMED and (ratio := _median(ratios)):
