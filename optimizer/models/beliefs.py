@@ -21,6 +21,7 @@ from fairlead.optimizer.models.circuit import EXPECTED_FAILURE, Circuit
 from fairlead.optimizer.models.failure import NO_CALLS, Calls, FailureBelief, failure_rates
 from fairlead.optimizer.models.latency import LatencyBelief
 from fairlead.optimizer.models.linear import LinearBelief
+from fairlead.optimizer.models.plausibility import REACH
 from fairlead.optimizer.models.posterior import Posterior
 from fairlead.optimizer.models.pricing import LEAST_USD, OUTPUT_TOKENS, PriceTable, kind_of
 from fairlead.optimizer.models.recent import RecentValues
@@ -327,18 +328,16 @@ class Beliefs:
         return feedback, is_paid
 
     def listed_usd(self, cost_usd: FloatArray, input_tokens: float) -> FloatArray:
-        """Return what a typical call costs by the list of each provider that has one, (k,)."""
-        base, unit = self._prices.at(input_tokens)
-        has_list = np.array([provider.prices is not None for provider in self._providers])
-        return np.where(has_list, base + unit, cost_usd)
+        """Return what a typical call costs by each list, in its true unit; without one, ``cost_usd`` (k,)."""
+        # Answers of another length are no error of unit.
+        scales = [self.cost_scale(name) for name in self.names]
+        usual = [scale if abs(math.log2(scale)) <= REACH else 1.0 for scale in scales]
+        return np.where(self._prices.is_known, sum(self._prices.at(input_tokens)) / usual, cost_usd)
 
     def seen_shares(self, where: NDArray[np.bool_]) -> FloatArray:
         """Return what latest calls cost over what was expected of them, at most 1, ``where`` that counts."""
-        ratios = [
-            self.cost_ratios[name].median() if asked else 1.0
-            for name, asked in zip(self.names, where.tolist(), strict=True)
-        ]
-        return np.minimum(ratios, 1.0)
+        each = zip(self.names, where.tolist(), strict=True)
+        return np.array([min(self.cost_ratios[name].median(), 1.0) if asked else 1.0 for name, asked in each])
 
     def cost_unit(self, name: str) -> tuple[int, float] | None:
         """Return the seq and the USD of the decision that gives a provider without price list its unit."""

@@ -436,20 +436,20 @@ class Pacing:
         newcomers, if a list is probably wrong; and of all requests so far, what both shares come to. If the
         budget was not kept, and cannot be with anyone whose cost is known, it also has what goes beyond it.
         """
-        share, requests = self._newcomer_share, self._requests
+        share = self._newcomer_share
         calls = np.array([self._calls.get(name, 0) for name in beliefs.names], dtype=np.int64)
         seen = beliefs.seen_shares(unknown & (calls > 0))
         claimed = cost_usd * seen
         grant, overspent = self._overspent(claimed[is_paid | (calls > 0)])
         factors = [beliefs.cost_scale(beliefs.names[i]) for i in np.flatnonzero(is_paid).tolist()]
         was_tried = is_paid & np.array([name in self._tried for name in beliefs.names], dtype=np.bool_)
-        in_need = overspent > 0.0 and bool((seen > _FOUND).all())
-        believed = believable(
-            claimed, listed_usd * seen, is_paid=is_paid, list_factors=factors, in_need=in_need
-        )
+        # A few dear answers at first are no sign: it must be more than trials may cost anyway.
+        in_need = overspent > self._unknown_share * HORIZON and (seen > _FOUND).all()
+        lists = listed_usd * seen
+        believed = believable(claimed, lists, is_paid=is_paid, list_factors=factors, in_need=bool(in_need))
         doubted = believed < cost_usd
-        first = np.where(doubted, share, self._unknown_share) * HORIZON
-        fund = first + self._unknown_share * share * requests + overspent
+        fund = np.where(doubted, share, self._unknown_share) * HORIZON + overspent
+        fund += self._unknown_share * share * self._requests
         return cost_trials(
             believed,
             unknown=unknown,
