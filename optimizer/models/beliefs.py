@@ -332,7 +332,8 @@ class Beliefs:
         # Answers of another length are no error of unit.
         scales = [self.cost_scale(name) for name in self.names]
         usual = [scale if abs(math.log2(scale)) <= REACH else 1.0 for scale in scales]
-        return np.where(self._prices.is_known, sum(self._prices.at(input_tokens)) / usual, cost_usd)
+        base, unit = self._prices.at(input_tokens)
+        return np.where(self._prices.is_known, (base + unit) / np.array(usual), cost_usd)
 
     def seen_shares(self, where: NDArray[np.bool_]) -> FloatArray:
         """Return what latest calls cost over what was expected of them, at most 1, ``where`` that counts."""
