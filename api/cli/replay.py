@@ -39,6 +39,7 @@ _DESCRIPTIVE = "For a log without propensities: means, costs by provider, a bias
 _REJECTION = (
     "Also let targets that learn play the log by rejection: they learn from their own decisions alone."
 )
+_FAILURE = "Quality of a call that failed, from 0 to 1, whatever reward its row has."
 _SCHEDULER = "Address of a running dask scheduler; its workers must see the same files."
 
 
@@ -60,6 +61,7 @@ class ReplayOptions:
     model: Annotated[Literal["auto", "ridge", "boosting", "mean", "column"], _estimate(help=_MODEL)] = "auto"
     tune: Annotated[bool, _estimate("--tune", help="Choose the λ of estimators by SLOPE.")] = False
     level: Annotated[float, _estimate(help="Confidence level of the intervals.")] = 0.95
+    failure_reward: Annotated[float, _estimate(help=_FAILURE)] = 0.0
     margin: Annotated[float, _estimate(help="Smallest gain that is worth a change.")] = 0.0
     resamples: Annotated[int, _estimate(help="Number of bootstrap resamples; with 0 there is no lift.")] = (
         2000
@@ -77,7 +79,8 @@ class ReplayOptions:
     csv: Annotated[Path | None, _output(help="Write one line per estimate as .csv.")] = None
     every_estimator: Annotated[bool, _output("--all", help="Show every estimator in the terminal.")] = False
     quiet: Annotated[
-        bool, _output("--quiet", help="Print the verdicts only: no progress bar, table or notes.")
+        bool,
+        _output("--quiet", help="Print the verdicts and what they rest on: no progress bar, table or notes."),
     ] = False
 
     def settings(self) -> ReplaySettings:
@@ -143,7 +146,7 @@ def _judge(asked: ReplayOptions) -> Replay:
 
     settings = asked.settings()
     with (
-        open_log(asked.log, skip_bad=asked.skip_bad) as log,
+        open_log(asked.log, skip_bad=asked.skip_bad, failure_reward=asked.failure_reward) as log,
         open_pool(asked.engine, scheduler=asked.scheduler, workers=asked.workers) as pool,
         terminal.stages(Console(stderr=True), quiet=asked.quiet) as progress,
     ):
@@ -174,8 +177,7 @@ def _show(result: Replay, asked: ReplayOptions) -> None:
     if not asked.quiet:
         terminal.show(console, result, every_estimator=asked.every_estimator)
         return
-    for target in result.targets:
-        console.print(target.verdict.sentence, highlight=False)
+    terminal.show_verdicts(console, result)
 
 
 def _describe(asked: ReplayOptions) -> None:
@@ -188,7 +190,7 @@ def _describe(asked: ReplayOptions) -> None:
         raise ValueError(
             "--descriptive writes no report and no CSV: leave out --report and --csv, or use --json."
         )
-    with open_log(asked.log, skip_bad=asked.skip_bad) as log:
+    with open_log(asked.log, skip_bad=asked.skip_bad, failure_reward=asked.failure_reward) as log:
         description = descriptive.describe(log)
     if asked.json:
         write_atomically(asked.json, descriptive.json_text(description))

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from fairlead.experiments.logs.log import ProviderFacts
 from fairlead.optimizer.types import Context, FloatArray
 
 Indices = NDArray[np.intp]
@@ -21,8 +23,9 @@ class LogBatch:
     ``row`` counts from 1 as the file does. ``provider`` (drawn) and ``served`` (answered) are columns of the
     matrices; ``served`` is −1 for a provider that the log never lists. ``eligible`` and ``propensities`` have
     shape (n, k); ineligible providers have propensity 0. ``reward`` in [0, 1], ``cost_usd`` and ``latency_s``
-    are NaN where unknown. ``propensities``, ``target_propensities`` and ``reward_predictions`` are None if
-    the log has none. ``task`` indexes ``tasks``, −1 for none. ``attributes`` hold JSON texts or None.
+    are NaN where unknown, but the reward of a call that ``failed`` is the log's failure reward.
+    ``propensities``, ``target_propensities`` and ``reward_predictions`` are None if the log has none.
+    ``task`` indexes ``tasks``, −1 for none. ``attributes`` hold JSON texts or None.
 
     >>> import numpy as np
     >>> two = np.array([0.0, 1.0])
@@ -66,7 +69,33 @@ class LogBatch:
             for task, text in zip(self.task.tolist(), texts, strict=True)
         ]
 
+    def counted(
+        self, metrics: Sequence[str], *, facts: Sequence[ProviderFacts], draws: FloatArray
+    ) -> Indices:
+        """Return the indices of the decisions that estimates of these metrics rest on.
+
+        Those are the answered calls of which all metrics are known. A failed call has its quality without
+        anybody's judgement, so it counts with the share of its provider's answered calls that do, by the
+        ``facts`` of the log: else failures would outweigh the answers that nobody judged. ``draws`` (n,), in
+        [0, 1), say which do.
+        """
+        shares = _counted_shares(facts, whole=len(metrics) > 1)
+        is_whole = np.logical_and.reduce([np.isfinite(getattr(self, metric)) for metric in metrics])
+        return np.flatnonzero(np.where(self.failed, draws < shares[self.provider], is_whole))
+
     def select(self, rows: NDArray[Any]) -> LogBatch:
         """Return the decisions at these indices, or where the mask is true."""
         arrays = {name: value[rows] for name, value in self.__dict__.items() if isinstance(value, np.ndarray)}
         return replace(self, **arrays)
+
+
+def _counted_shares(facts: Sequence[ProviderFacts], *, whole: bool) -> FloatArray:
+    """Share of each provider's answered calls that estimates count, shape (k,).
+
+    Those with a reward, or with ``whole`` those with every outcome that the log has. A provider that never
+    answered has the share of all.
+    """
+    counted = np.array([fact.whole if whole else fact.judged for fact in facts], dtype=np.float64)
+    answered = np.array([fact.answered for fact in facts], dtype=np.float64)
+    overall = counted.sum() / max(answered.sum(), 1.0)
+    return np.where(answered > 0.0, counted / np.maximum(answered, 1.0), overall)

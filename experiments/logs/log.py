@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from functools import cached_property
@@ -16,27 +16,56 @@ from numpy.typing import NDArray
 
 from fairlead.experiments.logs import rules
 from fairlead.experiments.logs.source import Source, bounded, read_source, unreadable
-from fairlead.optimizer.errors import InvalidInput
+from fairlead.optimizer.errors import InvalidInput, finite
 
 PART_ROWS: Final = 100_000
 """Rows of a part: what each reader has in memory at one time."""
+
+FAILURE_REWARD: Final = 0.0
+"""Quality of a call that failed, unless another is set: as in the service, no answer is worth nothing."""
 
 MOST_TASKS: Final = 200
 _MOST_PROVIDERS: Final = 1000
 TASK_SQL: Final = "(context ->> '$.task')"
 """SQL of a row's task label, NULL for none."""
 
+FAILED_SQL: Final = "(coalesce(status, 'ok') <> 'ok')"
+"""SQL of whether a row's call failed."""
+
+_NAMED: Final = 5
+"""Providers that a sentence names, those with the highest counts; the JSON has all."""
+
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class ProviderFacts:
-    """One provider of a log: how often it was chosen, and the means of what came of it (NaN if unknown)."""
+    """One provider of a log: how often it was chosen, and the means of what came of it (NaN if unknown).
+
+    Of the ``chosen`` calls ``failed`` did; of the others, which were answered, ``judged`` have a reward and
+    ``whole`` every outcome that the log has at all. ``without_cost`` counts calls of either kind.
+    ``left_out`` are its rows that break a rule, which nothing else counts. ``mean_reward`` is over all calls:
+    failed ones with the log's failure reward, answered ones as those of them that were judged.
+    """
 
     name: str
     chosen: int
+    failed: int
     judged: int
+    whole: int
+    without_cost: int
+    left_out: int
     mean_reward: float
     mean_cost_usd: float
     mean_latency_s: float
+
+    @property
+    def answered(self) -> int:
+        """Count the calls that did not fail."""
+        return self.chosen - self.failed
+
+    @property
+    def unjudged(self) -> int:
+        """Count the answered calls that have no reward."""
+        return self.answered - self.judged
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -46,6 +75,7 @@ class Log:
     ``providers`` run from the lowest mean cost to the highest. ``sets`` maps the hash of a line's list of
     providers to their columns. ``left_out`` are the rows that parts leave out, each with the reason;
     ``positions`` counts all rows, those included. ``width`` is the number of features, 0 for none.
+    ``failure_reward`` is the quality of a call that failed, whatever reward its row has.
 
     >>> import tempfile
     >>> from fairlead.experiments.logs.write import write_log
@@ -76,6 +106,7 @@ class Log:
     first_s: float
     last_s: float
     left_out: tuple[rules.BadRow, ...]
+    failure_reward: float = FAILURE_REWARD
     part_rows: int = PART_ROWS
 
     @property
@@ -102,43 +133,83 @@ class Log:
             more = f"; and {total - 5:,} more" if total > 5 else ""
             were = "row was" if total == 1 else "rows were"
             notes.append(f"{total:,} {were} left out ({listed}{more}).")
-        unjudged = self.rows - sum(fact.judged for fact in self.facts)
-        if unjudged:
-            notes.append(f"{unjudged:,} of {self.rows:,} decisions have no reward.")
         return notes
+
+    def account(self) -> str:
+        """Say what the rows are that a result rests on: failures, unjudged, without cost and left out."""
+        failed, failing = self._total("failed")
+        unjudged, silent = self._total("unjudged")
+        unpriced, costless = self._total("without_cost")
+        parts = ["none failed", "every answered one has a reward"]
+        if failed:
+            parts[0] = f"{failed:,} failed{failing} and count as quality {self.failure_reward:g}"
+        if unjudged:
+            parts[1] = f"{unjudged:,} answered ones have no reward{silent}"
+        if unpriced == self.rows:
+            parts.append("none has a cost")
+        elif unpriced:
+            parts.append(f"{unpriced:,} have no cost{costless}, of which failed ones count as free")
+        left_out, dropped = len(self.bad_rows), self._total("left_out")[1]
+        if left_out:
+            rows = "row is" if left_out == 1 else "rows are"
+            parts.append(f"{left_out:,} more {rows} left out as bad{dropped}")
+        return f"Of {self.rows:,} decisions {'; '.join(parts)}."
+
+    def _total(self, name: str) -> tuple[int, str]:
+        """Sum a count over providers, and list in brackets those that have most of it."""
+        counts = {fact.name: int(getattr(fact, name)) for fact in self.facts if getattr(fact, name)}
+        largest = sorted(counts, key=lambda provider: -counts[provider])
+        listed = ", ".join(f"{provider} {counts[provider]:,}" for provider in largest[:_NAMED])
+        more = f" and {len(largest) - _NAMED} more providers" if len(largest) > _NAMED else ""
+        return sum(counts.values()), f" ({listed}{more})" if counts else ""
 
 
 @contextmanager
-def open_log(path: str | Path, *, skip_bad: bool = False, part_rows: int = PART_ROWS) -> Iterator[Log]:
+def open_log(
+    path: str | Path,
+    *,
+    skip_bad: bool = False,
+    failure_reward: float = FAILURE_REWARD,
+    part_rows: int = PART_ROWS,
+) -> Iterator[Log]:
     """Check a log and yield it, in parts of ``part_rows``; its work files are removed afterwards.
 
-    A row that breaks a rule raises `InvalidInput`, or is left out with ``skip_bad``. Memory stays bounded:
-    DuckDB keeps within `source.MEMORY` and spills to the temporary folder.
+    A row that breaks a rule raises `InvalidInput`, or is left out with ``skip_bad``. ``failure_reward``, in
+    [0, 1], is the quality of every call that failed. Memory stays bounded: DuckDB keeps within
+    `source.MEMORY` and spills to the temporary folder.
     """
     path = Path(path)
+    remedy = "give the quality of a call that failed, from 0 to 1"
+    failure_reward = finite("failure reward", failure_reward, low=0.0, high=1.0, remedy=remedy)
     with tempfile.TemporaryDirectory(prefix="fairlead-") as temporary:
         folder = Path(temporary)
         source = read_source(path, folder)
         try:
             with bounded(folder) as connection:
-                log = _check(connection, path, source, folder=folder, skip_bad=skip_bad)
+                log = _check(
+                    connection, path, source, folder=folder, skip_bad=skip_bad, failure_reward=failure_reward
+                )
         except duckdb.Error as error:
             raise InvalidInput(unreadable(path, error)) from None
         yield replace(log, part_rows=part_rows)
 
 
 def _check(
-    connection: duckdb.DuckDBPyConnection, path: Path, source: Source, *, folder: Path, skip_bad: bool
+    connection: duckdb.DuckDBPyConnection,
+    path: Path,
+    source: Source,
+    *,
+    folder: Path,
+    skip_bad: bool,
+    failure_reward: float,
 ) -> Log:
     relation = source.relation
     columns = rules.count_columns(connection, relation)
     left_out = rules.first_reasons([*source.unread, *rules.broken_rows(connection, relation, columns)])
     if left_out and not skip_bad:
         raise InvalidInput(rules.sentence(path, left_out[0], others=len(left_out) - 1))
-    rows = [row for row, _ in left_out]
-    connection.execute("CREATE TEMP TABLE bad AS SELECT unnest(?::BIGINT[]) AS row", [rows])
-    good = f"(FROM {relation} ANTI JOIN bad USING (row))" if left_out else relation
-    facts = _provider_facts(connection, path, good)
+    good, dropped = _without(connection, relation, left_out)
+    facts = _provider_facts(connection, path, good, dropped=dropped, failure_reward=failure_reward)
     tasks, hashes = _tasks(connection, good)
     span = connection.execute(f"SELECT count(*), min(seconds), max(seconds) FROM {good}").fetchone()
     assert span is not None
@@ -159,33 +230,71 @@ def _check(
         first_s=float(span[1]),
         last_s=float(span[2]),
         left_out=left_out,
+        failure_reward=failure_reward,
     )
 
 
+def _without(
+    connection: duckdb.DuckDBPyConnection, relation: str, left_out: Sequence[rules.BadRow]
+) -> tuple[str, dict[str, int]]:
+    """Return the relation without some rows, and how many of these each provider has."""
+    if not left_out:
+        return relation, {}
+    rows = [row for row, _ in left_out]
+    connection.execute("CREATE TEMP TABLE bad AS SELECT unnest(?::BIGINT[]) AS row", [rows])
+    query = f"SELECT provider, count(*) FROM {relation} SEMI JOIN bad USING (row) GROUP BY provider"
+    dropped = {str(name): int(count) for name, count in connection.execute(query).fetchall()}
+    return f"(FROM {relation} ANTI JOIN bad USING (row))", dropped
+
+
 def _provider_facts(
-    connection: duckdb.DuckDBPyConnection, path: Path, good: str
+    connection: duckdb.DuckDBPyConnection,
+    path: Path,
+    good: str,
+    *,
+    dropped: Mapping[str, int],
+    failure_reward: float,
 ) -> tuple[ProviderFacts, ...]:
     """Summarise all providers that could be chosen, the cheapest first."""
+    present = connection.execute(f"SELECT count(cost_usd) > 0, count(latency_s) > 0 FROM {good}").fetchone()
+    assert present is not None
+    judged = f"NOT {FAILED_SQL} AND reward IS NOT NULL"
+    logged = [name for name, is_logged in zip(("cost_usd", "latency_s"), present, strict=True) if is_logged]
+    whole = " AND ".join([judged, *(f"{name} IS NOT NULL" for name in logged)])
     query = (
-        "SELECT provider, count(*), count(reward), avg(reward), avg(cost_usd), avg(latency_s) "
+        f"SELECT provider, count(*), count_if({FAILED_SQL}), count_if({judged}), count_if({whole}), "
+        f"count_if(cost_usd IS NULL), avg(reward) FILTER ({judged}), avg(cost_usd), avg(latency_s) "
         f"FROM {good} GROUP BY provider"
     )
     means: dict[str, tuple[Any, ...]] = {row[0]: row[1:] for row in connection.execute(query).fetchall()}
     facts = []
     for name in _provider_names(connection, path, good):
-        chosen, judged, *values = means.get(name, (0, 0, None, None, None))
-        reward, cost, latency = (float("nan") if value is None else float(value) for value in values)
+        *counts, reward, cost, latency = means.get(name, (0, 0, 0, 0, 0, None, None, None))
+        chosen, failed = counts[:2]
         facts.append(
             ProviderFacts(
                 name=name,
                 chosen=chosen,
-                judged=judged,
-                mean_reward=reward,
-                mean_cost_usd=cost,
-                mean_latency_s=latency,
+                failed=failed,
+                judged=counts[2],
+                whole=counts[3],
+                without_cost=counts[4],
+                left_out=dropped.get(name, 0),
+                mean_reward=_mixed(_number(reward), failure_reward, failed / chosen if chosen else 0.0),
+                mean_cost_usd=_number(cost),
+                mean_latency_s=_number(latency),
             )
         )
     return tuple(sorted(facts, key=lambda f: (f.mean_cost_usd != f.mean_cost_usd, f.mean_cost_usd, f.name)))
+
+
+def _number(value: float | None) -> float:
+    return float("nan") if value is None else float(value)
+
+
+def _mixed(answered: float, failed: float, share: float) -> float:
+    """Mean reward of calls of which this share failed; what was answered is unknown only if anything was."""
+    return failed if share == 1.0 else (1.0 - share) * answered + share * failed
 
 
 def _provider_names(connection: duckdb.DuckDBPyConnection, path: Path, good: str) -> list[str]:

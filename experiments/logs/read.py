@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fairlead.experiments.logs.batch import Indices, LogBatch
-from fairlead.experiments.logs.log import TASK_SQL, Log
+from fairlead.experiments.logs.log import FAILED_SQL, TASK_SQL, Log
 from fairlead.experiments.logs.source import bounded
 from fairlead.optimizer.types import FloatArray
 
@@ -18,7 +18,7 @@ _SCALARS = (
     f"row, seconds, hash({TASK_SQL}) AS task, hash(providers) AS provider_set, len(providers) AS length, "
     "list_position(providers, provider) AS chosen, coalesce(hash(served_provider), 0) AS served, "
     "served_provider IS NULL AS as_chosen, reward, cost_usd, latency_s, "
-    "coalesce(status, 'ok') <> 'ok' AS failed"
+    f"{FAILED_SQL} AS failed"
 )
 _ATTRIBUTES = ", (context -> '$.attributes')::VARCHAR AS attributes"
 
@@ -99,7 +99,7 @@ class Reader:
             served=np.where(scalars["as_chosen"], provider, _indices(scalars["served"], self._served)),
             eligible=eligible,
             propensities=matrices.get("propensities"),
-            reward=scalars["reward"],
+            reward=np.where(scalars["failed"], log.failure_reward, scalars["reward"]),
             cost_usd=scalars["cost_usd"],
             latency_s=scalars["latency_s"],
             failed=scalars["failed"].astype(np.bool_),

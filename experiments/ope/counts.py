@@ -28,7 +28,8 @@ class LogCounts:
     """Counts over n decisions of a log, with or without a reward: of its choices and of its feedback.
 
     Per provider, shape (k,): `chosen`, how often it was drawn; `expected`, the sum of its propensities;
-    `rewarded`, how many of its decisions have a reward. `covariance` (k, k) is Σ diag(p) − p pᵀ, that of
+    `rewarded`, how many of its decisions have a reward, and `failed`, how many never had an answer that one
+    could judge and are not among those. `covariance` (k, k) is Σ diag(p) − p pᵀ, that of
     `chosen` under the propensities. `fallback_served` counts decisions that another provider than the drawn
     one served.
 
@@ -44,19 +45,31 @@ class LogCounts:
     expected: Vector
     covariance: Matrix
     rewarded: Vector
+    failed: Vector
     fallback_served: int
 
     @classmethod
-    def of(cls, *, logging: Matrix, selected: Integers, served: Integers, has_reward: Flags) -> Self:
+    def of(
+        cls,
+        *,
+        logging: Matrix,
+        selected: Integers,
+        served: Integers,
+        has_reward: Flags,
+        failed: Flags | None = None,
+    ) -> Self:
         """Count over the logging policy's probabilities (n, k), 0 for a provider that was no candidate.
 
-        `selected` (n,) is the provider that was drawn and `served` (n,) the one that answered.
+        `selected` (n,) is the provider that was drawn and `served` (n,) the one that answered; `failed` (n,)
+        says which calls failed, None that none did.
         """
         logging = matrix("logging", logging)
         n, k = logging.shape
         selected, served = columns("selected", selected, k), columns("served", served, k)
         has_reward = flags("has_reward", has_reward)
-        same_length({"logging": logging, "selected": selected, "served": served, "has_reward": has_reward})
+        failed = flags("failed", np.zeros(n, dtype=bool) if failed is None else failed)
+        same_length({"logging": logging, "selected": selected, "served": served})
+        same_length({"logging": logging, "has_reward": has_reward, "failed": failed})
         total = logging @ np.ones(k)
         fine = (np.abs(total - 1.0) <= 1e-6) & (logging >= 0.0).all(axis=1)
         rule = "the sum of a row that are no probabilities"
@@ -66,7 +79,8 @@ class LogCounts:
             chosen=np.bincount(selected, minlength=k).astype(np.float64),
             expected=logging.sum(axis=0),
             covariance=np.diag(logging.sum(axis=0)) - logging.T @ logging,
-            rewarded=np.bincount(selected[has_reward], minlength=k).astype(np.float64),
+            rewarded=np.bincount(selected[has_reward & ~failed], minlength=k).astype(np.float64),
+            failed=np.bincount(selected[failed], minlength=k).astype(np.float64),
             fallback_served=int((selected != served).sum()),
         )
 

@@ -183,14 +183,15 @@ def fallback_served(log: LogCounts) -> Finding:
 
 
 def missing_feedback(log: LogCounts) -> Finding:
-    """How much the share of decisions with a reward differs between providers, and whether by chance (χ²).
+    """How much the share of answered calls with a reward differs by provider, and whether by chance (χ²).
 
-    Fails if the largest gap to the overall rate is above its limit and chance is ruled out. `measured` is
-    that gap, over providers with at least 30 decisions.
+    Failed calls are left out: nobody has to judge them. Fails if the largest gap to the overall rate is above
+    its limit and chance is ruled out. `measured` is that gap, over providers with at least 30 answered calls.
     """
-    rate = float(log.rewarded.sum()) / log.n
-    used = log.chosen > 0.0
-    chosen, rewarded = log.chosen[used], log.rewarded[used]
+    answered = log.chosen - log.failed
+    rate = float(log.rewarded.sum()) / max(float(answered.sum()), 1.0)
+    used = answered > 0.0
+    chosen, rewarded = answered[used], log.rewarded[used]
     spread = rate * (1.0 - rate)
     p_value = 1.0
     if spread > 0.0 and used.sum() > 1:
@@ -203,8 +204,9 @@ def missing_feedback(log: LogCounts) -> Finding:
         measured=gap,
         limit=LARGEST_RESPONSE_GAP,
         passed=gap <= LARGEST_RESPONSE_GAP or p_value >= FALSE_ALARM,
-        text=f"{1.0 - rate:.1%} of the decisions have no reward; by provider the share differs from that "
-        f"by up to {gap:.1%} (p = {p_value:.2g}). If the difference is real, the rest is not a fair sample.",
+        text=f"{1.0 - rate:.1%} of the answered calls have no reward; by provider the share differs "
+        f"from that by up to {gap:.1%} (p = {p_value:.2g}). "
+        "If the difference is real, the rest is no fair sample.",
     )
 
 

@@ -34,6 +34,7 @@ class Description:
     mean_reward: float
     mean_cost_usd: float
     direct: Mapping[str, float]
+    account: str
     notes: tuple[str, ...]
 
 
@@ -44,7 +45,8 @@ def describe(log: Log) -> Description:
     with Reader(log) as reader:
         for number, part in enumerate(log.parts()):
             batch = reader.read(part, contexts=True)
-            valued = batch.select(np.isfinite(batch.reward))
+            draws = np.random.default_rng(number).random(len(batch))
+            valued = batch.select(batch.counted(("reward",), facts=log.facts, draws=draws))
             if len(valued) < 10:
                 continue
             predicted = cross_fit(
@@ -57,15 +59,16 @@ def describe(log: Log) -> Description:
             )
             totals += predicted.sum(axis=0)
             counted += len(valued)
-    judged = [fact for fact in log.facts if fact.judged]
+    judged = [fact for fact in log.facts if math.isfinite(fact.mean_reward)]
     direct = dict(zip(log.providers, (totals / max(counted, 1)).tolist(), strict=True)) if counted else {}
     return Description(
         path=str(log.path),
         rows=log.rows,
         providers=log.facts,
-        mean_reward=_mean([(fact.mean_reward, fact.judged) for fact in judged]),
+        mean_reward=_mean([(fact.mean_reward, fact.chosen) for fact in judged]),
         mean_cost_usd=_mean([(fact.mean_cost_usd, fact.chosen) for fact in log.facts]),
         direct={fact.name: direct[fact.name] for fact in judged if direct},
+        account=log.account(),
         notes=tuple(log.notes()),
     )
 
@@ -84,17 +87,21 @@ def json_text(description: Description) -> str:
 def show(console: Console, description: Description) -> None:
     """Print the table of providers, and how far its last column can be trusted."""
     table = Table(title=f"{description.rows:,} decisions as they were", title_justify="left", box=SIMPLE)
-    for name in ("provider", "chosen", "mean reward", "USD per 1,000", "latency s", "direct method (biased)"):
+    means = ("mean reward", "USD per 1,000", "latency s", "direct method (biased)")
+    for name in ("provider", "chosen", "failed", *means):
         table.add_column(name, justify="left" if name == "provider" else "right")
     for fact in description.providers:
         table.add_row(
-            fact.name, f"{fact.chosen:,}", _shown(fact.mean_reward), _shown(1000.0 * fact.mean_cost_usd),
-            _shown(fact.mean_latency_s), _shown(description.direct.get(fact.name, math.nan)),
+            fact.name, f"{fact.chosen:,}", f"{fact.failed:,}", _shown(fact.mean_reward),
+            _shown(1000.0 * fact.mean_cost_usd), _shown(fact.mean_latency_s),
+            _shown(description.direct.get(fact.name, math.nan)),
         )  # fmt: skip
     reward, cost = _shown(description.mean_reward), _shown(1000.0 * description.mean_cost_usd)
-    table.add_row("all", f"{description.rows:,}", reward, cost, "", "")
+    failed = sum(fact.failed for fact in description.providers)
+    table.add_row("all", f"{description.rows:,}", f"{failed:,}", reward, cost, "", "")
     console.print(table)
     for sentence in (
+        description.account,
         *description.notes,
         WARNING if description.direct else "No reward is logged, so only costs are shown.",
     ):

@@ -11,6 +11,7 @@ from typing import Any
 
 from fairlead.experiments import files
 from fairlead.experiments.files import json_value
+from fairlead.experiments.logs.log import ProviderFacts
 from fairlead.experiments.ope.intervals import Estimate
 from fairlead.experiments.replay.result import Replay, SliceResult, TargetResult
 
@@ -57,18 +58,32 @@ def as_dict(result: Replay) -> dict[str, Any]:
     settings = asdict(result.settings)
     return {
         "log": {
+            "account": result.account,
             "path": result.path,
             "decisions": result.rows,
             "judged": result.n,
             "from": _time(result.first_s),
             "to": _time(result.last_s),
             "providers": list(result.providers),
+            "failure_reward": result.failure_reward,
+            "rows_by_provider": {fact.name: row_counts(fact) for fact in result.facts},
             "notes": list(result.notes),
         },
         "incumbent": {NAMES[metric]: asdict(estimate) for metric, estimate in result.incumbent.items()},
         "targets": [_target_fields(target) for target in result.targets],
         "providers_by_task": [asdict(cell) for cell in result.cells],
         "settings": settings,
+    }
+
+
+def row_counts(fact: ProviderFacts) -> dict[str, int]:
+    """Count the rows of a provider: what they are, and which are missing what."""
+    return {
+        "chosen": fact.chosen,
+        "failed": fact.failed,
+        "unjudged": fact.unjudged,
+        "unknown_cost": fact.without_cost,
+        "left_out": fact.left_out,
     }
 
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import fields
+from dataclasses import fields, replace
 from datetime import UTC, datetime
 from functools import cached_property, partial
 from typing import Final
@@ -41,10 +41,15 @@ from fairlead.experiments.targets.learning import context_encoder, features_of
 from fairlead.optimizer.types import FloatArray
 
 WITHOUT: Final = "(none)"
+_FAILURES: Final = 1
+"""The stream of random numbers that draws among failed calls."""
 
 
 class OutcomeBatch:
-    """The decisions of a part, and among them (``rows``, ``valued``) those with an outcome of every metric.
+    """The decisions of a part, and among them (``rows``, ``valued``) those that estimates count.
+
+    `LogBatch.counted` says which those are. A failed call without a cost counts as free, and one without a
+    latency as taking its provider's mean: left out, its quality of 0 would be lost with it.
 
     ``propensities`` are those of all decisions of the part, ``logging`` those of the valued ones, of which
     ``drawn_propensity`` (m,) is that of the provider that was drawn.
@@ -56,9 +61,8 @@ class OutcomeBatch:
         assert batch.propensities is not None
         self.job, self.number, self.batch = job, number, batch
         self.metrics = job.metrics if metrics is None else metrics
-        outcomes = [np.isfinite(getattr(batch, metric)) for metric in self.metrics]
-        self.rows: Indices = np.flatnonzero(np.logical_and.reduce(outcomes))
-        self.valued = batch.select(self.rows)
+        self.rows: Indices = counted_rows(job, number, batch, metrics=self.metrics)
+        self.valued = _with_outcomes(batch.select(self.rows), job.log)
         self.propensities = batch.propensities
         self.logging = batch.propensities[self.rows]
         self.drawn_propensity = self.logging[np.arange(len(self.rows)), self.valued.provider]
@@ -101,6 +105,26 @@ class OutcomeBatch:
         if not settings.resamples:
             return None
         return resample(terms, seed=settings.seed, partition=self.number, resamples=settings.resamples)
+
+
+def counted_rows(job: ReplayJob, number: int, batch: LogBatch, *, metrics: Sequence[str]) -> Indices:
+    """Return the decisions of part ``number`` that estimates count; the seed draws among the failed ones."""
+    draws = np.random.default_rng([job.settings.seed, number, _FAILURES]).random(len(batch))
+    return batch.counted(metrics, facts=job.log.facts, draws=draws)
+
+
+def _with_outcomes(batch: LogBatch, log: Log) -> LogBatch:
+    """Fill in what a log does not say of failed calls, if it has costs and latencies at all."""
+    latency = np.array([fact.mean_latency_s for fact in log.facts])
+    is_logged = np.isfinite(latency)
+    usual_s = latency[is_logged].mean() if is_logged.any() else np.nan
+    latency = np.where(is_logged, latency, usual_s)[batch.provider]
+    cost_usd, latency_s = batch.cost_usd, batch.latency_s
+    return replace(
+        batch,
+        cost_usd=np.where(batch.failed & np.isnan(cost_usd), 0.0, cost_usd),
+        latency_s=np.where(batch.failed & np.isnan(latency_s), latency, latency_s),
+    )
 
 
 def summarise_part(batch: OutcomeBatch, targets: Sequence[FloatArray]) -> PartResult:
@@ -218,6 +242,7 @@ def _summarise_log(part: OutcomeBatch) -> LogPart:
             selected=batch.provider,
             served=served,
             has_reward=np.isfinite(batch.reward),
+            failed=batch.failed,
         ),
         cells=_cells(part),
         smallest_propensity=float(eligible_propensities.min()) if len(batch) else 1.0,

@@ -15,6 +15,7 @@ from fairlead.experiments.ope.intervals import Estimate, asymptotic
 from fairlead.experiments.ope.moments import Moments
 from fairlead.experiments.ope.rejection import replay_learning
 from fairlead.experiments.ope.terms import Terms
+from fairlead.experiments.replay.partition import counted_rows
 from fairlead.experiments.replay.result import Replay
 from fairlead.experiments.replay.settings import ReplayJob
 from fairlead.experiments.targets.base import LearningTarget
@@ -52,7 +53,7 @@ def play_by_rejection(job: ReplayJob, index: int, largest_weight: float) -> Esti
         target = make_target(settings.targets[index], log, reader)
         for number, part in enumerate(log.parts()):
             batch = reader.read(part, contexts=True)
-            rows = np.flatnonzero(np.isfinite(batch.reward))
+            rows = counted_rows(job, number, batch, metrics=("reward",))
             if not len(rows):
                 continue
             assert batch.propensities is not None

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Final
 
 from fairlead.experiments.baselines.frontier import Hull
+from fairlead.experiments.logs.log import ProviderFacts
 from fairlead.experiments.ope.counts import LogCounts
 from fairlead.experiments.ope.diagnostics import Finding
 from fairlead.experiments.ope.fixed_mix import FixedMix
@@ -76,7 +77,8 @@ class Cell:
 class Replay:
     """A whole replay; ``incumbent`` has the logging policy's own means by metric.
 
-    ``cells`` are per task and provider, with the task `ALL` for the whole log.
+    ``cells`` are per task and provider, with the task `ALL` for the whole log. ``account`` says what the rows
+    are that all of it rests on, and ``facts`` per provider; a failed call has the quality ``failure_reward``.
     """
 
     path: str
@@ -84,7 +86,9 @@ class Replay:
     n: int
     first_s: float
     last_s: float
-    providers: tuple[str, ...]
+    facts: tuple[ProviderFacts, ...]
+    failure_reward: float
+    account: str
     settings: ReplaySettings
     incumbent: Mapping[str, Estimate]
     targets: tuple[TargetResult, ...]
@@ -92,6 +96,11 @@ class Replay:
     cells: tuple[Cell, ...]
     counts: LogCounts
     notes: tuple[str, ...]
+
+    @property
+    def providers(self) -> tuple[str, ...]:
+        """The names of all providers of the log."""
+        return tuple(fact.name for fact in self.facts)
 
     @property
     def headline(self) -> TargetResult:

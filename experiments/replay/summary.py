@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from functools import cached_property
 from typing import Final
 
@@ -55,14 +55,15 @@ def make_result(job: ReplayJob, merged: PartResult) -> Replay:
         except InvalidInput as error:
             raise InvalidInput(f"target {settings.targets[i].label}: {error}") from None
     moments = parts[0].moments
-    partial = f"{moments.n:,} of {log.rows:,} decisions have all outcomes; estimates are of these."
     return Replay(
         path=str(log.path),
         rows=log.rows,
         n=moments.n,
         first_s=log.first_s,
         last_s=log.last_s,
-        providers=log.providers,
+        facts=log.facts,
+        failure_reward=log.failure_reward,
+        account=log.account(),
         settings=settings,
         incumbent={
             metric: asymptotic(moments, estimate_name(metric, ON_POLICY), level=settings.level)
@@ -72,8 +73,21 @@ def make_result(job: ReplayJob, merged: PartResult) -> Replay:
         hull=next((target.mix.hull for target in targets if target.mix is not None), None),
         cells=_cells(log, merged.log),
         counts=merged.log.counts,
-        notes=(*log.notes(), *([partial] if moments.n != log.rows else [])),
+        notes=(*log.notes(), *_partial(log, moments.n)),
     )
+
+
+def _partial(log: Log, counted: int) -> Iterator[str]:
+    """Say what estimates are of, if that is not the whole log."""
+    if counted == log.rows:
+        return
+    partial = f"{counted:,} of {log.rows:,} decisions have all outcomes; estimates are of these."
+    if any(fact.failed for fact in log.facts):
+        partial += (
+            " A failed call counts as often as an answered one of its provider does, drawn by the seed, so "
+            "that failures keep their share."
+        )
+    yield partial
 
 
 class _TargetSummary:

@@ -99,7 +99,7 @@ def slices_table(result: Replay) -> Table:
 
 
 def show(console: Console, result: Replay, *, every_estimator: bool) -> None:
-    """Print the table, the estimators, the slices, the notes, and last the verdicts."""
+    """Print the table, the estimators, the slices, the notes, and last what `show_verdicts` does."""
     console.print(summary_table(result))
     if every_estimator:
         for target in result.targets:
@@ -108,5 +108,11 @@ def show(console: Console, result: Replay, *, every_estimator: bool) -> None:
         console.print(slices_table(result))
     for note in result.notes:
         console.print(note, highlight=False)
+    show_verdicts(console, result)
+
+
+def show_verdicts(console: Console, result: Replay) -> None:
+    """Print what the verdicts rest on, and then the verdicts."""
+    console.print(result.account, highlight=False)
     for target in result.targets:
         console.print(target.verdict.sentence, highlight=False, style="bold")

@@ -5,7 +5,8 @@ from __future__ import annotations
 from typing import Final
 
 _TEXT: Final = """\
-Quality: Mean reward in [0, 1] over the decisions that have one.
+Quality: Mean reward in [0, 1] over the decisions that have one. A call that failed has one without being
+  judged: 0, or what --failure-reward says.
 As logged: What actually happened: means of the log under the policy that wrote it.
 Value of a target: What the target policy would have earned on these same requests, estimated from the
   logged choices that it could have made too.

@@ -59,7 +59,8 @@ def _first_screen(result: Replay, target: TargetResult) -> str:
     notes = "".join(f"<p class=note>{escape(note)}</p>" for note in result.notes)
     return (
         f"<h1>{escape(heading)}</h1><div class='verdict {_CLASS[verdict.recommendation]}'>"
-        f"<div class=word>{escape(word)}</div><p>{escape(verdict.sentence)}</p></div>"
+        f"<div class=word>{escape(word)}</div><p>{escape(verdict.sentence)}</p>"
+        f"<p>{escape(result.account)}</p></div>"
         f"<div class=figures>{''.join(_figures(result, target))}</div>"
         + (details("The other policies", f"<ul class=others>{others}</ul>") if others else "")
         + notes

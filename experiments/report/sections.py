@@ -224,6 +224,7 @@ def how(result: Replay) -> str:
             "none" if settings.wtp_usd is None else f"{settings.wtp_usd:g}",
         ],
         ["smallest gain worth a change", f"{settings.margin:g}"],
+        ["quality of a call that failed", f"{result.failure_reward:g}"],
         ["reward model", settings.model],
         ["bootstrap resamples", f"{settings.resamples:,}"],
         ["seed", str(settings.seed)],

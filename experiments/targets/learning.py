@@ -206,7 +206,8 @@ class RouterTarget:
                 status="error" if batch.failed[i] else "ok",
             )
             self._router.learn(outcome)
-        if reward == reward:
+        # The router learns of a failure from its outcome; quality is that of answers.
+        if reward == reward and not batch.failed[i]:
             self._waiting.append((self._step, Feedback(decision_id=name, value=reward)))
         while self._waiting and self._waiting[0][0] + self._delay <= self._step:
             self._router.learn(self._waiting.popleft()[1])

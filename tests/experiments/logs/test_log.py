@@ -64,7 +64,7 @@ def test_every_format_gives_the_same_columns(tmp_path: Path, suffix: str) -> Non
     assert part.target_propensities[7].tolist() == [0.0, 0.0, 1.0]
     assert part.reward_predictions[7].tolist() == [0.75, 0.0, 0.25]
     assert (part.provider[7], part.served[7], part.served[8], part.served[9]) == (2, 0, -1, 0)
-    assert np.isnan(part.reward[8]) and np.isnan(part.cost_usd[9])
+    assert part.failed[8] and part.reward[8] == 0.0 and np.isnan(part.cost_usd[9])
     assert part.failed.nonzero()[0].tolist() == [8]
     assert part.features is not None
     assert part.features[3].tolist() == [0.1 * 3, -1.0 / 3.0]
