@@ -75,7 +75,9 @@ class Log:
     ``providers`` run from the lowest mean cost to the highest. ``sets`` maps the hash of a line's list of
     providers to their columns. ``left_out`` are the rows that parts leave out, each with the reason;
     ``positions`` counts all rows, those included. ``width`` is the number of features, 0 for none.
-    ``failure_reward`` is the quality of a call that failed, whatever reward its row has.
+    ``normalised`` counts rows whose probabilities were rounded, so that their sum is not quite 1; they are
+    read with a sum of 1. ``failure_reward`` is the quality of a call that failed, whatever reward its row
+    has.
 
     >>> import tempfile
     >>> from fairlead.experiments.logs.write import write_log
@@ -106,6 +108,7 @@ class Log:
     first_s: float
     last_s: float
     left_out: tuple[rules.BadRow, ...]
+    normalised: int = 0
     failure_reward: float = FAILURE_REWARD
     part_rows: int = PART_ROWS
 
@@ -133,6 +136,12 @@ class Log:
             more = f"; and {total - 5:,} more" if total > 5 else ""
             were = "row was" if total == 1 else "rows were"
             notes.append(f"{total:,} {were} left out ({listed}{more}).")
+        if self.normalised:
+            rows = "row has" if self.normalised == 1 else "rows have"
+            notes.append(
+                f"{self.normalised:,} of {self.rows:,} {rows} probabilities whose sum is 1 only within the "
+                "rounding of their digits: they were normalised."
+            )
         return notes
 
     def account(self) -> str:
@@ -211,7 +220,8 @@ def _check(
     good, dropped = _without(connection, relation, left_out)
     facts = _provider_facts(connection, path, good, dropped=dropped, failure_reward=failure_reward)
     tasks, hashes = _tasks(connection, good)
-    span = connection.execute(f"SELECT count(*), min(seconds), max(seconds) FROM {good}").fetchone()
+    totals = f"count(*), min(seconds), max(seconds), count_if({rules.IS_ROUNDED})"
+    span = connection.execute(f"SELECT {totals} FROM {good}").fetchone()
     assert span is not None
     return Log(
         path=path,
@@ -229,6 +239,7 @@ def _check(
         width=columns.width,
         first_s=float(span[1]),
         last_s=float(span[2]),
+        normalised=int(span[3]),
         left_out=left_out,
         failure_reward=failure_reward,
     )

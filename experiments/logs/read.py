@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, Final
 
 import numpy as np
 from numpy.typing import NDArray
 
 from fairlead.experiments.logs.batch import Indices, LogBatch
 from fairlead.experiments.logs.log import FAILED_SQL, TASK_SQL, Log
+from fairlead.experiments.logs.rules import EXACT
 from fairlead.experiments.logs.source import bounded
 from fairlead.optimizer.types import FloatArray
 
 Part = tuple[int, int]
+DISTRIBUTIONS: Final = {"propensities", "target_propensities"}
+"""The lists of a row that are probabilities."""
 
 _SCALARS = (
     f"row, seconds, hash({TASK_SQL}) AS task, hash(providers) AS provider_set, len(providers) AS length, "
@@ -91,6 +94,8 @@ class Reader:
             elements = (ends[rows] - len(columns))[:, None] + np.arange(len(columns))
             for name, values in lists.items():
                 matrices[name][rows[:, None], columns] = values[elements.astype(np.intp)]
+        for name in DISTRIBUTIONS & matrices.keys():
+            _normalise(matrices[name])
         return LogBatch(
             row=scalars["row"].astype(np.int64),
             decided_at_s=scalars["seconds"].astype(np.float64),
@@ -109,6 +114,13 @@ class Reader:
             attributes=scalars.get("attributes"),
             tasks=log.tasks,
         )
+
+
+def _normalise(probabilities: FloatArray) -> None:
+    """Scale the rows whose sum is not 1, as of probabilities that were rounded, in place."""
+    totals = probabilities.sum(axis=1)
+    rounded = np.abs(totals - 1.0) > EXACT
+    probabilities[rounded] /= totals[rounded, None]
 
 
 def _fill(values: NDArray[Any]) -> NDArray[Any]:

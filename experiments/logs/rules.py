@@ -10,6 +10,12 @@ import duckdb
 import numpy as np
 
 SUM_TOLERANCE: Final = 1e-6
+EXACT: Final = 1e-9
+"""Probabilities whose sum is closer to 1 are read as they are; those of other sound rows are normalised."""
+
+_ROUNDED: Final = range(3, 9)
+"""Decimal digits to which probabilities may be rounded: with fewer they are too coarse to weight by."""
+
 STATUSES: Final = ("ok", "error", "timeout", "refused")
 _LATEST_USD: Final = 1e6
 _BATCH: Final = 1 << 20
@@ -32,6 +38,13 @@ class ColumnCounts(NamedTuple):
     targets: int
     predictions: int
     width: int
+
+
+IS_ROUNDED: Final = " OR ".join(
+    f"coalesce(abs(list_sum({name}) - 1) > {EXACT}, false)"
+    for name in ("propensities", "target_propensities")
+)
+"""SQL of whether the probabilities of a row that keeps the rules have to be normalised."""
 
 
 def count_columns(connection: duckdb.DuckDBPyConnection, relation: str) -> ColumnCounts:
@@ -62,7 +75,22 @@ def row_rules(columns: ColumnCounts) -> list[Rule]:
 
 
 def _number(text: str) -> str:
-    return f"printf('%.6g', {text})"
+    """Write SQL of a number to six digits, or to all if these would round away what is wrong with it."""
+    short = f"printf('%.6g', {text})"
+    return f"if(abs({short}::DOUBLE - ({text})) <= 1e-15, {short}, ({text})::VARCHAR)"
+
+
+def _rounding(name: str) -> str:
+    """Write SQL of how far the sum of a list may be from 1 by the rounding of its numbers.
+
+    That is half a unit of the last digit for each number; 0 if they are not rounded.
+    """
+    cases = (
+        f"WHEN list_max([abs(x - round(x, {digits})) for x in {name}]) <= {min(1e-7, 10.0 ** -(digits + 2))} "
+        f"THEN {0.5 * 10.0**-digits} * len({name})"
+        for digits in _ROUNDED
+    )
+    return f"(CASE {' '.join(cases)} ELSE 0.0 END)"
 
 
 def _identity_rules() -> Iterator[Rule]:
@@ -135,8 +163,9 @@ def _distribution_rules(name: str) -> Iterator[Rule]:
     remedy = "'nothing') || ', which is no probability: give numbers in [0, 1]'"
     yield condition, f"'{name} has ' || coalesce({outside}, {remedy}"
     total, remedy = _number(f"list_sum({name})"), "log the whole distribution that the choice was drawn from"
+    gap = f"abs(list_sum({name}) - 1)"
     yield (
-        f"abs(list_sum({name}) - 1) > {SUM_TOLERANCE}",
+        f"{gap} > {SUM_TOLERANCE} AND {gap} > {_rounding(name)} + {EXACT}",
         f"'{name} sum to ' || {total} || ', not 1: {remedy}'",
     )
 

@@ -52,7 +52,10 @@ def check(values: NDArray[_Any], fine: NDArray[np.bool_], *, name: str, rule: st
     """Raise `InvalidInput` for the first value that is not `fine`, shape (n,) each."""
     if not fine.all():
         row = int(fine.argmin())
-        raise InvalidInput(f"{name} of decision {row} is {values[row]:.12g}, which is {rule}: {remedy}")
+        text = f"{values[row]:.12g}"
+        if float(text) != values[row]:  # the digits that are left out may be those that are wrong
+            text = f"{values[row]:.17g}"
+        raise InvalidInput(f"{name} of decision {row} is {text}, which is {rule}: {remedy}")
 
 
 def same_length(columns: Mapping[str, NDArray[Any] | None]) -> int:

@@ -51,13 +51,14 @@ class TargetPart:
 
     ``moments`` hold every metric's estimates, those of `ReplaySettings.names` and `PAIRED`, by
     `estimate_name`; ``histogram`` counts weights between `WEIGHT_EDGES`; ``shares`` (k,) sums the target's
-    probabilities.
+    probabilities, and ``distance`` is how far the farthest is from the logging policy's.
     """
 
     moments: Moments
     weights: WeightCounts
     histogram: NDArray[np.int64]
     shares: FloatArray
+    distance: float
     resamples: Resamples | None
     slices: Mapping[Key, Slice] = field(default_factory=dict)
 
@@ -72,6 +73,7 @@ class TargetPart:
             weights=self.weights.merge(other.weights),
             histogram=self.histogram + other.histogram,
             shares=self.shares + other.shares,
+            distance=max(self.distance, other.distance),
             resamples=_merge(self.resamples, other.resamples),
             slices=slices,
         )

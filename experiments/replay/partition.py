@@ -167,6 +167,7 @@ def _summarise_target(batch: OutcomeBatch, probabilities: FloatArray, tuning: Tu
         weights=WeightCounts.of(weight=weight, target=probabilities, logging=batch.logging),
         histogram=np.histogram(weight, bins=np.append(WEIGHT_EDGES, np.inf))[0].astype(np.int64),
         shares=probabilities.sum(axis=0),
+        distance=float(np.abs(probabilities - batch.logging).max()),
         resamples=batch.resample(brief_terms),
         slices=_slices(batch, brief_terms, weight),
     )

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
 from functools import cached_property
 from typing import Final
 
 from fairlead.experiments.logs.log import Log
 from fairlead.experiments.ope.bootstrap import percentile
-from fairlead.experiments.ope.diagnostics import diagnose
+from fairlead.experiments.ope.diagnostics import Finding, diagnose
 from fairlead.experiments.ope.fixed_mix import FixedMix, estimate_fixed_mix
 from fairlead.experiments.ope.intervals import (
     Estimate,
@@ -19,7 +20,7 @@ from fairlead.experiments.ope.intervals import (
     empirical_bernstein,
 )
 from fairlead.experiments.ope.moments import Contrast, difference
-from fairlead.experiments.ope.verdict import recommend
+from fairlead.experiments.ope.verdict import Verdict, recommend
 from fairlead.experiments.replay.partial_results import (
     PAIRED,
     Key,
@@ -34,6 +35,8 @@ from fairlead.experiments.replay.settings import INCUMBENT, ON_POLICY, ReplayJob
 from fairlead.optimizer.errors import InvalidInput
 
 MOST_SLICES: Final = 50
+SAME_POLICY: Final = 1e-6
+"""Policies whose probabilities never differ by more are the same: less is rounding."""
 
 WeightedSum = Mapping[str, float]
 """A contrast as factors by the name of an estimate."""
@@ -122,10 +125,7 @@ class _TargetSummary:
             intervals=self._intervals(self._gain(quantity)),
             quantity=quantity,
             findings=findings,
-            verdict=recommend(
-                gains[quantity], findings, target=label, incumbent=INCUMBENT,
-                quantity="quality" if quantity == "reward" else quantity, margin=self._settings.margin,
-            ),
+            verdict=self._verdict(gains[quantity], findings, quantity),
             mix=self._mix(),
             shares=dict(zip(providers, (part.shares / part.shares.sum()).tolist(), strict=True)),
             effective_size=part.weights.effective_size,
@@ -134,6 +134,27 @@ class _TargetSummary:
             over_time=tuple(sorted(spans, key=lambda piece: int(piece.value))),
             tuning=self._tuning,
         )  # fmt: skip
+
+    def _verdict(self, gain: Estimate, findings: Sequence[Finding], quantity: str) -> Verdict:
+        """Recommend one of the two policies, and say so if they are the same."""
+        label = self._spec.label
+        verdict = recommend(
+            gain,
+            findings,
+            target=label,
+            incumbent=INCUMBENT,
+            quantity="quality" if quantity == "reward" else quantity,
+            margin=self._settings.margin,
+        )
+        if self._part.distance > SAME_POLICY:
+            return verdict
+        same = (
+            f"{label} coincides with {INCUMBENT}: it has the same probabilities in all {gain.n:,} decisions, "
+            "so there is nothing to tell apart."
+        )
+        if verdict.recommendation == "keep":
+            return replace(verdict, sentence=same)
+        return replace(verdict, sentence=f"{same} {verdict.sentence}", more_decisions=None)
 
     @cached_property
     def _contrasts(self) -> dict[str, dict[str, WeightedSum]]:
