@@ -87,7 +87,15 @@ def shares(text: str | None) -> dict[str, float] | None:
         _split(part.strip(), r"(.+)=([^=]+)", form="NAME=SHARE, such as acme/large=0.3")
         for part in text.split(",")
     ]
+    if len({name for name, _ in pairs}) < len(pairs):
+        raise ValueError(f"{text!r} names a provider twice: give each one share.")
     return {name: _number(share, text) for name, share in pairs}
+
+
+def alias(text: str) -> tuple[str, str]:
+    """Parse ``PATTERN=NAME``."""
+    pattern, name = _split(text, r"([^=]+)=(.+)", form="PATTERN=NAME, such as gpt-4o-*=gpt-4o")
+    return pattern.strip(), name.strip()
 
 
 def reward_range(text: str) -> tuple[float, float]:

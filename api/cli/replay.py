@@ -1,4 +1,4 @@
-"""The commands about logs: `fairlead replay` and `fairlead import-log`."""
+"""The command `fairlead replay`."""
 
 from __future__ import annotations
 
@@ -10,7 +10,6 @@ from typing import TYPE_CHECKING, Annotated, Literal
 from typer import Argument, Option
 
 from fairlead.api.cli import options
-from fairlead.api.cli.options import TABLE_SUFFIXES
 
 if TYPE_CHECKING:
     from fairlead.experiments.replay.result import Replay
@@ -195,38 +194,3 @@ def _describe(asked: ReplayOptions) -> None:
     if asked.json:
         write_atomically(asked.json, descriptive.json_text(description))
     descriptive.show(make_console(), description)
-
-
-_FROM = "events (a Fairlead event log), dsjson (Vowpal Wabbit), litellm (LiteLLM spend logs)."
-_WEIGHTS = "Shares by which traffic was split at random; they become propensities (litellm)."
-_REWARDS = "Rewards in [0, 1]: .csv or .jsonl with request_id and reward (litellm)."
-_RANGE = "Lowest and highest reward of the source, mapped onto [0, 1] (dsjson)."
-
-
-def import_log(
-    source: Annotated[Path, Argument(metavar="FILE", help="The log to import.")],
-    *,
-    kind: Annotated[Literal["events", "dsjson", "litellm"], Option("--from", help=_FROM)],
-    out: Annotated[Path, Option(help="File to write: .jsonl, .csv or .parquet.")],
-    weights: Annotated[str | None, Option(metavar="A=0.7,B=0.3", help=_WEIGHTS)] = None,
-    rewards: Annotated[Path | None, Option(help=_REWARDS)] = None,
-    reward_range: Annotated[str, Option(metavar="LOW:HIGH", help=_RANGE)] = "0:1",
-) -> None:
-    """Convert the log of another system to a log of decisions, and print their number.
-
-        fairlead import-log spend.csv --from litellm --weights acme/large=0.5,acme/small=0.5
-        --rewards judged.csv --out log.parquet
-
-    docs/log-format.md says what the log of each system lacks.
-    """
-    from fairlead.experiments.logs.importers import ImportOptions, import_lines, read_rewards
-    from fairlead.experiments.logs.write import write_log
-
-    options.check_outputs(source, [(out, TABLE_SUFFIXES)])
-    import_options = ImportOptions(
-        reward_range=options.reward_range(reward_range),
-        weights=options.shares(weights),
-        rewards={} if rewards is None else read_rewards(rewards),
-    )
-    count = write_log(out, import_lines(source, source=kind, options=import_options))
-    print(f"Imported {count:,} decisions; wrote {out}.")

@@ -166,12 +166,13 @@ def test_spend_logs_with_known_weights(tmp_path: Path) -> None:
     }
     assert run("replay", out, *QUICK, "--target", "uniform").exit_code == 0
     assert "model 'b' is none of a" in refused("import-log", spend, *options, "--weights", "a=1.0")
-    assert "not all above 0 with a sum of 1" in refused(
-        "import-log", spend, *options, "--weights", "a=0.5,b=0.7"
-    )
+    assert "the weight of 'b' is -0.7" in refused("import-log", spend, *options, "--weights", "a=0.5,b=-0.7")
     assert "is not of the form NAME=SHARE" in refused("import-log", spend, *options, "--weights", "a")
     assert "request_id is missing" in refused("import-log", _text(tmp_path / "x.csv", "a,b\n1,2\n"), *options)
     assert "LOW:HIGH" in refused("import-log", spend, *options, "--reward-range", "x")
+    assert "--reward-range says what the rewards of a file mean" in refused(
+        "import-log", spend, *options, "--reward-range", "1:5"
+    )
 
 
 def _text(path: Path, text: str) -> Path:
@@ -183,8 +184,8 @@ def dsjson(i: int, **changes: Any) -> dict[str, Any]:
     return {
         "_label_cost": -1.0 if i % 2 else 0.0,
         "_label_probability": 0.7,
-        "_label_Action": 2,
-        "_labelIndex": 1,
+        "_label_Action": 2 if i % 3 else 1,
+        "_labelIndex": 1 if i % 3 else 0,
         "Timestamp": f"2026-03-01T10:{i % 60:02d}:00.0000000Z",
         "Version": "1",
         "EventId": f"e{i}",
@@ -210,7 +211,7 @@ def test_dsjson(tmp_path: Path) -> None:
         ({"p": None}, "row 1: this is no contextual-bandit event"),
         (
             {"_label_cost": 3.0},
-            "row 1: the reward -3 is outside 0 to 1: declare its range with --reward-range",
+            "row 1: the reward -3.0 is outside 0 to 1: declare its range with --reward-range",
         ),
     ):
         write_jsonl(path, [dsjson(0, **change)])

@@ -10,10 +10,9 @@ import pytest
 import yaml
 
 from fairlead.experiments.logs.batch import LogBatch
-from fairlead.experiments.logs.importers import ImportOptions, import_lines
+from fairlead.experiments.logs.importers import ImportOptions, import_log
 from fairlead.experiments.logs.log import open_log
 from fairlead.experiments.logs.read import Reader
-from fairlead.experiments.logs.write import write_log
 from fairlead.experiments.simulation.scenario import Goal
 from fairlead.experiments.targets.base import TargetSpec, target_specs
 from fairlead.experiments.targets.factory import make_target
@@ -87,7 +86,7 @@ def test_a_served_log_replays_to_identical_probabilities(tmp_path: Path, goal: s
     events = served(ROUTES[goal], 250)
     log_path, events_path = tmp_path / f"log{suffix}", tmp_path / "events.jsonl"
     events_path.write_text("".join(encode(event) + "\n" for event in events), encoding="utf-8")
-    write_log(log_path, import_lines(events_path, source="events", options=ImportOptions()))
+    import_log(events_path, source="events", out=log_path, options=ImportOptions())
     spec = TargetSpec(name=str(declared(tmp_path / "router.yaml", ROUTES[goal])))
     with open_log(log_path, part_rows=100) as log, Reader(log) as reader:
         target = make_target(spec, log, reader)
