@@ -77,7 +77,7 @@ class Reader:
     def _serve(self) -> Server:
         if self._server is None:
             settings = {
-                "database_url": f"sqlite:///{self._folder}/log.db",
+                "database_url": f"sqlite:///{self._folder}/fairlead.db",
                 "state_dir": f"{self._folder}/state",
             }
             self._server = Server(self._folder / "served", settings).start()

@@ -15,7 +15,7 @@ from typing import Annotated, Any
 import typer
 from typer.core import TyperGroup
 
-from fairlead.api.cli import import_log, replay, serve, service, simulate, warm_start
+from fairlead.api.cli import export_log, import_log, replay, serve, service, simulate, warm_start
 from fairlead.api.cli.options import command_of
 from fairlead.optimizer.errors import MissingExtra
 
@@ -70,6 +70,7 @@ for command in (
     simulate.fit_features,
     command_of(replay.ReplayOptions, replay.replay),
     command_of(import_log.ImportLogOptions, import_log.import_log),
+    export_log.export_log,
 ):
     app.command()(command)
 

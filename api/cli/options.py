@@ -7,6 +7,7 @@ import os
 import re
 from collections.abc import Callable, Sequence
 from dataclasses import MISSING, fields
+from datetime import UTC, datetime
 from functools import wraps
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, TypeVar, get_type_hints
@@ -126,6 +127,22 @@ def _number(text: str, whole: str) -> float:
         return float(text)
     except ValueError:
         raise ValueError(f"{text!r} in {whole!r} is not a number: give one, such as 0.3.") from None
+
+
+def seconds_of(option: str, text: str | None) -> float | None:
+    """Parse a date, which begins at midnight UTC, or a time with its zone, as seconds since 1970."""
+    if text is None:
+        return None
+    try:
+        at = datetime.fromisoformat(text.strip())
+    except ValueError:
+        at = None
+    if at is None or (at.tzinfo is None and "T" in text):
+        raise ValueError(
+            f"{option} is {text!r}: give a date, as 2026-03-01, or a time with its zone, as "
+            "2026-03-01T12:00:00Z"
+        )
+    return (at if at.tzinfo is not None else at.replace(tzinfo=UTC)).timestamp()
 
 
 def check_outputs(source: Path, outputs: Sequence[tuple[Path | None, tuple[str, ...]]]) -> None:

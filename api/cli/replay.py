@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 from typer import Argument, Option
 
 from fairlead.api.cli import options
+from fairlead.api.cli.export_log import log_file
 
 if TYPE_CHECKING:
     from fairlead.experiments.replay.result import Replay
@@ -20,6 +21,8 @@ _estimate = partial(Option, rich_help_panel="Estimates")
 _processing = partial(Option, rich_help_panel="Input and processes")
 _output = partial(Option, rich_help_panel="Output")
 
+_LOG = "Log of decisions: .jsonl, .csv or .parquet; or that of a service: fairlead.db, postgresql://..."
+_ROUTE = "Route of a service's log whose decisions to replay; needed if it has several."
 _TARGET = (
     "Policy to evaluate, repeatable: default (the router), greedy, uniform, fixed:PROVIDER, linucb, "
     "squarecb[:GAMMA], epsilon-greedy[:EPSILON], FILE.yaml (a router of your own), or column "
@@ -46,7 +49,7 @@ _SCHEDULER = "Address of a running dask scheduler; its workers must see the same
 class ReplayOptions:
     """Arguments and options of `fairlead replay`."""
 
-    log: Annotated[Path, Argument(help="Log of decisions: .jsonl, .csv or .parquet.")]
+    log: Annotated[str, Argument(help=_LOG)]
     target: Annotated[list[str] | None, _target(help=_TARGET)] = None
     wtp: Annotated[float | None, _target(help=_WTP)] = None
     budget: Annotated[float | None, _target(help=_BUDGET)] = None
@@ -71,6 +74,7 @@ class ReplayOptions:
     ] = "local"
     scheduler: Annotated[str | None, _processing(metavar="ADDRESS", help=_SCHEDULER)] = None
     workers: Annotated[int, _processing(help="Number of dask processes to start; not with --scheduler.")] = 2
+    route: Annotated[str | None, _processing(help=_ROUTE)] = None
     skip_bad: Annotated[bool, _processing("--skip-bad", help=_SKIP)] = False
     descriptive: Annotated[bool, _processing("--descriptive", help=_DESCRIPTIVE)] = False
     report: Annotated[Path | None, _output(help="Write a report: one .html file that opens offline.")] = None
@@ -121,21 +125,26 @@ def replay(asked: ReplayOptions) -> None:
 
         fairlead replay log.parquet --wtp 0.01 --by task --by week --margin 0.01
 
+    Judge from the log of a running service:
+
+        fairlead replay fairlead.db --route support-chat
+
     Draw the frontier of quality against cost, in two processes:
 
         fairlead replay log.parquet --frontier 7 --engine dask --workers 2 --report out.html
     """
     files = [(asked.report, (".html",)), (asked.json, (".json",)), (asked.csv, (".csv",))]
-    options.check_outputs(asked.log, files)
-    if asked.descriptive:
-        _describe(asked)
-        return
-    result = _judge(asked)
+    options.check_outputs(Path(asked.log), files)
+    with log_file(asked.log, route=asked.route, quiet=asked.quiet) as log:
+        if asked.descriptive:
+            _describe(asked, log)
+            return
+        result = _judge(asked, log)
     _write(result, asked)
     _show(result, asked)
 
 
-def _judge(asked: ReplayOptions) -> Replay:
+def _judge(asked: ReplayOptions, path: Path) -> Replay:
     from rich.console import Console
 
     from fairlead.experiments.logs.log import open_log
@@ -145,7 +154,7 @@ def _judge(asked: ReplayOptions) -> Replay:
 
     settings = asked.settings()
     with (
-        open_log(asked.log, skip_bad=asked.skip_bad, failure_reward=asked.failure_reward) as log,
+        open_log(path, skip_bad=asked.skip_bad, failure_reward=asked.failure_reward) as log,
         open_pool(asked.engine, scheduler=asked.scheduler, workers=asked.workers) as pool,
         terminal.stages(Console(stderr=True), quiet=asked.quiet) as progress,
     ):
@@ -179,7 +188,7 @@ def _show(result: Replay, asked: ReplayOptions) -> None:
     terminal.show_verdicts(console, result)
 
 
-def _describe(asked: ReplayOptions) -> None:
+def _describe(asked: ReplayOptions, path: Path) -> None:
     from fairlead.experiments.logs.log import open_log
     from fairlead.experiments.replay import descriptive
     from fairlead.experiments.simulation.terminal import make_console
@@ -189,7 +198,7 @@ def _describe(asked: ReplayOptions) -> None:
         raise ValueError(
             "--descriptive writes no report and no CSV: leave out --report and --csv, or use --json."
         )
-    with open_log(asked.log, skip_bad=asked.skip_bad, failure_reward=asked.failure_reward) as log:
+    with open_log(path, skip_bad=asked.skip_bad, failure_reward=asked.failure_reward) as log:
         description = descriptive.describe(log)
     if asked.json:
         write_atomically(asked.json, descriptive.json_text(description))

@@ -7,12 +7,13 @@ every process and at any time. An event that cannot be used is counted and left 
 from __future__ import annotations
 
 from collections import Counter, OrderedDict
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from sys import intern
 from typing import Any, Final
 
 import msgspec
 
+from fairlead.api.schemas.declarations import RouteIn
 from fairlead.api.state.configuration import Configuration
 from fairlead.api.state.configuration_view import ConfigurationView, DeclaredRoute
 from fairlead.api.state.served_route import SavedRoute, ServedDecision, ServedRoute, Waiting
@@ -65,7 +66,14 @@ class SavedFold(msgspec.Struct, array_like=True):
 class Fold:
     """Configuration, routers and open decisions at one place in the log."""
 
-    def __init__(self, *, parked_wait_s: float, parked_limit: int, learn: bool = True) -> None:
+    def __init__(
+        self,
+        *,
+        parked_wait_s: float,
+        parked_limit: int,
+        learn: bool = True,
+        new_route: Callable[[Route, RouteIn], ServedRoute] = ServedRoute,
+    ) -> None:
         self.declared = ConfigurationView()
         """The configuration at this place."""
         self.routes: dict[str, ServedRoute] = {}
@@ -84,7 +92,7 @@ class Fold:
         """Routes that have something to learn, or must be refitted first; the least recently served first."""
         self.shared = SharedBudgets()
         """Budgets that routes share."""
-        self._learn = learn
+        self._learn, self._new_route = learn, new_route
 
     def apply(self, row: Row, event: Logged | None = None, *, refit: bool = True) -> None:
         """Fold the next row of the log; ``event`` is what its line decodes to, if that is available.
@@ -335,7 +343,7 @@ class Fold:
                 for decision_id in self.routes.pop(name).opened:
                     self._forget(decision_id)
             elif served is None:
-                self.routes[name] = ServedRoute(declared.core, declared.body)
+                self.routes[name] = self._new_route(declared.core, declared.body)
             else:
                 served.body = declared.body
                 learn = ServedRoute.learn_configuration

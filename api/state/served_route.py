@@ -111,17 +111,17 @@ class ServedRoute:
     What is dispatched to it is as far as the fold; its router is as far as its queue has been learned.
     """
 
-    def __init__(self, route: Route, body: RouteIn) -> None:
+    def __init__(self, route: Route, body: RouteIn, *, new_router: Callable[..., Router] = Router) -> None:
         self.body = body
         self.first = route
         """The configuration that the router was created with, which a snapshot needs."""
         encoder = new_encoder(body.features)
         if encoder is not None:
-            self.width, self.router = encoder.width, Router(route, encoder=encoder)
+            self.width, self.router = encoder.width, new_router(route, encoder=encoder)
         else:
             blocks, version = _vector_blocks(body.features)
             self.width = blocks[0].width
-            self.router = Router(route, blocks=blocks, encoder_version=version)
+            self.router = new_router(route, blocks=blocks, encoder_version=version)
         self._fixed_width = self.router.width
         self.inbox: deque[Waiting] = deque()
         self.opened: deque[str] = deque()

@@ -3,77 +3,92 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
-from datetime import UTC, datetime
-from typing import Any
+from dataclasses import replace
 
+from fairlead.experiments.logs.recorder import Recorder
 from fairlead.experiments.logs.write import Line
-from fairlead.optimizer.errors import InvalidInput
-from fairlead.optimizer.learning.ledger import Ledger
-from fairlead.optimizer.learning.open_decision import OpenDecision
-from fairlead.optimizer.types.events import Decision, Event, Feedback, Outcome
-from fairlead.optimizer.types.route import Metric
+from fairlead.optimizer.errors import InvalidInput, UnknownDecision
+from fairlead.optimizer.features import Block
+from fairlead.optimizer.features.text import TEXT_WIDTH, TextEncoder
+from fairlead.optimizer.types.events import (
+    Decision,
+    EncoderFitted,
+    Event,
+    Feedback,
+    Outcome,
+    RouteChanged,
+)
+from fairlead.optimizer.types.route import Metric, Provider, Route
 
 
-def served_lines(events: Iterable[Event], *, metrics: Sequence[Metric] = (Metric(),)) -> Iterator[Line]:
-    """Turn events, such as `read_log` yields, into the lines of their decisions, in the log's order.
+def served_lines(events: Iterable[Event], *, route: str | None = None) -> Iterator[Line]:
+    """Turn the events of a route, such as `read_log` yields, into the lines of its decisions, by their seq.
 
-    The router's own ledger settles late, repeated and corrected events; ``metrics`` say how feedback makes
-    the reward. A line lists eligible providers only. Decisions and their feedback are held until the end of
-    the log, since feedback may come until then. Fallbacks, which no policy drew, are left out.
+    The router's own ledger settles late, repeated and corrected events. What feedback means, its range,
+    direction and weight, and what usage costs, is what the configurations in the log say; in a log without
+    any, each metric is a quality in [0, 1]. A line lists eligible providers only. Fallbacks, which no policy
+    drew, are left out, and so is what is about no decision of the log. All events are held until the end,
+    since feedback may come until then. Raises `InvalidInput` if decisions are of several routes and none is
+    named, or if feedback does not fit its metric.
     """
-    decisions: list[Decision] = []
-    later: list[Outcome | Feedback] = []
-    for event in events:
-        if isinstance(event, Decision):
-            if event.fallback_used is None:
-                decisions.append(event)
-        elif isinstance(event, Outcome | Feedback):
-            later.append(event)
-    names = {name for decision in decisions for name in decision.providers}
-    names |= {event.served_provider for event in later if isinstance(event, Outcome)}
-    ledger = Ledger(providers=sorted(names), metrics=metrics)
-    decisions.sort(key=lambda decision: decision.seq)
-    for decision in decisions:
-        ledger.open(OpenDecision.of(decision, {}))
-    for event in later:
-        if event.decision_id in ledger:
-            ledger.apply(event)
-    for decision in decisions:
-        yield _line(decision, ledger)
+    held = list(events)
+    decisions = [event for event in held if isinstance(event, Decision)]
+    names = sorted({decision.route for decision in decisions})
+    if route is None and len(names) > 1:
+        raise InvalidInput(f"the log has decisions of the routes {', '.join(names)}: choose one with --route")
+    chosen = route if route is not None else names[0] if names else ""
+    if route is not None and names and route not in names:
+        raise InvalidInput(f"the log has no decision of route {route!r}: choose among {', '.join(names)}")
+    decisions = sorted((each for each in decisions if each.route == chosen), key=lambda each: each.seq)
+    changes = [event for event in held if isinstance(event, RouteChanged) and event.route.name == chosen]
+    fits = [event for event in held if isinstance(event, EncoderFitted)]
+    text = last_encoder(fits)
+    width = min((len(each.features) for each in decisions), default=0)
+    width -= TEXT_WIDTH if text is not None and all(_has_text(each, width) for each in decisions) else 0
+    reports = [event for event in held if isinstance(event, Outcome | Feedback)]
+    blocks = (Block("logged", width, isotropic=False),) if width else ()
+    first = _route(chosen, decisions=decisions, changes=changes, reports=reports)
+    recorder = Recorder(first, blocks=blocks, text=text)
+    own = {decision.id for decision in decisions}
+    for event in [*sorted(changes, key=lambda change: change.seq), *decisions, *reports]:
+        if not isinstance(event, Outcome | Feedback) or event.decision_id in own:
+            _record(recorder, event)
+    recorder.close_before(recorder.next_seq)
+    yield from recorder.take_lines()
 
 
-def _line(decision: Decision, ledger: Ledger) -> Line:
-    entry = ledger.get(decision.id)
-    outcome = entry.outcome if entry is not None else None
-    eligible = [j for j, name in enumerate(decision.providers) if name not in decision.ineligible]
-    line: dict[str, Any] = {
-        "decision_id": decision.id,
-        "decided_at": time_text(decision.at_s, decision.id),
-        "route": decision.route,
-        "context": {"task": decision.task} if decision.task is not None else None,
-        "features": decision.features.tolist() or None,
-        "providers": [decision.providers[j] for j in eligible],
-        "propensities": [float(decision.probabilities[j]) for j in eligible],
-        "provider": decision.selected,
-        "reward": entry.reward if entry is not None else None,
-    }
-    if decision.input_tokens:
-        line["context"] = {**(line["context"] or {}), "attributes": {"input_tokens": decision.input_tokens}}
-    if outcome is not None:
-        line |= {
-            "served_provider": outcome.served_provider,
-            "cost_usd": outcome.cost_usd,
-            "latency_s": outcome.latency_s,
-            "status": outcome.status,
-        }
-    return line
+def last_encoder(fits: Sequence[EncoderFitted]) -> TextEncoder | None:
+    """Return the last encoder of texts that was fitted; None if nothing was learned of any."""
+    best = max((fit for fit in fits if fit.arrays), key=lambda fit: fit.number, default=None)
+    return None if best is None else TextEncoder(best.arrays)
 
 
-def time_text(at_s: float | None, decision_id: str) -> str:
-    """Write a time in seconds since 1970 as RFC 3339 in UTC, to the microsecond."""
-    if at_s is None:
-        raise InvalidInput(
-            f"decision {decision_id!r} has no time, and a log is ordered by it: give `decide` the time "
-            "as at_s"
-        )
-    return datetime.fromtimestamp(at_s, UTC).isoformat(timespec="microseconds").replace("+00:00", "Z")
+def _has_text(decision: Decision, width: int) -> bool:
+    """Whether a decision's features hold those of its text, which came into force before the log began."""
+    return len(decision.features) == width and "text-" in decision.encoder_version
+
+
+def _route(
+    name: str,
+    *,
+    decisions: Sequence[Decision],
+    changes: Sequence[RouteChanged],
+    reports: Sequence[Outcome | Feedback],
+) -> Route:
+    """Return the configuration before the first that is logged: its metrics, its sources, and no prices."""
+    providers = {each for decision in decisions for each in decision.providers}
+    providers |= {event.served_provider for event in reports if isinstance(event, Outcome)}
+    plain = tuple(Provider(name=each) for each in sorted(providers)) or (Provider(name="unknown"),)
+    if changes:
+        first = min(changes, key=lambda change: change.seq).route
+        return replace(Route(name=name, providers=plain), metrics=first.metrics, sources=first.sources)
+    metrics = sorted({event.metric for event in reports if isinstance(event, Feedback)})
+    qualities = tuple(Metric(name=each) for each in metrics) or (Metric(),)
+    return Route(name=name, providers=plain, metrics=qualities)
+
+
+def _record(recorder: Recorder, event: Event) -> None:
+    try:
+        recorder.learn(event)
+    except UnknownDecision:
+        return  # of a decision that the router had closed

@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fairlead.experiments.baselines.supervised import SupervisedReference, supervised_reference
-from fairlead.experiments.logs.from_events import time_text
+from fairlead.experiments.logs.recorder import time_text
 from fairlead.experiments.logs.write import Line
 from fairlead.experiments.simulation.players import (
     FixedPlayer,
@@ -251,7 +251,7 @@ def simulated_lines(
         latency = float(table.latency_s[row, chosen])
         line: dict[str, Any] = {
             "decision_id": table.prompt_ids[row],
-            "decided_at": time_text(_START_S + _EVERY_S * step, table.prompt_ids[row]),
+            "decided_at": time_text(_START_S + _EVERY_S * step),
             "route": "simulation",
             "context": {"task": table.tasks[row]} if table.tasks[row] else None,
             "features": features[step].tolist(),
