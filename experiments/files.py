@@ -1,11 +1,17 @@
-"""Files as every experiment reads and writes them: tables through DuckDB, results whole or not at all."""
+"""Files as every experiment reads and writes them: tables through DuckDB, results whole or not at all.
+
+Text that comes from a file is data wherever it is shown: `printable` for people, `csv_text` for spreadsheets.
+"""
 
 from __future__ import annotations
 
+import csv
+import io
 import json
 import math
 import re
-from collections.abc import Iterator, Mapping, Sequence
+import unicodedata
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -136,6 +142,51 @@ def json_value(value: Any) -> Any:
 def json_text(value: Any) -> str:
     """Write a value as indented, strict JSON that ends with a line break."""
     return json.dumps(json_value(value), indent=2, allow_nan=False, ensure_ascii=False) + "\n"
+
+
+_UNSEEN: Final = ("Cc", "Cf", "Cs", "Zl", "Zp")
+"""Categories of characters that are not seen, and steer terminals, line breaks or the way of writing."""
+
+_JOINERS: Final = ("\u200c", "\u200d")
+"""Unseen characters of the first categories that are part of words and emoji."""
+
+_FORMULA: Final = re.compile(r"'*[=+\-@\t\r]")
+
+
+def printable(text: str) -> str:
+    """Return the text with characters that are not seen, such as those that turn its direction, as escapes.
+
+    >>> printable("a/[b] :smile: \x1b[2J")
+    'a/[b] :smile: \\\\x1b[2J'
+    """
+    if text.isascii() and text.isprintable():
+        return text
+    return "".join(
+        char.encode("unicode_escape").decode()
+        if unicodedata.category(char) in _UNSEEN and char not in _JOINERS
+        else char
+        for char in text
+    )
+
+
+def csv_cell(value: Any) -> Any:
+    """Return a cell that no spreadsheet takes for a formula: text that begins like one gets an apostrophe.
+
+    So does text that begins with apostrophes and goes on like a formula; taking one apostrophe off such a
+    cell gives the text back.
+
+    >>> csv_cell("=1+1"), csv_cell("'-x"), csv_cell(-1.5), csv_cell("a=b")
+    ("'=1+1", "''-x", -1.5, 'a=b')
+    """
+    return f"'{value}" if isinstance(value, str) and _FORMULA.match(value) else value
+
+
+def csv_text(rows: Iterable[Sequence[Any]]) -> str:
+    """Write rows, of which the first are the heads, as CSV without formulas."""
+    text = io.StringIO()
+    writer = csv.writer(text, lineterminator="\n")
+    writer.writerows([csv_cell(cell) for cell in row] for row in rows)
+    return text.getvalue()
 
 
 def bundled_path(name: str) -> Path:

@@ -38,7 +38,9 @@ class OneSentence(TyperGroup):
             usage = getattr(error, "format_message", None)
             if usage is None and not isinstance(error, (ValueError, OSError, MissingExtra)):
                 raise
-            message = " ".join(str(usage() if usage else error).split())
+            from fairlead.experiments.files import printable
+
+            message = printable(" ".join(str(usage() if usage else error).split()))
             if isinstance(error, OSError) and error.errno == errno.ENOSPC:
                 message = "the disk is full, and no file was left incomplete: free some space and try again"
             print(f"fairlead: {message}", file=sys.stderr)

@@ -17,6 +17,7 @@ import numpy as np
 from fairlead.experiments.baselines.frontier import Hull
 from fairlead.experiments.charts.labels import SIZE, Plot, Point, points_along
 from fairlead.experiments.charts.theme import BLUE, COLOURS, FAINT, FONT, GREEN, INK, VERMILION, apply_theme
+from fairlead.experiments.files import printable
 
 LOGGED: Final = "as logged"
 _MIX, _ORACLE = "Best fixed mix", "Oracle"
@@ -128,7 +129,7 @@ class _Plane:
         return {
             "cost": cost,
             "quality": point.quality,
-            "name": point.name,
+            "name": printable(point.name),
             "cost_from": max(cost - spread, self.left),
             "cost_to": min(cost + spread, self.right),
             "quality_from": point.quality - point.quality_error,

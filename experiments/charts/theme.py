@@ -5,6 +5,7 @@ Colours are those of Okabe and Ito (2008), which people with any common colour b
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from typing import Any, Final
 
@@ -20,6 +21,9 @@ VERMILION: Final = "#D55E00"
 GREEN: Final = "#009E73"
 COLOURS: Final = (VERMILION, GREEN, "#CC79A7", "#E69F00", "#56B4E9")
 FONT: Final = "Helvetica Neue, Arial, Liberation Sans, DejaVu Sans, sans-serif"
+_MARK: Final = "\ufdd0"
+"""Stands for `<` in a chart until it is a script; no text may hold this character."""
+
 _VERSION: Final = ".".join(alt.SCHEMA_VERSION.split(".")[:2])
 
 
@@ -46,6 +50,13 @@ def svg_text(chart: alt.LayerChart) -> str:
     return str(vlc.vegalite_to_svg(chart.to_dict(), vl_version=_VERSION))
 
 
+def _html_text(chart: alt.LayerChart) -> str:
+    """Return the chart as a page, in which no name can end the script that holds the chart."""
+    guarded = json.loads(json.dumps(chart.to_dict()).replace("<", json.dumps(_MARK)[1:-1]))
+    page: str = vlc.vegalite_to_html(guarded, vl_version=_VERSION, bundle=True)
+    return page.replace(_MARK, r"\u003c")
+
+
 def save_chart(chart: alt.LayerChart, path: str | Path) -> Path:
     """Write a chart as .png (two pixels to the point), .svg or one .html that needs no network.
 
@@ -57,7 +68,7 @@ def save_chart(chart: alt.LayerChart, path: str | Path) -> Path:
     elif path.suffix == ".svg":
         content = svg_text(chart).encode()
     elif path.suffix == ".html":
-        content = vlc.vegalite_to_html(chart.to_dict(), vl_version=_VERSION, bundle=True).encode()
+        content = _html_text(chart).encode()
     else:
         raise ValueError(f"{path}: a chart cannot be saved as {path.suffix!r}: use .png, .svg or .html.")
     if not path.parent.is_dir():

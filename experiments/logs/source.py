@@ -100,7 +100,14 @@ def _sources(path: Path, types: dict[str, str]) -> dict[str, tuple[str, str]]:
             f"{path}: column {missing[0]!r} is missing among {', '.join(types) or 'none'}: write a log as "
             "docs/log-format.md has it, or import one with `fairlead import-log`."
         )
-    return {name: (f'"{name}"', types[name]) for name in KINDS if name in types}
+    return {name: (_cell(path, name), types[name]) for name in KINDS if name in types}
+
+
+def _cell(path: Path, name: str) -> str:
+    """Write SQL of a column; of the text of a CSV file as it was before `files.csv_cell` guarded it."""
+    if path.suffix != ".csv" or KINDS[name] != "text":
+        return f'"{name}"'
+    return f'if(regexp_matches("{name}", \'^\'\'+[=+\\-@\\t\\r]\'), "{name}"[2:], "{name}")'
 
 
 def _typed_rows(

@@ -11,7 +11,7 @@ from typing import Any, Final, TextIO
 
 import duckdb
 
-from fairlead.experiments.files import TABLE_SUFFIXES, json_value, reason_of, sql_path, sql_text
+from fairlead.experiments.files import TABLE_SUFFIXES, csv_cell, json_value, reason_of, sql_path, sql_text
 from fairlead.experiments.logs.fields import KINDS, SQL_TYPES
 from fairlead.experiments.logs.source import bounded
 from fairlead.optimizer.errors import InvalidInput
@@ -61,14 +61,16 @@ def _jsonl(path: Path, lines: Iterable[Line]) -> int:
 
 
 def _csv(file: TextIO, lines: Iterable[Line]) -> int:
-    """Write numbers and text as they are, lists and objects as JSON in their cell."""
+    """Write numbers and text, without formulas, and lists and objects as JSON in their cell."""
     writer = csv.DictWriter(file, fieldnames=list(KINDS), lineterminator="\n")
     writer.writeheader()
     count = 0
     for line in lines:
         writer.writerow(
             {
-                name: json.dumps(value, ensure_ascii=False) if isinstance(value, (list, dict)) else value
+                name: json.dumps(value, ensure_ascii=False)
+                if isinstance(value, (list, dict))
+                else csv_cell(value)
                 for name, value in _line_columns(line).items()
             }
         )

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import csv
-import io
 from collections.abc import Iterator
 from dataclasses import asdict
 from datetime import UTC, datetime
@@ -98,17 +96,15 @@ def json_text(result: Replay) -> str:
 
 def csv_text(result: Replay) -> str:
     """Write one line per target, slice, metric and estimator."""
-    text = io.StringIO()
-    writer = csv.writer(text, lineterminator="\n")
-    writer.writerow(
+    rows: list[list[Any]] = [
         ["target", "slice", "metric", "estimator", "value", "low", "high", "standard_error", "n", "verdict"]
-    )
+    ]
     for target in result.targets:
         for (slice_name, metric, name), estimate, verdict in _estimates(result, target):
             ends = (estimate.value, estimate.low, estimate.high, estimate.standard_error)
             numbers = [json_value(number) for number in ends]
-            writer.writerow([target.label, slice_name, metric, name, *numbers, estimate.n, verdict])
-    return text.getvalue()
+            rows.append([target.label, slice_name, metric, name, *numbers, estimate.n, verdict])
+    return files.csv_text(rows)
 
 
 def _estimates(result: Replay, target: TargetResult) -> Iterator[tuple[tuple[str, str, str], Estimate, str]]:

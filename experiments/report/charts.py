@@ -15,6 +15,7 @@ import altair as alt
 
 from fairlead.experiments.charts.cost_quality import LOGGED, PlanePoint, cost_quality_chart
 from fairlead.experiments.charts.theme import BLUE, FAINT, INK, VERMILION, apply_theme
+from fairlead.experiments.files import printable
 from fairlead.experiments.ope.intervals import Estimate
 from fairlead.experiments.replay.partial_results import WEIGHT_EDGES
 from fairlead.experiments.replay.result import ALL, Cell, Replay, TargetResult, bucket_middle_s
@@ -26,6 +27,7 @@ _Row = dict[str, Any]
 
 def short(name: str, longest: int = _LONGEST) -> str:
     """Cut a name to the room that a chart has: its end tells models apart."""
+    name = printable(name)
     return name if len(name) <= longest else "…" + name[1 - longest :]
 
 

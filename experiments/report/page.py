@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 from datetime import UTC, datetime
-from html import escape
 from pathlib import Path
 from typing import Final
 
 from fairlead.experiments.ope.intervals import Estimate
 from fairlead.experiments.replay.result import Replay, TargetResult
 from fairlead.experiments.report import sections
-from fairlead.experiments.report.tables import details, figure, number
+from fairlead.experiments.report.tables import details, figure, number, text
 
 _STYLE: Final = Path(__file__).with_name("style.css")
 _CLASS: Final = {"promote": "promote", "keep": "keep", "not enough evidence": "unsure"}
@@ -37,7 +36,7 @@ def report_html(result: Replay) -> str:
     return (
         "<!DOCTYPE html>\n<html lang=en><head><meta charset=utf-8>"
         "<meta name=viewport content='width=device-width, initial-scale=1'>"
-        f"<title>{escape(title)}</title><style>{_STYLE.read_text(encoding='utf-8')}</style></head>"
+        f"<title>{text(title)}</title><style>{_STYLE.read_text(encoding='utf-8')}</style></head>"
         f"<body><main>{''.join(parts)}</main></body></html>\n"
     )
 
@@ -52,15 +51,15 @@ def _first_screen(result: Replay, target: TargetResult) -> str:
     days = f"{_day(result.first_s)} to {_day(result.last_s)}"
     heading = f"{Path(result.path).name}: {result.n:,} decisions, {days}, {len(result.providers)} providers"
     others = "".join(
-        f"<li><b>{escape(other.label)}</b>: {escape(other.verdict.sentence)}</li>"
+        f"<li><b>{text(other.label)}</b>: {text(other.verdict.sentence)}</li>"
         for other in result.targets
         if other is not target
     )
-    notes = "".join(f"<p class=note>{escape(note)}</p>" for note in result.notes)
+    notes = "".join(f"<p class=note>{text(note)}</p>" for note in result.notes)
     return (
-        f"<h1>{escape(heading)}</h1><div class='verdict {_CLASS[verdict.recommendation]}'>"
-        f"<div class=word>{escape(word)}</div><p>{escape(verdict.sentence)}</p>"
-        f"<p>{escape(result.account)}</p></div>"
+        f"<h1>{text(heading)}</h1><div class='verdict {_CLASS[verdict.recommendation]}'>"
+        f"<div class=word>{text(word)}</div><p>{text(verdict.sentence)}</p>"
+        f"<p>{text(result.account)}</p></div>"
         f"<div class=figures>{''.join(_figures(result, target))}</div>"
         + (details("The other policies", f"<ul class=others>{others}</ul>") if others else "")
         + notes

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from datetime import UTC, datetime
-from html import escape
 from typing import Final
 
 import altair as alt
@@ -15,7 +14,7 @@ from fairlead.experiments.replay.rejection import REJECTION
 from fairlead.experiments.replay.result import ALL, Replay, TargetResult, bucket_middle_s
 from fairlead.experiments.report import charts
 from fairlead.experiments.report.definitions import DEFINITIONS
-from fairlead.experiments.report.tables import details, ends, number, table
+from fairlead.experiments.report.tables import details, ends, number, table, text
 
 _WIDE, _NARROW = 900, 360
 _PER: Final = 1000.0
@@ -25,7 +24,7 @@ _FAILED: Final = "<b class=fails>FAILS</b>"
 
 def chart_html(draw: Callable[[int], alt.LayerChart], description: str) -> str:
     """Draw a chart for wide and one for narrow screens, as pictures that need no script."""
-    label = escape(description, quote=True)
+    label = text(description)
     return "".join(
         f"<div class='chart {name}' role=img aria-label='{label}'>{svg_text(draw(width))}</div>"
         for name, width in (("wide", _WIDE), ("narrow", _NARROW))
@@ -71,7 +70,7 @@ def estimators(result: Replay, target: TargetResult) -> str:
     )
     heads = ["estimator", "value", "low", "high", "standard error"]
     tables = "".join(
-        f"<h3>{escape(each.label)}</h3>"
+        f"<h3>{text(each.label)}</h3>"
         + table(
             heads,
             [[n, *ends(e), number(e.standard_error)] for n, e in each.estimates["reward"].items()],
@@ -84,8 +83,8 @@ def estimators(result: Replay, target: TargetResult) -> str:
         [[name, *ends(e, sign=True)] for name, e in target.intervals.items()],
     )
     return (
-        f"<h2>Do the estimators agree?</h2><p>Quality of {escape(target.label)} by every estimator; "
-        f"{escape(primary)} decides. Estimators that differ by more than their intervals are a warning."
+        f"<h2>Do the estimators agree?</h2><p>Quality of {text(target.label)} by every estimator; "
+        f"{text(primary)} decides. Estimators that differ by more than their intervals are a warning."
         f"{aside}</p>{chart}"
         f"{details('Table, all policies', tables)}{details('Four kinds of interval', intervals)}"
     )
@@ -127,7 +126,7 @@ def slices(result: Replay, target: TargetResult) -> str:
         for part in each.slices
     ]
     return (
-        f"<h2>Where does it gain?</h2><p>Gain of {escape(target.label)} in quality, slice by slice. With "
+        f"<h2>Where does it gain?</h2><p>Gain of {text(target.label)} in quality, slice by slice. With "
         f"many slices some intervals miss 0 by chance.</p>{chart}"
         f"{details('Table, all policies', table(heads, body))}"
     )
@@ -143,7 +142,7 @@ def weights(result: Replay, target: TargetResult) -> str:
         [[e.label, f"{e.n:,}", f"{e.effective_size:,.0f}"] for e in result.targets],
     )
     return (
-        f"<h2>How much does the log say?</h2><p>Weights of {escape(target.label)}: a decision of weight 5 "
+        f"<h2>How much does the log say?</h2><p>Weights of {text(target.label)}: a decision of weight 5 "
         f"stands for five. The log is worth {target.effective_size:,.0f} of the policy's own decisions.</p>"
         f"{chart}"
         f"{details('Table', table(['weight from', 'decisions'], rows) + sizes)}"
@@ -206,11 +205,11 @@ def _findings(target: TargetResult) -> str:
     """List the checks; on a phone the sentences of a table would be an inch wide."""
     entries = "".join(
         f"<li>{_PASSED if finding.passed else _FAILED} "
-        f"<b>{escape(finding.name)}</b>: {finding.measured:.3g} (limit {finding.limit:.3g}). "
-        f"{escape(finding.text)}</li>"
+        f"<b>{text(finding.name)}</b>: {finding.measured:.3g} (limit {finding.limit:.3g}). "
+        f"{text(finding.text)}</li>"
         for finding in target.findings
     )
-    return f"<h3>{escape(target.label)}</h3><ul class=others>{entries}</ul>"
+    return f"<h3>{text(target.label)}</h3><ul class=others>{entries}</ul>"
 
 
 def how(result: Replay) -> str:
@@ -234,7 +233,7 @@ def how(result: Replay) -> str:
 
 def definitions() -> str:
     """Show the glossary of the page."""
-    entries = "".join(f"<dt>{escape(word)}</dt><dd>{escape(meaning)}</dd>" for word, meaning in DEFINITIONS)
+    entries = "".join(f"<dt>{text(word)}</dt><dd>{text(meaning)}</dd>" for word, meaning in DEFINITIONS)
     return f"<h2>What every number means</h2><dl>{entries}</dl>"
 
 

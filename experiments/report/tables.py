@@ -6,7 +6,13 @@ import math
 from collections.abc import Iterable, Sequence
 from html import escape
 
+from fairlead.experiments.files import printable
 from fairlead.experiments.ope.intervals import Estimate
+
+
+def text(content: str) -> str:
+    """Return HTML of text from data: no tags, and escapes for what would turn the direction of writing."""
+    return escape(printable(content))
 
 
 def number(value: float, digits: int = 4, *, sign: bool = False) -> str:
@@ -24,14 +30,14 @@ def ends(estimate: Estimate, digits: int = 4, *, sign: bool = False, scale: floa
 
 
 def table(
-    heads: Sequence[str], rows: Iterable[Sequence[str]], *, strong: str = "", text: Sequence[int] = ()
+    heads: Sequence[str], rows: Iterable[Sequence[str]], *, strong: str = "", text_columns: Sequence[int] = ()
 ) -> str:
     """Build a table that scrolls if it is too wide; the row whose first cell is ``strong`` stands out."""
-    head = "".join(f"<th scope='col'>{escape(name)}</th>" for name in heads)
+    head = "".join(f"<th scope='col'>{text(name)}</th>" for name in heads)
     body = []
     for row in rows:
         cells = "".join(
-            f"<td{' class=text' if i in text else ''}>{escape(cell)}</td>" for i, cell in enumerate(row)
+            f"<td{' class=text' if i in text_columns else ''}>{text(cell)}</td>" for i, cell in enumerate(row)
         )
         body.append(f"<tr{' class=strong' if row[0] == strong else ''}>{cells}</tr>")
     return (
@@ -41,12 +47,12 @@ def table(
 
 def details(summary: str, content: str) -> str:
     """Content that opens at a click on its summary."""
-    return f"<details><summary>{escape(summary)}</summary>{content}</details>"
+    return f"<details><summary>{text(summary)}</summary>{content}</details>"
 
 
 def figure(name: str, value: str, note: str) -> str:
     """One number of the first screen."""
     return (
-        f"<div class=figure><div class=name>{escape(name)}</div><div class=value>{escape(value)}</div>"
-        f"<div class=note>{escape(note)}</div></div>"
+        f"<div class=figure><div class=name>{text(name)}</div><div class=value>{text(value)}</div>"
+        f"<div class=note>{text(note)}</div></div>"
     )

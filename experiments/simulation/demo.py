@@ -46,8 +46,8 @@ def run_demo(console: Console, *, seed: int = 0) -> None:
     goal_list = goals(table, settings)
     goal = goal_list[len(goal_list) // 2]
     console.print(
-        f"[bold]{len(table):,} requests, {len(table.providers)} providers; synthetic data, no real model."
-        f"[/bold] Budget {_money(goal.budget_usd or 0.0)} per {_PER:,} requests; only the chosen "
+        f"{len(table):,} requests, {len(table.providers)} providers; synthetic data, no real model."
+        f" Budget {_money(goal.budget_usd or 0.0)} per {_PER:,} requests; only the chosen "
         "provider's outcome is seen.",
         highlight=False,
     )

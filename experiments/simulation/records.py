@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import csv
-import io
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -185,8 +183,4 @@ def csv_text(records: Sequence[Record]) -> str:
             else:
                 row[name] = value
         rows.append(json_value(row))
-    text = io.StringIO()
-    writer = csv.DictWriter(text, fieldnames=list(rows[0]), lineterminator="\n")
-    writer.writeheader()
-    writer.writerows(rows)
-    return text.getvalue()
+    return files.csv_text([list(rows[0]), *([row.get(name) for name in rows[0]] for row in rows)])

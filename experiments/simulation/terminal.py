@@ -14,8 +14,10 @@ from rich.box import SIMPLE
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 from rich.table import Table
+from rich.text import Text
 
 from fairlead.experiments.baselines.frontier import oracle, provider_means
+from fairlead.experiments.files import printable
 from fairlead.experiments.simulation.pool import Tick
 from fairlead.experiments.simulation.records import Record, Values, averaged, fixed_mix, mean_share
 from fairlead.experiments.simulation.run import Result
@@ -26,10 +28,21 @@ _FILE_WIDTH: Final = 120
 _VERSIONS: Final = ("fairlead", "numpy", "scipy", "scikit-learn", "duckdb")
 
 
+class PlainConsole(Console):
+    """A console that shows text as it is: no markup, no emoji, escapes for what would steer a terminal."""
+
+    def __init__(self, *, width: int | None = None) -> None:
+        super().__init__(width=width, markup=False, emoji=False)
+
+    def render_str(self, text: str, **options: Any) -> Text:
+        """Render a text, that of the cell of a table too."""
+        return super().render_str(printable(text), **options)
+
+
 def make_console() -> Console:
     """Make a console on standard output, wide enough for the whole table if that is no terminal."""
-    console = Console()
-    return console if console.is_terminal else Console(width=_FILE_WIDTH)
+    console = PlainConsole()
+    return console if console.is_terminal else PlainConsole(width=_FILE_WIDTH)
 
 
 @contextmanager
@@ -200,7 +213,7 @@ def write_chart(result: Result, path: Path) -> None:
         )
     reference = () if result.supervised is None else result.supervised.points
     supervised = [PlanePoint(cost_usd=p.mean_cost_usd, quality=p.mean_quality) for p in reference]
-    subtitle = f"{len(rows):,} prompts, policy {policy}, mean of {result.settings.seeds} seeds "
+    subtitle = f"{len(rows):,} prompts, policy {printable(policy)}, mean of {result.settings.seeds} seeds "
     subtitle += "with standard errors; diamonds are always one provider"
     chart = cost_quality_chart(
         providers=points,
