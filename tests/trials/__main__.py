@@ -22,6 +22,7 @@ from tests.trials.operations import registry, table
 from tests.trials.power import power_cuts
 from tests.trials.rebuild import rebuild
 from tests.trials.replicas import replicas
+from tests.trials.round_trip import round_trip
 from tests.trials.served_table import served_table
 
 
@@ -70,6 +71,9 @@ def _parser() -> argparse.ArgumentParser:
     several.add_argument("--kill-every", type=float, default=5.0, metavar="S")
     again = trial("rebuild", _rebuild, "fold a long log from nothing, and start from a snapshot")
     again.add_argument("--rounds", type=_count, default=100_000, metavar="N")
+    there_and_back = trial("round-trip", _round_trip, "traffic of every kind over HTTP, exported again")
+    there_and_back.add_argument("--decisions", type=_count, default=20_000, metavar="N")
+    there_and_back.add_argument("--store", choices=("sqlite", "postgres"), default="sqlite")
     served = trial("served", _served, "an outcome table played through the service, and by simulate")
     served.add_argument("table", type=Path, metavar="TABLE", help="a file of outcomes")
     served.add_argument("--seeds", type=_count, default=3, metavar="N")
@@ -151,6 +155,14 @@ def _rebuild(arguments: argparse.Namespace, folder: Path) -> object:
         seed=arguments.seed,
         progress=lambda done: _progress(f"{done:,} rounds written"),
     )
+
+
+def _round_trip(arguments: argparse.Namespace, folder: Path) -> object:
+    decisions, seed = arguments.decisions, arguments.seed
+    if arguments.store == "sqlite":
+        return round_trip(folder, f"sqlite:///{folder.absolute()}/log.db", decisions=decisions, seed=seed)
+    with _database(arguments, folder) as url:
+        return round_trip(folder, url, decisions=decisions, seed=seed)
 
 
 def _served(arguments: argparse.Namespace, folder: Path) -> object:

@@ -6,13 +6,17 @@ the service.
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any, Final
 
 import numpy as np
+from typer.testing import CliRunner
 
-from tests.api.running import Running
+from fairlead.api.cli.main import app
+from tests.api.running import Running, running
 
 ROUTE: Final = "shop"
 METRICS: Final = (
@@ -128,6 +132,33 @@ def play(service: Running, decisions: int, *, seed: int = 0) -> dict[str, Expect
     for _, name in waiting:
         _report(service, name, everything[name], rng)
     return everything
+
+
+@dataclass
+class RoundTrip:
+    """What became of the traffic."""
+
+    decisions: int
+    reports: int
+    """Outcomes and pieces of feedback that are in force, or were."""
+    lines: int
+    problems: list[str]
+
+
+def round_trip(folder: Path, url: str, *, decisions: int, seed: int) -> RoundTrip:
+    """Play traffic through a service, and export its log while it still runs."""
+    out = folder / "log.jsonl"
+    with running(folder, url, durability="relaxed", requests_per_s=1e6) as service:
+        everything = play(service, decisions, seed=seed)
+        service.until_ready()
+        arguments = ["export-log", url, "--route", ROUTE, "--out", str(out)]
+        exported = CliRunner().invoke(app, arguments)
+    if exported.exit_code:
+        return RoundTrip(decisions, 0, 0, [exported.output])
+    with out.open(encoding="utf-8") as file:
+        lines = {line["decision_id"]: line for line in map(json.loads, file)}
+    reports = sum(len(each.values) + (each.outcome is not None) for each in everything.values())
+    return RoundTrip(decisions, reports, len(lines), differences(lines, everything))
 
 
 def _use(service: Running, names: Sequence[str]) -> None:
