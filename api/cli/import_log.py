@@ -18,7 +18,22 @@ if TYPE_CHECKING:
 _rewards = partial(Option, rich_help_panel="Propensities and rewards")
 _rows = partial(Option, rich_help_panel="Rows and names")
 
-_FROM = "events (a Fairlead event log), dsjson (Vowpal Wabbit), litellm (LiteLLM spend logs)."
+Kind = Literal[
+    "events",
+    "dsjson",
+    "helicone",
+    "langfuse",
+    "litellm",
+    "open-bandit",
+    "openrouter",
+    "opentelemetry",
+    "portkey",
+]
+_FROM = (
+    "events (a Fairlead event log), dsjson (Vowpal Wabbit), litellm (spend logs), open-bandit, or an export "
+    "of helicone, langfuse (observations), openrouter (activity), opentelemetry (GenAI spans) or portkey."
+)
+_SCORE = "Take the reward from the score of this name (langfuse)."
 _WEIGHTS = "Shares, or relative weights, by which traffic was split at random; they become propensities."
 _REWARDS = "File of rewards with request_id and reward: .csv, .jsonl, .json or .parquet."
 _RANGE = "Lowest and highest reward of the source or of --rewards, mapped onto [0, 1]. Default: 0:1."
@@ -33,12 +48,13 @@ class ImportLogOptions:
     """Arguments and options of `fairlead import-log`."""
 
     source: Annotated[Path, Argument(metavar="FILE", help="The log to import.")]
-    kind: Annotated[Literal["events", "dsjson", "litellm"], Option("--from", help=_FROM)]
+    kind: Annotated[Kind, Option("--from", help=_FROM)]
     out: Annotated[Path | None, Option(help="File to write: .jsonl, .csv or .parquet.")] = None
     dry_run: Annotated[bool, Option("--dry-run", help="Write nothing; only report what there is.")] = False
     weights: Annotated[str | None, _rewards(metavar="A=0.7,B=0.3", help=_WEIGHTS)] = None
     rewards: Annotated[Path | None, _rewards(help=_REWARDS)] = None
     reward_range: Annotated[str | None, _rewards(metavar="LOW:HIGH", help=_RANGE)] = None
+    score: Annotated[str | None, _rewards(metavar="NAME", help=_SCORE)] = None
     task_tag: Annotated[str | None, _rows(metavar="NAME", help=_TAG)] = None
     alias: Annotated[list[str] | None, _rows(metavar="PATTERN=NAME", help=_ALIAS)] = None
     filter: Annotated[list[str] | None, _rows(metavar="COLUMN=PATTERN", help=_FILTER)] = None
@@ -56,6 +72,7 @@ class ImportLogOptions:
             weights=options.shares(self.weights),
             rewards=self.rewards,
             task_tag=self.task_tag,
+            score=self.score,
             aliases=tuple(map(options.alias, self.alias or ())),
             filters=tuple(map(Filter.parse, self.filter or ())),
             attributes=tuple(self.attribute or ()),

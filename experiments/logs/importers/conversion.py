@@ -28,6 +28,7 @@ _TYPES = {
     "attributes": "JSON",
     "providers": "VARCHAR[]",
     "propensities": "DOUBLE[]",
+    "propensity": "DOUBLE",
     "provider": "VARCHAR",
     "served_provider": "VARCHAR",
     "reward": "DOUBLE",
@@ -78,12 +79,14 @@ class _Conversion:
         self._kind = kind
         self._options = options
         self._tally: list[str] = []
+        self._notes: list[str] = []
 
     def run(self, source: str, out: Path | None, folder: Path) -> ImportReport:
-        if self._kind.prepare is None:
+        prepared = self._kind.prepare(self._path, folder) if self._kind.prepare is not None else None
+        if prepared is None:
             table = open_rows(self._connection, self._path, folder)
         else:
-            table = documents(self._kind.prepare(self._path, folder), folder)
+            table = documents(prepared, folder)
         selection = self._kind.select(table, self._options)
         self._create_decisions(table, selection)
         self._create_left(table)
@@ -241,6 +244,8 @@ class _Conversion:
             listed = sorted(shares)
             providers = f"[{', '.join(map(sql_text, listed))}]"
             propensities = f"[{', '.join(repr(shares[name]) for name in listed)}]::DOUBLE[]"
+        elif self._is_uniform():
+            propensities = "list_transform(seen, lambda name: 1.0 / len(seen))"
         self._connection.execute(
             f"CREATE VIEW kept AS SELECT good.* REPLACE ({providers} AS providers, "
             f"{propensities} AS propensities, coalesce(rewards.reward, good.reward) AS reward, "
@@ -248,6 +253,22 @@ class _Conversion:
             "LEFT JOIN rewards ON rewards.id = good.decision_id "
             "LEFT JOIN by_route ON by_route.route_name = coalesce(good.route, '')"
         )
+
+    def _is_uniform(self) -> bool:
+        """Tell if what was drawn has the propensities of a uniform draw, which says those of the others."""
+        extremes = self._connection.execute(
+            "SELECT min(propensity * len(seen)), max(propensity * len(seen)), count(propensity) FROM good "
+            "LEFT JOIN by_route ON by_route.route_name = coalesce(good.route, '')"
+        ).fetchone()
+        assert extremes is not None
+        lowest, highest, count = extremes
+        if not count or max(abs(lowest - 1.0), abs(highest - 1.0)) < 1e-3:
+            return bool(count)
+        self._notes.append(
+            "The log has the propensity of the chosen provider alone, and the draw was not uniform, so those "
+            "of the others cannot be told: log the whole distribution to weigh decisions by it."
+        )
+        return False
 
     def _report(self, source: str) -> ImportReport:
         connection = self._connection
@@ -281,7 +302,7 @@ class _Conversion:
         )
 
     def _all_notes(self, chosen: set[str]) -> list[str]:
-        notes = []
+        notes = list(self._notes)
         for i, sentence in enumerate(self._tally):
             count = self._connection.execute(f"SELECT count(*) FILTER (tally{i}) FROM good").fetchone()
             if count is not None and count[0]:

@@ -33,6 +33,7 @@ _ENCODINGS: Final = (
     (codecs.BOM_UTF16_BE, "utf-16"),
 )
 _LARGEST_OBJECT: Final = 1 << 28
+_LARGEST_ROW: Final = 1 << 24
 _LISTS: Final = ("data", "logs", "items", "results", "rows", "generations", "observations", "traces")
 """Names under which exports that are one object hold their rows."""
 
@@ -233,7 +234,7 @@ def _json(text: Path, path: Path, folder: Path) -> Table:
     with text.open("rb") as file:
         start = file.read(MAX_LINE_BYTES).lstrip()
     if start.startswith(b"["):
-        reader = f"read_json_objects({sql_path(text)}, format='array', maximum_object_size={_LARGEST_OBJECT})"
+        reader = f"read_json_objects({sql_path(text)}, format='array', maximum_object_size={_LARGEST_ROW})"
         rows = f"SELECT row_number() OVER () AS row, NULL::VARCHAR AS broken, json AS document FROM {reader}"
         return Table(path=path, source=f"({rows})", columns=None)
     if suffix_of(text) == ".json" and (listed := _rows_of_object(text, path)) is not None:
@@ -273,7 +274,7 @@ def documents(rows: Iterable[Mapping[str, Any]], folder: Path) -> Table:
     with staged.open("w", encoding="utf-8", newline="\n") as file:
         for number, row in enumerate(rows, 1):
             file.write(encode({"row": number, **row}) + "\n")
-    lines = f"read_csv({sql_path(staged)}, {_LINES.replace(str(2 * MAX_LINE_BYTES), str(_LARGEST_OBJECT))})"
+    lines = f"read_csv({sql_path(staged)}, {_LINES.replace(str(2 * MAX_LINE_BYTES), str(_LARGEST_ROW))})"
     source = (
         "(SELECT json_extract(line, '$.row')::BIGINT AS row, json_extract_string(line, '$.wrong') AS broken, "
         f"line::JSON AS document FROM {lines})"

@@ -27,9 +27,10 @@ class Selection:
 
     ``columns`` has ``decision_id``, ``at_us`` (microseconds since 1970), ``provider`` and any of ``route``,
     ``task``, ``attributes`` (JSON), ``served_provider``, ``cost_usd``, ``latency_s``, ``status``, ``reward``
-    (as the source has it), ``providers`` and ``propensities``. ``left_out`` are pairs of a condition and the
-    reason why a row that meets it is no decision; ``refused`` of a condition and the sentence on a row
-    that is one but cannot be right. The first that applies counts, and ``left_out`` comes first.
+    (as the source has it), ``providers`` and ``propensities``, or ``propensity`` (of the provider alone).
+    ``left_out`` are pairs of a condition and the reason why a row that meets it is no decision; ``refused``
+    of a condition and the sentence on a row that is one but cannot be right. The first that applies counts,
+    and ``left_out`` comes first. ``tally`` counts kept rows for notes, as {sentence with {count}: condition}.
     """
 
     columns: Mapping[str, Sql]
@@ -42,12 +43,12 @@ class Selection:
 class Source:
     """One kind of log: how its rows become decisions, and which options apply to it.
 
-    ``prepare`` turns a file into documents where SQL cannot, with a folder for work files; without it rows
-    are read as they are. ``judges`` says that the rows themselves have rewards.
+    ``prepare`` turns a file into documents where SQL cannot, with a folder for work files; without it, or if
+    it returns None, rows are read as they are. ``judges`` says that the rows themselves have rewards.
     """
 
     select: Callable[[Table, ImportOptions], Selection]
     applicable: frozenset[str] = GATEWAY
-    prepare: Callable[[Path, Path], Iterator[Document]] | None = None
+    prepare: Callable[[Path, Path], Iterator[Document] | None] | None = None
     judges: bool = False
     remedy: str = "check that it is a log of that kind"

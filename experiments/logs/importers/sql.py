@@ -97,7 +97,8 @@ def status_of(text: Sql) -> Sql:
     """Read how a call ended from a word or the code of an HTTP answer; no word is `ok`."""
     return (
         f"CASE WHEN {text} IS NULL OR lower({text}) IN ('success', 'succeeded', 'ok', 'completed', 'true', "
-        f"'unset', 'default', 'debug', 'warning', 'stop', 'end_turn') OR {text} SIMILAR TO '2[0-9][0-9]' "
+        f"'unset', 'default', 'debug', 'warning', 'stop', 'length', 'tool_calls', 'end_turn') "
+        f"OR {text} SIMILAR TO '2[0-9][0-9]' "
         f"THEN 'ok' WHEN lower({text}) LIKE '%timeout%' OR lower({text}) LIKE '%timed%out%' OR {text} IN "
         f"('408', '504') THEN 'timeout' WHEN lower({text}) LIKE '%content%policy%' OR lower({text}) LIKE "
         f"'%content_filter%' OR lower({text}) LIKE '%refus%' THEN 'refused' ELSE 'error' END"
