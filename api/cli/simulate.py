@@ -68,6 +68,7 @@ class SimulateOptions:
         ),
     ] = 0
     seeds: Annotated[int, _traffic(help="Number of seeds.")] = 5
+    seed: Annotated[int, _traffic(help="The first of the seeds, and the one of --log.")] = 0
     jobs: Annotated[int | None, _traffic(help="Number of processes. Default: one per core.")] = None
     price_change: Annotated[
         list[str] | None,
@@ -113,6 +114,7 @@ class SimulateOptions:
             feedback_delay=self.feedback_delay,
             feedback_rate=self.feedback_rate,
             seeds=self.seeds,
+            first_seed=self.seed,
             price_list=self.price_list,
             supervised=self.supervised,
             price_changes=tuple(map(options.price_change, self.price_change or ())),

@@ -25,7 +25,8 @@ class LogBatch:
     shape (n, k); ineligible providers have propensity 0. ``reward`` in [0, 1], ``cost_usd`` and ``latency_s``
     are NaN where unknown, but the reward of a call that ``failed`` is the log's failure reward.
     ``propensities``, ``target_propensities`` and ``reward_predictions`` are None if the log has none.
-    ``task`` indexes ``tasks``, −1 for none. ``attributes`` hold JSON texts or None.
+    ``task`` indexes ``tasks``, −1 for none. ``attributes`` hold JSON texts or None, and
+    ``routes`` names or None; both are there only if they were read.
 
     >>> import numpy as np
     >>> two = np.array([0.0, 1.0])
@@ -52,6 +53,7 @@ class LogBatch:
     reward_predictions: FloatArray | None = None
     features: FloatArray | None = None
     attributes: NDArray[np.object_] | None = None
+    routes: NDArray[np.object_] | None = None
     tasks: tuple[str, ...] = ()
 
     def __len__(self) -> int:

@@ -23,7 +23,7 @@ _SCALARS = (
     "served_provider IS NULL AS as_chosen, reward, cost_usd, latency_s, "
     f"{FAILED_SQL} AS failed"
 )
-_ATTRIBUTES = ", (context -> '$.attributes')::VARCHAR AS attributes"
+_ATTRIBUTES = ", (context -> '$.attributes')::VARCHAR AS attributes, route"
 
 
 class Reader:
@@ -112,8 +112,17 @@ class Reader:
             reward_predictions=matrices.get("reward_predictions"),
             features=features,
             attributes=scalars.get("attributes"),
+            routes=scalars.get("route"),
             tasks=log.tasks,
         )
+
+
+def attribute_names(log: Log) -> list[str]:
+    """List the names of the attributes in a log, the commonest first."""
+    keys = f"SELECT unnest(json_keys(context, '$.attributes')) AS name FROM {log.relation}"
+    with bounded(log.folder) as connection:
+        names = connection.execute(f"SELECT name FROM ({keys}) GROUP BY name ORDER BY count(*) DESC, name")
+        return [str(name) for (name,) in names.fetchall()]
 
 
 def _normalise(probabilities: FloatArray) -> None:

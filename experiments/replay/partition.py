@@ -202,6 +202,9 @@ def _labels(batch: LogBatch, by: str) -> list[str]:
         return [batch.tasks[task] if task >= 0 else WITHOUT for task in batch.task.tolist()]
     if by == "week":
         return [_week(at_s) for at_s in batch.decided_at_s.tolist()]
+    if by == "route":
+        routes = batch.routes if batch.routes is not None else [None] * len(batch)
+        return [WITHOUT if route is None else str(route) for route in routes]
     texts = batch.attributes if batch.attributes is not None else [None] * len(batch)
     return [_shown(json.loads(text).get(by)) if text else WITHOUT for text in texts]
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from functools import reduce
 from pathlib import Path
@@ -11,14 +11,14 @@ from typing import Final
 import numpy as np
 
 from fairlead.experiments.logs.log import Log
-from fairlead.experiments.logs.read import Part, Reader
+from fairlead.experiments.logs.read import Part, Reader, attribute_names
 from fairlead.experiments.ope.estimators import Tame, clip, shrink, switch
 from fairlead.experiments.ope.tuning import slope
 from fairlead.experiments.replay.partial_results import PartResult
 from fairlead.experiments.replay.partition import OutcomeBatch, summarise_part
 from fairlead.experiments.replay.rejection import add_rejection, play_by_rejection
 from fairlead.experiments.replay.result import Replay
-from fairlead.experiments.replay.settings import ReplayJob, ReplaySettings, Tuning
+from fairlead.experiments.replay.settings import SLICES, ReplayJob, ReplaySettings, Tuning
 from fairlead.experiments.replay.summary import make_result
 from fairlead.experiments.simulation.pool import Pool, Tick, ignore
 from fairlead.experiments.targets.base import check_target
@@ -34,6 +34,9 @@ TUNED: Final[dict[str, tuple[Tame, bool]]] = {
 }
 """The estimators whose λ can be chosen: how they tame weights, and whether a model is part of them."""
 
+_LISTED: Final = 30
+"""Names of attributes that an error lists, the commonest."""
+
 Progress = Callable[[str, int], Tick]
 """Begins a stage with a number of tasks, and returns the function to call when one is done."""
 
@@ -48,6 +51,7 @@ def replay(
     _ = job.metrics  # refuses a log without rewards before any work is done
     for spec in settings.targets:
         check_target(spec, log)
+    _check_slices(log, settings.by)
     every = range(len(settings.targets))
     learning = [i for i in every if settings.targets[i].learns]
     pool.map(learn_target, [(job, i) for i in learning], progress("learning from the log", len(learning)))
@@ -70,6 +74,19 @@ def replay(
     tasks = [(job, i, 1.0 / smallest) for i in learning]
     estimates = pool.map(play_by_rejection, tasks, progress("playing by rejection", len(tasks)))
     return add_rejection(result, dict(zip(learning, estimates, strict=True)))
+
+
+def _check_slices(log: Log, by: Sequence[str]) -> None:
+    """Refuse to slice by what no row has."""
+    asked = [name for name in by if name not in SLICES]
+    names = attribute_names(log) if asked else []
+    for name in asked:
+        if name not in names:
+            listed = ", ".join([*SLICES, *names[:_LISTED]])
+            more = f" and {len(names) - _LISTED:,} more attributes" if len(names) > _LISTED else ""
+            raise InvalidInput(
+                f"{log.path} has no attribute {name!r} in any row to slice by: choose among {listed}{more}"
+            )
 
 
 def _without_propensities(path: Path) -> str:

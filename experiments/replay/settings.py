@@ -23,14 +23,15 @@ TIME_BUCKETS: Final = 24
 
 ON_POLICY: Final = "on-policy"
 INCUMBENT: Final = "the logging policy"
-_SLICES: Final = ("task", "week")
+SLICES: Final = ("task", "week", "route")
+"""What a log can be sliced by besides the attributes of its contexts."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class ReplaySettings:
     """The ``targets`` to judge, the ``estimators`` to use, of which ``primary`` decides, and the confidence.
 
-    ``wtp_usd`` sets the utility that the verdict is about; None: quality. ``by`` slices by ``task``, ``week``
+    ``wtp_usd`` sets the utility that the verdict is about; None: quality. ``by`` slices by those of `SLICES`
     or the name of an attribute. With ``rejection``, targets that learn are also played by rejection.
     ``resamples`` is the size of the bootstrap, 0 for none. ``margin`` is the smallest gain that is worth a
     change. `InvalidInput` says which setting cannot be.
@@ -120,4 +121,5 @@ class ReplayJob:
     @property
     def needs_contexts(self) -> bool:
         """Whether features or attributes have to be read for estimates."""
-        return self.model in ("ridge", "boosting") or any(by not in _SLICES for by in self.settings.by)
+        sliced = set(self.settings.by) - {"task", "week"}
+        return self.model in ("ridge", "boosting") or bool(sliced)
