@@ -10,10 +10,12 @@ import logging
 import multiprocessing
 import os
 import signal
+import sys
 import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ProcessPoolExecutor, wait
 from contextlib import contextmanager
+from multiprocessing import util
 from typing import Any, Final, Protocol, TypeVar
 
 from fairlead.optimizer.errors import InvalidInput, require
@@ -184,6 +186,16 @@ def _run(function: Callable[..., R], arguments: tuple[Any, ...], tick: Tick, *, 
 def _begin(*work: Any) -> None:
     _WORK[:] = work
     threading.Thread(target=_end_with_parent, daemon=True).start()
+    # The thread keeps modules alive: while Python takes the process down around it, extension modules would
+    # complain on stderr that they leak.
+    util.Finalize(None, _leave, exitpriority=-1_000)
+
+
+def _leave() -> None:
+    """End this worker, which is done, as one that was forked ends."""
+    sys.stdout.flush()
+    sys.stderr.flush()
+    os._exit(0)
 
 
 def _end_with_parent() -> None:

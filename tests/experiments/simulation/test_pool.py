@@ -11,6 +11,9 @@ from pathlib import Path
 import pytest
 
 from fairlead.experiments.simulation.pool import LocalPool, ProcessPool, Tick
+from fairlead.experiments.simulation.run import simulate
+from fairlead.experiments.simulation.scenario import Settings
+from fairlead.experiments.tables.outcome_table import read_outcome_table
 from tests.paths import HANGS_S, ROOT
 
 
@@ -87,3 +90,11 @@ def test_the_working_directory_stands_in_for_no_module(
     monkeypatch.chdir(tmp_path)
     assert ProcessPool(1).map(folder_on_path, [(str(tmp_path),)]) == [False]
     assert "PYTHONSAFEPATH" not in os.environ
+
+
+def test_workers_end_in_silence(capfd: pytest.CaptureFixture[str]) -> None:
+    """DuckDB's module would list what it leaks, once for each worker, below whatever a command prints."""
+    table = read_outcome_table(ROOT / "data/synthetic_support.parquet")
+    settings = Settings(policies=("uniform",), seeds=2, budget_count=1, supervised=False, features="surface")
+    assert len(simulate(table, settings, jobs=2).records) == 2
+    assert capfd.readouterr().err == ""
