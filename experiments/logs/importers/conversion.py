@@ -55,10 +55,11 @@ def import_log(path: Path, *, source: str, out: Path | None, options: ImportOpti
         return import_events(path, out)
     kind = TABLES[source]
     options.require(source, kind.applicable)
-    if options.reward_range is not None and options.rewards is None and not kind.judges:
+    if options.reward_range is not None and options.rewards is None and not (kind.judges or options.score):
+        more = " or --score NAME" if "score" in kind.applicable else ""
         raise InvalidInput(
             f"--reward-range says what the rewards of a file mean, and {source} has none of its own: give "
-            "--rewards FILE too, or leave it out."
+            f"--rewards FILE{more} too, or leave it out."
         )
     with tempfile.TemporaryDirectory(prefix="fairlead-") as temporary:
         folder = Path(temporary)

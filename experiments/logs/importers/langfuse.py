@@ -57,6 +57,5 @@ def _score(table: Table, name: str) -> str:
 LANGFUSE: Final = Source(
     select=_select,
     applicable=GATEWAY | {"score"},
-    judges=True,
     remedy="export the observations of Langfuse, not its traces",
 )

@@ -117,6 +117,7 @@ class Table:
     columns: Mapping[str, Sql] | None
     unread: tuple[tuple[int, str], ...] = ()
     _wanted: dict[str, Sql] = field(default_factory=dict)
+    _inner: dict[str, tuple[Sql, str]] = field(default_factory=dict)
 
     def require(self, *names: str, remedy: str) -> None:
         """Raise `InvalidInput` if a table lacks one of these columns."""
@@ -142,7 +143,8 @@ class Table:
         head, _, rest = name.partition(".")
         parts = [part for part in (self._column(name),) if part is not None]
         if rest and (outer := self._column(head)) is not None:
-            parts.append(self._want(_INNER + name, _inside(outer, rest)))
+            self._inner[_INNER + name] = (outer, rest)
+            parts.append(sql_name(_INNER + name))
         return parts
 
     def _column(self, name: str) -> Sql | None:
@@ -157,19 +159,42 @@ class Table:
 
     def relation(self) -> Sql:
         """Return SQL of the rows with the columns that were asked for."""
-        plain = {alias: sql for alias, sql in self._wanted.items() if not alias.startswith(_INNER)}
-        inner = {alias: sql for alias, sql in self._wanted.items() if alias.startswith(_INNER)}
-        source = self.source
+        plain, source = self._wanted, self.source
         if self.columns is None and plain:  # all columns of a document by one pass over it
             paths = ", ".join(sql_text(_path(alias)) for alias in plain)
             source = f"(SELECT row, broken, json_extract_string(document, [{paths}]) AS x FROM {source})"
-            plain = {alias: f"x[{i}]" for i, alias in enumerate(plain, 1)}
+            plain = {alias: _value(f"x[{i}]") for i, alias in enumerate(plain, 1)}
         rows = f"(SELECT {', '.join(['row', 'broken', *_named(plain)])} FROM {source})"
-        return f"(SELECT {', '.join(['*', *_named(inner)])} FROM {rows})" if inner else rows
+        return self._with_inner(rows) if self._inner else rows
+
+    def _with_inner(self, rows: Sql) -> Sql:
+        """Add what was asked for from within columns, each of which is parsed once."""
+        paths: dict[Sql, list[str]] = {}
+        values = {}
+        for alias, (outer, rest) in self._inner.items():
+            own = paths.setdefault(outer, [])
+            nested = "$" + "".join(f'."{part}"' for part in rest.split("."))
+            parts = []
+            for path in dict.fromkeys((_path(rest), nested)):
+                own.append(path)
+                parts.append(f"{_of(outer)}[{len(own)}]")
+            values[alias] = _value(parts[0] if len(parts) == 1 else f"coalesce({', '.join(parts)})")
+        parsed = [
+            f"CASE WHEN json_valid({outer}) THEN json_extract_string({outer}, "
+            f"[{', '.join(map(sql_text, own))}]) END AS {_of(outer)}"
+            for outer, own in paths.items()
+        ]
+        lists = ", ".join(map(_of, paths))
+        added = ", ".join([f"* EXCLUDE ({lists})", *_named(values)])
+        return f"(SELECT {added} FROM (SELECT {', '.join(['*', *parsed])} FROM {rows}))"
+
+
+def _of(outer: Sql) -> Sql:
+    return sql_name("parsed " + outer.strip('"'))
 
 
 def _named(expressions: Mapping[str, Sql]) -> list[Sql]:
-    return [f"{_value(expression)} AS {sql_name(alias)}" for alias, expression in expressions.items()]
+    return [f"{expression} AS {sql_name(alias)}" for alias, expression in expressions.items()]
 
 
 def _value(text: Sql) -> Sql:
@@ -178,14 +203,6 @@ def _value(text: Sql) -> Sql:
 
 def _path(name: str) -> str:
     return '$."' + name.replace('"', '\\"') + '"'
-
-
-def _inside(outer: Sql, rest: str) -> Sql:
-    nested, whole = "$" + "".join(f'."{part}"' for part in rest.split(".")), _path(rest)
-    value = f"json_extract_string({outer}, {sql_text(nested)})"
-    if nested != whole:
-        value = f"coalesce(json_extract_string({outer}, {sql_text(whole)}), {value})"
-    return f"CASE WHEN json_valid({outer}) THEN {value} END"
 
 
 def open_rows(connection: duckdb.DuckDBPyConnection, path: Path, folder: Path) -> Table:
@@ -205,7 +222,7 @@ def _parquet(connection: duckdb.DuckDBPyConnection, text: Path, path: Path) -> T
     for name, kind, *_ in connection.execute(f"DESCRIBE FROM {source}").fetchall():
         nested = str(kind).endswith("]") or str(kind).startswith(("STRUCT", "MAP"))
         value = f"to_json({sql_name(name)})" if nested else sql_name(name)
-        columns[str(name)] = f"{value}::VARCHAR"
+        columns[str(name)] = _value(value) if str(kind) == "VARCHAR" else f"{value}::VARCHAR"
     columns.pop("file_row_number", None)
     rows = f"(SELECT file_row_number + 1 AS row, NULL::VARCHAR AS broken, * FROM {source})"
     return Table(path=path, source=rows, columns=columns)
@@ -227,7 +244,9 @@ def _csv(connection: duckdb.DuckDBPyConnection, path: Path, folder: Path) -> Tab
     names = [str(row[0]) for row in connection.execute(f"DESCRIBE FROM {reader}").fetchall()]
     rows = f"(SELECT row_number() OVER () AS row, NULL::VARCHAR AS broken, * FROM {reader})"
     unread = tuple((line - 1, reason) for line, reason in facts.bad)  # line 1 is the header
-    return Table(path=path, source=rows, columns={name: sql_name(name) for name in names}, unread=unread)
+    return Table(
+        path=path, source=rows, columns={name: _value(sql_name(name)) for name in names}, unread=unread
+    )
 
 
 def _json(text: Path, path: Path, folder: Path) -> Table:

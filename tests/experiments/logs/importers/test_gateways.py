@@ -154,6 +154,8 @@ def test_a_score_of_langfuse_is_the_reward(tmp_path: Path, scores: Any) -> None:
     path = write(tmp_path / "l.jsonl", {**LANGFUSE, "scores": scores})
     lines, _ = imported(path, "langfuse", score="helpful", reward_range=(1.0, 5.0))
     assert lines[0]["reward"] == 0.75
+    with pytest.raises(InvalidInput, match="give --rewards FILE or --score NAME too"):
+        imported(path, "langfuse", reward_range=(1.0, 5.0))
     with pytest.raises(InvalidInput, match=r"the reward 4.* is outside 0 to 1: declare its range"):
         imported(path, "langfuse", score="helpful")
 
