@@ -40,6 +40,7 @@ _RANGE = "Lowest and highest reward of the source or of --rewards, mapped onto [
 _TAG = "Take the task from the tag NAME:VALUE or NAME=VALUE instead of the first tag."
 _ALIAS = "Call the models that fit PATTERN (* and ?) by one NAME. Repeatable; the first that fits counts."
 _FILTER = "Keep only rows whose column fits a pattern; with != those whose does not. Repeatable."
+_ROUTE = "Import the decisions of this route; needed if the log has several (events)."
 _ATTRIBUTE = "Keep this column too, as an attribute: what was known before the choice. Repeatable."
 
 
@@ -59,6 +60,7 @@ class ImportLogOptions:
     alias: Annotated[list[str] | None, _rows(metavar="PATTERN=NAME", help=_ALIAS)] = None
     filter: Annotated[list[str] | None, _rows(metavar="COLUMN=PATTERN", help=_FILTER)] = None
     attribute: Annotated[list[str] | None, _rows(metavar="COLUMN", help=_ATTRIBUTE)] = None
+    route: Annotated[str | None, _rows(metavar="NAME", help=_ROUTE)] = None
     skip_bad: Annotated[
         bool, _rows("--skip-bad", help="Leave out rows that break a rule, and count them.")
     ] = False
@@ -77,6 +79,7 @@ class ImportLogOptions:
             filters=tuple(map(Filter.parse, self.filter or ())),
             attributes=tuple(self.attribute or ()),
             skip_bad=self.skip_bad,
+            route=self.route,
         )
 
 

@@ -51,8 +51,8 @@ def import_log(path: Path, *, source: str, out: Path | None, options: ImportOpti
     if source == "events":
         from fairlead.experiments.logs.importers.events import import_events
 
-        options.require("events", frozenset())
-        return import_events(path, out)
+        options.require("events", frozenset({"route"}))
+        return import_events(path, out, route=options.route)
     kind = TABLES[source]
     options.require(source, kind.applicable)
     if options.reward_range is not None and options.rewards is None and not (kind.judges or options.score):

@@ -1,4 +1,4 @@
-"""The event log of a router, which needs no options: it says everything itself."""
+"""The event log of a router, which needs no option but the route: it says everything else itself."""
 
 from __future__ import annotations
 
@@ -13,12 +13,12 @@ from fairlead.optimizer.errors import InvalidInput
 from fairlead.optimizer.persistence.event_log import read_log
 
 
-def import_events(path: Path, out: Path | None) -> ImportReport:
-    """Write the decisions of an event log, and report."""
+def import_events(path: Path, out: Path | None, *, route: str | None) -> ImportReport:
+    """Write the decisions of one route of an event log, and report."""
     if not path.is_file():
         raise InvalidInput(f"{path}: there is no such file: check the path.")
     tally = _Tally()
-    lines = tally.counted(served_lines(read_log(path)))
+    lines = tally.counted(served_lines(read_log(path), route=route))
     if out is None:
         for _ in lines:
             pass

@@ -46,7 +46,7 @@ class ImportOptions:
     ``reward_range`` is the lowest and the highest reward of the source, mapped onto [0, 1]. ``weights`` are
     the shares, absolute or relative, in which traffic was split at random, by provider; None if it was not.
     ``rewards`` is a file with rewards by id. ``aliases`` are pairs of a pattern and the name that providers
-    fitting it are given; the first that fits counts. ``attributes`` name further columns to be kept.
+    fitting it are given; the first that fits counts. ``attributes`` name further columns to be kept, ``route`` those decisions that are.
     `InvalidInput` says which of them cannot be.
 
     >>> ImportOptions(weights={"small": 3.0, "large": 1.0}).shares
@@ -65,6 +65,7 @@ class ImportOptions:
     filters: tuple[Filter, ...] = ()
     attributes: tuple[str, ...] = ()
     skip_bad: bool = False
+    route: str | None = None
     shares: Mapping[str, float] | None = field(init=False, default=None)
 
     def __post_init__(self) -> None:
@@ -88,6 +89,7 @@ class ImportOptions:
             "filters",
             "attributes",
             "skip_bad",
+            "route",
         ):
             if getattr(self, name) and name not in applicable:
                 raise InvalidInput(f"{flag(name)} does not apply to --from {source}: leave it out.")
