@@ -46,7 +46,8 @@ class ImportOptions:
     ``reward_range`` is the lowest and the highest reward of the source, mapped onto [0, 1]. ``weights`` are
     the shares, absolute or relative, in which traffic was split at random, by provider; None if it was not.
     ``rewards`` is a file with rewards by id. ``aliases`` are pairs of a pattern and the name that providers
-    fitting it are given; the first that fits counts. ``attributes`` name further columns to be kept, ``route`` those decisions that are.
+    fitting it are given; the first that fits counts. ``attributes`` name further columns
+    to be kept. ``route`` is whose decisions to import.
     `InvalidInput` says which of them cannot be.
 
     >>> ImportOptions(weights={"small": 3.0, "large": 1.0}).shares
