@@ -53,7 +53,7 @@ def check(values: NDArray[_Any], fine: NDArray[np.bool_], *, name: str, rule: st
     if not fine.all():
         row = int(fine.argmin())
         text = f"{values[row]:.12g}"
-        if float(text) != values[row]:  # the digits that are left out may be those that are wrong
+        if text in ("0", "1") and float(text) != values[row]:  # what is left out is what is wrong
             text = f"{values[row]:.17g}"
         raise InvalidInput(f"{name} of decision {row} is {text}, which is {rule}: {remedy}")
 

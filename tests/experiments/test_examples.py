@@ -9,7 +9,7 @@ import pytest
 
 MODULES = (
     "logs.batch",
-    "logs.importers",
+    "logs.importers.options",
     "logs.log",
     "simulation.pool",
     "replay.settings",

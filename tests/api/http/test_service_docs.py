@@ -126,6 +126,7 @@ def test_the_two_commands_of_the_quick_start_change_the_next_decision(service: R
 
     first = run(commands[0])
     assert run(commands[1])["state"] == "joined"
+    service.until(service.settled)  # a person takes longer to type than a busy machine to fold
     second = run(commands[0].replace(', "id": "order-17"', ""))
     first_chances, second_chances = (
         {entry["provider"]: entry["propensity"] for entry in live["candidates"]}  # type: ignore[attr-defined]
