@@ -223,16 +223,16 @@ def test_a_newcomer_with_evidence_is_not_unknown():
 )
 def test_evidence_that_does_not_fit_the_route_is_refused(changes, message):
     router = new_router()
-    told = evidence(60)
+    evaluations = evidence(60)
     with pytest.raises(InvalidInput, match=message):
-        router.learn(replace(told, **changes))
+        router.learn(replace(evaluations, **changes))
     assert router.summary()["evidence"] == {}
     assert router.next_seq == 0
 
 
 def test_evidence_that_cannot_be_right_is_refused():
-    told = evidence(4)
-    stars, infinite = told.outcomes.copy(), told.outcomes.copy()
+    evaluations = evidence(4)
+    stars, infinite = evaluations.outcomes.copy(), evaluations.outcomes.copy()
     stars[0, 2, 1], infinite[2, 1, 0] = 4.0, np.inf
     for changes, message in [
         ({"outcomes": stars}, r"quality of 'unpriced' in row 2 of 'evals' is 4, outside \[0, 1\]: scale it"),
@@ -243,7 +243,7 @@ def test_evidence_that_cannot_be_right_is_refused():
         ({"counts": np.full((4, 2), 1e7)}, "count of 'small' in row 0 of 'evals' is 1e[+]07, outside"),
     ]:
         with pytest.raises(InvalidInput, match=message):
-            replace(told, **changes)
+            replace(evaluations, **changes)
     with pytest.raises(InvalidInput, match=rf"{MOST_ROWS + 1:,} rows, and {MOST_ROWS:,} are the most"):
         evidence(MOST_ROWS + 1)
 
@@ -259,7 +259,7 @@ def test_of_a_mean_over_a_task_nothing_but_the_task_is_known():
     router = Router(ROUTE, encoder=Encoder([SurfaceFeatures(), TaskLabel(width=4)]))
     contexts = [Context(text="hello", task="sql"), Context(task="sql"), Context()]
     outcomes, counts = np.full((4, 3, 2), np.nan), np.ones((3, 2))
-    told = router.evidence_of(
+    evaluations = router.evidence_of(
         contexts,
         seq=0,
         source="x",
@@ -267,7 +267,7 @@ def test_of_a_mean_over_a_task_nothing_but_the_task_is_known():
         outcomes=outcomes,
         counts=counts,
     )
-    whole, task, nothing = told.features
+    whole, task, nothing = evaluations.features
     decision = router.decide(contexts[0], decision_id="1", draw=0.5)
     np.testing.assert_array_equal(whole, decision.features)
     np.testing.assert_array_equal(task[-4:], whole[-4:])

@@ -43,10 +43,10 @@ def play(router: Router, steps: Sequence[int], *, counter: TermCounter = COUNTER
         context = Context(features=np.array([i % 3 - 1.0, 0.5]), terms=counter.count(text), input_tokens=10.0)
         decision = router.decide(context, decision_id=str(i), draw=float(dice.random()))
         good = (decision.selected == "a") == (topic == "cook")
-        told = Outcome(
+        outcome = Outcome(
             decision_id=str(i), served_provider=decision.selected, cost_usd=1e-3, output_tokens=200 + i % 40
         )
-        new: list[Event] = [decision, told, Feedback(decision_id=str(i), value=0.9 if good else 0.2)]
+        new: list[Event] = [decision, outcome, Feedback(decision_id=str(i), value=0.9 if good else 0.2)]
         for event in new:
             router.learn(event)
         fitted = router.fit_text()

@@ -49,8 +49,8 @@ def test_a_fifth_of_disagreement_is_named_with_both_numbers(factor: float, is_na
     (invoiced, listed) = router.call_usd()["small"]
     assert listed == pytest.approx(LIST.cost_usd(input_tokens=100, output_tokens=240))
     assert invoiced == pytest.approx(factor * listed)
-    found = [(doubt.quantity, doubt.value, doubt.expected) for doubt in router.quarantine]
-    assert found == ([("prices", invoiced, listed)] if is_named else [])
+    doubts = [(doubt.quantity, doubt.value, doubt.expected) for doubt in router.quarantine]
+    assert doubts == ([("prices", invoiced, listed)] if is_named else [])
 
 
 def test_four_invoices_are_too_few_against_a_list() -> None:
