@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from bisect import bisect_left
 from collections import Counter, defaultdict
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from itertools import accumulate
 from typing import Any, Final, cast
 
@@ -85,10 +85,10 @@ class Metrics(Collector):
         """Count one request that the server refused before reading it."""
         self.requests["unmatched", "any", 503] += 1
 
-    def text(self) -> bytes:
-        """All metrics in the text format of Prometheus."""
+    def text(self, routes: Collection[str] | None = None) -> bytes:
+        """Metrics in the text format of Prometheus; those of routes only for these, None for all."""
         registry = CollectorRegistry()
-        registry.register(self)
+        registry.register(self if routes is None else _Limited(self, routes))
         return generate_latest(registry)
 
     def describe(self) -> list[Metric]:
@@ -123,6 +123,27 @@ class Metrics(Collector):
         text = "Time of each stage: parse, decide, encode, wait (for a commit), commit (of a group), answer."
         yield _histogram("fairlead_stage_duration_seconds", text, self.stages, "stage")
         yield _histogram("fairlead_commit_events", "Events in one commit.", {"": self.commit_rows})
+
+
+class _Limited(Collector):
+    """Metrics without those of other routes and of budgets that routes share."""
+
+    def __init__(self, metrics: Collector, routes: Collection[str]) -> None:
+        self._metrics, self._routes = metrics, frozenset(routes)
+
+    def describe(self) -> list[Metric]:
+        """Nothing in advance: names do not collide."""
+        return []
+
+    def collect(self) -> Iterator[Metric]:
+        """Yield the current metrics."""
+        for family in self._metrics.collect():
+            family.samples = [
+                sample
+                for sample in family.samples
+                if "route" not in sample.labels or sample.labels["route"] in self._routes
+            ]
+            yield family
 
 
 def _histogram(name: str, text: str, histograms: Mapping[str, Histogram], *labels: str) -> Metric:

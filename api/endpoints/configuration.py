@@ -13,9 +13,10 @@ from fairlead.api.problems import Problem
 from fairlead.api.schemas.base import Page
 from fairlead.api.schemas.configuration import ChangeOut, ProviderOut, RouteOut
 from fairlead.api.schemas.declarations import ProviderIn, RouteIn
-from fairlead.api.service.changes import Resource, provider_answer, route_answer
+from fairlead.api.service.changes import Resource, provider_answer, providers_seen, route_answer
 from fairlead.api.service.service import Service
 
+_PROVIDER = "/providers/{name:path}"  # names of providers may contain slashes
 _ROUTE_PATCH = {"budget": {"usd_per_request": 0.003}, "reward_default": None}
 PREVIEW = {"model": ChangeOut, "description": "A preview"}
 
@@ -30,12 +31,11 @@ def router(service: Service) -> APIRouter:
 
 def _add_providers(api: APIRouter, service: Service) -> None:
     providers = Resource(service, "provider", ProviderIn)
-    path = "/providers/{name:path}"  # names of providers may contain slashes
 
     @api.get("/providers", summary="List providers")
     async def list_all(principal: Reader, query: Paging) -> Page[ProviderOut]:
-        items, cursor = page_of(providers.all(), query)
-        return Page(items=[provider_answer(service, body) for body in items], next_cursor=cursor)
+        bodies, cursor = page_of(providers_seen(service, principal), query)
+        return Page(items=[provider_answer(service, body, principal) for body in bodies], next_cursor=cursor)
 
     @api.post(
         "/providers", summary="Create a provider", status_code=201, responses={200: PREVIEW, **problems(409)}
@@ -50,11 +50,12 @@ def _add_providers(api: APIRouter, service: Service) -> None:
         response.status_code = query.status_code
         return await providers.create(body, principal, preview=query.preview)
 
-    @api.get(path, summary="Read a provider", responses=problems(404))
+    @api.get(_PROVIDER, summary="Read a provider", responses=problems(404))
     async def read(principal: Reader, name: str) -> ProviderOut:
-        return provider_answer(service, providers.get(name))
+        seen = providers_seen(service, principal)
+        return provider_answer(service, providers.get(name, among=seen), principal)
 
-    @api.patch(path, summary="Change or pause a provider", responses=problems(404, 409))
+    @api.patch(_PROVIDER, summary="Change or pause a provider", responses=problems(404, 409))
     async def change(
         *,
         principal: Admin,
@@ -65,7 +66,7 @@ def _add_providers(api: APIRouter, service: Service) -> None:
         """Apply a JSON Merge Patch: the fields in it change, and null restores a field's default."""
         return await providers.patch(name, patch, principal, preview=query.preview)
 
-    @api.delete(path, summary="Remove a provider", responses=problems(404, 409))
+    @api.delete(_PROVIDER, summary="Remove a provider", responses=problems(404, 409))
     async def remove(principal: Admin, name: str, query: PreviewQuery) -> ChangeOut:
         return await providers.remove(name, principal, preview=query.preview)
 

@@ -38,7 +38,8 @@ def router(service: Service) -> APIRouter:
         responses={200: {"content": _METRICS}, **ANYWHERE},
     )
     async def metrics(principal: Reader) -> Response:
-        return Response(service.metrics.text(), media_type=CONTENT_TYPE_LATEST)
+        """Of routes, those that the key may use; a key with limits sees no shared budget."""
+        return Response(service.metrics.text(principal.routes), media_type=CONTENT_TYPE_LATEST)
 
     @api.get(
         "/v1/routes/{route}/state",

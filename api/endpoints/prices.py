@@ -12,7 +12,7 @@ from fairlead.api.endpoints.requests import ANYWHERE, Admin, PreviewQuery, Reade
 from fairlead.api.schemas.base import Page
 from fairlead.api.schemas.configuration import ChangeOut, PriceOut
 from fairlead.api.schemas.declarations import PriceIn
-from fairlead.api.service.changes import PriceLists
+from fairlead.api.service.changes import PriceLists, prices_seen
 from fairlead.api.service.service import Service
 
 
@@ -23,8 +23,8 @@ def router(service: Service) -> APIRouter:
 
     @api.get("/prices", summary="List price lists")
     async def list_prices(principal: Reader, query: Paging) -> Page[PriceOut]:
-        """All declared versions, past and future ones included."""
-        items, cursor = page_of(prices.all(), query)
+        """All versions, past and future ones included, of the providers that the key may see."""
+        items, cursor = page_of(prices_seen(service, principal), query)
         return Page(items=[prices.answer(price) for price in items], next_cursor=cursor)
 
     @api.post(
@@ -43,7 +43,7 @@ def router(service: Service) -> APIRouter:
 
     @api.get("/prices/{price_id}", summary="Read a price list", responses=problems(404))
     async def read_price(principal: Reader, price_id: str) -> PriceOut:
-        return prices.answer(prices.get(price_id))
+        return prices.answer(prices.get(price_id, among=prices_seen(service, principal)))
 
     @api.delete(
         "/prices/{price_id}",

@@ -29,6 +29,12 @@ class KeyIn(Strict):
         description="Routes that the key gives access to; null: all.",
         examples=[["support-chat"]],
     )
+    tenant: RouteName | None = Field(
+        default=None,
+        description="Keys of one tenant share their ids of decisions and sessions; null: those that are "
+        "limited to the same routes do, and those without limits.",
+        examples=["support-team"],
+    )
     sources: tuple[Source, ...] | None = Field(
         default=None, description="Sources that the key may send feedback as; null: all.", examples=[["code"]]
     )

@@ -11,6 +11,7 @@ from typing import Any, Final
 from fairlead.api.schemas.decisions import CandidateOut, DecisionOut, EventOut, ExpectedOut
 from fairlead.api.state.decide import ranking
 from fairlead.api.state.served_route import cost_with_source
+from fairlead.api.state.tenants import SEPARATOR
 from fairlead.api.store import Row
 from fairlead.optimizer.persistence.event_log import decode
 from fairlead.optimizer.types import Decision, Feedback, Outcome, Prices
@@ -44,9 +45,10 @@ def decision_answer(
             decision.providers, probabilities, decision.expected.T.tolist(), spread, strict=True
         )
     ]
+    session = metadata.get("session_id")
     first, *others = ranking(decision, metadata.get("latency_weight", 0.0))
     return DecisionOut(
-        id=decision.id if stored else None,
+        id=decision.id.rpartition(SEPARATOR)[2] if stored else None,
         created_at=timestamp(at_s),
         route=decision.route,
         selected=selected,
@@ -60,7 +62,7 @@ def decision_answer(
         model_version=decision.model_version,
         state_seq=metadata.get("state_seq", 0),
         task=decision.task,
-        session_id=metadata.get("session_id"),
+        session_id=None if session is None else session.rpartition(SEPARATOR)[2],
         tags=metadata.get("tags", {}),
     )
 
@@ -96,7 +98,9 @@ def logged_report(row: Row, selected: str, prices: Mapping[str, Prices]) -> Even
     else:
         assert isinstance(event, Feedback)
         body = {"metric": event.metric, "value": event.value, "source": event.source}
-    for name in ("comment", "ttft_s", "reasoning_tokens", "session_id"):
+    for name in ("comment", "ttft_s", "reasoning_tokens"):
         if name in metadata:
             body[name] = metadata[name]
+    if "session_id" in metadata:
+        body["session_id"] = metadata["session_id"].rpartition(SEPARATOR)[2]
     return EventOut(row.seq, row.kind, timestamp(row.at_s), body)

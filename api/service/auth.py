@@ -17,6 +17,7 @@ from typing import Final, NamedTuple
 
 from fairlead.api.problems import Problem
 from fairlead.api.state.configuration import Configuration, Key
+from fairlead.api.state.tenants import scoped, tenant_of
 from fairlead.optimizer.errors import InvalidInput
 
 PREFIX: Final = "flk_"
@@ -35,6 +36,12 @@ class Principal(NamedTuple):
     requests_per_s: float | None
     feedback_per_minute: int | None
     outcomes_per_minute: int | None
+    tenant: str = ""
+    """Whose ids of decisions and sessions the key uses; empty: those of keys without limits."""
+
+    def own(self, client_id: str) -> str:
+        """Return an id that the holder sent, as log and state have it."""
+        return scoped(self.tenant, client_id) if self.tenant else client_id
 
     def require(self, scope: str) -> None:
         """Raise a problem if the key lacks the scope. ``admin`` includes every other."""
@@ -128,6 +135,7 @@ def _principal_of(key: Key) -> Principal:
         requests_per_s=key.requests_per_s,
         feedback_per_minute=key.feedback_per_minute,
         outcomes_per_minute=key.outcomes_per_minute,
+        tenant=tenant_of(key),
     )
 
 

@@ -118,9 +118,9 @@ class Declarations(Generic[Declared]):
         declared: dict[str, Declared] = getattr(self.service.engine.in_force.config, f"{self.entity}s")
         return declared
 
-    def get(self, name: str) -> Declared:
-        """Return one declaration; raises a problem if there is none of the name."""
-        body = self.all().get(name)
+    def get(self, name: str, *, among: Mapping[str, Declared] | None = None) -> Declared:
+        """Return one declaration, by default of all; raises a problem if there is none of the name."""
+        body = (self.all() if among is None else among).get(name)
         if body is None:
             raise Problem("not-found", self.missing)
         return body
@@ -167,11 +167,35 @@ class Resource(Declarations[Named]):
             return await self.put(name, body, principal, preview=preview)
 
 
-def provider_answer(service: Service, body: ProviderIn) -> ProviderOut:
-    """Return a provider as it is answered."""
+def providers_seen(service: Service, principal: Principal) -> dict[str, ProviderIn]:
+    """Return the providers on routes that the holder of a key may use; all for a key without limits."""
+    config = service.engine.in_force.config
+    if principal.routes is None:
+        return config.providers
+    own = {
+        name
+        for route in principal.routes
+        if route in config.routes
+        for name in config.routes[route].providers
+    }
+    return {name: body for name, body in config.providers.items() if name in own}
+
+
+def prices_seen(service: Service, principal: Principal) -> dict[str, PriceList]:
+    """Return the price lists of the providers that the holder of a key sees."""
+    providers, prices = providers_seen(service, principal), service.engine.in_force.config.prices
+    return {name: price for name, price in prices.items() if price.provider in providers}
+
+
+def provider_answer(service: Service, body: ProviderIn, principal: Principal) -> ProviderOut:
+    """Return a provider as it is answered, with those of its routes that the holder of a key may use."""
     config = service.engine.in_force.config
     price = config.price_in_force(body.name)
-    routes = [name for name, route in config.routes.items() if body.name in route.providers]
+    routes = [
+        name
+        for name, route in config.routes.items()
+        if body.name in route.providers and principal.may_use(name)
+    ]
     return ProviderOut(**dict(body), price_id=None if price is None else price.id, routes=routes)
 
 

@@ -27,6 +27,7 @@ from fairlead.api.service.reservations import Reservations
 from fairlead.api.service.service import Service, digest_of, draw_uniform, idempotent_id, new_id
 from fairlead.api.state.decide import decide, money_left
 from fairlead.api.state.served_route import ServedRoute
+from fairlead.api.state.tenants import elsewhere
 from fairlead.api.store import Query, Row, of_session
 from fairlead.api.store.base import decode_decision_metadata, decode_report_metadata, encode_metadata
 from fairlead.optimizer.errors import InvalidInput, NoEligibleProvider
@@ -34,6 +35,8 @@ from fairlead.optimizer.persistence.event_log import encode
 from fairlead.optimizer.types import Constraints, Context, Decision, Objective
 
 _CREATION_WAIT_S: Final = 5.0
+MOST_UIDS: Final = 500
+"""Decisions looked for in one statement."""
 PER_TURN: Final = 8
 """Decisions in one turn of the event loop: some three milliseconds."""
 
@@ -85,11 +88,11 @@ class DecisionService:
         await self._turns.wait()
         try:
             decision, metadata = self._choose(
-                request, served, decision_id=client_id or new_id("dec_"), key=principal.key
+                request, served, decision_id=principal.own(client_id or new_id("dec_")), principal=principal
             )
         except (InvalidInput, NoEligibleProvider) as error:
             # A decision that was answered once stands, even if the route's providers have changed since.
-            earlier = None if client_id is None else await self._earlier(client_id, request)
+            earlier = None if client_id is None else await self._earlier(principal.own(client_id), request)
             if earlier is None:
                 raise from_refusal(error, now_s=self._service.clock()) from None
             return earlier
@@ -141,7 +144,7 @@ class DecisionService:
         self._unfolded.drop(decision)
 
     def _choose(
-        self, request: DecisionIn, served: ServedRoute, *, decision_id: str, key: str | None
+        self, request: DecisionIn, served: ServedRoute, *, decision_id: str, principal: Principal
     ) -> tuple[Decision, dict[str, Any]]:
         """Return the decision, and the metadata that are logged with it."""
         service = self._service
@@ -169,7 +172,8 @@ class DecisionService:
         if fault is not None:
             service.engine.faults[request.route, fault] += 1
         metadata = {
-            "key": key,
+            "key": principal.key,
+            "session_id": None if request.session_id is None else principal.own(request.session_id),
             "draw": draw,
             "state_seq": state_seq,
             **_metadata(request, text if service.settings.store_prompts else None),
@@ -191,12 +195,8 @@ class DecisionService:
     async def read(self, decision_id: str, principal: Principal) -> DecisionFullOut:
         """Return a decision as it was answered, with everything that followed."""
         service = self._service
-        # By its own uid: more events may have arrived ahead of it than are read at a time.
-        decisions = await service.rows(Query(uids=(f"d:{decision_id}",))) if is_id(decision_id) else []
-        if not decisions or not principal.may_use(decisions[0].route or ""):
-            raise Problem("unknown-decision", "There is no decision of this id.")
-        row = decisions[0]
-        rows = await service.rows(Query(decision_id=decision_id))
+        row = await self.logged(decision_id, principal)
+        rows = await service.rows(Query(decision_id=row.decision_id))
         reports = [report for report in rows if report.kind in ("outcome", "feedback")]
         reports += await self._session_feedback(row)
         answer, prices = logged_decision(row), service.prices_of(row)
@@ -209,9 +209,26 @@ class DecisionService:
             "open" if service.is_open(row) else "closed",
         )
 
-    async def _earlier(self, client_id: str, request: DecisionIn) -> DecisionOut | None:
+    async def logged(self, client_id: str, principal: Principal) -> Row:
+        """Return the row of the decision that the holder of a key means; a problem if it may see none."""
+        service, own = self._service, principal.own(client_id)
+        # By its own uid: more events may have arrived ahead of it than are read at a time.
+        rows = await service.rows(Query(uids=(f"d:{own}",))) if is_id(client_id) else []
+        rows = [row for row in rows if principal.may_use(row.route or "")]
+        if not rows and is_id(client_id):
+            config = service.engine.in_force.config
+            names = elsewhere(own, config.keys, routes=principal.routes, declared=tuple(config.routes))
+            uids = [f"d:{name}" for name in names]
+            for start in range(0, len(uids), MOST_UIDS):
+                rows += await service.rows(Query(uids=tuple(uids[start : start + MOST_UIDS])))
+            rows = [row for row in rows if principal.may_use(row.route or "")]
+        if not rows:
+            raise Problem("unknown-decision", "There is no decision of this id.")
+        return rows[-1]
+
+    async def _earlier(self, decision_id: str, request: DecisionIn) -> DecisionOut | None:
         """Return the answer that the same request got before, if it did."""
-        rows = await self._service.rows(Query(uids=(f"d:{client_id}",)))
+        rows = await self._service.rows(Query(uids=(f"d:{decision_id}",)))
         return logged_decision(rows[0]) if rows and rows[0].digest == digest_of(request) else None
 
     async def _write(
@@ -319,7 +336,7 @@ def _objective(request: RequestObjective, own: Objective) -> Objective:
 def _metadata(request: DecisionIn, text: str | None) -> dict[str, Any]:
     """Collect what a replay and a reader of the log need to know about the request."""
     metadata: dict[str, Any] = {}
-    for name in ("tags", "session_id", "candidates"):
+    for name in ("tags", "candidates"):
         value = getattr(request, name)
         if value:
             metadata[name] = value

@@ -13,6 +13,7 @@ from fairlead.api.schemas.feedback import FeedbackIn, FeedbackItemOut, FeedbackO
 from fairlead.api.service.auth import Principal
 from fairlead.api.service.service import Service, digest_of, new_id
 from fairlead.api.state.served_route import ServedRoute, cost_with_source
+from fairlead.api.state.tenants import SEPARATOR, elsewhere, public
 from fairlead.api.store import Query, Row, of_session
 from fairlead.api.store.base import encode_metadata
 from fairlead.optimizer.errors import InvalidInput
@@ -42,6 +43,7 @@ class ReportService:
         self._service.take_outcome(principal)
         if not is_id(decision_id):
             raise Problem("unknown-decision", "There is no decision of this id.")
+        sent_id, decision_id = decision_id, await self._meant(decision_id, principal)
         served = self._route_of(decision_id, principal)
         # None too if its route has not learned it yet.
         decision = None if served is None else served.router.open_decision(decision_id)
@@ -57,8 +59,7 @@ class ReportService:
             quarantined = list(served.router.implausible(event))
         client_id = report.id or idempotency_key
         name = client_id or new_id("out_")
-        # Ids of decisions contain no slash, but both ids may contain colons.
-        uid, digest = f"o:{principal.key or ''}:{decision_id}/{name}", digest_of(report) if client_id else ""
+        uid, digest = f"o:{principal.key or ''}:{sent_id}/{name}", digest_of(report) if client_id else ""
         await self._check_new_outcome(decision_id, principal, uid=uid, digest=digest)
         metadata = {
             "ttft_s": report.ttft_s,
@@ -67,12 +68,12 @@ class ReportService:
             "reasoning_tokens": None if report.usage is None else report.usage.reasoning_tokens,
             "priced_usd": cost if source == "price_list" else None,
         }
+        metadata = _sender(principal) | metadata
         with self._counting("outcome", [decision_id], principal):
-            metadata = _sender(principal) | metadata
             seq = await self._log(event, uid=uid, decision_id=decision_id, digest=digest, metadata=metadata)
         state: Literal["joined", "parked"] = "parked" if served is None else "joined"
         served_provider = event.served_provider or None
-        return OutcomeOut(name, decision_id, seq, state, served_provider, cost, source, quarantined)
+        return OutcomeOut(name, sent_id, seq, state, served_provider, cost, source, quarantined)
 
     async def _check_new_outcome(
         self, decision_id: str, principal: Principal, *, uid: str, digest: str
@@ -124,7 +125,7 @@ class ReportService:
     async def _log_feedback(
         self, report: FeedbackIn, principal: Principal, client_id: str | None
     ) -> FeedbackOut:
-        decision_ids = await self._decision_ids(report)
+        decision_ids, session = await self._decision_ids(report, principal)
         joined = False
         for decision_id in decision_ids:
             served = self._route_of(decision_id, principal)
@@ -134,7 +135,7 @@ class ReportService:
             self._check_count("feedback", decision_id, principal)
         name = client_id or new_id("fb_")
         event = Feedback(
-            decision_id=report.decision_id or "",
+            decision_id="" if session is not None else decision_ids[0],
             metric=report.metric,
             value=report.value,
             source=report.source,
@@ -143,26 +144,50 @@ class ReportService:
             seq = await self._log(
                 event,
                 uid=f"f:{principal.key or ''}:{name}",
-                decision_id=report.decision_id or of_session(report.session_id or ""),
+                decision_id=event.decision_id or of_session(session or ""),
                 digest=digest_of(report) if client_id else "",
-                metadata=_sender(principal) | {"session_id": report.session_id, "comment": report.comment},
+                metadata=_sender(principal) | {"session_id": session, "comment": report.comment},
             )
-        return FeedbackOut(name, seq, "joined" if joined else "parked", decision_ids)
+        sent_ids = [decision_id.rpartition(SEPARATOR)[2] for decision_id in decision_ids]
+        return FeedbackOut(name, seq, "joined" if joined else "parked", sent_ids)
 
-    async def _decision_ids(self, report: FeedbackIn) -> list[str]:
-        """Return the decisions that feedback is about."""
+    async def _meant(self, client_id: str, principal: Principal) -> str:
+        """Return the id in the log of the decision that the holder of a key means."""
+        engine, own = self._service.engine, principal.own(client_id)
+        decision = engine.fold.open.get(own)
+        if decision is not None and principal.may_use(decision.route):
+            return own
+        if not engine.in_force.config.keys:
+            return own  # there are no tenants
+        if engine.ready:
+            # A decision of another tenant that was answered a moment ago would not be met otherwise.
+            await engine.wait_until_folded(engine.written)
+        meant = engine.fold.meant(own, principal.routes)
+        if meant is None and principal.routes is None:
+            config, is_closed = engine.in_force.config, engine.fold.pending.is_closed
+            others = elsewhere(own, config.keys, routes=None, declared=tuple(config.routes))
+            meant = next(filter(is_closed, others), None)
+        return meant or own
+
+    async def _decision_ids(self, report: FeedbackIn, principal: Principal) -> tuple[list[str], str | None]:
+        """Return the decisions that feedback is about, and their session if it is about one."""
         if report.decision_id is not None:
-            return [report.decision_id]
+            return [await self._meant(report.decision_id, principal)], None
         engine = self._service.engine
         if not engine.ready:
             raise Problem("unavailable", "Sessions are being rebuilt: send it again.", retry_after_s=1)
         # A decision that was answered a moment ago belongs to its session too.
         await engine.wait_until_folded(engine.written)
-        session = engine.fold.sessions.get(report.session_id or "", ())
-        decision_ids = [decision_id for decision_id in session if not self._is_late(decision_id)]
+        fold = engine.fold
+        session = fold.session_of(principal.own(report.session_id or ""), principal.routes)
+        decision_ids = [
+            decision_id
+            for decision_id in fold.sessions.get(session, ())
+            if principal.may_use(fold.open[decision_id].route) and not self._is_late(decision_id)
+        ]
         if not decision_ids:
             raise Problem("unknown-decision", "No open decision belongs to this session.")
-        return decision_ids
+        return decision_ids, session
 
     def _is_late(self, decision_id: str) -> bool:
         """Whether an open decision is too old for reports; the fold closes such decisions in groups."""
@@ -207,10 +232,12 @@ class ReportService:
     def _route_of(self, decision_id: str, principal: Principal) -> ServedRoute | None:
         """Return the route of an open decision, None if the decision is not known yet.
 
-        Raises a problem if the decision is closed, never came, or is on a route that the key may not use.
+        Raises a problem if the decision is closed or never came.
         """
         fold = self._service.engine.fold
         decision = fold.open.get(decision_id)
+        if decision is not None and not principal.may_use(decision.route):
+            return None  # of what is on other routes, no more is told than of what there is not
         if decision is None:
             if fold.pending.is_closed(decision_id):
                 raise Problem(
@@ -220,7 +247,6 @@ class ReportService:
                 wait_s = self._service.settings.parked_wait_s
                 raise Problem("unknown-decision", f"The decision did not come within {wait_s:g} s.")
             return None
-        principal.require_route(decision.route)
         served = fold.routes[decision.route]
         if self._is_late(decision_id):
             wait_s = served.body.reward_wait_s
@@ -247,7 +273,10 @@ class ReportService:
             metadata=encode_metadata(metadata),
         )
         ((logged, fresh),) = await service.append([row], event=event, needs_answer=bool(digest))
-        same = (logged.kind, logged.digest, logged.decision_id) == (row.kind, row.digest, row.decision_id)
+        # Of two reports under one id, the second may have met a decision that the first came ahead of.
+        met = logged.decision_id or ""
+        same = met == decision_id or public(met) == public(decision_id)
+        same = same and (logged.kind, logged.digest) == (row.kind, row.digest)
         if not fresh and not same:
             raise Problem("conflict", "The id belongs to another report: use a new id.")
         return logged.seq or None

@@ -7,7 +7,7 @@ every process and at any time. An event that cannot be used is counted and left 
 from __future__ import annotations
 
 from collections import Counter, OrderedDict
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from sys import intern
 from typing import Any, Final
 
@@ -18,6 +18,7 @@ from fairlead.api.state.configuration import Configuration
 from fairlead.api.state.configuration_view import ConfigurationView, DeclaredRoute
 from fairlead.api.state.served_route import SavedRoute, ServedDecision, ServedRoute, Waiting
 from fairlead.api.state.shared_budgets import SavedShared, SharedBudgets
+from fairlead.api.state.tenants import elsewhere
 from fairlead.api.store.base import ReportMetadata, Row, decode_decision_metadata, decode_report_metadata
 from fairlead.optimizer.errors import InvalidInput, NoEligibleProvider, UnknownDecision
 from fairlead.optimizer.learning.open_decision import cost_of, is_near
@@ -242,11 +243,45 @@ class Fold:
         report = decode(row.line, seq=row.seq) if event is None else copy_with(event, revision=row.seq)
         assert isinstance(report, Outcome | Feedback)
         if report.decision_id:
+            if report.decision_id not in self.open:
+                meant = self.meant(report.decision_id, decode_report_metadata(row.metadata).routes)
+                if meant is not None:
+                    report = copy_with(report, decision_id=meant)
             self._join_or_park(row, report)
             return
         session = decode_report_metadata(row.metadata).session_id or ""
         for decision_id in tuple(self.sessions.get(session, ())):
             self._join_or_park(row, copy_with(report, decision_id=decision_id))
+
+    def meant(self, decision_id: str, routes: Sequence[str] | None) -> str | None:
+        """Return the open decision that a sender means by an id, None if there is none or are several.
+
+        ``routes`` are those that the sender may report on, None for all. Its own id comes first; else
+        it means the only decision of that id on its routes, whatever the tenant.
+        """
+        if self._is_open_on(decision_id, routes):
+            return decision_id
+        config = self.declared.config
+        others = elsewhere(decision_id, config.keys, routes=routes, declared=tuple(config.routes))
+        candidates = [name for name in others if self._is_open_on(name, routes)]
+        return candidates[0] if len(candidates) == 1 else None
+
+    def _is_open_on(self, decision_id: str, routes: Sequence[str] | None) -> bool:
+        decision = self.open.get(decision_id)
+        return decision is not None and (routes is None or decision.route in routes)
+
+    def session_of(self, session_id: str, routes: Sequence[str] | None) -> str:
+        """Return the session that a sender means by an id: its own, else the only one with such decisions."""
+        if session_id in self.sessions:
+            return session_id
+        config = self.declared.config
+        others = elsewhere(session_id, config.keys, routes=routes, declared=tuple(config.routes))
+        candidates = [
+            name
+            for name in others
+            if any(self._is_open_on(decision_id, routes) for decision_id in self.sessions.get(name, ()))
+        ]
+        return candidates[0] if len(candidates) == 1 else session_id
 
     def _join_or_park(self, row: Row, event: Outcome | Feedback) -> None:
         if event.decision_id in self.open:

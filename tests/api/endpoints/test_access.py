@@ -190,8 +190,11 @@ def test_a_key_for_one_route_cannot_touch_another(service: Running, admin: str) 
     _, key = service.make_key(admin, scopes=["decide", "outcome", "feedback", "read"], routes=["other"])
     service.post("/v1/decisions", {**ASK, "id": "d"}, status=200, **bearer(admin))
     assert service.post("/v1/decisions", ASK, status=403, **bearer(key))
-    assert service.post("/v1/feedback", {"decision_id": "d", "value": 0.0}, status=403, **bearer(key))
-    assert service.post("/v1/decisions/d/outcome", {"cost_usd": 9.0}, status=403, **bearer(key))
+    # It is not told that there is such a decision: what it says waits for one of its own.
+    report = service.post("/v1/feedback", {"decision_id": "d", "value": 0.0}, status=200, **bearer(key))
+    outcome = service.post("/v1/decisions/d/outcome", {"cost_usd": 9.0}, status=200, **bearer(key))
+    assert report["state"] == outcome["state"] == "parked"
+    assert service.get("/v1/decisions/d", **bearer(admin))["events"] == []
     for path in ("/v1/decisions/d", "/v1/routes/quickstart", "/v1/routes/quickstart/state"):
         assert service.client.get(path, headers=bearer(key)).status_code == 404, path
     assert [item["name"] for item in service.get("/v1/routes", **bearer(key))["items"]] == ["other"]
@@ -199,14 +202,15 @@ def test_a_key_for_one_route_cannot_touch_another(service: Running, admin: str) 
 
 
 def test_feedback_sent_ahead_cannot_reach_another_route(service: Running, admin: str) -> None:
-    """What waits for its decision is checked against the route once that is known."""
+    """What waits for its decision waits for one of its own tenant."""
     service.post("/v1/routes", {"name": "other", "providers": ["small"]}, status=201, **bearer(admin))
     _, key = service.make_key(admin, scopes=["feedback"], routes=["other"])
     report = service.post("/v1/feedback", {"decision_id": "later", "value": 0.0}, status=200, **bearer(key))
     assert report["state"] == "parked"
     service.post("/v1/decisions", {**ASK, "id": "later"}, status=200, **bearer(admin))
     service.until(service.settled)
-    assert service.service.engine.fold.counts["feedback", "rejected"] == 1
+    assert service.service.engine.fold.counts["feedback", "parked"] == 1
+    assert service.service.engine.fold.counts["feedback", "joined"] == 0
     assert service.service.engine.fold.routes["quickstart"].router._learner.counts == {}
 
 

@@ -286,7 +286,7 @@ def names_in(*names: str) -> set[str]:
 
 _FILES = (
     "access", "evidence", "quarantine", "security", "input", "follower", "snapshots", "pressure", "writer",
-    "store", "terms", "texts",
+    "store", "tenants", "terms", "texts",
 )  # fmt: skip
 
 
