@@ -6,7 +6,7 @@ from typing import Annotated, Any, Final, Literal, Self
 
 import msgspec
 from msgspec import Meta
-from pydantic import AfterValidator, Field, StringConstraints, model_validator
+from pydantic import AfterValidator, ConfigDict, Field, StringConstraints, model_validator
 
 from fairlead.api.schemas.base import (
     Id,
@@ -31,34 +31,29 @@ Prompt = Annotated[str, StringConstraints(max_length=50_000_000)]
 Number = Annotated[float, Field(ge=-1e9, le=1e9)]
 
 
-def _unread(kind: str) -> Any:
-    return Field(default=None, description=f"{kind}; accepted, and neither used nor stored.")
+class ChatBody(Strict):
+    """A part of a conversation as clients send it, with whatever else their chat API puts into it."""
+
+    model_config = ConfigDict(extra="ignore")
 
 
-class Part(Strict):
-    """A part of a message, as in chat APIs; only text is used."""
+class Part(ChatBody):
+    """A part of a message, as in chat APIs. Only text is used; other fields are neither used nor stored."""
 
-    type: Label = Field(description="Its kind, such as text or image_url.")
+    type: Label | None = Field(default=None, description="Its kind, such as text or image_url.")
     text: Prompt | None = Field(default=None, description="Its text, if it has any.")
-    image_url: dict[str, Any] | None = _unread("An image")
-    input_audio: dict[str, Any] | None = _unread("A recording")
-    file: dict[str, Any] | None = _unread("A file")
-    refusal: Prompt | None = _unread("Why a model refused")
-
-
-class Message(Strict):
-    """One message of a conversation, as in chat APIs."""
-
-    role: Literal["system", "developer", "user", "assistant", "tool"] = Field(
-        description="Author of the message."
+    content: Prompt | Annotated[tuple[Prompt | Part, ...], Field(max_length=1_000)] | None = Field(
+        default=None, description="What a tool returned, as a text or parts."
     )
-    content: Prompt | Annotated[tuple[Part, ...], Field(max_length=1_000)] | None = Field(
+
+
+class Message(ChatBody):
+    """One message of a conversation, as in chat APIs. Other fields are neither used nor stored."""
+
+    role: Label = Field(description="Author of the message, such as user, assistant or tool.")
+    content: Prompt | Annotated[tuple[Prompt | Part, ...], Field(max_length=1_000)] | Part | None = Field(
         default=None, description="A text, or parts; null if there are only tool calls."
     )
-    name: Label | None = _unread("Its author's name")
-    tool_calls: Annotated[tuple[dict[str, Any], ...], Field(max_length=1_000)] | None = _unread("Tool calls")
-    tool_call_id: Label | None = _unread("The tool call that it answers")
-    refusal: Prompt | None = _unread("Why a model refused")
 
 
 class RequestConstraints(Strict):

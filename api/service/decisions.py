@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from math import inf
 from time import perf_counter
 from typing import Any, Final
@@ -18,6 +18,7 @@ from fairlead.api.schemas.decisions import (
     DecisionIn,
     DecisionItemOut,
     DecisionOut,
+    Part,
     RequestConstraints,
     RequestObjective,
 )
@@ -289,16 +290,23 @@ def _latency_metadata(decision: Decision, latency_weight: float) -> dict[str, An
 
 
 def text_of(request: DecisionIn) -> str | None:
-    """Return the text of a request: the prompt, or the text parts of its messages."""
+    """Return the text of a request: the prompt, or the text of its messages."""
     if request.messages is None:
         return request.prompt
-    parts: list[str] = []
-    for message in request.messages:
-        if isinstance(message.content, str):
-            parts.append(message.content)
-        else:
-            parts += [part.text for part in message.content or () if part.text is not None]
-    return "\n".join(parts)
+    return "\n".join(text for message in request.messages for text in _texts(message.content))
+
+
+def _texts(content: str | Part | Sequence[str | Part] | None) -> Iterator[str]:
+    """Yield the texts of a message or of a part, in the order in which they stand there."""
+    if isinstance(content, str):
+        yield content
+    elif isinstance(content, Part):
+        if content.text is not None:
+            yield content.text
+        yield from _texts(content.content)
+    else:
+        for part in content or ():
+            yield from _texts(part)
 
 
 def _context(request: DecisionIn, text: str | None, terms: bytes | None) -> Context:

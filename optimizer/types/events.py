@@ -18,6 +18,9 @@ from fairlead.optimizer.types.route import MAX_COST_USD, Route
 MAX_LATENCY_S: Final = 1e6
 MAX_TOKENS: Final = 10**9
 LETTERS_PER_TOKEN: Final = 4.0
+TOKENS_PER_FURTHER_BYTE: Final = 0.375
+"""What a character outside ASCII counts more for each byte of UTF-8 beyond its first."""
+
 LATEST_S: Final = 1e12
 
 _NO_ATTRIBUTES: Mapping[str, str | float | bool] = {}
@@ -33,6 +36,8 @@ class Context:
 
     >>> Context(text="What is the capital of France?", task="geography").tokens
     7.5
+    >>> Context(text="法国的首都是哪里？").tokens
+    9.0
     >>> Context(input_tokens=12, attributes={"plan": "free"}).tokens
     12.0
     """
@@ -51,10 +56,19 @@ class Context:
 
     @property
     def tokens(self) -> float:
-        """Input tokens as stated, or else a quarter of the text's characters."""
+        """Input tokens as stated, or else an estimate by the scripts of the text.
+
+        A quarter of a token for a character of ASCII, and three eighths more for each further byte that it
+        takes in UTF-8: 0.6 for Cyrillic or Arabic, 1 for Chinese, Japanese, Korean or Thai.
+        """
         if self.input_tokens is not None:
             return float(self.input_tokens)
-        return len(self.text or "") / LETTERS_PER_TOKEN
+        text = self.text or ""
+        tokens = len(text) / LETTERS_PER_TOKEN
+        if not text.isascii():
+            further = len(text.encode("utf-8", "surrogatepass")) - len(text)
+            tokens += further * TOKENS_PER_FURTHER_BYTE
+        return tokens
 
 
 def check_tokens_and_time(tokens: float, at_s: float | None) -> None:

@@ -130,6 +130,90 @@ def test_messages_are_read_as_their_text(shared: Running) -> None:
     assert decision["candidates"] == same["candidates"]
 
 
+TEXTS = "Be kind.\nWhere is my parcel?\nOn its way."
+QUESTION = {"role": "user", "content": "Where is my parcel?"}
+CALL = {"name": "track", "arguments": "{}"}
+CACHED = {"type": "text", "text": "Be kind.", "cache_control": {"type": "ephemeral"}, "citations": None}
+PICTURE = {"type": "image", "source": {"type": "base64", "media_type": "image/png", "data": "AAAA"}}
+SECOND_TURNS = {
+    "annotations": [
+        {"role": "system", "content": "Be kind."},
+        QUESTION,
+        {"role": "assistant", "content": "On its way.", "annotations": [], "audio": None, "refusal": None},
+    ],
+    "a function": [
+        {"role": "developer", "content": "Be kind."},
+        QUESTION | {"id": "m1", "metadata": {"page": 3}},
+        {"role": "assistant", "content": None, "function_call": CALL},
+        {"role": "function", "name": "track", "content": "On its way."},
+    ],
+    "reasoning": [
+        {"role": "system", "content": [CACHED]},
+        QUESTION,
+        {
+            "role": "assistant",
+            "content": "On its way.",
+            "reasoning_content": "Hm.",
+            "provider_specific_fields": {"x": 1},
+            "thinking_blocks": [{"type": "thinking", "thinking": "Hm.", "signature": "s"}],
+        },
+    ],
+    "Anthropic's parts": [
+        {"role": "system", "content": CACHED},
+        {"role": "user", "content": [{"type": "text", "text": "Where is my parcel?"}, PICTURE]},
+        {
+            "role": "assistant",
+            "content": [
+                {"type": "thinking", "thinking": "Hm.", "signature": "s"},
+                {"type": "tool_use", "id": "t1", "name": "track", "input": {"id": 1}},
+            ],
+        },
+        {
+            "role": "user",
+            "content": [
+                {
+                    "type": "tool_result",
+                    "tool_use_id": "t1",
+                    "is_error": False,
+                    "content": [{"type": "text", "text": "On its way."}, PICTURE],
+                }
+            ],
+        },
+    ],
+    "the Responses API's parts": [
+        {"type": "message", "role": "developer", "content": [{"type": "input_text", "text": "Be kind."}]},
+        {"role": "user", "content": [{"type": "input_text", "text": "Where is my parcel?"}]},
+        {
+            "id": "msg_1",
+            "type": "message",
+            "status": "completed",
+            "role": "assistant",
+            "content": [{"type": "output_text", "text": "On its way.", "annotations": [], "logprobs": []}],
+        },
+    ],
+    "plain texts as parts": [
+        {"role": "system", "content": ["Be kind."]},
+        {"role": "user", "content": [{"text": "Where is my parcel?"}]},
+        {"role": "model", "content": "On its way.", "tool_calls": None},
+    ],
+}
+
+
+@pytest.mark.parametrize("shape", SECOND_TURNS)
+def test_messages_are_taken_as_clients_send_them(shared: Running, shape: str) -> None:
+    body = {"route": "quickstart", "messages": SECOND_TURNS[shape], "dry_run": True}
+    decision = shared.post("/v1/decisions", body, status=200)
+    assert decision["candidates"] == shared.decide(prompt=TEXTS, dry_run=True)["candidates"]
+
+
+@pytest.mark.parametrize(
+    "message",
+    [{}, {"content": "x"}, {"role": 1, "content": "x"}, {"role": "user", "content": [{"text": 1}]}, "x"],
+)
+def test_what_is_no_message_is_refused(shared: Running, message: Any) -> None:
+    shared.post("/v1/decisions", {"route": "quickstart", "messages": [message]}, status=422)
+
+
 def test_a_batch_answers_each_item_by_itself(service: Running) -> None:
     items = [{"route": "quickstart", "prompt": "x", "id": "one"}, {"route": "nowhere", "prompt": "x"}]
     results = service.post("/v1/decisions/batch", {"decisions": items}, status=200)["decisions"]
