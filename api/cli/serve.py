@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import os
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -79,6 +80,7 @@ def run(settings: Settings) -> None:
     from fairlead.api.state.runtime import tune_for_serving
     from fairlead.optimizer.errors import InvalidInput
 
+    os.umask(0o077)  # what it writes, and what its processes write, is for its own user alone
     tune_for_serving()
     service = Service(settings)
     try:

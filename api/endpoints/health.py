@@ -20,10 +20,12 @@ def router(service: Service) -> APIRouter:
     """Build the addresses for monitoring."""
     api = APIRouter(tags=["state and health"])
 
+    @api.head("/livez", include_in_schema=False)
     @api.get("/livez", summary="Check that the process answers")
     async def live() -> LiveOut:
         return LiveOut(status="alive")
 
+    @api.head("/readyz", include_in_schema=False)
     @api.get("/readyz", summary="Check that the service is ready", responses={503: {"model": ReadyOut}})
     async def ready(response: Response) -> ReadyOut:
         """503 while the state is being rebuilt; decisions then get each route's default provider."""
@@ -31,6 +33,7 @@ def router(service: Service) -> APIRouter:
         response.status_code = 200 if answer.ready else 503
         return answer
 
+    @api.head("/metrics", include_in_schema=False)
     @api.get(
         "/metrics",
         summary="Metrics for Prometheus",

@@ -108,7 +108,7 @@ class RequestGuard:
         """Return whose key the request has; raises a problem without a valid one."""
         client = scope.get("client")
         return self._service.authenticator.principal(
-            headers.get(b"authorization"), host=headers.get(b"host"), client=client[0] if client else None
+            headers, client=client[0] if client else None, http_version=scope["http_version"]
         )
 
     async def _read(self, receive: Receive, headers: dict[bytes, bytes]) -> bytes:

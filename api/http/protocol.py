@@ -68,6 +68,7 @@ class BoundedProtocol(HttpToolsProtocol):
         self._incomplete = True
         """Whether headers, or the rest of a body that is discarded, are still to come."""
         self._refusing = False
+        self._in_trailers = False
         self._unread = 0
         """Bytes that arrived since the parser last made progress."""
 
@@ -88,11 +89,16 @@ class BoundedProtocol(HttpToolsProtocol):
     def on_message_begin(self) -> None:
         """Expect headers."""
         super().on_message_begin()
-        self._refusing, self._incomplete = False, True
+        self._refusing, self._incomplete, self._in_trailers = False, True, False
+
+    def on_header(self, name: bytes, value: bytes) -> None:
+        """Keep a header; what comes after a body in chunks is none, and could pass a proxy unseen."""
+        if not self._in_trailers:
+            super().on_header(name, value)
 
     def on_headers_complete(self) -> None:
         """Refuse the request if there are too many, or begin to serve it."""
-        self._incomplete, self._unread = False, 0
+        self._incomplete, self._in_trailers, self._unread = False, True, 0
         idle = self.cycle is None or self.cycle.response_complete
         is_full = idle and self._admission.is_full(self.tasks, self.loop.time())
         if is_full and self.url.startswith(b"/v1/"):

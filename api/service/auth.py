@@ -10,7 +10,7 @@ import hashlib
 import hmac
 import ipaddress
 import secrets
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from functools import lru_cache
 from time import monotonic
 from typing import Final, NamedTuple
@@ -24,6 +24,23 @@ PREFIX: Final = "flk_"
 _LONGEST: Final = 200
 _NO_DIGEST: Final = "0" * 64
 _LOCAL_HOSTS: Final = {"localhost", "127.0.0.1", "::1"}
+_FORWARDED: Final = b"x-forwarded"
+_OF_PROXIES: Final = frozenset(
+    {
+        b"forwarded",
+        b"via",
+        b"x-real-ip",
+        b"x-client-ip",
+        b"x-cluster-client-ip",
+        b"x-original-forwarded-for",
+        b"x-envoy-external-address",
+        b"true-client-ip",
+        b"cf-connecting-ip",
+        b"fastly-client-ip",
+        b"proxy-connection",
+    }
+)
+"""Headers that only proxies send."""
 
 
 class Principal(NamedTuple):
@@ -99,11 +116,14 @@ class Authenticator:
         self._configuration, self._clock = configuration, clock
         self._principals: dict[str, tuple[Key, Principal]] = {}
 
-    def principal(self, authorization: bytes | None, *, host: bytes | None, client: str | None) -> Principal:
+    def principal(
+        self, headers: Mapping[bytes, bytes], *, client: str | None, http_version: str = "1.1"
+    ) -> Principal:
         """Return the principal; raises a problem if a key is needed and there is no valid one."""
         keys = self._configuration().keys
         if not keys:
-            return _without_keys(host, client)
+            return _without_keys(headers, client, http_version)
+        authorization = headers.get(b"authorization")
         if authorization is None:
             raise Problem("unauthenticated", "Send the header Authorization: Bearer flk_...")
         scheme, _, token = authorization.decode("latin-1").partition(" ")
@@ -139,9 +159,17 @@ def _principal_of(key: Key) -> Principal:
     )
 
 
-def _without_keys(host: bytes | None, client: str | None) -> Principal:
+def _without_keys(headers: Mapping[bytes, bytes], client: str | None, http_version: str) -> Principal:
     if client is not None and not is_loopback(client):
         raise Problem("forbidden", "Without API keys only this machine is served.")
+    # nginx speaks HTTP/1.0 to what it is in front of and names itself nowhere, unless it is told to.
+    if http_version == "1.0" or any(name in _OF_PROXIES or name.startswith(_FORWARDED) for name in headers):
+        raise Problem(
+            "forbidden",
+            "The request came through a proxy, and there is no API key: create one with "
+            "`fairlead create-key NAME --scope admin`.",
+        )
+    host = headers.get(b"host")
     # A web page can make a browser send requests to this machine under a host name of its own.
     name = (host or b"").decode("latin-1").strip().lower()
     name = name.rpartition(":")[0] if name.rpartition(":")[2].isdigit() else name

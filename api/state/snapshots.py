@@ -63,18 +63,20 @@ def new_fold(settings: Settings, *, learn: bool = True) -> Fold:
 
 def save(fold: Fold, folder: Path, *, log: str) -> Path:
     """Save a fold of a ``log`` below ``folder``; older snapshots stay until the new one is whole."""
-    folder.mkdir(parents=True, exist_ok=True)
+    folder.mkdir(mode=0o700, parents=True, exist_ok=True)
     final = folder / f"{fold.seq:020d}"
     if final.exists():
         return final
     part = folder / f".{fold.seq:020d}.{os.getpid()}.part"
     shutil.rmtree(part, ignore_errors=True)
-    part.mkdir()
+    part.mkdir(mode=0o700)
     try:
         for i, name in enumerate(sorted(fold.routes)):
             fold.routes[name].router.save(part / f"route{i}.npz", offset=fold.seq)
         content = {"log": np.array(log), "fold": packed(fold.state())}
         write_arrays(part / "fold.npz", content, kind=FILE_KIND, version=FILE_FORMAT)
+        for path in part.iterdir():
+            path.chmod(0o600)
         os.replace(part, final)
     finally:
         shutil.rmtree(part, ignore_errors=True)

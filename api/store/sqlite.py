@@ -63,6 +63,9 @@ class SQLiteStore(Store):
         else:
             self._lock = lock_file(self._path)
         try:
+            if not read_only:
+                # The files that SQLite puts beside it get the same mode.
+                os.close(os.open(self._path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600))
             with _alchemy(self._open_reader if read_only else self._open_writer) as connection:
                 schema.check(connection, shown=str(path), create=not read_only)
             if not read_only:

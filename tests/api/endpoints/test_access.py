@@ -1,6 +1,7 @@
 """The threat model of docs/security.md: who may come in, and what a key may do."""
 
 import asyncio
+import socket
 import time
 from datetime import UTC, datetime
 from pathlib import Path
@@ -17,6 +18,7 @@ from fairlead.api.service.keys import KeyService
 from fairlead.api.state.configuration import Change, Configuration
 from fairlead.optimizer.errors import InvalidInput
 from tests.api.running import Running, bearer, running
+from tests.paths import HANGS_S
 
 PRICE = {"input_usd_per_mtok": 1.0, "output_usd_per_mtok": 1.0}
 ASK = {"route": "quickstart", "prompt": "x"}
@@ -45,10 +47,64 @@ def test_without_keys_only_this_machine_is_served(service: Running) -> None:
     authenticator = service.service.authenticator
     from fairlead.api.problems import Problem
 
-    assert authenticator.principal(None, host=b"127.0.0.1:1", client="127.0.0.1").key is None
+    assert authenticator.principal({b"host": b"127.0.0.1:1"}, client="127.0.0.1").key is None
     with pytest.raises(Problem, match="only this machine"):
-        authenticator.principal(None, host=b"127.0.0.1", client="192.0.2.7")
+        authenticator.principal({b"host": b"127.0.0.1"}, client="192.0.2.7")
     assert not is_loopback("192.0.2.7") and is_loopback("::1") and not is_loopback("nonsense")
+
+
+@pytest.mark.parametrize(
+    "header",
+    ["X-Forwarded-For", "X-Forwarded-Proto", "Forwarded", "Via", "X-Real-IP", "CF-Connecting-IP"],
+)
+def test_without_keys_what_came_through_a_proxy_is_refused(service: Running, header: str) -> None:
+    headers = {header: "127.0.0.1"}
+    refused = service.client.post("/v1/decisions", json=ASK, headers=headers)
+    assert refused.status_code == 403
+    assert "create-key" in refused.json()["detail"]
+    _, admin = service.make_key(None, scopes=["admin"])
+    assert service.client.get("/v1/routes", headers=headers | bearer(admin)).status_code == 200
+
+
+def test_without_keys_a_plain_proxy_is_told_by_its_version_of_http(service: Running) -> None:
+    # What nginx sends if its configuration says proxy_pass and nothing else.
+    start = b"GET /v1/keys HTTP/1.0\r\nHost: 127.0.0.1:%d\r\nConnection: close\r\n\r\n" % service.port
+    assert raw(service, start).startswith(b"HTTP/1.1 403 ")
+    assert raw(service, start.replace(b"HTTP/1.0", b"HTTP/1.1")).startswith(b"HTTP/1.1 200 ")
+
+
+def raw(service: Running, start: bytes) -> bytes:
+    with socket.create_connection(("127.0.0.1", service.port), timeout=HANGS_S) as connection:
+        connection.sendall(start)
+        answer = b""
+        while chunk := connection.recv(65_536):
+            answer += chunk
+        return answer
+
+
+def test_what_comes_after_a_body_in_chunks_is_no_header(service: Running) -> None:
+    _, admin = service.make_key(None, scopes=["admin"])
+    body = b'{"name": "mine", "scopes": ["admin"]}'
+    key = b"Authorization: Bearer " + admin.encode() + b"\r\n"
+    start = (
+        b"POST /v1/keys HTTP/1.1\r\nHost: 127.0.0.1\r\nContent-Type: application/json\r\n"
+        b"Connection: close\r\nTransfer-Encoding: chunked\r\n%b\r\n%x\r\n%b\r\n0\r\n%b\r\n"
+    )
+    assert raw(service, start % (b"", len(body), body, key)).startswith(b"HTTP/1.1 401 ")
+    foreign = b"Authorization: Bearer flk_x.y\r\nIdempotency-Key: z\r\n"
+    assert raw(service, start % (key, len(body), body, foreign)).startswith(b"HTTP/1.1 201 ")
+
+
+def test_files_are_for_their_owner_alone(tmp_path: Path) -> None:
+    with running(tmp_path) as service:
+        service.decide()
+        written = list(tmp_path.glob("log.db*"))
+        assert len(written) >= 4
+        for path in written:
+            assert path.stat().st_mode & 0o077 == 0, path
+    for path in (tmp_path / "state", *(tmp_path / "state").rglob("*")):
+        assert path.stat().st_mode & 0o077 == 0, path
+    assert list((tmp_path / "state").rglob("*.npz"))
 
 
 @pytest.mark.parametrize("host", ["evil.example", "evil.example:8300", "127.0.0.1.evil.example", ""])

@@ -267,3 +267,9 @@ def test_the_documents_need_no_network(service: Running) -> None:
         assert path in page.text
     example = document["paths"]["/v1/decisions/{decision_id}/outcome"]["post"]["responses"]["200"]
     assert html.escape(json.dumps(example["content"]["application/json"]["example"], indent=2)) in page.text
+
+
+@pytest.mark.parametrize("path", ["/livez", "/readyz", "/metrics"])
+def test_health_is_asked_for_without_a_body_too(service: Running, path: str) -> None:
+    answer = service.client.head(path)
+    assert (answer.status_code, answer.content) == (200, b"")
