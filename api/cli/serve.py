@@ -63,7 +63,7 @@ def check_settings(settings: Settings) -> None:
     new = url.startswith("sqlite:") and not Path(sqlite_path(url)).exists()
     if not new:
         with closing(open_store(url, read_only=True)) as store:
-            read_configuration(store, view)
+            read_configuration(store, view).require_files()
     elif not Path(sqlite_path(url)).absolute().parent.is_dir():
         raise InvalidInput(f"{sqlite_path(url)}: the folder of this file does not exist: create it first")
     check_key(settings)

@@ -12,7 +12,7 @@ from typing import Final, NamedTuple
 
 from fairlead.api.schemas.declarations import RouteIn
 from fairlead.api.state.configuration import Change, Configuration
-from fairlead.api.state.served_route import feature_width
+from fairlead.api.state.served_route import UnreadableFile, feature_width
 from fairlead.api.store import Query, Row, Store
 from fairlead.optimizer.errors import InvalidInput, NoEligibleProvider
 from fairlead.optimizer.selection.eligibility import check_contradictions
@@ -50,12 +50,15 @@ class ConfigurationView:
         """Why a change of the configuration was impossible by the time it was logged, by its seq."""
         self.applied: set[str] = set()
         """Entries of settings files that were applied, by their uid."""
+        self.unreadable: dict[str, str] = {}
+        """Why a file that a declared route needs cannot be read here, by the name of the route."""
 
     def copy(self) -> ConfigurationView:
         """Return a view that can be changed without changing this one."""
         view = ConfigurationView()
         view.config, view.seq, view.routes = self.config, self.seq, dict(self.routes)
         view.refused, view.applied = dict(self.refused), set(self.applied)
+        view.unreadable = dict(self.unreadable)
         return view
 
     def apply(self, row: Row) -> list[str]:
@@ -68,7 +71,14 @@ class ConfigurationView:
         if row.uid.startswith("file:"):
             self.applied.add(row.uid)
         try:
-            self.config, affected = self.preview(Change.from_line(row.line))
+            change = Change.from_line(row.line)
+            if change.entity == "route":
+                self.unreadable.pop(change.id, None)
+            self.config, affected = self.preview(change)
+        except UnreadableFile as error:
+            self.unreadable[change.id] = str(error)
+            self._refuse(row.seq, str(error))
+            raise
         except (InvalidInput, NoEligibleProvider) as error:
             self._refuse(row.seq, str(error))
             raise
@@ -96,6 +106,14 @@ class ConfigurationView:
             if row.seq > self.seq:
                 with contextlib.suppress(InvalidInput, NoEligibleProvider):
                     self.apply(row)
+
+    def require_files(self) -> None:
+        """Raise `InvalidInput` if a file that a declared route needs cannot be read.
+
+        To go on would be to lose the route, with what it has learned, until the file is back.
+        """
+        for name, reason in self.unreadable.items():
+            raise InvalidInput(f"route {name!r}: {reason}")
 
     def preview(self, change: Change) -> tuple[Configuration, dict[str, DeclaredRoute | None]]:
         """Return the configuration after a change, and the routes affected, None for one that is removed.

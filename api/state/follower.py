@@ -94,12 +94,13 @@ class Engine:
         self._stop = threading.Event()
 
     def read_configuration(self) -> None:
-        """Read the configuration, before anything is served."""
+        """Read the configuration, before anything is served; `InvalidInput` if a route lacks a file."""
         last = self._store.last_seq()
         while rows := self._store.rows(Query(after=self.in_force.seq, kind="config")):
             self.in_force.follow(rows)
             for row in rows:
                 self.fold.apply(row)
+        self.in_force.require_files()
         self._queued, self._configured = self.fold.seq, max(last, self.fold.seq)
 
     def start(self) -> None:

@@ -48,6 +48,10 @@ FITS_WITH_EVIDENCE: Final = 8
 """Fits that one takes on a route with evidence: each power of it, and what it foretells."""
 
 
+class UnreadableFile(InvalidInput):
+    """A file that a route's features need is absent or damaged."""
+
+
 class ServedDecision(msgspec.Struct, array_like=True, gc=False):
     """An open decision as the service needs it, beside the `OpenDecision` of its router."""
 
@@ -346,8 +350,8 @@ def _projection(path: str) -> Any:
     try:
         return TextProjection.load(path)
     except (OSError, ValueError) as error:
-        raise InvalidInput(
-            f"features.projection {path!r} cannot be read ({error}): name another file"
+        raise UnreadableFile(
+            f"features.projection {path!r} cannot be read ({error}): restore it, or name another file"
         ) from None
 
 

@@ -5,8 +5,13 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+import pytest
+
 from fairlead.api.schemas.declarations import PriceIn, ProviderIn, RouteIn
-from tests.api.running import Clock, running
+from fairlead.api.service.service import Service
+from fairlead.optimizer.errors import InvalidInput
+from fairlead.optimizer.features import TextProjection
+from tests.api.running import Clock, running, settings_for
 
 
 def test_settings_apply_an_entry_once_and_again_when_it_is_edited(tmp_path: Path) -> None:
@@ -61,3 +66,27 @@ def test_a_price_of_the_settings_goes_on_when_its_date_has_passed(tmp_path: Path
             return price
 
         service.until(lambda: usd() == 2.0)
+
+
+def test_a_route_whose_projection_is_lost_is_not_dropped(tmp_path: Path) -> None:
+    path = tmp_path / "projection.npz"
+    texts = [f"Where is parcel {i} of order {i % 7}?" for i in range(64)]
+    TextProjection.fit(texts, width=4).save(path)
+    content = path.read_bytes()
+    body = {"name": "r", "providers": ["small"], "features": {"projection": str(path)}}
+    with running(tmp_path) as service:
+        service.post("/v1/routes", body, status=201)
+        service.post("/v1/decisions", {"route": "r", "prompt": "x", "id": "one"}, status=200)
+    for damaged in (None, b"", content[:-1]):
+        path.unlink(missing_ok=True)
+        if damaged is not None:
+            path.write_bytes(damaged)
+        with pytest.raises(InvalidInput, match=r"route 'r': features.projection .*projection.npz.*restore"):
+            Service(settings_for(tmp_path))
+    path.write_bytes(content)
+    with running(tmp_path) as service:
+        assert service.get("/v1/decisions/one")["decision"]["route"] == "r"
+        assert service.client.delete("/v1/routes/r").status_code in (200, 204)
+    path.unlink()
+    with running(tmp_path) as service:
+        assert service.client.get("/v1/routes/r").status_code == 404
