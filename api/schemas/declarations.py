@@ -8,7 +8,6 @@ from typing import Annotated, Literal, Self
 from pydantic import Field, model_validator
 
 from fairlead.api.schemas.base import Label, Pattern, ProviderName, RouteName, Strict, Usd, Word
-from fairlead.optimizer.errors import InvalidInput
 from fairlead.optimizer.types.budget import Budget, Window
 
 WillingnessToPay = Annotated[float, Field(ge=1e-9, le=1e9)]
@@ -79,7 +78,10 @@ class PriceIn(Strict):
     )
     effective_at: Annotated[datetime, Field(strict=False)] | None = Field(
         default=None,
-        description="When the list comes into force, with a time zone; null: now.",
+        description=(
+            "When the list comes into force, with a time zone; null: now. Of the lists whose time has come "
+            "the one with the latest date applies, and of one date the one declared last."
+        ),
         examples=["2026-04-01T00:00:00Z"],
     )
 
@@ -89,15 +91,8 @@ class PriceIn(Strict):
         return self
 
     def effective_from_s(self, now_s: float) -> float:
-        """When the list comes into force, in seconds since 1970; `InvalidInput` for a time in the past."""
-        if self.effective_at is None:
-            return now_s
-        if self.effective_at.timestamp() < now_s - 60.0:
-            raise InvalidInput(
-                f"effective_at is {self.effective_at.isoformat()}, which is in the past, and decisions were "
-                "made under another list: leave it out for a list that applies from now on"
-            )
-        return self.effective_at.timestamp()
+        """When the list comes into force, in seconds since 1970: ``now_s`` unless it has a date."""
+        return now_s if self.effective_at is None else self.effective_at.timestamp()
 
 
 class Worth(Strict):

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import secrets
 from collections.abc import Mapping
-from typing import Any, Generic, TypeVar
+from typing import Any, Final, Generic, TypeVar
 
 from pydantic import BaseModel, ValidationError
 
@@ -82,11 +82,39 @@ def patched(current: BaseModel, patch: Mapping[str, Any], kind: type[Model], *, 
     """
     if patch.get(identity, getattr(current, identity)) != getattr(current, identity):
         raise Problem("invalid", f"The {identity} cannot change: declare another one instead.")
-    whole = merge_patch(current.model_dump(mode="json", include=set(kind.model_fields)), patch)
+    before = current.model_dump(mode="json", include=set(kind.model_fields))
+    whole = merge_patch(chosen(before, patch), patch)
     try:
         return kind.model_validate_json(json.dumps(whole))
     except ValidationError as error:
         raise from_validation(error) from None
+
+
+ALTERNATIVES: Final = (
+    (("willingness_to_pay_usd",), ("dial",)),
+    (("usd_per_request",), ("usd_per_day",), ("usd", "window")),
+)
+"""Fields that set the same thing in several forms: at most one form is given."""
+
+
+def chosen(value: dict[str, Any], patch: Mapping[str, Any]) -> dict[str, Any]:
+    """Leave out the forms that a patch replaces by another one, so that it need not set them to null.
+
+    >>> chosen({"budget": {"usd_per_day": 5.0, "hard": True}}, {"budget": {"usd_per_request": 0.1}})
+    {'budget': {'hard': True}}
+    """
+    left_out: set[str] = set()
+    for forms in ALTERNATIVES:
+        forms_set = [form for form in forms if any(patch.get(name) is not None for name in form)]
+        if len(forms_set) == 1:
+            left_out.update(name for form in forms if form not in forms_set for name in form)
+    return {
+        name: chosen(item, patch[name])
+        if isinstance(item, dict) and isinstance(patch.get(name), Mapping)
+        else item
+        for name, item in value.items()
+        if name not in left_out
+    }
 
 
 def merge_patch(value: Any, patch: Any) -> Any:
@@ -224,10 +252,7 @@ class PriceLists(Declarations[PriceList]):
     async def declare(self, body: PriceIn, principal: Principal, *, preview: bool) -> ChangeOut:
         """Declare a list, in force from its date on, or from now on."""
         now_s = self.service.clock()
-        try:
-            since_s = body.effective_from_s(now_s)
-        except InvalidInput as error:
-            raise from_refusal(error) from None
+        since_s = body.effective_from_s(now_s)
         name = f"price_{secrets.token_hex(8)}"
         price = PriceList(**dict(body), id=name, effective_s=since_s, active=since_s <= now_s)
         return await self.put(name, price, principal, preview=preview)

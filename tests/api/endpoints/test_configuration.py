@@ -100,11 +100,48 @@ def test_a_price_counts_from_its_date_and_not_for_decisions_before(service: Runn
     assert cost_of(service, "after") == pytest.approx(7.0)
 
 
-def test_a_price_can_be_taken_back_before_its_date_and_not_set_for_the_past(service: Running) -> None:
+def test_a_wrong_price_in_force_is_corrected_from_a_date_on(service: Running) -> None:
+    """Of the lists whose time has come the latest date applies; decisions keep the price of their time."""
+    since = time.time()
+    price = {"provider": "small", "input_usd_per_mtok": 70.0, "output_usd_per_mtok": 70.0}
+    service.post("/v1/prices", {**price, "effective_at": at(since + 1e-3)}, status=201)
+    service.until(lambda: service.get("/v1/providers/small")["price_id"] is not None)
+    right = {"provider": "small", "input_usd_per_mtok": 7.0, "output_usd_per_mtok": 7.0}
+    corrected = service.post("/v1/prices", {**right, "effective_at": at(since + 2e-3)}, status=201)
+    older = service.post("/v1/prices", {**price, "effective_at": at(since - 86_400)}, status=201)
+    service.until(lambda: service.get(f"/v1/prices/{corrected['id']}")["in_force"])
+    assert service.get(f"/v1/prices/{older['id']}")["in_force"] is False
+    service.decide(id="after")
+    assert cost_of(service, "after") == pytest.approx(7.0)
+
+
+@pytest.mark.parametrize(
+    ("first", "second"),
+    [
+        ({"objective": {"willingness_to_pay_usd": 0.5}}, {"objective": {"dial": 3.0}}),
+        ({"objective": {"dial": 3.0}}, {"objective": {"willingness_to_pay_usd": 0.5}}),
+        ({"budget": {"usd_per_day": 5.0}}, {"budget": {"usd_per_request": 0.01}}),
+        ({"budget": {"usd_per_request": 0.01}}, {"budget": {"usd": 9.0, "window": "week"}}),
+        ({"budget": {"usd": 9.0, "window": "week"}}, {"budget": {"usd_per_day": 5.0}}),
+    ],
+)
+def test_a_patch_that_chooses_another_form_needs_no_nulls(
+    service: Running, first: dict[str, Any], second: dict[str, Any]
+) -> None:
+    for patch in (first, second):
+        response = service.client.patch("/v1/routes/quickstart", json=patch)
+        assert response.status_code == 200, response.text
+    ((field, forms),) = second.items()
+    ((_, replaced),) = first.items()
+    now = service.get("/v1/routes/quickstart")[field]
+    assert {name: now[name] for name in forms} == forms
+    assert all(now[name] is None for name in replaced)
+
+
+def test_a_price_can_be_taken_back_before_its_date(service: Running) -> None:
     body = {"provider": "small", "input_usd_per_mtok": 1.0, "output_usd_per_mtok": 1.0}
     answer = service.post("/v1/prices", {**body, "effective_at": at(time.time() + 3_600)}, status=201)
     assert service.client.delete(f"/v1/prices/{answer['id']}").status_code == 200
-    assert service.post("/v1/prices", {**body, "effective_at": at(time.time() - 3_600)}, status=422)
     assert service.post("/v1/prices", {**body, "effective_at": "2030-01-01T00:00:00"}, status=422)
     assert service.post("/v1/prices", {**body, "provider": "nobody"}, status=422)
     # In UTC this is the year 10000, which no answer could be written with.
@@ -137,7 +174,7 @@ def test_a_preview_says_what_would_change_and_changes_nothing(service: Running) 
         ({"features": {"task": 8}}, "create another route"),
         ({"metrics": [{"name": "speed"}]}, "create another route"),
         ({"constraints": {"capabilities": ["vision"]}}, "no provider has it"),
-        ({"objective": {"dial": 3}}, "set the same thing"),
+        ({"objective": {"dial": 3.0, "willingness_to_pay_usd": 0.5}}, "set the same thing"),
         ({"colour": "red"}, "error"),
     ],
 )

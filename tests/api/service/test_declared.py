@@ -44,6 +44,28 @@ def test_an_entry_of_the_settings_that_is_edited_back_is_applied_again(tmp_path:
     assert written == 3 + 2 + 2, "each edit once, and nothing where nothing was edited"
 
 
+def test_prices_with_dates_in_the_past_apply_in_their_order_on_a_new_database(tmp_path: Path) -> None:
+    dates = {5.0: "2025-06-01T00:00:00Z", 2.0: "2026-02-01T00:00:00Z", 4.0: "2025-09-01T00:00:00Z"}
+    declared: dict[str, Any] = {
+        "providers": (ProviderIn(name="a"),),
+        "prices": tuple(
+            PriceIn(
+                provider="a",
+                input_usd_per_mtok=usd,
+                output_usd_per_mtok=usd,
+                effective_at=datetime.fromisoformat(date),
+            )
+            for usd, date in dates.items()
+        ),
+        "routes": (RouteIn(name="r", providers=("a",)),),
+    }
+    for _ in range(2):  # and at a restart
+        with running(tmp_path, **declared) as service:
+            price_id = service.get("/v1/providers/a")["price_id"]
+            assert service.get(f"/v1/prices/{price_id}")["input_usd_per_mtok"] == 2.0
+            assert len(service.get("/v1/prices")["items"]) == 3
+
+
 def test_a_price_of_the_settings_goes_on_when_its_date_has_passed(tmp_path: Path) -> None:
     soon = datetime.fromtimestamp(time.time() + 3_600, UTC)
     declared: dict[str, Any] = {
