@@ -88,7 +88,10 @@ def test_nginx_takes_its_configuration(tmp_path: Path) -> None:
     assert run(*made, "-keyout", key, "-out", certificate).returncode == 0
     server = block("nginx").replace("/etc/ssl/certs/fairlead.pem", str(certificate))
     server = server.replace("/etc/ssl/private/fairlead.key", str(key))
-    whole = f"pid {tmp_path}/pid;\nerror_log stderr;\nevents {{}}\nhttp {{\n{server}}}\n"
+    kinds = ("client_body", "proxy", "fastcgi", "uwsgi", "scgi")
+    server += "".join(f"{kind}_temp_path {tmp_path}/{kind};\n" for kind in kinds)
+    logs = "error_log stderr;\naccess_log off;\n"
+    whole = f"pid {tmp_path}/pid;\nevents {{}}\nhttp {{\n{logs}{server}}}\n"
     (tmp_path / "nginx.conf").write_text(whole, encoding="utf-8")
     done = run("nginx", "-t", "-p", tmp_path, "-c", tmp_path / "nginx.conf")
     assert done.returncode == 0, done.stderr

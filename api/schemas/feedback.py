@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Literal, Self
+from typing import Annotated, Any, Final, Literal, Self
 
 from msgspec import Meta
-from pydantic import Field, model_validator
+from pydantic import AfterValidator, Field, model_validator
 
 from fairlead.api.schemas.base import (
     Id,
@@ -21,13 +21,46 @@ from fairlead.api.schemas.base import (
 )
 
 
+def _plain_usage(usage: Any) -> Any:
+    """Return usage under the names of `UsageIn`, if it stands there under those of OpenAI."""
+    if not isinstance(usage, dict) or "prompt_tokens" not in usage:
+        return usage
+    plain = {name: value for name, value in usage.items() if name not in _OPENAI}
+    names = {"prompt_tokens": "input_tokens", "completion_tokens": "output_tokens"}
+    plain |= {name: usage[theirs] for theirs, name in names.items() if theirs in usage}
+    for details, name in (
+        ("prompt_tokens_details", "cached_tokens"),
+        ("completion_tokens_details", "reasoning_tokens"),
+    ):
+        count = usage[details].get(name) if isinstance(usage.get(details), dict) else None
+        if count is not None:
+            plain.setdefault(name, count)
+    return plain
+
+
+_OPENAI: Final = frozenset(
+    {
+        "prompt_tokens",
+        "completion_tokens",
+        "total_tokens",
+        "prompt_tokens_details",
+        "completion_tokens_details",
+    }
+)
+
+
 class UsageIn(Strict):
-    """Token counts, as reported by the provider."""
+    """Token counts, as reported by the provider; usage as OpenAI names it (prompt_tokens…) is taken too."""
 
     input_tokens: Tokens = Field(description="Including cached ones.")
     output_tokens: Tokens = Field(description="Including reasoning.")
     cached_tokens: Tokens = Field(default=0, description="Part of the input that was read from a cache.")
     reasoning_tokens: Tokens = Field(default=0, description="Part of the output that was reasoning.")
+
+    @model_validator(mode="before")
+    @classmethod
+    def _named(cls, usage: Any) -> Any:
+        return _plain_usage(usage)
 
     @model_validator(mode="after")
     def _parts(self) -> Self:
@@ -92,6 +125,10 @@ class OutcomeOut(QuickAnswer):
     ]
 
 
+def _number(value: float | None) -> float | None:
+    return float(value) if isinstance(value, bool) else value
+
+
 class FeedbackIn(Strict):
     """The value of a metric for a decision. The last value of each metric and source counts."""
 
@@ -100,8 +137,9 @@ class FeedbackIn(Strict):
     )
     session_id: Id | None = Field(default=None, description="Instead: every open decision of a session.")
     metric: Word = Field(default="quality", description="One of the metrics that the route declares.")
-    value: Annotated[float, Field(ge=-1e9, le=1e9)] | None = Field(
-        description="Within the metric's range; null retracts the earlier value.", examples=[1.0]
+    value: Annotated[Annotated[float, Field(ge=-1e9, le=1e9)] | bool | None, AfterValidator(_number)] = Field(
+        description="Within the metric's range; true and false are 1 and 0; null retracts the earlier value.",
+        examples=[1.0],
     )
     source: Literal["human", "judge", "code"] = Field(
         default="code",

@@ -384,3 +384,33 @@ def test_wide_vectors_are_taken_sketched_and_logged(shared: Running, kind: str) 
         shared.post("/v1/decisions", {"route": name, field: wrong, "input_tokens": 10}, status=422)
     too_wide = {**body, "name": f"{name}-more", "features": {kind: width + 1}}
     shared.post("/v1/routes", too_wide, status=422)
+
+
+def test_usage_is_taken_under_the_names_of_openai(service: Running) -> None:
+    theirs = {
+        "prompt_tokens": 1_000,
+        "completion_tokens": 500,
+        "total_tokens": 1_500,
+        "prompt_tokens_details": {"cached_tokens": 100, "audio_tokens": 0},
+        "completion_tokens_details": {"reasoning_tokens": 7, "audio_tokens": 0},
+    }
+    ours = {"input_tokens": 1_000, "output_tokens": 500, "cached_tokens": 100, "reasoning_tokens": 7}
+    for number, usage in enumerate((theirs, ours)):
+        service.decide(id=f"u{number}", candidates=["small"])
+        service.post(f"/v1/decisions/u{number}/outcome", {"usage": usage}, status=200)
+    first, second = (service.get(f"/v1/decisions/u{number}")["events"][0]["body"] for number in (0, 1))
+    assert first == second
+    for wrong in ({"prompt_tokens": 5}, {"prompt_tokens": "5", "completion_tokens": 1}, theirs | {"x": 1}):
+        service.post("/v1/decisions/u0/outcome", {"usage": wrong}, status=422)
+    for details in (None, [], {}, {"cached_tokens": None}):
+        usage = theirs | {"prompt_tokens_details": details}
+        service.post("/v1/decisions/u0/outcome", {"usage": usage}, status=200)
+
+
+@pytest.mark.parametrize(("thumb", "value"), [(True, 1.0), (False, 0.0)])
+def test_a_thumb_is_a_value(service: Running, thumb: bool, value: float) -> None:
+    service.decide(id="t")
+    service.post("/v1/feedback", {"decision_id": "t", "value": thumb, "id": "f"}, status=200)
+    same = service.post("/v1/feedback", {"decision_id": "t", "value": value, "id": "f"}, status=200)
+    assert same["decision_ids"] == ["t"], "the same feedback sent again"
+    assert service.get("/v1/decisions/t")["events"][0]["body"]["value"] == value

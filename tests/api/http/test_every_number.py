@@ -68,6 +68,8 @@ def test_a_number_that_cannot_be_is_refused(service: Running, path: str, body: d
     service.decide(id="d")
     before = service.service.store.last_seq()
     for value in NEVER:
+        if value == "true" and path.startswith("/v1/feedback"):
+            continue  # a thumb
         content = json.dumps(body).replace(str(MARK), value)
         response = service.client.post(path, content=content, headers={"Content-Type": "application/json"})
         assert response.status_code == 422, f"{value}: {response.status_code} {response.text}"

@@ -76,7 +76,7 @@ def test_a_bad_decision_is_refused(service: Running, body: bytes, status: int) -
 
 
 @pytest.mark.parametrize(
-    "value", ["NaN", "-Infinity", "1e999", "1e308", '"nan"', "true", "[1]", "-0.001", "1.001"]
+    "value", ["NaN", "-Infinity", "1e999", "1e308", '"nan"', '"true"', "[1]", "-0.001", "1.001"]
 )
 def test_a_bad_value_never_reaches_a_model(service: Running, value: str) -> None:
     service.decide(id="judged")
