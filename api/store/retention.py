@@ -6,6 +6,7 @@ before it nothing could be rebuilt. Changes of the configuration are never remov
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterable, Mapping, Sequence
 from datetime import UTC, datetime
 from typing import Any, Final
@@ -45,7 +46,9 @@ class Rollup:
             sums = self._of(row, route, event.served_provider or selected)
             sums["outcomes"] += 1
             sums["failures"] += event.status != "ok"
-            sums["cost_usd"] += event.cost_usd or 0.0
+            # Without a reported cost, what its usage cost by the list in force at its decision.
+            priced_usd = json.loads(row.metadata).get("priced_usd")
+            sums["cost_usd"] += (priced_usd if event.cost_usd is None else event.cost_usd) or 0.0
         elif isinstance(event, Feedback) and event.value is not None:
             sums = self._of(row, route, selected)
             sums["feedback"] += 1

@@ -67,6 +67,22 @@ def test_old_events_go_and_the_state_can_still_be_rebuilt(tmp_path: Path, store_
         assert service.get("/v1/routes/quickstart/state")["decisions"] == 15
 
 
+def test_money_that_the_price_list_tells_is_rolled_up(tmp_path: Path) -> None:
+    now = [time.time() - 10 * DAY_S]
+    with running(tmp_path, clock=lambda: now[0], retention_days=1) as service:
+        usd = 0.0
+        for i in range(4):
+            name = service.decide(id=f"d{i}")["id"]
+            usage = {"usage": {"input_tokens": 1_000, "output_tokens": 500}}
+            usd += service.post(f"/v1/decisions/{name}/outcome", usage, status=200)["cost_usd"]
+        service.until(service.settled)
+        assert usd > 0.0
+        now[0] += 5 * DAY_S
+        assert remove(service) == 8
+        ((total,),) = service.service.store.read("SELECT sum(cost_usd) FROM rollups", [])
+        assert abs(total - usd) < 1e-12
+
+
 def test_a_second_removal_adds_to_the_first(tmp_path: Path) -> None:
     url = f"sqlite:///{tmp_path}/log.db"
     now = [time.time() - 20 * DAY_S]
