@@ -15,7 +15,7 @@ the target policy would always choose the second one:
 >>> findings = diagnose(WeightCounts.of(weight=batch.weight))
 >>> print(recommend(gain, findings, target="the second", incumbent="today's mix").sentence)
 Promote the second: against today's mix it earns +0.06464 quality
-(interval +0.0335 to +0.09579 at 95%, 2,000 decisions).
+(interval +0.0335 to +0.09579 at 95% for a single look, 2,000 decisions).
 
 The path of the data: a *batch* of logged decisions → *estimators*, which give per-decision *terms* →
 *moments* or *resamples*, sums over decisions that the partitions of a log merge → an *estimate*, a value with

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, fields
-from typing import Self
+from typing import Final, Self
 
 import numpy as np
+from numpy.typing import NDArray
+from scipy.special import chdtri
 
+from fairlead.experiments.ope.grouping import sum_by
 from fairlead.experiments.ope.logged import SMALLEST_PROPENSITY
 from fairlead.experiments.ope.validation import (
     Flags,
@@ -21,6 +25,10 @@ from fairlead.experiments.ope.validation import (
     vector,
 )
 from fairlead.optimizer.errors import InvalidInput
+
+_FALSE_ALARM: Final = 0.001
+# A mean propensity that moves by less does not matter to any estimate.
+_LEAST_DRIFT: Final = 0.002
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -99,7 +107,8 @@ class WeightCounts:
     """Sums over the importance weights w of one target policy on n rewarded decisions.
 
     `total` is Σ w, `squares` Σ w², `largest` max w, `without_support` Σ of the target's probabilities of
-    providers that the logging policy could not have chosen, None if only the chosen propensity is known.
+    providers that the logging policy could not have chosen, None if only the chosen propensity is known;
+    `won` and `lost` are sums and sums of squares of w r and of w (1 − r).
 
     >>> round(WeightCounts.of(weight=[0.5, 1.0, 1.5]).effective_size, 2)
     2.57
@@ -110,10 +119,19 @@ class WeightCounts:
     squares: float
     largest: float
     without_support: float | None
+    won: tuple[float, float] = (0.0, 0.0)
+    lost: tuple[float, float] = (0.0, 0.0)
 
     @classmethod
-    def of(cls, *, weight: Vector, target: Matrix | None = None, logging: Matrix | None = None) -> Self:
-        """Sum weights (n,), and if they are known the probabilities of both policies (n, k)."""
+    def of(
+        cls,
+        *,
+        weight: Vector,
+        target: Matrix | None = None,
+        logging: Matrix | None = None,
+        reward: Vector | None = None,
+    ) -> Self:
+        """Sum weights (n,), and if they are known both policies' probabilities (n, k) and rewards (n,)."""
         weight = vector("weight", weight)
         without = None
         if target is not None and logging is not None:
@@ -130,6 +148,8 @@ class WeightCounts:
             squares=float((weight**2).sum()),
             largest=float(weight.max()),
             without_support=without,
+            won=(0.0, 0.0) if reward is None else _two_sums(weight * reward),
+            lost=(0.0, 0.0) if reward is None else _two_sums(weight * (1.0 - reward)),
         )
 
     def merge(self, other: WeightCounts) -> WeightCounts:
@@ -141,9 +161,117 @@ class WeightCounts:
             squares=self.squares + other.squares,
             largest=max(self.largest, other.largest),
             without_support=(self.without_support or 0.0) + (other.without_support or 0.0) if both else None,
+            won=(self.won[0] + other.won[0], self.won[1] + other.won[1]),
+            lost=(self.lost[0] + other.lost[0], self.lost[1] + other.lost[1]),
         )
 
     @property
     def effective_size(self) -> float:
         """(Σ w)² / Σ w², from 0 to n."""
-        return self.total**2 / self.squares if self.squares > 0.0 else 0.0
+        return _worth(self.total, self.squares)
+
+    @property
+    def effective_successes(self) -> float:
+        """(Σ w r)² / Σ (w r)²: as many of the target's own successes the log is worth."""
+        return _worth(*self.won)
+
+    @property
+    def effective_failures(self) -> float:
+        """(Σ w (1 − r))² / Σ (w (1 − r))²: as many of its own failures."""
+        return _worth(*self.lost)
+
+
+def _two_sums(values: Vector) -> tuple[float, float]:
+    return float(values.sum()), float((values**2).sum())
+
+
+def _worth(total: float, squares: float) -> float:
+    return total**2 / squares if squares > 0.0 else 0.0
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class PropensityDrift:
+    """Propensities by span of the log: how many decisions, Σ p and Σ p², shapes (s,), (s, k) and (s, k).
+
+    A split that was fixed beforehand has the same mean in every span; a policy that learned has not.
+
+    >>> steady, moved = np.full((200, 2), 0.5), np.repeat([[0.5, 0.5], [0.9, 0.1]], 100, axis=0)
+    >>> span = np.repeat([0, 1], 100)
+    >>> [PropensityDrift.of(logging=p, span=span, spans=2).is_adaptive for p in (steady, moved)]
+    [False, True]
+    """
+
+    n: Vector
+    total: Matrix
+    squares: Matrix
+
+    @classmethod
+    def of(cls, *, logging: Matrix, span: Integers, spans: int) -> Self:
+        """Sum the logging policy's probabilities (n, k) by the span (n,) of each decision."""
+        by_span = [
+            np.stack([sum_by(span, p, spans) for p in columns.T], axis=1) for columns in (logging, logging**2)
+        ]
+        n = np.bincount(span, minlength=spans).astype(np.float64)
+        return cls(n=n, total=by_span[0], squares=by_span[1])
+
+    def merge(self, other: Self) -> Self:
+        """Return the sums of both sets of decisions together."""
+        return type(self)(**{f.name: getattr(self, f.name) + getattr(other, f.name) for f in fields(self)})
+
+    @property
+    def is_adaptive(self) -> bool:
+        """Whether the means of the spans differ by more than chance and more than a hair."""
+        used = self.n > 0.0
+        n, total, squares = self.n[used, None], self.total[used], self.squares[used]
+        between = (n * (total / n - total.sum(axis=0) / n.sum()) ** 2).sum(axis=0)
+        free = max(float(n.sum()) - len(n), 1.0)
+        within = np.maximum(squares.sum(axis=0) - (total**2 / n).sum(axis=0), 0.0) / free
+        limit = chdtri(max(len(n) - 1, 1), _FALSE_ALARM / self.total.shape[1])
+        moved = between > np.maximum(within * limit, _LEAST_DRIFT**2 * float(n.sum()))
+        return bool(moved.any()) and len(n) > 1
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class KeyedDraws:
+    """How draws of one key, such as a user, go together: per key Σ (1[a] − p) and Σ |1[a] − p|².
+
+    Shapes are (c,), (c, k) and (c,).
+    """
+
+    keys: NDArray[np.uint64]
+    gaps: Matrix
+    own: Vector
+
+    @classmethod
+    def of(cls, *, key: NDArray[np.uint64], logging: Matrix, selected: Integers) -> Self:
+        """Sum over decisions by their keys (n,)."""
+        gap = -logging
+        gap[np.arange(len(key)), selected] += 1.0
+        keys, group = np.unique(key, return_inverse=True)
+        return cls(
+            keys=keys,
+            gaps=_by_group(gap, group, len(keys)),
+            own=sum_by(group, (gap**2).sum(axis=1), len(keys)),
+        )
+
+    def merge(self, other: Self) -> Self:
+        """Return the sums of both sets of decisions, which may share keys."""
+        keys, group = np.unique(np.concatenate([self.keys, other.keys]), return_inverse=True)
+        own = np.concatenate([self.own, other.own])
+        return type(self)(
+            keys=keys,
+            gaps=_by_group(np.concatenate([self.gaps, other.gaps]), group, len(keys)),
+            own=sum_by(group, own, len(keys)),
+        )
+
+    @property
+    def likeness(self) -> float:
+        """By how many standard errors draws within a key are more alike than the propensities say."""
+        alike = (self.gaps**2).sum(axis=1) - self.own
+        spread = math.sqrt(float((alike**2).sum()))
+        return float(alike.sum()) / spread if spread > 0.0 else 0.0
+
+
+def _by_group(columns: Matrix, group: Integers, groups: int) -> Matrix:
+    sums = [sum_by(group, column, groups) for column in columns.T]
+    return np.stack(sums, axis=1)

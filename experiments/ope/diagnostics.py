@@ -13,7 +13,7 @@ from typing import Final
 import numpy as np
 from scipy.special import chdtrc
 
-from fairlead.experiments.ope.counts import LogCounts, WeightCounts
+from fairlead.experiments.ope.counts import KeyedDraws, LogCounts, WeightCounts
 
 # At 100 the worst interval of a quality in [0, 1] is ± .1; with fewer, the normal approximation is no good
 # either (docs/estimators.md, coverage against effective sample size).
@@ -22,6 +22,9 @@ LEAST_EFFECTIVE_SIZE: Final = 100.0
 LARGEST_WEIGHT_SHARE: Final = 0.05
 # What the target does without support can move a quality in [0, 1] by this much, and no interval knows of it.
 LARGEST_WITHOUT_SUPPORT: Final = 0.01
+# Fewer, and the normal approximation of a mean near 0 or 1 is no good.
+LEAST_OUTCOMES: Final = 10.0
+LARGEST_CLUSTER_SHARE: Final = 0.1
 # Chance of a false alarm per check if all is well; several checks are made per log and policy.
 FALSE_ALARM: Final = 0.001
 _Z: Final = 3.2905  # the two-sided normal quantile of FALSE_ALARM
@@ -53,9 +56,16 @@ class Finding:
 
 
 def diagnose(
-    weights: WeightCounts, log: LogCounts | None = None, *, providers: Sequence[str] | None = None
+    weights: WeightCounts,
+    log: LogCounts | None = None,
+    *,
+    providers: Sequence[str] | None = None,
+    watched: bool = False,
 ) -> tuple[Finding, ...]:
     """Every check that the counts allow, for one target policy; `providers` are the names of the columns.
+
+    A confidence sequence holds for any number of decisions and any weights, so a verdict that is `watched`
+    needs neither a least sample size nor a largest weight.
 
     >>> for finding in diagnose(WeightCounts.of(weight=np.repeat([0.5, 1.5], 100))):
     ...     print(finding.name, finding.passed)
@@ -64,10 +74,53 @@ def diagnose(
     mean weight True
     unsupported actions True
     """
-    findings = [effective_size(weights), weight_share(weights), mean_weight(weights), support(weights)]
+    findings = [] if watched else [effective_size(weights), weight_share(weights)]
+    findings += [mean_weight(weights), support(weights)]
     if log is not None:
         findings += [calibration(log, providers=providers), fallback_served(log), missing_feedback(log)]
     return tuple(findings)
+
+
+def effective_outcomes(weights: WeightCounts) -> Finding:
+    """How many successes and failures of the target's own the log is worth; the rarer of both counts.
+
+    The central limit theorem takes some of each: near the ends of the range an interval of few is [1, 1].
+    """
+    size, least = min(weights.effective_successes, weights.effective_failures), LEAST_OUTCOMES
+    return Finding(
+        name="effective successes and failures",
+        measured=size,
+        limit=least,
+        passed=size >= least,
+        text=f"The log is worth {weights.effective_successes:,.0f} of the target's own successes and "
+        f"{weights.effective_failures:,.0f} of its failures; {least:,.0f} of each are needed.",
+        more_decisions=math.ceil(weights.n * (least / size - 1.0)) if 0.0 < size < least else None,
+    )
+
+
+def independent_draws(draws: KeyedDraws, key: str) -> Finding:
+    """Whether draws of the same key are as independent as their propensities say (z, one-sided)."""
+    z = draws.likeness
+    return Finding(
+        name=f"draws within {key}",
+        measured=z,
+        limit=_Z,
+        passed=z <= _Z,
+        text=f"Decisions of the same {key} have drawn the same provider more often than their propensities "
+        f"say ({z:.1f} standard errors; {_Z:.1f} is the limit): give --cluster {key}.",
+    )
+
+
+def largest_cluster(share: float, key: str) -> Finding:
+    """Limit the share of the decisions that one cluster has."""
+    return Finding(
+        name=f"largest {key}",
+        measured=share,
+        limit=LARGEST_CLUSTER_SHARE,
+        passed=share <= LARGEST_CLUSTER_SHARE,
+        text=f"One {key} has {share:.1%} of the decisions, and its luck is one draw; "
+        f"{LARGEST_CLUSTER_SHARE:.0%} is the limit.",
+    )
 
 
 def effective_size(weights: WeightCounts) -> Finding:

@@ -7,13 +7,16 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Final, Literal
 
+from fairlead.experiments.ope.betting import METHOD
 from fairlead.experiments.ope.diagnostics import Finding
 from fairlead.experiments.ope.intervals import Estimate
+from fairlead.experiments.ope.planning import Outlook
 from fairlead.optimizer.errors import finite
 
 Recommendation = Literal["promote", "keep", "not enough evidence"]
 # If this many times the log would be needed, waiting makes no sense: the policies are as good as equal.
 _LONGEST_WAIT: Final = 100.0
+_NOTHING: Final = 1e-9  # less is rounding
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -39,11 +42,16 @@ def recommend(
     incumbent: str,
     quantity: str = "quality",
     margin: float = 0.0,
+    provisos: Sequence[str] = (),
+    remarks: Sequence[str] = (),
+    outlook: Outlook | None = None,
 ) -> Verdict:
     """Recommend a target policy or the incumbent by the gain, in the unit of `quantity`, more being better.
 
     Promote if the whole interval lies above `margin`, the smallest gain that is worth a change; keep if it
-    lies at or below it. If a finding fails, no winner is named, whatever the interval says.
+    lies at or below it. If a finding fails, no winner is named, whatever the interval says. The sentence has
+    the `provisos` of a promotion, and `remarks` beside the gain. `outlook` says what would settle it; without
+    it half-widths are taken to shrink as 1 / √n.
 
     >>> gain = Estimate(
     ...     value=0.03, low=0.01, high=0.05, standard_error=0.01, n=5_000, level=0.95, method="asymptotic"
@@ -54,31 +62,64 @@ def recommend(
     16000
     """
     margin = finite("margin", margin, remedy="give the smallest gain that is worth a change")
-    failed = [finding for finding in findings if not finding.passed]
-    numbers = (
-        f"{gain.value:+.4g} {quantity} (interval {gain.low:+.4g} to {gain.high:+.4g} at {gain.level:.0%}, "
-        f"{gain.n:,} decisions)"
-    )
-    if failed:
+    if failed := [finding for finding in findings if not finding.passed]:
         return _refused(failed, target)
+    numbers = "; ".join(
+        [f"{signed(gain.value)} {quantity} ({_interval(gain)}, {gain.n:,} decisions)", *remarks]
+    )
     if gain.low > margin:
-        sentence = f"Promote {target}: against {incumbent} it earns {numbers}."
+        sentence = f"Promote {target}{_provided(provisos)}: against {incumbent} it earns {numbers}."
         return Verdict(recommendation="promote", sentence=sentence)
     if gain.high <= margin:
         sentence = f"Keep {incumbent}: against it {target} earns {numbers}."
         return Verdict(recommendation="keep", sentence=sentence)
-    more = more_decisions(gain, margin=margin)
-    sentence = f"Not enough evidence for {target}: against {incumbent} it earns {numbers}; "
-    sentence += f"{_missing(gain, more)}."
+    more, missing = _missing(gain, outlook, margin=margin)
+    sentence = f"Not enough evidence for {target}: against {incumbent} it earns {numbers}; {missing}."
     return Verdict(recommendation="not enough evidence", sentence=sentence, more_decisions=more)
 
 
-def _missing(gain: Estimate, more: int | None) -> str:
+def _provided(provisos: Sequence[str]) -> str:
+    return f", provided that {' and that '.join(provisos)}" if provisos else ""
+
+
+def _interval(gain: Estimate) -> str:
+    ends = f"{signed(gain.low)} to {signed(gain.high)}"
+    if gain.method == METHOD:
+        return f"{ends}, each end at {gain.level:.0%} however often you look"
+    return f"interval {ends} at {gain.level:.0%} for a single look"
+
+
+def signed(value: float) -> str:
+    """Write a number with its sign and four digits that count, never with an exponent.
+
+    >>> signed(0.064642), signed(-1290.0), signed(1.3e-18)
+    ('+0.06464', '-1,290', '+0')
+    """
+    if not math.isfinite(value):
+        return f"{value:+}".replace("inf", "∞")
+    if abs(value) < _NOTHING:
+        return "+0"
+    digits = max(3 - math.floor(math.log10(abs(value))), 0)
+    text = f"{value:+,.{digits}f}"
+    return text.rstrip("0").rstrip(".") if "." in text else text
+
+
+def _missing(gain: Estimate, outlook: Outlook | None, *, margin: float) -> tuple[int | None, str]:
+    """Return how many more decisions would be enough, and say so."""
+    more = more_decisions(gain, margin=margin) if outlook is None else outlook.more_decisions
+    more = None if more is None else round_up(more)
     if not math.isfinite(gain.half_width):
-        return "they are too few for an interval"
+        return more, "they are too few for an interval"
+    if outlook is not None and outlook.share is not None and outlook.decisions_then is not None:
+        faster = (
+            f"with {outlook.share:.0%} of the traffic given to it, about "
+            f"{round_up(outlook.decisions_then):,} more decisions would be enough, at a cost of at most "
+            f"{signed(max(-gain.low, 0.0) * outlook.share).removeprefix('+')} each"
+        )
+        return more, faster if more is None else f"about {more:,} more at this exploration rate, or {faster}"
     if more is None:
-        return "the two are too close to be told apart by this log"
-    return f"about {more:,} more decisions at this exploration rate would be enough"
+        return None, "the two are too close to be told apart by this log"
+    return more, f"about {more:,} more decisions at this exploration rate would be enough"
 
 
 def more_decisions(gain: Estimate, *, margin: float = 0.0) -> int | None:

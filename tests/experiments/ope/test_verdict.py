@@ -31,7 +31,7 @@ def test_an_interval_above_nothing_promotes() -> None:
     assert verdict.recommendation == "promote"
     assert verdict.sentence == (
         "Promote linucb: against uniform it earns +0.03 quality "
-        "(interval +0.01 to +0.05 at 95%, 1,000 decisions)."
+        "(interval +0.01 to +0.05 at 95% for a single look, 1,000 decisions)."
     )
 
 
