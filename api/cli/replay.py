@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
@@ -42,6 +43,15 @@ _REJECTION = (
     "Also let targets that learn play the log by rejection: they learn from their own decisions alone."
 )
 _FAILURE = "Quality of a call that failed, from 0 to 1, whatever reward its row has."
+_FIXED = (
+    "Judge by intervals for a single look that was planned; otherwise by sequences that may be watched, "
+    "which alone hold on the log of a policy that learns."
+)
+_CLUSTER = "Attribute, such as user_id, whose decisions depend on each other."
+_TRAINED = (
+    "Time (ISO 8601) up to which the policy of the target 'column' has learned, or never; only later "
+    "decisions are judged."
+)
 _SCHEDULER = "Address of a running dask scheduler; its workers must see the same files."
 
 
@@ -63,6 +73,9 @@ class ReplayOptions:
     model: Annotated[Literal["auto", "ridge", "boosting", "mean", "column"], _estimate(help=_MODEL)] = "auto"
     tune: Annotated[bool, _estimate("--tune", help="Choose the λ of estimators by SLOPE.")] = False
     level: Annotated[float, _estimate(help="Confidence level of the intervals.")] = 0.95
+    fixed_sample: Annotated[bool, _estimate("--fixed-sample", help=_FIXED)] = False
+    cluster: Annotated[str | None, _estimate(metavar="ATTRIBUTE", help=_CLUSTER)] = None
+    trained_until: Annotated[str | None, _estimate(metavar="TIME", help=_TRAINED)] = None
     failure_reward: Annotated[float, _estimate(help=_FAILURE)] = 0.0
     margin: Annotated[float, _estimate(help="Smallest gain that is worth a change.")] = 0.0
     resamples: Annotated[int, _estimate(help="Number of bootstrap resamples; with 0 there is no lift.")] = (
@@ -103,11 +116,19 @@ class ReplayOptions:
             resamples=self.resamples,
             margin=self.margin,
             seed=self.seed,
+            fixed_sample=self.fixed_sample,
+            cluster=self.cluster,
+            trained_until_s=_trained_until_s(self.trained_until),
         )
         chosen = options.names(self.estimators)
         if chosen is None:
             return settings
         return replace(settings, estimators=tuple(dict.fromkeys((self.estimator, *chosen))))
+
+
+def _trained_until_s(text: str | None) -> float | None:
+    """Return seconds since 1970; None if nothing is said, −∞ if the column's policy has not learned."""
+    return -math.inf if text == "never" else options.seconds_of("--trained-until", text)
 
 
 def replay(asked: ReplayOptions) -> None:

@@ -12,6 +12,7 @@ the log; such intervals are a little too wide, since they also allow for other p
 from __future__ import annotations
 
 import argparse
+import math
 import sys
 import tempfile
 import time
@@ -28,6 +29,7 @@ from fairlead.experiments.benchmarks.tables import DataMissing, Options, data_fo
 from fairlead.experiments.logs.log import Log, open_log
 from fairlead.experiments.logs.read import Reader
 from fairlead.experiments.logs.write import Line, write_log
+from fairlead.experiments.ope.betting import METHOD
 from fairlead.experiments.ope.intervals import Estimate
 from fairlead.experiments.ope.validation import Integers, Matrix
 from fairlead.experiments.replay.result import TargetResult
@@ -41,7 +43,7 @@ from fairlead.experiments.targets.base import TargetSpec
 from fairlead.experiments.targets.factory import make_target
 
 TABLES: Final = ("logparse", "paretobandit")
-ESTIMATORS: Final = ("snips", "dr", "sndr")
+ESTIMATORS: Final = ("dr",)
 _POLICY: Final = "epsilon-greedy:0.4"
 _GOAL: Final = Goal(wtp_usd=0.01)
 _PLAYED: Final = Settings(wtp_usd=(0.01,), features="surface", task_labels=True)
@@ -107,7 +109,8 @@ def judge_replay(
             yield {**line, "target_propensities": [chances[name] for name in line["providers"]]}
 
     write_log(path, lines())
-    settings = ReplaySettings(targets=tuple(specs), seed=seed, resamples=resamples)
+    # The column's policy was made from other prompts.
+    settings = ReplaySettings(targets=tuple(specs), seed=seed, resamples=resamples, trained_until_s=-math.inf)
     with open_log(path) as log:
         result = replay(log, settings, LocalPool())
         order = [population.table.providers.index(name) for name in log.providers]
@@ -145,9 +148,7 @@ def _held(target: TargetResult, *, truth: float, gain: float) -> Held:
     intervals: dict[str, tuple[Estimate, float]] = {
         name: (target.estimates["reward"][name], truth) for name in ESTIMATORS
     }
-    intervals |= {
-        f"gain, {name}": (target.intervals[name], gain) for name in ("asymptotic", "bootstrap", "anytime")
-    }
+    intervals[f"gain, {METHOD}"] = (target.intervals[METHOD], gain)
     held = {name: (e.low <= true <= e.high, e.high - e.low) for name, (e, true) in intervals.items()}
     wrong = {"promote": gain <= 0.0, "keep": gain > 0.0}.get(target.verdict.recommendation, False)
     return {**held, "wrong verdict": (wrong, 0.0)}

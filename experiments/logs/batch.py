@@ -76,12 +76,13 @@ class LogBatch:
     ) -> Indices:
         """Return the indices of the decisions that estimates of these metrics rest on.
 
-        Those are the answered calls of which all metrics are known. A failed call has its quality without
-        anybody's judgement, so it counts with the share of its provider's answered calls that do, by the
+        Those are the answered calls of which all of ``metrics``, `reward` first, are known. A failed call has
+        its quality without anybody's judgement, so it counts with the share of its
+        provider's answered calls that do, by the
         ``facts`` of the log: else failures would outweigh the answers that nobody judged. ``draws`` (n,), in
         [0, 1), say which do.
         """
-        shares = _counted_shares(facts, whole=len(metrics) > 1)
+        shares = _counted_shares(facts, tuple(metrics[1:]))
         is_whole = np.logical_and.reduce([np.isfinite(getattr(self, metric)) for metric in metrics])
         return np.flatnonzero(np.where(self.failed, draws < shares[self.provider], is_whole))
 
@@ -91,13 +92,13 @@ class LogBatch:
         return replace(self, **arrays)
 
 
-def _counted_shares(facts: Sequence[ProviderFacts], *, whole: bool) -> FloatArray:
-    """Share of each provider's answered calls that estimates count, shape (k,).
+def _counted_shares(facts: Sequence[ProviderFacts], others: tuple[str, ...]) -> FloatArray:
+    """Share of each provider's answered calls that have a reward and these other outcomes, shape (k,).
 
-    Those with a reward, or with ``whole`` those with every outcome that the log has. A provider that never
-    answered has the share of all.
+    A provider that never answered has the share of all.
     """
-    counted = np.array([fact.whole if whole else fact.judged for fact in facts], dtype=np.float64)
+    counts = [fact.judged_with[others] if others else fact.judged for fact in facts]
+    counted = np.array(counts, dtype=np.float64)
     answered = np.array([fact.answered for fact in facts], dtype=np.float64)
     overall = counted.sum() / max(answered.sum(), 1.0)
     return np.where(answered > 0.0, counted / np.maximum(answered, 1.0), overall)

@@ -32,6 +32,8 @@ TASK_SQL: Final = "(context ->> '$.task')"
 FAILED_SQL: Final = "(coalesce(status, 'ok') <> 'ok')"
 """SQL of whether a row's call failed."""
 
+_BESIDES_REWARD: Final = (("cost_usd",), ("latency_s",), ("cost_usd", "latency_s"))
+_UNSEEN: Final = (*[0] * (4 + len(_BESIDES_REWARD)), *[None] * 5)
 _NAMED: Final = 5
 """Providers that a sentence names, those with the highest counts; the JSON has all."""
 
@@ -40,8 +42,9 @@ _NAMED: Final = 5
 class ProviderFacts:
     """One provider of a log: how often it was chosen, and the means of what came of it (NaN if unknown).
 
-    Of the ``chosen`` calls ``failed`` did; of the others, which were answered, ``judged`` have a reward and
-    ``whole`` every outcome that the log has at all. ``without_cost`` counts calls of either kind.
+    Of the ``chosen`` calls ``failed`` did; of the others, which were answered, ``judged`` have a reward, and
+    ``judged_with`` counts those that have a cost too, a latency too, or both. ``without_cost`` counts calls
+    of either kind. The largest cost and latency are NaN too if unknown.
     ``left_out`` are its rows that break a rule, which nothing else counts. ``mean_reward`` is over all calls:
     failed ones with the log's failure reward, answered ones as those of them that were judged.
     """
@@ -50,12 +53,14 @@ class ProviderFacts:
     chosen: int
     failed: int
     judged: int
-    whole: int
+    judged_with: Mapping[tuple[str, ...], int]
     without_cost: int
     left_out: int
     mean_reward: float
     mean_cost_usd: float
     mean_latency_s: float
+    largest_cost_usd: float
+    largest_latency_s: float
 
     @property
     def answered(self) -> int:
@@ -267,20 +272,18 @@ def _provider_facts(
     failure_reward: float,
 ) -> tuple[ProviderFacts, ...]:
     """Summarise all providers that could be chosen, the cheapest first."""
-    present = connection.execute(f"SELECT count(cost_usd) > 0, count(latency_s) > 0 FROM {good}").fetchone()
-    assert present is not None
     judged = f"NOT {FAILED_SQL} AND reward IS NOT NULL"
-    logged = [name for name, is_logged in zip(("cost_usd", "latency_s"), present, strict=True) if is_logged]
-    whole = " AND ".join([judged, *(f"{name} IS NOT NULL" for name in logged)])
+    present = (" AND ".join(f"{name} IS NOT NULL" for name in others) for others in _BESIDES_REWARD)
+    with_others = ", ".join(f"count_if({judged} AND {each})" for each in present)
     query = (
-        f"SELECT provider, count(*), count_if({FAILED_SQL}), count_if({judged}), count_if({whole}), "
-        f"count_if(cost_usd IS NULL), avg(reward) FILTER ({judged}), avg(cost_usd), avg(latency_s) "
-        f"FROM {good} GROUP BY provider"
+        f"SELECT provider, count(*), count_if({FAILED_SQL}), count_if({judged}), count_if(cost_usd IS NULL), "
+        f"{with_others}, avg(reward) FILTER ({judged}), avg(cost_usd), avg(latency_s), max(cost_usd), "
+        f"max(latency_s) FROM {good} GROUP BY provider"
     )
     means: dict[str, tuple[Any, ...]] = {row[0]: row[1:] for row in connection.execute(query).fetchall()}
     facts = []
     for name in _provider_names(connection, path, good):
-        *counts, reward, cost, latency = means.get(name, (0, 0, 0, 0, 0, None, None, None))
+        *counts, reward, cost, latency, largest_cost, largest_latency = means.get(name, _UNSEEN)
         chosen, failed = counts[:2]
         facts.append(
             ProviderFacts(
@@ -288,12 +291,14 @@ def _provider_facts(
                 chosen=chosen,
                 failed=failed,
                 judged=counts[2],
-                whole=counts[3],
-                without_cost=counts[4],
+                judged_with=dict(zip(_BESIDES_REWARD, counts[4:], strict=True)),
+                without_cost=counts[3],
                 left_out=dropped.get(name, 0),
                 mean_reward=_mixed(_number(reward), failure_reward, failed / chosen if chosen else 0.0),
                 mean_cost_usd=_number(cost),
                 mean_latency_s=_number(latency),
+                largest_cost_usd=_number(largest_cost),
+                largest_latency_s=_number(largest_latency),
             )
         )
     return tuple(sorted(facts, key=lambda f: (f.mean_cost_usd != f.mean_cost_usd, f.mean_cost_usd, f.name)))

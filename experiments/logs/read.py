@@ -117,9 +117,10 @@ class Reader:
         )
 
 
-def attribute_names(log: Log) -> list[str]:
-    """List the names of the attributes in a log, the commonest first."""
-    keys = f"SELECT unnest(json_keys(context, '$.attributes')) AS name FROM {log.relation}"
+def attribute_names(log: Log, *, rows: int | None = None) -> list[str]:
+    """List the names of the attributes in a log, or in its first ``rows``, the commonest first."""
+    source = log.relation if rows is None else f"(FROM {log.relation} WHERE position < {rows})"
+    keys = f"SELECT unnest(json_keys(context, '$.attributes')) AS name FROM {source}"
     with bounded(log.folder) as connection:
         names = connection.execute(f"SELECT name FROM ({keys}) GROUP BY name ORDER BY count(*) DESC, name")
         return [str(name) for (name,) in names.fetchall()]

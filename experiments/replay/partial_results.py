@@ -9,8 +9,9 @@ from typing import Any, Final, Self
 import numpy as np
 from numpy.typing import NDArray
 
+from fairlead.experiments.ope.betting import ClusterSums, Wealth
 from fairlead.experiments.ope.bootstrap import Resamples
-from fairlead.experiments.ope.counts import LogCounts, WeightCounts
+from fairlead.experiments.ope.counts import KeyedDraws, LogCounts, PropensityDrift, WeightCounts
 from fairlead.experiments.ope.moments import Moments
 from fairlead.optimizer.types import FloatArray
 
@@ -30,18 +31,24 @@ Key = tuple[str, str]
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Slice:
-    """Moments and weights of one target in a slice.
+    """Moments and weights of one target in a slice, and the wealth of its gain in what the verdict weighs.
 
     Estimates per metric: the incumbent's own, the target's by the primary estimator, and `PAIRED`.
+    ``divergence`` (5,) sums, per share of `planning.EXPLORATION`, how far the target is from the log.
     """
 
     moments: Moments
     weights: WeightCounts
+    gain: Wealth
+    divergence: FloatArray
 
     def merge(self, other: Self) -> Self:
         """Add up both parts."""
         return type(self)(
-            moments=self.moments.merge(other.moments), weights=self.weights.merge(other.weights)
+            moments=self.moments.merge(other.moments),
+            weights=self.weights.merge(other.weights),
+            gain=self.gain.merge(other.gain),
+            divergence=self.divergence + other.divergence,
         )
 
 
@@ -50,14 +57,20 @@ class TargetPart:
     """Sums over the decisions with known outcomes for one target.
 
     ``moments`` hold every metric's estimates, those of `ReplaySettings.names` and `PAIRED`, by
-    `estimate_name`; ``histogram`` counts weights between `WEIGHT_EDGES`; ``shares`` (k,) sums the target's
-    probabilities, and ``distance`` is how far the farthest is from the logging policy's.
+    `estimate_name`; ``gains`` and ``values`` are the wealth of betting on every quantity, ``clusters`` sum
+    the verdict's gain by cluster, if there are any; ``substituted`` counts decisions in which another
+    provider stood in for a fixed one; ``histogram`` counts weights between `WEIGHT_EDGES`; ``shares`` (k,)
+    sums the target's probabilities, and ``distance`` is how far the farthest is from the logging policy's.
     """
 
     moments: Moments
     weights: WeightCounts
+    gains: Mapping[str, Wealth]
+    values: Mapping[str, Wealth]
+    clusters: ClusterSums | None
     histogram: NDArray[np.int64]
     shares: FloatArray
+    substituted: int
     distance: float
     resamples: Resamples | None
     slices: Mapping[Key, Slice] = field(default_factory=dict)
@@ -71,6 +84,10 @@ class TargetPart:
         return type(self)(
             moments=self.moments.merge(other.moments),
             weights=self.weights.merge(other.weights),
+            gains={name: part.merge(other.gains[name]) for name, part in self.gains.items()},
+            values={name: part.merge(other.values[name]) for name, part in self.values.items()},
+            clusters=_merge(self.clusters, other.clusters),
+            substituted=self.substituted + other.substituted,
             histogram=self.histogram + other.histogram,
             shares=self.shares + other.shares,
             distance=max(self.distance, other.distance),
@@ -85,13 +102,18 @@ class LogPart:
 
     ``cells`` (tasks + 1, k, 6) sums per task (the last: none) and provider: decisions, weights 1 / p,
     weighted rewards, weighted USD, rewards, squares of the weights. ``smallest_propensity`` is that of any
-    eligible provider. ``fixed`` resamples the always-one-provider policies.
+    eligible provider. ``fixed`` resamples the always-one-provider policies. ``drift`` tells whether the
+    logging policy learned, ``draws`` whether decisions of one key were drawn alike. ``calibration`` sums per
+    task and span: decisions, rewards, predicted rewards, draws of the likeliest provider, its propensities.
     """
 
     counts: LogCounts
     cells: FloatArray
     smallest_propensity: float
     fixed: Resamples | None
+    drift: PropensityDrift
+    draws: KeyedDraws | None
+    calibration: Mapping[Key, FloatArray]
 
     def merge(self, other: Self) -> Self:
         """Add up both parts."""
@@ -100,6 +122,14 @@ class LogPart:
             cells=self.cells + other.cells,
             smallest_propensity=min(self.smallest_propensity, other.smallest_propensity),
             fixed=_merge(self.fixed, other.fixed),
+            drift=self.drift.merge(other.drift),
+            draws=_merge(self.draws, other.draws),
+            calibration={
+                key: np.sum(
+                    [part[key] for part in (self.calibration, other.calibration) if key in part], axis=0
+                )
+                for key in {**self.calibration, **other.calibration}
+            },
         )
 
 

@@ -12,16 +12,18 @@ from fairlead.experiments.ope.counts import LogCounts
 from fairlead.experiments.ope.diagnostics import Finding
 from fairlead.experiments.ope.fixed_mix import FixedMix
 from fairlead.experiments.ope.intervals import Estimate
+from fairlead.experiments.ope.planning import Outlook
 from fairlead.experiments.ope.verdict import Verdict
 from fairlead.experiments.replay.settings import TIME_BUCKETS, ReplaySettings, Tuning
 from fairlead.experiments.targets.base import TargetSpec
 
-UTILITY: Final = "utility"
-
 
 @dataclass(frozen=True, kw_only=True)
 class SliceResult:
-    """One slice for one target: n decisions, the quality of both policies, the gain, and the sample size."""
+    """One slice for one target: n decisions, the quality of both policies, and the sample size.
+
+    The gain is in what the verdict weighs; its bounds hold for all slices and targets together.
+    """
 
     by: str
     value: str
@@ -32,15 +34,40 @@ class SliceResult:
     effective_size: float
 
 
+@dataclass(frozen=True, kw_only=True)
+class Calibration:
+    """A task or span (``by``, ``value``) of n decisions: what came of them, and what was predicted.
+
+    ``likeliest_share`` says how often the likeliest provider was drawn, ``propensity`` is its mean
+    probability.
+    """
+
+    by: str
+    value: str
+    n: int
+    reward: float
+    predicted_reward: float
+    likeliest_share: float
+    propensity: float
+
+
+@dataclass(frozen=True, kw_only=True)
+class WatchedGain:
+    """The gain with its sequence at the end of a span (``bucket``) of the log, from all decisions so far."""
+
+    bucket: int
+    gain: Estimate
+
+
 @dataclass(frozen=True, kw_only=True, eq=False)
 class TargetResult:
     """The result for one target.
 
     ``estimates`` are by metric (``reward``, ``cost_usd``, ``latency_s``, and ``utility`` if there is one) and
     estimator; ``gains`` by metric are those of the target over the logging policy, both by the primary
-    estimator, paired. ``intervals`` are of the gain in the quantity of the verdict, but for empirical
-    Bernstein, which bounds the IPS estimate of quality. ``mix`` compares with the best fixed mix at the
-    target's own spend.
+    estimator, paired. ``intervals`` are of the gain in the quantity of the verdict. ``mix`` compares with the
+    best fixed mix at the target's own spend. ``watched_gain`` is what the sequence said span by span, and
+    ``outlook`` what would settle the question.
     """
 
     label: str
@@ -58,6 +85,8 @@ class TargetResult:
     histogram: tuple[int, ...]
     slices: tuple[SliceResult, ...]
     over_time: tuple[SliceResult, ...]
+    watched_gain: tuple[WatchedGain, ...]
+    outlook: Outlook | None
     tuning: Tuning
 
 
@@ -79,6 +108,7 @@ class Replay:
 
     ``cells`` are per task and provider, with the task `ALL` for the whole log. ``account`` says what the rows
     are that all of it rests on, and ``facts`` per provider; a failed call has the quality ``failure_reward``.
+    ``is_adaptive`` says that propensities drift, as those of a policy that learns do.
     """
 
     path: str
@@ -95,6 +125,8 @@ class Replay:
     hull: Hull | None
     cells: tuple[Cell, ...]
     counts: LogCounts
+    is_adaptive: bool
+    calibration: tuple[Calibration, ...]
     notes: tuple[str, ...]
 
     @property
@@ -119,6 +151,6 @@ def _lift(target: TargetResult) -> float:
 ALL: Final = "(all)"
 
 
-def bucket_middle_s(result: Replay, bucket: int) -> float:
+def bucket_middle_s(result: Replay, bucket: float) -> float:
     """Return the middle of a span of the log, in seconds since 1970."""
     return result.first_s + (bucket + 0.5) * (result.last_s - result.first_s) / TIME_BUCKETS

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import replace
 from functools import reduce
 from pathlib import Path
@@ -34,6 +34,10 @@ TUNED: Final[dict[str, tuple[Tame, bool]]] = {
 }
 """The estimators whose λ can be chosen: how they tame weights, and whether a model is part of them."""
 
+KEYS: Final = ("session_id", "session", "user_id", "user")
+"""Attributes that usually hold what decisions are made alike for."""
+
+_LOOKED_AT: Final = 10_000
 _LISTED: Final = 30
 """Names of attributes that an error lists, the commonest."""
 
@@ -51,7 +55,8 @@ def replay(
     _ = job.metrics  # refuses a log without rewards before any work is done
     for spec in settings.targets:
         check_target(spec, log)
-    _check_slices(log, settings.by)
+    _check_attributes(log, settings)
+    job = replace(job, key=_key(log, settings))
     every = range(len(settings.targets))
     learning = [i for i in every if settings.targets[i].learns]
     pool.map(learn_target, [(job, i) for i in learning], progress("learning from the log", len(learning)))
@@ -76,16 +81,26 @@ def replay(
     return add_rejection(result, dict(zip(learning, estimates, strict=True)))
 
 
-def _check_slices(log: Log, by: Sequence[str]) -> None:
-    """Refuse to slice by what no row has."""
-    asked = [name for name in by if name not in SLICES]
+def _key(log: Log, settings: ReplaySettings) -> str | None:
+    """Return the attribute whose decisions may have been drawn together, if the log has a usual one."""
+    if settings.cluster is not None:
+        return None
+    names = attribute_names(log, rows=_LOOKED_AT)
+    return next((name for name in KEYS if name in names), None)
+
+
+def _check_attributes(log: Log, settings: ReplaySettings) -> None:
+    """Refuse to slice or cluster by what no row has."""
+    asked = [name for name in settings.by if name not in SLICES]
+    asked += [settings.cluster] if settings.cluster is not None else []
     names = attribute_names(log) if asked else []
     for name in asked:
         if name not in names:
             listed = ", ".join([*SLICES, *names[:_LISTED]])
             more = f" and {len(names) - _LISTED:,} more attributes" if len(names) > _LISTED else ""
             raise InvalidInput(
-                f"{log.path} has no attribute {name!r} in any row to slice by: choose among {listed}{more}"
+                f"{log.path} has no attribute {name!r} in any row to slice or cluster by: choose among "
+                f"{listed}{more}"
             )
 
 

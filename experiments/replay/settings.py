@@ -8,10 +8,11 @@ from functools import cached_property
 from typing import Final, Literal
 
 from fairlead.experiments.logs.log import Log
+from fairlead.experiments.ope.betting import RewardRange
 from fairlead.experiments.ope.bootstrap import RESAMPLES
 from fairlead.experiments.ope.estimators import ESTIMATORS
 from fairlead.experiments.ope.intervals import LEVEL, check_level
-from fairlead.experiments.targets.base import TargetSpec
+from fairlead.experiments.targets.base import NO_GOAL, TargetSpec
 from fairlead.optimizer.errors import InvalidInput, finite
 
 Model = Literal["auto", "ridge", "boosting", "mean", "column"]
@@ -21,6 +22,7 @@ Tuning = Mapping[str, float]
 TIME_BUCKETS: Final = 24
 """Equal spans of the log, by which a report draws quality over time."""
 
+UTILITY: Final = "utility"
 ON_POLICY: Final = "on-policy"
 INCUMBENT: Final = "the logging policy"
 SLICES: Final = ("task", "week", "route")
@@ -34,7 +36,10 @@ class ReplaySettings:
     ``wtp_usd`` sets the utility that the verdict is about; None: quality. ``by`` slices by those of `SLICES`
     or the name of an attribute. With ``rejection``, targets that learn are also played by rejection.
     ``resamples`` is the size of the bootstrap, 0 for none. ``margin`` is the smallest gain that is worth a
-    change. `InvalidInput` says which setting cannot be.
+    change. The verdict holds however often it is looked at, or with ``fixed_sample`` for a single look that
+    was planned. ``cluster`` names the attribute whose decisions depend on each other. Decisions up to
+    ``trained_until_s``, seconds since 1970, are not judged: the column's policy has learned from them; None
+    if that is unknown. `InvalidInput` says which setting cannot be.
 
     >>> from fairlead.experiments.targets.base import TargetSpec
     >>> settings = ReplaySettings(targets=(TargetSpec(name="uniform"),), wtp_usd=0.01, by=("task",))
@@ -55,6 +60,9 @@ class ReplaySettings:
     resamples: int = RESAMPLES
     margin: float = 0.0
     seed: int = 0
+    fixed_sample: bool = False
+    cluster: str | None = None
+    trained_until_s: float | None = None
 
     def __post_init__(self) -> None:
         for name in (*self.estimators, self.primary):
@@ -87,11 +95,15 @@ class ReplaySettings:
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class ReplayJob:
-    """A log, what to compute from it, and λ by target once tuned: what every process needs."""
+    """A log, what to compute from it, and λ by target once tuned: what every process needs.
+
+    ``key`` is an attribute, such as a user's, by which draws are looked at for being alike.
+    """
 
     log: Log
     settings: ReplaySettings
     tuning: tuple[Tuning, ...] = ()
+    key: str | None = None
 
     @cached_property
     def metrics(self) -> tuple[str, ...]:
@@ -105,6 +117,52 @@ class ReplayJob:
         has_cost = any(fact.mean_cost_usd == fact.mean_cost_usd for fact in facts)
         has_latency = any(fact.mean_latency_s == fact.mean_latency_s for fact in facts)
         return ("reward", *(["cost_usd"] if has_cost else []), *(["latency_s"] if has_latency else []))
+
+    @cached_property
+    def required(self) -> tuple[str, ...]:
+        """The outcomes that a decision needs to be judged: those that a verdict weighs, `reward` first."""
+        specs, settings = self.settings.targets, self.settings
+        weighs_cost = settings.wtp_usd is not None or any(spec.goal != NO_GOAL for spec in specs)
+        used = {"reward": True, "cost_usd": weighs_cost, "latency_s": settings.latency_weight > 0.0}
+        return tuple(metric for metric in self.metrics if used[metric])
+
+    def factors(self, spec: TargetSpec) -> dict[str, float]:
+        """Weigh the metrics in a target's utility; `InvalidInput` if the log lacks one that it needs."""
+        factors = {"reward": 1.0}
+        wtp_usd = spec.goal.wtp_usd or self.settings.wtp_usd
+        if wtp_usd:
+            factors["cost_usd"] = -1.0 / wtp_usd
+        if self.settings.latency_weight:
+            factors["latency_s"] = -self.settings.latency_weight
+        for metric in factors:
+            if metric not in self.metrics:
+                raise InvalidInput(
+                    f"{self.log.path} has no {metric}, which the utility needs: leave --wtp or "
+                    "--latency-weight out"
+                )
+        return factors
+
+    def quantities(self, spec: TargetSpec) -> dict[str, dict[str, float]]:
+        """Weigh the metrics in every metric by itself, and in the utility if it is more than quality."""
+        quantities = {metric: {metric: 1.0} for metric in self.metrics}
+        factors = self.factors(spec)
+        return {**quantities, UTILITY: factors} if len(factors) > 1 else quantities
+
+    def within(self, factors: Mapping[str, float]) -> RewardRange:
+        """Return the range of a weighted sum of metrics: quality up to 1, the others up to their largest."""
+        facts = self.log.facts
+        largest = {
+            "reward": 1.0,
+            "cost_usd": max((f.largest_cost_usd for f in facts if f.largest_cost_usd > 0.0), default=1.0),
+            "latency_s": max((f.largest_latency_s for f in facts if f.largest_latency_s > 0.0), default=1.0),
+        }
+        ends = [factor * largest[metric] for metric, factor in factors.items()]
+        return RewardRange(low=sum(min(end, 0.0) for end in ends), high=sum(max(end, 0.0) for end in ends))
+
+    @cached_property
+    def by(self) -> tuple[str, ...]:
+        """The slices: those that were asked for, or tasks, so that harm to one is not lost in the mean."""
+        return self.settings.by or (("task",) if self.log.tasks else ())
 
     @cached_property
     def model(self) -> Model:
@@ -122,4 +180,9 @@ class ReplayJob:
     def needs_contexts(self) -> bool:
         """Whether features or attributes have to be read for estimates."""
         sliced = set(self.settings.by) - {"task", "week"}
-        return self.model in ("ridge", "boosting") or bool(sliced)
+        return (
+            self.model in ("ridge", "boosting")
+            or bool(sliced)
+            or self.settings.cluster is not None
+            or self.key is not None
+        )

@@ -86,7 +86,8 @@ def estimators_table(result: Replay, target: TargetResult) -> Table:
 
 def slices_table(result: Replay) -> Table:
     """One row per slice and target."""
-    table = Table(title="Slices: quality", title_justify="left", box=SIMPLE, padding=(0, 1, 0, 0))
+    title = f"Slices: quality, and the gain in {result.settings.quantity}"
+    table = Table(title=title, title_justify="left", box=SIMPLE, padding=(0, 1, 0, 0))
     for name in ("slice", "policy", "decisions", "as logged", "target", "gain", "ESS"):
         table.add_column(name, justify="left" if name in ("slice", "policy") else "right")
     for target in result.targets:
@@ -104,7 +105,7 @@ def show(console: Console, result: Replay, *, every_estimator: bool) -> None:
     if every_estimator:
         for target in result.targets:
             console.print(estimators_table(result, target))
-    if any(target.slices for target in result.targets):
+    if result.settings.by and any(target.slices for target in result.targets):
         console.print(slices_table(result))
     for note in result.notes:
         console.print(note, highlight=False)

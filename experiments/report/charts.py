@@ -22,6 +22,10 @@ from fairlead.experiments.replay.result import ALL, Cell, Replay, TargetResult, 
 
 _LONGEST: Final = 26
 _NARROW: Final = 500  # pixels of a chart below which labels turn and legends have one column
+FEWEST: Final = 30
+"""Decisions from which a cell of the map is coloured: the mean of fewer is luck."""
+
+_GREY: Final = "#E4E4E4"
 _Row = dict[str, Any]
 
 
@@ -67,9 +71,9 @@ def forest(
 ) -> alt.LayerChart:
     """Values with intervals, one line each, in the order of the rows."""
     data = [
-        {"name": short(name), **_ends(estimate), "strong": name == bold}
+        {"name": short(name), **_drawn_ends(estimate), "strong": name == bold}
         for name, estimate in rows
-        if math.isfinite(estimate.half_width)
+        if math.isfinite(estimate.value)
     ]
     order = [row["name"] for row in data]
     x = alt.X("value:Q", title=title, scale=alt.Scale(zero=False, padding=12), axis=alt.Axis(tickCount=5))
@@ -82,6 +86,24 @@ def forest(
     layers.append(bars.encode(x=alt.X("low:Q"), x2="high:Q", y=y, color=colour))
     layers.append(_data(data).mark_point(size=70, filled=True, opacity=1.0).encode(x=x, y=y, color=colour))
     return _compose(layers, width - 150, 24 * max(len(data), 1) + 10)
+
+
+def watched_gain(result: Replay, target: TargetResult, width: int, *, title: str) -> alt.LayerChart:
+    """Draw the gain as it was known at the end of each span, with the sequence around it."""
+    rows = [
+        {
+            "when": datetime.fromtimestamp(bucket_middle_s(result, span.bucket + 0.5), UTC).isoformat(),
+            **_ends(span.gain),
+        }
+        for span in target.watched_gain
+        if math.isfinite(span.gain.half_width) and math.isfinite(span.gain.value)
+    ]
+    x = alt.X("when:T", title="Decisions until (UTC)", axis=alt.Axis(tickCount=5, labelOverlap=True))
+    y = alt.Y("value:Q", title=title, scale=alt.Scale(zero=True))
+    nothing = _data([{"value": result.settings.margin}]).mark_rule(color=FAINT, strokeDash=[4, 4])
+    band = _data(rows).mark_area(opacity=0.15, color=BLUE).encode(x=x, y=alt.Y("low:Q"), y2="high:Q")
+    line = _data(rows).mark_line(strokeWidth=2, color=BLUE).encode(x=x, y=y)
+    return _compose([nothing.encode(y=y), band, line], width, 240)
 
 
 def weights(target: TargetResult, width: int) -> alt.LayerChart:
@@ -109,13 +131,15 @@ def over_time(result: Replay, target: TargetResult, width: int) -> alt.LayerChar
     for span in target.over_time:
         when = datetime.fromtimestamp(bucket_middle_s(result, int(span.value)), UTC).isoformat()
         rows.append({"when": when, "policy": LOGGED, **_ends(span.incumbent)})
-        rows.append({"when": when, "policy": short(target.label), **_ends(span.target)})
+        if math.isfinite(span.target.value):
+            rows.append({"when": when, "policy": short(target.label), **_ends(span.target)})
     # No quality lies outside [0, 1]; the table has the ends as computed.
-    rows = [
+    banded = [
         row | {"low": max(row["low"], 0.0), "high": min(row["high"], 1.0)}
         for row in rows
         if math.isfinite(row["high"] - row["low"])
     ]
+    rows = [{name: row[name] for name in ("when", "policy", "value")} for row in rows]
     labels = [LOGGED, short(target.label)]
     legend = alt.Legend(orient="top", symbolType="stroke", symbolStrokeWidth=3, symbolOpacity=1.0)
     colour = alt.Color(
@@ -125,7 +149,7 @@ def over_time(result: Replay, target: TargetResult, width: int) -> alt.LayerChar
     dash = alt.StrokeDash("policy:N", title=None, legend=None, scale=dashes)
     x = alt.X("when:T", title="Time of the decisions (UTC)", axis=alt.Axis(tickCount=5, labelOverlap=True))
     y = alt.Y("value:Q", title="Mean quality", scale=alt.Scale(zero=False))
-    band = _data(rows).mark_area(opacity=0.15).encode(x=x, y=alt.Y("low:Q"), y2="high:Q", color=colour)
+    band = _data(banded).mark_area(opacity=0.15).encode(x=x, y=alt.Y("low:Q"), y2="high:Q", color=colour)
     line = _data(rows).mark_line(strokeWidth=2).encode(x=x, y=y, color=colour, strokeDash=dash)
     return _compose([band, line], width, 240)
 
@@ -142,11 +166,13 @@ def win_map(cells: Sequence[Cell], width: int, *, tasks: int = 15) -> alt.LayerC
     order = [short(task, longest) for task in shown]
     y = alt.Y("task:N", title=None, sort=order, axis=alt.Axis(labelLimit=150))
     viridis = alt.Scale(scheme="viridis", domain=[0, 1])
-    colour = alt.Color("quality:Q", title="Quality", scale=viridis, legend=None)
+    scale = alt.Color("quality:Q", title="Quality", scale=viridis, legend=None)
+    colour = alt.condition("datum.evident", scale, alt.value(_GREY))
     frame = _data([row for row in rows if row["best"]]).mark_rect(fill=None, stroke=VERMILION, strokeWidth=3)
     layers = [_data(rows).mark_rect().encode(x=x, y=y, color=colour), frame.encode(x=x, y=y)]
     if len(providers) <= (7 if narrow else 16):
-        ink = alt.condition("datum.quality > 0.55", alt.value("#000000"), alt.value("#ffffff"))
+        dark = "datum.quality > 0.55 || !datum.evident"
+        ink = alt.condition(dark, alt.value("#000000"), alt.value("#ffffff"))
         text = _data(rows).mark_text(fontSize=10 if narrow else 12).encode(x=x, y=y, text="text:N", color=ink)
         layers.append(text)
     return _compose(layers, width - 110, 28 * len(shown))
@@ -161,8 +187,11 @@ def _commonest_tasks(cells: Sequence[Cell], count: int) -> list[str]:
 
 
 def _map_rows(cells: Sequence[Cell], tasks: Sequence[str], *, longest: int) -> list[_Row]:
+    evident = [cell for cell in cells if cell.n >= FEWEST]
     best = {
-        task: max((cell for cell in cells if cell.task == task), key=lambda cell: cell.quality).provider
+        task: max(
+            (cell for cell in evident if cell.task == task), key=lambda cell: cell.quality, default=None
+        )
         for task in tasks
     }
     return [
@@ -170,8 +199,9 @@ def _map_rows(cells: Sequence[Cell], tasks: Sequence[str], *, longest: int) -> l
             "task": short(cell.task, longest),
             "provider": short(cell.provider.rpartition("/")[2], 16),
             "quality": cell.quality,
-            "text": f"{cell.quality:.2f}",
-            "best": best[cell.task] == cell.provider,
+            "text": f"{cell.quality:.2f}" if cell.n >= FEWEST else f"n {cell.n}",
+            "evident": cell.n >= FEWEST,
+            "best": best[cell.task] is cell,
         }
         for cell in cells
         if cell.task in tasks
@@ -180,6 +210,13 @@ def _map_rows(cells: Sequence[Cell], tasks: Sequence[str], *, longest: int) -> l
 
 def _data(rows: Sequence[_Row]) -> alt.Chart:
     return alt.Chart(alt.InlineData(values=list(rows)))
+
+
+def _drawn_ends(estimate: Estimate) -> _Row:
+    """Return the ends, or the value alone where there is no interval."""
+    if math.isfinite(estimate.half_width):
+        return _ends(estimate)
+    return {"value": estimate.value, "low": estimate.value, "high": estimate.value}
 
 
 def _ends(estimate: Estimate) -> _Row:

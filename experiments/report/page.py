@@ -25,10 +25,13 @@ def report_html(result: Replay) -> str:
     parts += [
         sections.estimators(result, target),
         sections.slices(result, target),
+        sections.watched_gain(result, target),
+        sections.sensitivity(result, target),
         sections.weights(result, target),
         sections.time(result, target),
         sections.win_map(result),
         sections.diagnostics(result),
+        sections.calibration(result),
         sections.how(result),
         sections.definitions(),
     ]

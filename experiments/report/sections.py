@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from datetime import UTC, datetime
 from typing import Final
@@ -9,6 +10,8 @@ from typing import Final
 import altair as alt
 
 from fairlead.experiments.charts.theme import svg_text
+from fairlead.experiments.ope.diagnostics import Finding
+from fairlead.experiments.ope.verdict import signed
 from fairlead.experiments.replay.partial_results import WEIGHT_EDGES
 from fairlead.experiments.replay.rejection import REJECTION
 from fairlead.experiments.replay.result import ALL, Replay, TargetResult, bucket_middle_s
@@ -56,7 +59,7 @@ def plane(result: Replay) -> str:
 
 
 def estimators(result: Replay, target: TargetResult) -> str:
-    """Show the target's quality by every estimator, and four kinds of interval of the gain."""
+    """Show the target's quality by every estimator, and the kinds of interval of the gain."""
     primary = result.settings.primary
     rows = list(target.estimates["reward"].items())
     chart = chart_html(
@@ -86,7 +89,7 @@ def estimators(result: Replay, target: TargetResult) -> str:
         f"<h2>Do the estimators agree?</h2><p>Quality of {text(target.label)} by every estimator; "
         f"{text(primary)} decides. Estimators that differ by more than their intervals are a warning."
         f"{aside}</p>{chart}"
-        f"{details('Table, all policies', tables)}{details('Four kinds of interval', intervals)}"
+        f"{details('Table, all policies', tables)}{details('Kinds of interval', intervals)}"
     )
 
 
@@ -94,24 +97,13 @@ def slices(result: Replay, target: TargetResult) -> str:
     """Show the gain in each slice of the log; nothing without slices."""
     if not target.slices:
         return ""
-    rows = [(f"{part.by}={part.value}", part.gain) for part in target.slices]
-    chart = chart_html(
-        lambda width: charts.forest(rows, width, title="Gain in quality", zero=True),
-        "Gain in quality by slice",
-    )
-    heads = [
-        "slice",
-        "policy",
-        "decisions",
-        "as logged",
-        "target",
-        "low",
-        "high",
-        "gain",
-        "low",
-        "high",
-        "ESS",
+    rows = [
+        (f"{part.value}: {part.n:,}, ESS {part.effective_size:,.0f}", part.gain) for part in target.slices
     ]
+    name = gain_name(target)
+    chart = chart_html(lambda width: charts.forest(rows, width, title=name, zero=True), f"{name} by slice")
+    names = "slice policy decisions logged target low high gain low high ESS"
+    heads = names.split()
     body = [
         [
             f"{part.by}={part.value}",
@@ -126,8 +118,9 @@ def slices(result: Replay, target: TargetResult) -> str:
         for part in each.slices
     ]
     return (
-        f"<h2>Where does it gain?</h2><p>Gain of {text(target.label)} in quality, slice by slice. With "
-        f"many slices some intervals miss 0 by chance.</p>{chart}"
+        f"<h2>Where does it gain?</h2><p>{name} of {text(target.label)}, slice by slice, with decisions and "
+        "effective sample size. The intervals hold for all slices and policies together, however often they "
+        f"are looked at.</p>{chart}"
         f"{details('Table, all policies', table(heads, body))}"
     )
 
@@ -170,6 +163,78 @@ def time(result: Replay, target: TargetResult) -> str:
     )
 
 
+def gain_name(target: TargetResult) -> str:
+    """Name the gain that the verdict is about."""
+    return "Gain in quality" if target.quantity == "reward" else "Gain in utility"
+
+
+def watched_gain(result: Replay, target: TargetResult) -> str:
+    """Show how the gain became known."""
+    name = gain_name(target)
+    chart = chart_html(
+        lambda width: charts.watched_gain(result, target, width, title=name), f"{name} as the log grew"
+    )
+    rows = [
+        [_minute(bucket_middle_s(result, span.bucket + 0.5)), f"{span.gain.n:,}", *ends(span.gain, sign=True)]
+        for span in target.watched_gain
+    ]
+    heads = ["until (UTC)", "decisions", "gain", "low", "high"]
+    return (
+        f"<h2>When was it known?</h2><p>{name} of {text(target.label)} from all decisions so far, with its "
+        "confidence sequence: each end holds at all times together, so one may stop at any of them."
+        f"</p>{chart}{details('Table', table(heads, rows))}"
+    )
+
+
+def sensitivity(result: Replay, target: TargetResult) -> str:
+    """Show what the gain in quality would be if an assumption failed."""
+    quality, own = target.estimates["reward"], result.incumbent["reward"].value
+    primary, gain = result.settings.primary, target.gains["reward"].value
+    rows = [["as estimated", number(gain, sign=True)]]
+    rows += [
+        [f"weights tamed: {name}", number(quality[name].value - own, sign=True)]
+        for name in ("clipped-dr", "switch-dr", "shrunk-dr", "clipped-ips")
+        if name in quality and name != primary
+    ]
+    if "dm" in quality:
+        weighted = quality[primary].value - quality["dm"].value
+        for error in (-0.1, 0.1):
+            moved = gain + weighted / (1.0 + error) - weighted
+            rows.append([f"propensities are in truth {error:+.0%}", number(moved, sign=True)])
+    unjudged = 1.0 - result.n / result.rows
+    if unjudged > 0.0:
+        judged = (1.0 - unjudged) * gain
+        for word, most in (("worst", -1.0), ("best", 1.0)):
+            label = f"the {unjudged:.0%} without a judgement are the {word} possible"
+            rows.append([label, number(judged + most * unjudged, sign=True)])
+    return (
+        "<h2>What if an assumption fails?</h2><p>The gain in quality under other assumptions. The last rows "
+        "are the worst and the best that decisions without a judgement could make of it.</p>"
+        + table(["assumption", "gain in quality"], rows)
+    )
+
+
+def calibration(result: Replay) -> str:
+    """Show rewards and propensities against what was predicted, by task and span."""
+    rows = [
+        [
+            _minute(bucket_middle_s(result, int(part.value))) if part.by == "time" else f"task {part.value}",
+            f"{part.n:,}",
+            number(part.reward, 3),
+            number(part.predicted_reward, 3),
+            f"{part.likeliest_share:.1%}",
+            f"{part.propensity:.1%}",
+        ]
+        for part in result.calibration
+    ]
+    heads = ["task, or span (UTC)", "decisions", "reward", "predicted", "likeliest drawn", "its propensity"]
+    return (
+        "<h2>Do models and propensities hold?</h2><p>Rewards beside what the reward model predicts, and how "
+        "often the likeliest provider was drawn beside what its propensity says.</p>"
+        + details("Table", table(heads, rows))
+    )
+
+
 def win_map(result: Replay) -> str:
     """Quality by task and provider."""
     chart = chart_html(lambda width: charts.win_map(result.cells, width), "Quality by task and provider")
@@ -187,7 +252,8 @@ def win_map(result: Replay) -> str:
     heads = ["task", "provider", "decisions", "quality", "s.e. at most", "USD per 1,000"]
     return (
         "<h2>Who wins where?</h2><p>Quality of always one provider, by task (SNIPS); the best of each "
-        f"row is framed. Cheap providers stand on the left.</p>{chart}{details('Table', table(heads, rows))}"
+        f"row is framed, and cells of fewer than {charts.FEWEST} decisions are grey. Cheap ones stand on the "
+        f"left.</p>{chart}{details('Table', table(heads, rows))}"
     )
 
 
@@ -205,11 +271,18 @@ def _findings(target: TargetResult) -> str:
     """List the checks; on a phone the sentences of a table would be an inch wide."""
     entries = "".join(
         f"<li>{_PASSED if finding.passed else _FAILED} "
-        f"<b>{text(finding.name)}</b>: {finding.measured:.3g} (limit {finding.limit:.3g}). "
+        f"<b>{text(finding.name)}</b>: {_measured(finding)}"
         f"{text(finding.text)}</li>"
         for finding in target.findings
     )
     return f"<h3>{text(target.label)}</h3><ul class=others>{entries}</ul>"
+
+
+def _measured(finding: Finding) -> str:
+    if not math.isfinite(finding.measured):
+        return ""
+    measured, limit = (signed(value).removeprefix("+") for value in (finding.measured, finding.limit))
+    return f"{measured} (limit {limit}). "
 
 
 def how(result: Replay) -> str:

@@ -17,6 +17,7 @@ from fairlead.optimizer.policies.presets import policy_from_name
 from fairlead.optimizer.types import FloatArray
 
 COLUMN: Final = "column"
+FIXED: Final = "fixed:"
 PEER: Final = "linucb"
 STATIC: Final = ("uniform", COLUMN)
 NAMES: Final = "default, greedy, uniform, fixed:PROVIDER, linucb, squarecb[:GAMMA], FILE.yaml, column"
@@ -65,7 +66,7 @@ class TargetSpec:
     @property
     def learns(self) -> bool:
         """Whether the policy has to read the log in order; others answer for any part by itself."""
-        return self.name not in STATIC and not self.name.startswith("fixed:")
+        return self.name not in STATIC and not self.name.startswith(FIXED)
 
     @property
     def is_file(self) -> bool:
@@ -127,8 +128,8 @@ def check_target(spec: TargetSpec, log: Log) -> None:
                 f"{log.path} has no column target_propensities, which the target 'column' is read from: "
                 "write it into the log"
             )
-    elif spec.name.startswith("fixed:"):
-        if spec.name.removeprefix("fixed:") not in log.providers:
+    elif spec.name.startswith(FIXED):
+        if spec.name.removeprefix(FIXED) not in log.providers:
             raise InvalidInput(
                 f"target {spec.name!r} names no provider of the log: choose among {', '.join(log.providers)}"
             )

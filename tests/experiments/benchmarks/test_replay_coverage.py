@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 
 from fairlead.experiments.benchmarks.replay_coverage import ESTIMATORS, Population, chosen, judge_replay
+from fairlead.experiments.ope.betting import METHOD
 from fairlead.experiments.tables.outcome_table import read_outcome_table
 from tests.paths import ROOT
 
@@ -30,17 +31,17 @@ def test_replayed_logs_hold_the_truth_nearly_as_often_as_they_say(
     ]
     targets = [spec.label for spec in specs]
     assert [list(result) for result in results] == [targets] * 7
-    for kind in (*ESTIMATORS, "gain, asymptotic", "gain, bootstrap", "gain, anytime"):
+    for kind in (*ESTIMATORS, f"gain, {METHOD}"):
         held = np.array([[result[label][kind][0] for label in targets] for result in results])
-        # 21 intervals of 95 %, those of one log not independent: .95 less two standard errors of 7.
-        assert held.mean() >= 0.78, kind
+        # Of 21 sequences, each end of which holds at 95 %: those of one log are not independent.
+        assert held.mean() >= 0.9, kind
     wrong = [result[label]["wrong verdict"][0] for result in results for label in targets]
     assert np.mean(wrong) <= 0.05
 
 
 def test_a_truth_that_is_off_is_seen_to_be_missed(population: Population, tmp_path: Path) -> None:
     specs = population.targets()
-    shifted = replace(population, world=replace(population.world, quality=population.world.quality - 0.2))
+    shifted = replace(population, world=replace(population.world, quality=population.world.quality - 0.4))
     results = judge_replay(shifted, (specs[0], specs[3]), 0, folder=tmp_path, decisions=500, resamples=200)
     assert not any(results[label][name][0] for label in ("uniform", "greedy") for name in ESTIMATORS)
 

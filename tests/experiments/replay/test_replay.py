@@ -13,6 +13,7 @@ import pytest
 from fairlead.experiments.files import bundled_path
 from fairlead.experiments.logs.log import Log, open_log
 from fairlead.experiments.logs.write import write_log
+from fairlead.experiments.ope.betting import METHOD
 from fairlead.experiments.ope.estimators import ESTIMATORS
 from fairlead.experiments.replay import export
 from fairlead.experiments.replay.result import ALL, Replay
@@ -67,7 +68,9 @@ def test_the_truth_lies_in_the_intervals(result: Replay, table: OutcomeTable) ->
         for name in ("ips", "snips", "dr", "sndr"):
             for metric, true in (("reward", quality), ("cost_usd", cost)):
                 estimate = target.estimates[metric][name]
-                assert abs(estimate.value - true) < 1.6 * estimate.half_width, (target.label, name, metric)
+                if name == "dr":
+                    assert estimate.low < true < estimate.high, (target.label, name, metric)
+                assert estimate.value == pytest.approx(true, rel=0.15), (target.label, name, metric)
         utility = target.estimates["utility"]["dr"]
         assert abs(utility.value - (quality - cost / 0.02)) < 1.6 * utility.half_width
     for cell in result.cells:
@@ -83,10 +86,9 @@ def test_the_incumbent_and_the_verdicts(result: Replay, table: OutcomeTable) -> 
     plain = uniform.estimates["utility"]["dr"].value - uniform.estimates["utility"]["on-policy"].value
     assert uniform.gains["utility"].value == pytest.approx(plain, abs=uniform.gains["utility"].half_width)
     assert set(default.estimates["reward"]) == set(ESTIMATORS)
-    assert default.mix is not None
-    assert set(default.intervals) == {"asymptotic", "anytime", "bootstrap", "empirical Bernstein (IPS)"}
-    bootstrap, asymptotic = default.intervals["bootstrap"], default.intervals["asymptotic"]
-    assert bootstrap.half_width == pytest.approx(asymptotic.half_width, rel=0.25)
+    # The log of a policy that learns: neither resamples nor the central limit theorem hold on it.
+    assert result.is_adaptive and default.mix is None
+    assert set(default.intervals) == {METHOD} and default.gains["utility"].method == METHOD
     assert sum(default.shares.values()) == pytest.approx(1.0)
     assert fixed.shares["synthetic/standard"] == pytest.approx(1.0)
 
@@ -109,7 +111,7 @@ def test_parts_do_not_change_what_needs_no_model(log: Log, result: Replay) -> No
         for name in ("ips", "snips", "clipped-ips"):
             first, second = (target.estimates["reward"][name] for target in (first_target, second_target))
             assert first.value == pytest.approx(second.value, rel=1e-12)
-            assert first.standard_error == pytest.approx(second.standard_error, rel=1e-9)
+            assert first.method == second.method == "none"
 
 
 def test_workers_of_a_real_cluster_give_the_same_bits(log: Log) -> None:

@@ -35,7 +35,9 @@ def test_by_route_of_a_log_without_routes(tmp_path: Path) -> None:
 def test_an_unknown_attribute_is_named_with_those_that_there_are(tmp_path: Path) -> None:
     path = write_jsonl(tmp_path / "log.jsonl", drawn_lines(60))
     refused = run("replay", path, *QUICK, "--by", "teir")
-    assert_refused(refused, "no attribute 'teir' in any row to slice by: choose among task, week, route, ")
+    assert_refused(
+        refused, "no attribute 'teir' in any row to slice or cluster by: choose among task, week, route, "
+    )
     assert "tier" in refused.stderr and "tools" in refused.stderr
     many = {f"a{i}": 1 for i in range(200)}
     content = [{**row, "context": {"attributes": many}} for row in lines(9)]
