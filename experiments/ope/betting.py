@@ -34,6 +34,7 @@ _CLUSTER_LOSS: Final = 2.0  # of one decision within a cluster, in units of the 
 _PRIOR_DECISIONS: Final = 10.0  # that a value's centre of 1/2 counts as
 _ROUNDING: Final = 1e-9
 METHOD: Final = "confidence sequence"
+BY_CLUSTER: Final = "confidence sequence, by cluster"
 _STEPS: Final = 80  # of bisection: more than doubles can tell apart
 
 
@@ -100,7 +101,8 @@ class Trial:
     """What happened: rewards (n,) within `within`, the columns (n,) of the drawn, and probabilities (n, k).
 
     `logging` has 0 where a provider could not be drawn. `q_hat` (n, k) predicts the rewards from the context
-    and *earlier* decisions alone (`predict_from_past`); predictions outside the range are cut.
+    and *earlier* decisions alone (`predict_from_past`); predictions outside the range are cut. `earlier`
+    (n,) is how many came before each; without it all that stand before.
     """
 
     reward: Vector
@@ -108,8 +110,12 @@ class Trial:
     logging: Matrix
     q_hat: Matrix
     within: RewardRange = RewardRange()
+    earlier: Integers | None = None
 
     def __post_init__(self) -> None:
+        total = self.q_hat @ np.ones(self.q_hat.shape[1])
+        remedy = "fit the reward model again"
+        check(total, np.isfinite(total), name="q_hat", rule="not finite", remedy=remedy)
         logging = matrix("logging", self.logging)
         same_length({"reward": self.reward, "action": self.action, "logging": logging, "q_hat": self.q_hat})
         scaled = (self.reward - self.within.low) / self.within.width
@@ -147,9 +153,9 @@ def value_ends(trial: Trial, *, target: Matrix) -> Ends:
     """Return the pseudo-outcomes of the value of `target` (n, k), around the mean predicted so far."""
     coefficient, covered = _change(trial, target)
     expected = (covered * trial.predicted).sum(axis=1)
-    earlier = np.concatenate([[0.0], np.cumsum(expected)[:-1]])
-    count = np.arange(len(expected))
-    centre = (0.5 * _PRIOR_DECISIONS + earlier) / (_PRIOR_DECISIONS + count)
+    count = np.arange(len(expected)) if trial.earlier is None else trial.earlier
+    so_far = np.concatenate([[0.0], np.cumsum(expected)])[count]
+    centre = (0.5 * _PRIOR_DECISIONS + so_far) / (_PRIOR_DECISIONS + count)
     won = _pseudo_outcomes(trial, coefficient, covered, level=centre, scale=1.0, losses=False)
     lost = _pseudo_outcomes(trial, coefficient, covered, level=1.0 - centre, scale=1.0, losses=True)
     offset = trial.within.low + trial.within.width * centre
@@ -252,10 +258,11 @@ class Wealth:
         estimate to go with them; without one it is the middle.
         """
         log_limit = math.log(share / (1.0 - check_level(level)))
-        mean, low, high = self.offset / self.n, -math.inf, math.inf
-        if self.usable.any():
-            low = mean + self.unit * self._bound(self.won, log_limit) / self.n
-            high = mean - self.unit * self._bound(self.lost, log_limit) / self.n
+        mean, low, high = self.offset / max(self.n, 1), -math.inf, math.inf
+        if self.n and self.usable.any():
+            # What no gain or value can exceed needs no evidence.
+            low = mean + self.unit * max(self._bound(self.won, log_limit) / self.n, -1.0)
+            high = mean - self.unit * max(self._bound(self.lost, log_limit) / self.n, -1.0)
         middle = 0.5 * (low + high) if math.isnan(value) else value
         return Estimate(
             value=middle, low=low, high=high, standard_error=math.nan, n=self.n, level=level, method=METHOD
@@ -277,6 +284,8 @@ class Wealth:
 
     def mixture(self, log_wealth: Vector, total: float) -> float:
         """Return the log of what a mixture of these wealths (27,) is if the sum of the means is `total`."""
+        if not self.usable.any():
+            return 0.0
         prior = np.where(self.usable, _PRIOR, 0.0)
         terms = log_wealth - BETS * total + np.log(np.maximum(prior / prior.sum(), 1e-300))
         return float(np.logaddexp.reduce(terms[self.usable]))

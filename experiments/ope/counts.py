@@ -233,14 +233,16 @@ class PropensityDrift:
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class KeyedDraws:
-    """How draws of one key, such as a user, go together: per key Σ (1[a] − p) and Σ |1[a] − p|².
+    """How draws of one key, such as a user, go together: per key Σ (1[a] − p), and Σ |1[a] − p|².
 
-    Shapes are (c,), (c, k) and (c,).
+    Shapes are (c,), (c, k) and (c,). `spread` and `squares` (c,) are Σ v and Σ v², v = 1 − |p|² the variance.
     """
 
     keys: NDArray[np.uint64]
     gaps: Matrix
     own: Vector
+    spread: Vector
+    squares: Vector
 
     @classmethod
     def of(cls, *, key: NDArray[np.uint64], logging: Matrix, selected: Integers) -> Self:
@@ -248,8 +250,11 @@ class KeyedDraws:
         gap = -logging
         gap[np.arange(len(key)), selected] += 1.0
         keys, group = np.unique(key, return_inverse=True)
+        variance = 1.0 - (logging**2).sum(axis=1)
         return cls(
             keys=keys,
+            spread=sum_by(group, variance, len(keys)),
+            squares=sum_by(group, variance**2, len(keys)),
             gaps=_by_group(gap, group, len(keys)),
             own=sum_by(group, (gap**2).sum(axis=1), len(keys)),
         )
@@ -257,19 +262,27 @@ class KeyedDraws:
     def merge(self, other: Self) -> Self:
         """Return the sums of both sets of decisions, which may share keys."""
         keys, group = np.unique(np.concatenate([self.keys, other.keys]), return_inverse=True)
-        own = np.concatenate([self.own, other.own])
+        own, spread, squares = (
+            sum_by(group, np.concatenate([getattr(self, name), getattr(other, name)]), len(keys))
+            for name in ("own", "spread", "squares")
+        )
         return type(self)(
             keys=keys,
+            own=own,
+            spread=spread,
+            squares=squares,
             gaps=_by_group(np.concatenate([self.gaps, other.gaps]), group, len(keys)),
-            own=sum_by(group, own, len(keys)),
         )
 
     @property
     def likeness(self) -> float:
-        """By how many standard errors draws within a key are more alike than the propensities say."""
+        """By how many standard errors draws within a key are more alike than the propensities say.
+
+        The variance is that of independent draws, or more: exact for two providers.
+        """
         alike = (self.gaps**2).sum(axis=1) - self.own
-        spread = math.sqrt(float((alike**2).sum()))
-        return float(alike.sum()) / spread if spread > 0.0 else 0.0
+        variance = 2.0 * float((self.spread**2 - self.squares).sum())
+        return float(alike.sum()) / math.sqrt(variance) if variance > 1e-12 else 0.0
 
 
 def _by_group(columns: Matrix, group: Integers, groups: int) -> Matrix:

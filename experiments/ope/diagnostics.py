@@ -25,6 +25,8 @@ LARGEST_WITHOUT_SUPPORT: Final = 0.01
 # Fewer, and the normal approximation of a mean near 0 or 1 is no good.
 LEAST_OUTCOMES: Final = 10.0
 LARGEST_CLUSTER_SHARE: Final = 0.1
+# Of a single key the statistic is that of a χ² with one degree: beyond 5 standard errors in 1 of 200.
+MOST_ALIKE: Final = 5.0
 # Chance of a false alarm per check if all is well; several checks are made per log and policy.
 FALSE_ALARM: Final = 0.001
 _Z: Final = 3.2905  # the two-sided normal quantile of FALSE_ALARM
@@ -104,10 +106,10 @@ def independent_draws(draws: KeyedDraws, key: str) -> Finding:
     return Finding(
         name=f"draws within {key}",
         measured=z,
-        limit=_Z,
-        passed=z <= _Z,
+        limit=MOST_ALIKE,
+        passed=z <= MOST_ALIKE,
         text=f"Decisions of the same {key} have drawn the same provider more often than their propensities "
-        f"say ({z:.1f} standard errors; {_Z:.1f} is the limit): give --cluster {key}.",
+        f"say ({z:.1f} standard errors; {MOST_ALIKE:.0f} is the limit): give --cluster {key}.",
     )
 
 

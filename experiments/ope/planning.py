@@ -27,9 +27,9 @@ class Outlook:
     """What would settle a question, at a power of 80 %.
 
     `detectable` is the smallest gain over the margin that as many decisions as these, explored as the recent
-    ones were, would show. `more_decisions` is how many more it takes if the gain stays what it is, None if
-    more than a hundred times the log. With `share` of the traffic given to the target it would be
-    `decisions_then`; None if that would not halve it.
+    ones were, would show, infinite if none would. `more_decisions` is how many more it takes if the gain
+    stays what it is, None if more than a hundred times the log. With `share` of the traffic given to the
+    target it would be `decisions_then`; None if that would not halve it.
     """
 
     detectable: float
@@ -104,6 +104,8 @@ class _Step:
         """Return the smallest gain that this many decisions would show."""
         nothing = Wealth.empty(unit=self.unit)
         low, high = 0.0, self.unit
+        if nothing.mixture(self._growth(high, decisions), 0.0) < self.log_limit:
+            return math.inf
         for _ in range(_STEPS):
             middle = 0.5 * (low + high)
             if nothing.mixture(self._growth(middle, decisions), 0.0) >= self.log_limit:

@@ -105,9 +105,18 @@ def cross_fit(
 
 
 def predict_from_past(
-    *, features: Matrix, reward: Vector, action: Integers, providers: int, low: float, high: float
+    *,
+    features: Matrix,
+    reward: Vector,
+    action: Integers,
+    providers: int,
+    low: float,
+    high: float,
+    earlier: Integers | None = None,
 ) -> Matrix:
     """Predict the reward of every provider for every decision by what came before it, shape (n, providers).
+
+    `earlier` (n,), which never falls, is how many decisions came before each, by default all above it.
 
     A ridge regression per provider, fitted again whenever the past has grown by `_GROWTH`; a provider with
     fewer than 20 decisions is predicted by its mean, drawn to that of all. Predictions are kept within
@@ -122,7 +131,8 @@ def predict_from_past(
     start = 0
     while start < n:
         stop = min(max(start + FEWEST_DECISIONS, int(_GROWTH * start)), n)
-        past = _Training(features[:start], reward[:start], action[:start], providers)
+        end = start if earlier is None else int(earlier[start])
+        past = _Training(features[:end], reward[:end], action[:end], providers)
         predicted[start:stop] = np.clip(_from_past(past, features[start:stop], middle), low, high)
         start = stop
     return predicted

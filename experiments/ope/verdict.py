@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Final, Literal
 
-from fairlead.experiments.ope.betting import METHOD
+from fairlead.experiments.ope.betting import BY_CLUSTER, METHOD
 from fairlead.experiments.ope.diagnostics import Finding
 from fairlead.experiments.ope.intervals import Estimate
 from fairlead.experiments.ope.planning import Outlook
@@ -48,10 +48,8 @@ def recommend(
 ) -> Verdict:
     """Recommend a target policy or the incumbent by the gain, in the unit of `quantity`, more being better.
 
-    Promote if the whole interval lies above `margin`, the smallest gain that is worth a change; keep if it
-    lies at or below it. If a finding fails, no winner is named, whatever the interval says. The sentence has
-    the `provisos` of a promotion, and `remarks` beside the gain. `outlook` says what would settle it; without
-    it half-widths are taken to shrink as 1 / √n.
+    Promote if the whole interval lies above `margin`; keep if it lies at or below it; neither if a finding
+    fails. `outlook` says what would settle it; without it half-widths are taken to shrink as 1 / √n.
 
     >>> gain = Estimate(
     ...     value=0.03, low=0.01, high=0.05, standard_error=0.01, n=5_000, level=0.95, method="asymptotic"
@@ -86,6 +84,8 @@ def _interval(gain: Estimate) -> str:
     ends = f"{signed(gain.low)} to {signed(gain.high)}"
     if gain.method == METHOD:
         return f"{ends}, each end at {gain.level:.0%} however often you look"
+    if gain.method == BY_CLUSTER:
+        return f"{ends}, each end at {gain.level:.0%} for a look at the end"
     return f"interval {ends} at {gain.level:.0%} for a single look"
 
 

@@ -84,6 +84,7 @@ def findings(judged: Judged) -> Iterator[Finding]:
 
 def provisos(judged: Judged) -> Iterator[str]:
     """List on what a promotion depends: decisions that nobody judged, and a trend that goes on."""
+    yield from _bounds(judged)
     counted, rows = judged.part.moments.n, judged.job.log.rows + len(judged.job.log.bad_rows)
     share = 1.0 - counted / rows
     until_s = judged.job.settings.trained_until_s
@@ -94,6 +95,16 @@ def provisos(judged: Judged) -> Iterator[str]:
             f"on the {share:.0%} of the decisions that are not judged it does not lose more than "
             f"{signed(-worst).removeprefix('+')} on average"
         )
+
+
+def _bounds(judged: Judged) -> Iterator[str]:
+    """Name the bounds that a utility takes for granted: rare large costs would break what is said."""
+    job, factors = judged.job, judged.job.factors(judged.spec)
+    if "cost_usd" in factors:
+        largest_usd = job.within({"cost_usd": 1.0}).high
+        yield f"no request costs more than ${largest_usd:.4g}, the most in this log"
+    if "latency_s" in factors:
+        yield f"none takes longer than {job.within({'latency_s': 1.0}).high:.4g} s, the longest in this log"
 
 
 def remarks(judged: Judged) -> Iterator[str]:

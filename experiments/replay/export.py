@@ -47,6 +47,8 @@ def _target_fields(target: TargetResult) -> dict[str, Any]:
         "shares": dict(target.shares),
         "effective_size": target.effective_size,
         "tuned_lambda": dict(target.tuning),
+        "outlook": None if target.outlook is None else asdict(target.outlook),
+        "watched_gain": [asdict(span) for span in target.watched_gain],
         "slices": [_slice_fields(part) for part in target.slices],
     }
 
@@ -70,6 +72,8 @@ def as_dict(result: Replay) -> dict[str, Any]:
         "incumbent": {NAMES[metric]: asdict(estimate) for metric, estimate in result.incumbent.items()},
         "targets": [_target_fields(target) for target in result.targets],
         "providers_by_task": [asdict(cell) for cell in result.cells],
+        "is_adaptive": result.is_adaptive,
+        "calibration": [asdict(part) for part in result.calibration],
         "settings": settings,
     }
 

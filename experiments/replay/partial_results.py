@@ -112,7 +112,7 @@ class LogPart:
     smallest_propensity: float
     fixed: Resamples | None
     drift: PropensityDrift
-    draws: KeyedDraws | None
+    draws: Mapping[str, KeyedDraws]
     calibration: Mapping[Key, FloatArray]
 
     def merge(self, other: Self) -> Self:
@@ -123,7 +123,10 @@ class LogPart:
             smallest_propensity=min(self.smallest_propensity, other.smallest_propensity),
             fixed=_merge(self.fixed, other.fixed),
             drift=self.drift.merge(other.drift),
-            draws=_merge(self.draws, other.draws),
+            draws={
+                key: _merge(self.draws.get(key), other.draws.get(key))
+                for key in {**self.draws, **other.draws}
+            },
             calibration={
                 key: np.sum(
                     [part[key] for part in (self.calibration, other.calibration) if key in part], axis=0

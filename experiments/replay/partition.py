@@ -81,18 +81,20 @@ class OutcomeBatch:
         return features_of(self.valued, context_encoder())
 
     @cached_property
+    def earlier(self) -> Indices:
+        """Count the decisions of the part that are strictly earlier: rows of one time may be in any order."""
+        at_s = self.valued.decided_at_s
+        return np.searchsorted(at_s, at_s, side="left")
+
+    @cached_property
     def past_predictions(self) -> Mapping[str, FloatArray]:
         """Predictions of every metric from earlier decisions of the part alone, shape (m, k)."""
         predictions = {}
         for metric in self.metrics:
             within = self.job.within({metric: 1.0})
-            if metric == "reward" and self.job.model == "column":
-                assert self.valued.reward_predictions is not None
-                predictions[metric] = self.valued.reward_predictions
-                continue
             predictions[metric] = predict_from_past(
                 features=self.features, reward=getattr(self.valued, metric), action=self.valued.provider,
-                providers=len(self.job.log.providers), low=within.low, high=within.high,
+                providers=len(self.job.log.providers), low=within.low, high=within.high, earlier=self.earlier,
             )  # fmt: skip
         return predictions
 
@@ -106,6 +108,7 @@ class OutcomeBatch:
             logging=self.logging_policy,
             q_hat=np.sum(predicted, axis=0),
             within=self.job.within(factors),
+            earlier=self.earlier,
         )
 
     @cached_property
@@ -401,20 +404,19 @@ def _calibration(part: OutcomeBatch) -> dict[Key, FloatArray]:
     return sums
 
 
-def _keyed_draws(part: OutcomeBatch) -> KeyedDraws | None:
-    """Sum up how draws of the same key go together, if the log has such a key and nothing clusters by it."""
-    key = part.job.key
-    if key is None or part.batch.attributes is None or not len(part.rows):
-        return None
-    labels = _labels(part.valued, key)
-    rows = np.array([i for i, name in enumerate(labels) if name != WITHOUT], dtype=np.intp)
-    if not len(rows):
-        return None
-    return KeyedDraws.of(
-        key=_hashes([labels[i] for i in rows.tolist()]),
-        logging=part.logging_policy[rows],
-        selected=part.valued.provider[rows],
-    )
+def _keyed_draws(part: OutcomeBatch) -> dict[str, KeyedDraws]:
+    """Sum up how draws of the same key go together, for the keys that the log has."""
+    draws = {}
+    for key in part.job.keys:
+        labels = _labels(part.valued, key)
+        rows = np.array([i for i, name in enumerate(labels) if name != WITHOUT], dtype=np.intp)
+        if len(rows):
+            draws[key] = KeyedDraws.of(
+                key=_hashes([labels[i] for i in rows.tolist()]),
+                logging=part.logging_policy[rows],
+                selected=part.valued.provider[rows],
+            )
+    return draws
 
 
 def _cells(part: OutcomeBatch) -> FloatArray:

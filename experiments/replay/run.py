@@ -56,7 +56,7 @@ def replay(
     for spec in settings.targets:
         check_target(spec, log)
     _check_attributes(log, settings)
-    job = replace(job, key=_key(log, settings))
+    job = replace(job, keys=_keys(log, settings))
     every = range(len(settings.targets))
     learning = [i for i in every if settings.targets[i].learns]
     pool.map(learn_target, [(job, i) for i in learning], progress("learning from the log", len(learning)))
@@ -81,12 +81,12 @@ def replay(
     return add_rejection(result, dict(zip(learning, estimates, strict=True)))
 
 
-def _key(log: Log, settings: ReplaySettings) -> str | None:
-    """Return the attribute whose decisions may have been drawn together, if the log has a usual one."""
+def _keys(log: Log, settings: ReplaySettings) -> tuple[str, ...]:
+    """Return the attributes whose decisions may have been drawn together, those usual ones that there are."""
     if settings.cluster is not None:
-        return None
+        return ()
     names = attribute_names(log, rows=_LOOKED_AT)
-    return next((name for name in KEYS if name in names), None)
+    return tuple(name for name in KEYS if name in names)
 
 
 def _check_attributes(log: Log, settings: ReplaySettings) -> None:

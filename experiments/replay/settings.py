@@ -97,13 +97,13 @@ class ReplaySettings:
 class ReplayJob:
     """A log, what to compute from it, and λ by target once tuned: what every process needs.
 
-    ``key`` is an attribute, such as a user's, by which draws are looked at for being alike.
+    ``keys`` are attributes, such as a user's, by which draws are looked at for being alike.
     """
 
     log: Log
     settings: ReplaySettings
     tuning: tuple[Tuning, ...] = ()
-    key: str | None = None
+    keys: tuple[str, ...] = ()
 
     @cached_property
     def metrics(self) -> tuple[str, ...]:
@@ -184,5 +184,5 @@ class ReplayJob:
             self.model in ("ridge", "boosting")
             or bool(sliced)
             or self.settings.cluster is not None
-            or self.key is not None
+            or bool(self.keys)
         )

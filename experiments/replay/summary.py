@@ -11,7 +11,7 @@ from typing import Final
 import numpy as np
 
 from fairlead.experiments.logs.log import Log
-from fairlead.experiments.ope.betting import METHOD, Wealth
+from fairlead.experiments.ope.betting import BY_CLUSTER, METHOD, Wealth
 from fairlead.experiments.ope.bootstrap import percentile
 from fairlead.experiments.ope.diagnostics import (
     LEAST_EFFECTIVE_SIZE,
@@ -90,15 +90,23 @@ def make_result(job: ReplayJob, merged: PartResult) -> Replay:
         counts=merged.log.counts,
         is_adaptive=merged.log.drift.is_adaptive,
         calibration=tuple(_calibration(merged.log)),
-        notes=(*log.notes(), *_partial(log, moments.n), *_adaptive(job, merged.log), *_turned(cells)),
+        notes=(
+            *log.notes(),
+            *_partial(log, moments.n, until_s=settings.trained_until_s),
+            *_adaptive(job, merged.log),
+            *_turned(cells),
+        ),
     )
 
 
-def _partial(log: Log, counted: int) -> Iterator[str]:
+def _partial(log: Log, counted: int, *, until_s: float | None) -> Iterator[str]:
     """Say what estimates are of, if that is not the whole log."""
     if counted == log.rows:
         return
-    partial = f"{counted:,} of {log.rows:,} decisions have all outcomes; estimates are of these."
+    said = (
+        "have all outcomes" if until_s is None or math.isinf(until_s) else "are later, and have all outcomes"
+    )
+    partial = f"{counted:,} of {log.rows:,} decisions {said}; estimates are of these."
     if any(fact.failed for fact in log.facts):
         partial += (
             " A failed call counts as often as an answered one of its provider does, drawn by the seed, so "
@@ -245,8 +253,8 @@ class _TargetSummary:
             yield effective_outcomes(self._part.weights)
         if self._part.clusters is not None and self._settings.cluster is not None:
             yield largest_cluster(self._part.clusters.largest_share, self._settings.cluster)
-        if self._log_part.draws is not None and self._job.key is not None:
-            yield independent_draws(self._log_part.draws, self._job.key)
+        for key, draws in self._log_part.draws.items():
+            yield independent_draws(draws, key)
 
     @property
     def _questions(self) -> int:
@@ -269,7 +277,8 @@ class _TargetSummary:
         if part.clusters is not None and quantity == self._quantity:
             if not self._watched:
                 return part.clusters.asymptotic(value=single.value, level=level)
-            return part.clusters.wealth().interval(value=single.value, level=level, share=self._questions)
+            gain = part.clusters.wealth().interval(value=single.value, level=level, share=self._questions)
+            return replace(gain, method=BY_CLUSTER)
         if not self._watched:
             return single
         return part.gains[quantity].interval(value=single.value, level=level, share=self._questions)
@@ -301,9 +310,7 @@ class _TargetSummary:
         single = asymptotic(part.moments, contrast, level=level)
         intervals = {METHOD: part.gains[self._quantity].interval(value=single.value, level=level)}
         if part.clusters is not None:
-            intervals[f"{METHOD}, by cluster"] = part.clusters.wealth().interval(
-                value=single.value, level=level
-            )
+            intervals[BY_CLUSTER] = part.clusters.wealth().interval(value=single.value, level=level)
         if self._log_part.drift.is_adaptive:
             return intervals
         intervals["asymptotic"] = single

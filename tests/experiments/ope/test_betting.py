@@ -256,3 +256,50 @@ def test_a_plan_holds_what_it_promises() -> None:
         more = Wealth.of(gain_ends(later, target=always(1, later), baseline=later.logging))
         seen += wealth.merge(more).interval().low > 0.0
     assert seen >= 0.6 * 60
+
+
+def test_draws_of_a_few_users_are_noticed_too() -> None:
+    for users in (1, 4, 10):
+        log, user = sticky(2, users, 300)
+        assert KeyedDraws.of(key=user, logging=log.logging, selected=log.action).likeness > 5.0
+        apart = split_log(users, (0.5, 0.5), 0.5, users * 300)
+        independent = KeyedDraws.of(key=user, logging=apart.logging, selected=apart.action)
+        assert independent.likeness < 5.0
+
+
+def test_rows_of_one_time_may_stand_in_any_order() -> None:
+    """A day's decisions sorted by outcome: a model of what stands above them would know their rewards."""
+    held = 0
+    for seed in range(40):
+        log = split_log(seed, (0.7, 0.7), 0.1, 1_500)
+        order = np.lexsort((log.reward, log.action))
+        reward, action, logging = log.reward[order], log.action[order], log.logging[order]
+        earlier = np.arange(1_500) // 500 * 500
+        q_hat = predict_from_past(
+            features=np.zeros((1_500, 1)), reward=reward, action=action, providers=2, low=0.0, high=1.0,
+            earlier=earlier,
+        )  # fmt: skip
+        # Each day is sorted by itself, so that days are alike and only their order within is not.
+        days = np.argsort(np.arange(1_500) % 3, kind="stable")
+        q_days = predict_from_past(
+            features=np.zeros((1_500, 1)), reward=reward[days], action=action[days], providers=2, low=0.0,
+            high=1.0, earlier=earlier,
+        )  # fmt: skip
+        assert (q_hat[:500] == q_hat[0]).all()
+        day_log = Trial(
+            reward=reward[days], action=action[days], logging=logging[days], q_hat=q_days, earlier=earlier
+        )
+        gain = Wealth.of(gain_ends(day_log, target=always(1, log), baseline=logging[days])).interval()
+        value = Wealth.of(value_ends(day_log, target=always(1, log))).interval()
+        held += gain.low <= 0.0 <= gain.high and value.low <= 0.7 <= value.high
+    assert held >= 38
+
+
+def test_one_decision_and_none_say_nothing_beyond_what_is_possible() -> None:
+    log = split_log(0, (0.5, 0.5), 0.1, 1)
+    gain = Wealth.of(gain_ends(log, target=always(1, log), baseline=log.logging)).interval()
+    assert -1.0 <= gain.low < 0.0 < gain.high <= 1.0
+    nothing = Wealth.empty(unit=1.0).interval()
+    assert nothing.low == -math.inf and nothing.high == math.inf
+    with pytest.raises(InvalidInput, match="q_hat"):
+        Trial(reward=log.reward, action=log.action, logging=log.logging, q_hat=log.q_hat * math.nan)
