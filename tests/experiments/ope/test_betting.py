@@ -28,15 +28,15 @@ LOOKS = 10
 def learner_log(seed: int, quality: tuple[float, ...], n: int) -> Trial:
     """Write the log of a policy that favours, at 80 %, the provider with the best mean so far."""
     rng, k = np.random.default_rng(seed), len(quality)
-    won, drawn = np.full(k, 0.5), np.ones(k)
+    won, draws = np.full(k, 0.5), np.ones(k)
     logging, action, reward = np.empty((n, k)), np.empty(n, dtype=np.int64), np.empty(n)
     for t in range(n):
         logging[t] = 0.2 / k
-        logging[t, (won / drawn).argmax()] += 0.8
+        logging[t, (won / draws).argmax()] += 0.8
         action[t] = rng.choice(k, p=logging[t])
         reward[t] = rng.random() < quality[action[t]]
         won[action[t]] += reward[t]
-        drawn[action[t]] += 1.0
+        draws[action[t]] += 1.0
     return trial(reward, action, logging)
 
 
