@@ -12,7 +12,7 @@ CEILINGS = {
     "decision": Limits(files=34, rooms=15, room_changes=60),
     "decision folded": Limits(files=18, rooms=7, room_changes=30),
     "feedback": Limits(files=17, rooms=11, room_changes=32),
-    "feedback folded and fitted": Limits(files=21, rooms=8, room_changes=49),
+    "feedback folded and fitted": Limits(files=22, rooms=8, room_changes=50),
     "replay": Limits(files=87, rooms=19, room_changes=96),
 }
 

@@ -46,6 +46,7 @@ def test_uvicorn_calls_the_methods_that_the_protocol_overrides() -> None:
         "connection_lost",
         "data_received",
         "on_message_begin",
+        "on_header",
         "on_headers_complete",
         "on_body",
         "on_message_complete",
