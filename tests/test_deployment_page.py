@@ -84,8 +84,17 @@ def test_nginx_takes_its_configuration(tmp_path: Path) -> None:
     if shutil.which("nginx") is None or shutil.which("openssl") is None:
         pytest.skip("nginx or openssl is not installed")
     key, certificate = tmp_path / "key.pem", tmp_path / "certificate.pem"
-    made = ("openssl", "req", "-x509", "-nodes", "-newkey", "rsa:2048", "-subj", "/CN=fairlead.example.org")
-    assert run(*made, "-keyout", key, "-out", certificate).returncode == 0
+    certify = (
+        "openssl",
+        "req",
+        "-x509",
+        "-nodes",
+        "-newkey",
+        "rsa:2048",
+        "-subj",
+        "/CN=fairlead.example.org",
+    )
+    assert run(*certify, "-keyout", key, "-out", certificate).returncode == 0
     server = block("nginx").replace("/etc/ssl/certs/fairlead.pem", str(certificate))
     server = server.replace("/etc/ssl/private/fairlead.key", str(key))
     kinds = ("client_body", "proxy", "fastcgi", "uwsgi", "scgi")
